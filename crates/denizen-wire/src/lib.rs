@@ -1,1 +1,26 @@
-//! placeholder
+//! The wire: every type that crosses a process boundary in Denizen, and nothing that acts on one.
+//!
+//! Each module is one protocol, with the field names its real clients parse. There is no I/O here, no clock and no
+//! cryptography, so the agent, the server and the credential library can share it without sharing anything else.
+//!
+//! | module | protocol | who parses it |
+//! |---|---|---|
+//! | [`oauth`] | token endpoint, its errors, OIDC discovery, JWKS | every MSAL and azure-identity |
+//! | [`claims`] | the access token's claims | resource servers |
+//! | [`identity`] | Arc, IMDS and App Service token answers | managed-identity clients |
+//! | [`vault`] | Key Vault secrets | the Key Vault clients |
+//! | [`node`] | enrolment of an agent | `denizen-agent` |
+//! | [`ids`], [`resource_id`], [`unix_time`] | what the others are made of | |
+
+pub mod claims;
+pub mod identity;
+pub mod ids;
+pub mod node;
+pub mod oauth;
+pub mod resource_id;
+pub mod unix_time;
+pub mod vault;
+
+pub use ids::{ClientId, PrincipalId, SubscriptionId, TenantId};
+pub use resource_id::ResourceId;
+pub use unix_time::UnixTime;

@@ -1,0 +1,236 @@
+//! Resource ids: `/subscriptions/{guid}/resourceGroups/{name}/providers/{Namespace}/{type}/{name}…`.
+//!
+//! Azure compares them without regard to case and gives them back in the case of the request that created them, so
+//! a [`ResourceId`] keeps both: what was written, and the lower-case canonical form that equality and hashing use.
+
+use std::{fmt, hash, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::SubscriptionId;
+
+/// A parsed, canonicalized resource id or scope. `/` is the root scope.
+#[derive(Clone)]
+pub struct ResourceId {
+    written: Arc<str>,
+    canonical: Arc<str>,
+}
+
+impl ResourceId {
+    /// The root scope, `/`.
+    pub fn root() -> Self {
+        Self { written: "/".into(), canonical: "/".into() }
+    }
+
+    /// `/subscriptions/{id}`.
+    pub fn subscription(id: SubscriptionId) -> Self {
+        Self::of(format!("/subscriptions/{id}"))
+    }
+
+    /// `{self}/resourceGroups/{name}`; `self` is a subscription.
+    pub fn resource_group(&self, name: &str) -> Result<Self, BadResourceId> {
+        format!("{self}/resourceGroups/{name}").parse()
+    }
+
+    /// `{self}/providers/{kind}/{name}`, `kind` being `Namespace/type`; `self` is a resource group.
+    pub fn provider(&self, kind: &str, name: &str) -> Result<Self, BadResourceId> {
+        format!("{self}/providers/{kind}/{name}").parse()
+    }
+
+    /// `{self}/{kind}/{name}`, a child of a resource, as `secrets/db-password` is of a vault.
+    pub fn child(&self, kind: &str, name: &str) -> Result<Self, BadResourceId> {
+        format!("{self}/{kind}/{name}").parse()
+    }
+
+    /// As it was written when the resource was created.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+
+    /// Lower case: what is compared, hashed and stored as a key.
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    /// The last segment, as written: the resource's name. Empty for the root.
+    pub fn name(&self) -> &str {
+        self.written.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The resource group's name, as written.
+    pub fn resource_group_name(&self) -> Option<&str> {
+        let mut segments = self.written.split('/').skip(1);
+        while let Some(segment) = segments.next() {
+            if segment.eq_ignore_ascii_case("resourcegroups") {
+                return segments.next();
+            }
+        }
+        None
+    }
+
+    /// The subscription's id.
+    pub fn subscription_id(&self) -> Option<SubscriptionId> {
+        let mut segments = self.canonical.split('/').skip(1);
+        (segments.next() == Some("subscriptions")).then(|| segments.next()?.parse().ok()).flatten()
+    }
+
+    /// Every scope that contains this one, from the root down to itself, in canonical form.
+    ///
+    /// Only places where an assignment can stand are named: the root, then each prefix that ends after a whole
+    /// `key/value` pair. `…/resourceGroups/rg` is never a prefix of `…/resourceGroups/rg-2`.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        let text: &str = &self.canonical;
+        let rest = if text == "/" { "" } else { text };
+        std::iter::once("/").chain(pair_ends(rest).map(move |end| rest.get(..end).unwrap_or_default()))
+    }
+
+    fn of(written: String) -> Self {
+        let canonical = written.to_ascii_lowercase().into();
+        Self { written: written.into(), canonical }
+    }
+}
+
+/// Byte offsets after each complete pair of segments. `providers/{namespace}` alone is no scope: what follows the
+/// namespace is the pair that names something.
+fn pair_ends(text: &str) -> impl Iterator<Item = usize> {
+    let mut ends = Vec::new();
+    let mut at = 0;
+    let segments: Vec<&str> = text.split('/').skip(1).collect();
+    let mut i = 0;
+    while let Some(key) = segments.get(i) {
+        let Some(value) = segments.get(i + 1) else { break };
+        at += 2 + key.len() + value.len();
+        if *key != "providers" {
+            ends.push(at);
+        }
+        i += 2;
+    }
+    ends.into_iter()
+}
+
+impl FromStr for ResourceId {
+    type Err = BadResourceId;
+
+    fn from_str(text: &str) -> Result<Self, BadResourceId> {
+        if text == "/" {
+            return Ok(Self::root());
+        }
+        if text.len() > 2048 {
+            return Err(BadResourceId("it is longer than 2048 characters"));
+        }
+        let Some(rest) = text.strip_prefix('/') else { return Err(BadResourceId("it must start with '/'")) };
+        let mut count = 0usize;
+        for segment in rest.split('/') {
+            if segment.is_empty() {
+                return Err(BadResourceId("it has an empty segment"));
+            }
+            if segment == "." || segment == ".." {
+                return Err(BadResourceId("it has a '.' or '..' segment"));
+            }
+            if !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.() ".contains(&b)) {
+                return Err(BadResourceId("a segment has a character outside letters, digits and -_.()"));
+            }
+            count += 1;
+        }
+        if !count.is_multiple_of(2) {
+            return Err(BadResourceId("its segments do not come in pairs"));
+        }
+        Ok(Self::of(text.to_owned()))
+    }
+}
+
+impl PartialEq for ResourceId {
+    fn eq(&self, other: &Self) -> bool {
+        self.canonical == other.canonical
+    }
+}
+
+impl Eq for ResourceId {}
+
+impl hash::Hash for ResourceId {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.canonical.hash(state);
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl fmt::Debug for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResourceId({})", self.written)
+    }
+}
+
+impl Serialize for ResourceId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.written)
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The text is not a resource id; it says which rule it breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a resource id: {0}")]
+pub struct BadResourceId(pub &'static str);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VAULT: &str =
+        "/subscriptions/6f9619ff-8b86-d011-b42d-00cf4fc964ff/resourceGroups/Dev/providers/Microsoft.KeyVault/vaults/V1";
+
+    #[test]
+    fn equality_ignores_case_and_the_written_case_is_kept() {
+        let a: ResourceId = VAULT.parse().unwrap();
+        let b: ResourceId = VAULT.to_lowercase().parse().unwrap();
+        assert_eq!(a, b);
+        assert_eq!(a.as_str(), VAULT);
+        assert_eq!((a.name(), a.resource_group_name()), ("V1", Some("Dev")));
+    }
+
+    #[test]
+    fn scopes_are_whole_pairs_from_the_root_down() {
+        let id: ResourceId = format!("{VAULT}/secrets/s1").parse().unwrap();
+        let lower = VAULT.to_lowercase();
+        assert_eq!(
+            id.scopes().collect::<Vec<_>>(),
+            [
+                "/",
+                "/subscriptions/6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+                "/subscriptions/6f9619ff-8b86-d011-b42d-00cf4fc964ff/resourcegroups/dev",
+                &lower,
+                &format!("{lower}/secrets/s1"),
+            ]
+        );
+        assert_eq!(ResourceId::root().scopes().collect::<Vec<_>>(), ["/"]);
+    }
+
+    #[test]
+    fn what_could_escape_a_scope_is_no_id() {
+        for bad in ["", "subscriptions/x", "/a/..", "/a//b", "/a/b/", "/a/b%2f", "/a", "/a/b\\c", "/a/b\0"] {
+            assert!(bad.parse::<ResourceId>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_scope_is_a_prefix_that_ends_at_a_slash_or_the_end(text in "(/[a-zA-Z0-9._-]{1,8}/[a-zA-Z0-9_-]{1,8}){0,6}") {
+            if let Ok(id) = text.parse::<ResourceId>() {
+                for scope in id.scopes().skip(1) {
+                    let rest = id.canonical().strip_prefix(scope).unwrap();
+                    proptest::prop_assert!(rest.is_empty() || rest.starts_with('/'));
+                }
+            }
+        }
+    }
+}
