@@ -1,1 +1,48 @@
-//! placeholder
+//! Custody and use of keys: the only crate that holds private key bytes.
+//!
+//! | module | what it answers |
+//! |---|---|
+//! | [`signer`] | sign with a key that never leaves this crate; verify with a public key parsed once |
+//! | [`jws`] | write compact tokens; read access tokens strictly and client assertions leniently |
+//! | [`jwk`] | show a public key to the world (RFC 7517) |
+//! | [`secret`], [`random`] | values that cannot be printed and are wiped; the one source of randomness |
+//! | [`x509`], [`ca`] | read and make certificates; a development authority that cannot vouch for much |
+//! | [`envelope`] | keys that wrap keys, down to one data key for each secret version; the root key file |
+//! | [`password`] | hashes of secrets that clients present |
+//! | [`b64`], [`hash`] | one place for base64, digests, MACs |
+//!
+//! May touch: the operating system's random source and, in `envelope`, the root key file. No network, no clock:
+//! time is always an argument. Everything read here may come from an enemy, so every parser has a size limit, a
+//! depth limit, and an answer other than a panic.
+
+#![forbid(unsafe_code)]
+
+pub mod b64;
+pub mod ca;
+pub mod envelope;
+mod error;
+pub mod hash;
+pub mod jwk;
+pub mod jws;
+pub mod password;
+pub mod random;
+mod root_key;
+mod rsa_public;
+pub mod secret;
+pub mod signer;
+pub mod x509;
+
+pub use error::KeyError;
+pub use jws::JwsError;
+pub use rsa_public::RsaPublic;
+pub use secret::{SecretBytes, SecretString};
+pub use signer::{Algorithm, RsaBits, Signer};
+
+/// Compares two byte strings in a time that depends on their lengths only, never on their content.
+///
+/// Strings of different length are unequal at once: the length of a MAC or a token is not a secret.
+#[must_use]
+pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+    use subtle::ConstantTimeEq as _;
+    a.ct_eq(b).into()
+}

@@ -1,0 +1,90 @@
+//! Digests, MACs and hexadecimal.
+//!
+//! SHA-1 is here for certificate thumbprints alone (`x5t`, Azure's `kid`): a name for a key, never a proof.
+//! Touches nothing. Tests: below.
+
+use aws_lc_rs::{digest, hmac};
+
+/// SHA-256 of a message.
+#[must_use]
+pub fn sha256(message: &[u8]) -> [u8; 32] {
+    to_array(digest::digest(&digest::SHA256, message).as_ref())
+}
+
+/// SHA-1 thumbprint of a DER certificate, as `x5t` and portals show it. Not a security function.
+#[must_use]
+pub fn sha1_thumbprint(der: &[u8]) -> [u8; 20] {
+    to_array(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref())
+}
+
+/// HMAC-SHA256 of a message.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    to_array(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref())
+}
+
+/// Checks an HMAC-SHA256 in constant time.
+#[must_use]
+pub fn hmac_sha256_matches(key: &[u8], message: &[u8], tag: &[u8]) -> bool {
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, key), message, tag).is_ok()
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 0x0f] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    text
+}
+
+/// The bytes of a hexadecimal text, in either case; none when it is not one.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| pair.iter().try_fold(0u8, |value, byte| Some(value << 4 | digit(byte)?)))
+        .collect()
+}
+
+/// Upper-case hexadecimal, as thumbprints are shown to people.
+#[must_use]
+pub fn hex_upper(bytes: &[u8]) -> String {
+    let mut text = hex(bytes);
+    text.make_ascii_uppercase();
+    text
+}
+
+/// Copies a digest into an array of the digest's own length.
+fn to_array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    // The lengths are equal by construction: each caller names the array its algorithm produces.
+    for (to, from) in array.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    array
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_vectors_hold() {
+        assert_eq!(hex(&sha256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(hex_upper(&sha1_thumbprint(b"abc")), "A9993E364706816ABA3E25717850C26C9CD0D89D");
+        // RFC 4231, test case 2.
+        let tag = hmac_sha256(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&tag), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert!(hmac_sha256_matches(b"Jefe", b"what do ya want for nothing?", &tag));
+        assert!(!hmac_sha256_matches(b"jefe", b"what do ya want for nothing?", &tag));
+        assert!(!hmac_sha256_matches(b"Jefe", b"what do ya want for nothing?", &tag[..31]));
+    }
+}
