@@ -1,1 +1,16 @@
-//! placeholder
+//! The control plane: directory, token service, authorization and vault, on one store.
+//!
+//! Calls go one way only, and `cargo xtask layers` refuses a `use` that goes another:
+//!
+//! ```text
+//! run -> http -> app -> domain   pure decisions: no async, no clock, no store
+//!                    -> store -> domain   (for the nouns it keeps)
+//! ```
+//!
+//! - `http` is the only place with requests, status codes and error bodies.
+//! - `app` holds the use cases, one transaction each; every one takes a [`domain::Ctx`].
+//! - [`domain`] holds the nouns and what is decided about them.
+//! - `store` keeps them: one write path, one change log, one snapshot.
+
+pub mod clock;
+pub mod domain;

@@ -1,0 +1,176 @@
+//! What an access token says.
+//!
+//! Which version a token has is the choice of the resource that reads it: Azure's own read v1.0, an application says
+//! which it reads. The names of resources are in [`audience`].
+//!
+//! Pure. Tests: below.
+
+pub mod audience;
+
+use denizen_keys::b64;
+use denizen_wire::{ClientId, ResourceId, TenantId, UnixTime, claims::AccessToken};
+
+use super::directory::{PrincipalKind, ServicePrincipal, TokenVersion};
+
+/// A token is valid from this long before it is issued, seconds, so that a resource whose clock runs late accepts it.
+pub const BACKDATED: i64 = 300;
+
+/// How a client proved itself, as `appidacr` and `azpacr` say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// With a client secret.
+    Secret,
+    /// With a signature of a key it holds.
+    Certificate,
+}
+
+impl Proof {
+    fn acr(self) -> &'static str {
+        match self {
+            Self::Secret => "1",
+            Self::Certificate => "2",
+        }
+    }
+}
+
+/// The resource a token is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audience {
+    /// As it was asked for, a slash at the end included: resources compare it as text.
+    pub asked: String,
+    /// The application that it names, when it is one of the tenant's.
+    pub application: Option<ClientId>,
+    /// The version of tokens it reads.
+    pub version: TokenVersion,
+}
+
+/// What is decided about a token before it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'a> {
+    /// Our authority, without a trailing slash.
+    pub authority: &'a str,
+    /// Who gets it.
+    pub principal: &'a ServicePrincipal,
+    /// How it proved itself.
+    pub proof: Proof,
+    /// What it is for.
+    pub audience: &'a Audience,
+    /// Now.
+    pub now: UnixTime,
+    /// Its life, seconds.
+    pub lifetime: i64,
+    /// Names this token: unpredictable, never used twice.
+    pub uti: [u8; 16],
+}
+
+/// The issuer that this version of a tenant's tokens names.
+pub fn issuer(authority: &str, tenant: TenantId, version: TokenVersion) -> String {
+    match version {
+        TokenVersion::V1 => format!("{authority}/{tenant}/"),
+        TokenVersion::V2 => format!("{authority}/{tenant}/v2.0"),
+    }
+}
+
+/// The claims of an app-only access token.
+pub fn access_token(grant: &Grant<'_>) -> AccessToken {
+    let ServicePrincipal { tenant, id, client_id, kind, epoch, .. } = grant.principal;
+    let version = grant.audience.version;
+    let iss = issuer(grant.authority, *tenant, version);
+    let acr = Some(grant.proof.acr().to_owned());
+    let (v1, ver) = match version {
+        TokenVersion::V1 => (true, "1.0"),
+        TokenVersion::V2 => (false, "2.0"),
+    };
+    AccessToken {
+        aud: match (version, grant.audience.application) {
+            // A v2.0 resource knows itself by its client id alone, whatever it was called when it was asked for.
+            (TokenVersion::V2, Some(application)) => application.to_string(),
+            (TokenVersion::V1, _) | (TokenVersion::V2, None) => grant.audience.asked.clone(),
+        },
+        idp: v1.then(|| iss.clone()),
+        iss,
+        iat: grant.now,
+        nbf: grant.now - BACKDATED,
+        exp: grant.now + grant.lifetime,
+        appid: v1.then_some(*client_id),
+        appidacr: if v1 { acr.clone() } else { None },
+        azp: (!v1).then_some(*client_id),
+        azpacr: if v1 { None } else { acr },
+        idtyp: "app".to_owned(),
+        oid: *id,
+        sub: *id,
+        tid: *tenant,
+        uti: b64::url(&grant.uti),
+        ver: ver.to_owned(),
+        xms_mirid: match kind {
+            PrincipalKind::ManagedIdentity { resource_id } => Some(as_entra_writes(resource_id)),
+            PrincipalKind::Application => None,
+        },
+        xms_epoch: *epoch,
+    }
+}
+
+/// Entra writes `resourcegroups` in lower case inside tokens, and there are resources that compare the text.
+fn as_entra_writes(id: &ResourceId) -> ResourceId {
+    id.as_str().replacen("/resourceGroups/", "/resourcegroups/", 1).parse().unwrap_or_else(|_| id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn principal(kind: PrincipalKind) -> ServicePrincipal {
+        ServicePrincipal {
+            tenant: TenantId(Uuid::from_u128(1)),
+            id: denizen_wire::PrincipalId(Uuid::from_u128(2)),
+            client_id: ClientId(Uuid::from_u128(3)),
+            display_name: "a".into(),
+            kind,
+            enabled: true,
+            epoch: 7,
+            keys: vec![],
+            token_lifetime: None,
+        }
+    }
+
+    fn json(principal: &ServicePrincipal, proof: Proof, audience: &Audience) -> String {
+        let grant = Grant {
+            authority: "https://localhost:8443",
+            principal,
+            proof,
+            audience,
+            now: UnixTime(1_795_239_900),
+            lifetime: 3600,
+            uti: [0xfb; 16],
+        };
+        serde_json::to_string_pretty(&access_token(&grant)).unwrap()
+    }
+
+    #[test]
+    fn a_machine_asks_for_an_azure_resource() {
+        let machine = principal(PrincipalKind::ManagedIdentity {
+            resource_id: "/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/RG-1/providers/Microsoft.HybridCompute/machines/Web01".parse().unwrap(),
+        });
+        let vault = Audience { asked: "https://vault.azure.net/".into(), application: None, version: TokenVersion::V1 };
+        insta::assert_snapshot!("machine_v1", json(&machine, Proof::Certificate, &vault));
+    }
+
+    #[test]
+    fn an_application_asks_for_an_application_that_reads_v2() {
+        let api = Audience {
+            asked: "api://orders".into(),
+            application: Some(ClientId(Uuid::from_u128(4))),
+            version: TokenVersion::V2,
+        };
+        insta::assert_snapshot!("application_v2", json(&principal(PrincipalKind::Application), Proof::Secret, &api));
+    }
+
+    #[test]
+    fn issuers_differ_by_version_and_end_as_resources_expect() {
+        let tenant = TenantId(Uuid::nil());
+        assert_eq!(issuer("https://h:1", tenant, TokenVersion::V1), format!("https://h:1/{tenant}/"));
+        assert_eq!(issuer("https://h:1", tenant, TokenVersion::V2), format!("https://h:1/{tenant}/v2.0"));
+    }
+}

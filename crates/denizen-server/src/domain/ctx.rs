@@ -1,0 +1,51 @@
+//! The request context: one value that goes through every operation. The store cannot be reached without it.
+
+use std::fmt;
+
+use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
+use uuid::Uuid;
+
+/// Who acts, on which tenant, when, and under which request id.
+#[derive(Clone, Debug)]
+pub struct Ctx {
+    /// The tenant every read and write of this operation is confined to.
+    pub tenant: TenantId,
+    /// Who is accountable for it.
+    pub actor: Actor,
+    /// The instant the operation happens at: one for all its records.
+    pub now: UnixTime,
+    /// Names the operation in logs, audit and answers.
+    pub request_id: Uuid,
+}
+
+/// Who is accountable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A principal that proved itself with a token.
+    Principal {
+        /// Its object id.
+        id: PrincipalId,
+        /// The client it used.
+        client: ClientId,
+    },
+    /// A client at the token endpoint: it has proved its credential, or is about to be refused for it.
+    Client(ClientId),
+    /// Whoever holds a join token.
+    JoinToken(Uuid),
+    /// The server itself: set-up, rotation.
+    System(&'static str),
+    /// Nobody that could be told.
+    Anonymous,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal { id, .. } => write!(f, "principal:{id}"),
+            Self::Client(id) => write!(f, "client:{id}"),
+            Self::JoinToken(id) => write!(f, "join-token:{id}"),
+            Self::System(what) => write!(f, "system:{what}"),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The directory: tenants, applications, service principals, credentials and the keys that sign tokens.
+//!
+//! These are the records the store keeps and the snapshot serves, so they are plain serializable values. Secrets
+//! are here only as what is kept of them: a password's hash, a key's public half, a sealed private key.
+
+use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id; every record below carries it.
+    pub id: TenantId,
+    /// The domain name it also goes by in URLs, lower case.
+    pub domain: String,
+    /// For people.
+    pub display_name: String,
+    /// The tenant's key-encryption key under the root key, standard base64. It wraps the tenant's signing keys and
+    /// the keys of its vaults.
+    pub sealed_kek: String,
+    /// When it was made.
+    pub created: UnixTime,
+}
+
+/// An application: what a program is registered as. Its identity in the tenant is its service principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// `appId`.
+    pub client_id: ClientId,
+    /// Its own object id, which is not its principal's.
+    pub object_id: Uuid,
+    /// For people.
+    pub display_name: String,
+    /// The resources it is: `api://…` or an https URL, compared exactly. Tokens may be asked for these.
+    pub identifier_uris: Vec<String>,
+    /// The version of the tokens it accepts as a resource.
+    pub token_version: TokenVersion,
+    /// Its secrets.
+    pub passwords: Vec<PasswordCredential>,
+    /// Its certificates.
+    pub keys: Vec<KeyCredential>,
+}
+
+/// The version of access token a resource reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenVersion {
+    /// What every Azure resource reads.
+    #[default]
+    V1,
+    /// What an application may ask for.
+    V2,
+}
+
+/// A service principal: the identity that roles are given to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePrincipal {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The object id, `oid`, `principalId`.
+    pub id: PrincipalId,
+    /// The client it authenticates as.
+    pub client_id: ClientId,
+    /// For people.
+    pub display_name: String,
+    /// What it stands for.
+    pub kind: PrincipalKind,
+    /// A disabled principal gets no token, and its tokens are refused by our own resources.
+    pub enabled: bool,
+    /// Raised to revoke: tokens issued under an earlier epoch are refused by our own resources.
+    pub epoch: u64,
+    /// Certificates of its own. A managed identity has no application, so its node key stands here.
+    pub keys: Vec<KeyCredential>,
+    /// How long its tokens live, seconds; the default of its kind when absent.
+    pub token_lifetime: Option<i64>,
+}
+
+/// What a service principal stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PrincipalKind {
+    /// An application in this tenant.
+    Application,
+    /// A managed identity.
+    ManagedIdentity {
+        /// The machine, or the user-assigned identity, whose identity it is.
+        resource_id: ResourceId,
+    },
+}
+
+/// A client secret, as it is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordCredential {
+    /// Names it for people and for removal.
+    pub key_id: Uuid,
+    /// For people.
+    pub display_name: String,
+    /// The first three characters, so that people can tell one from another.
+    pub hint: String,
+    /// Valid from.
+    pub start: UnixTime,
+    /// Valid until.
+    pub end: UnixTime,
+    /// argon2id, in PHC form.
+    pub hash: String,
+}
+
+// Not derived: the hash stays out of logs.
+impl std::fmt::Debug for PasswordCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordCredential")
+            .field("key_id", &self.key_id)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A certificate credential: the public half of a key the client holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyCredential {
+    /// Names it for people and for removal.
+    pub key_id: Uuid,
+    /// For people.
+    pub display_name: String,
+    /// Valid from.
+    pub start: UnixTime,
+    /// Valid until.
+    pub end: UnixTime,
+    /// SHA-1 of the certificate: `x5t`.
+    pub x5t: [u8; 20],
+    /// SHA-256 of the certificate: `x5t#S256`.
+    #[serde(with = "hex32")]
+    pub x5t_s256: [u8; 32],
+    /// The RSA modulus, big-endian, as hexadecimal: what verification needs of the certificate, and no more of it.
+    pub n: String,
+    /// The RSA exponent, likewise.
+    pub e: String,
+}
+
+mod hex32 {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&denizen_keys::hash::hex(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        denizen_keys::hash::unhex(&text)
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| D::Error::custom("not 32 bytes of hexadecimal"))
+    }
+}
+
+/// A key that signs tokens, sealed. Two are published at any time: the one that signs, and the next or the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// Its tenant: no key signs for two.
+    pub tenant: TenantId,
+    /// base64url SHA-1 thumbprint of its certificate, as Entra names its keys.
+    pub kid: String,
+    /// The self-signed certificate, standard base64 of its DER: published as `x5c`.
+    pub certificate: String,
+    /// The private key under the tenant's key-encryption key, standard base64. Never in the clear.
+    pub sealed: String,
+    /// When it was made; it is published from then on.
+    pub created: UnixTime,
+    /// When it starts to sign.
+    pub signs_from: UnixTime,
+    /// When it stops to sign; none while no successor is planned.
+    pub signs_until: Option<UnixTime>,
+    /// When it leaves the published set: after every token it signed has ended.
+    pub published_until: Option<UnixTime>,
+}

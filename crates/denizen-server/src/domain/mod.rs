@@ -1,0 +1,23 @@
+//! The nouns, and the decisions about them. Pure: no async, no clock, no store, no HTTP.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`ctx`] | who acts, on which tenant, when: without it nothing is reached |
+//! | [`directory`] | tenants, applications, service principals, their credentials, signing keys |
+//! | [`resources`] | subscriptions, resource groups, machines, vaults, join tokens |
+//! | [`secrets`] | a secret version, and the rules its parts obey |
+//! | [`roles`], [`authorize`] | role definitions and assignments; the one decision point |
+//! | [`assertion`], [`claims`], [`lifetimes`], [`rotation`] | what the token service decides |
+
+pub mod assertion;
+pub mod authorize;
+pub mod claims;
+pub mod ctx;
+pub mod directory;
+pub mod lifetimes;
+pub mod resources;
+pub mod roles;
+pub mod rotation;
+pub mod secrets;
+
+pub use ctx::{Actor, Ctx};
