@@ -1,0 +1,159 @@
+-- Records are kept whole, as JSON; beside the key stands only what must be unique. Every key starts with the tenant.
+-- Ids are text in canonical (lower) case. Times are Unix seconds.
+
+CREATE TABLE tenants (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    domain TEXT NOT NULL UNIQUE,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+CREATE TABLE applications (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- What an application calls itself as a resource: no two of a tenant may answer to one name.
+CREATE TABLE application_uris (
+    tenant      TEXT NOT NULL,
+    uri         TEXT NOT NULL,
+    application TEXT NOT NULL,
+    PRIMARY KEY (tenant, uri)
+);
+CREATE INDEX application_uris_by_application ON application_uris (tenant, application);
+
+CREATE TABLE service_principals (
+    tenant    TEXT NOT NULL,
+    id        TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    body      TEXT NOT NULL,
+    PRIMARY KEY (tenant, id),
+    UNIQUE (tenant, client_id)
+);
+
+CREATE TABLE signing_keys (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- A subscription's id is all that a resource id says of its owner, so it belongs to one tenant.
+CREATE TABLE subscriptions (
+    tenant       TEXT NOT NULL,
+    id           TEXT NOT NULL,
+    subscription TEXT NOT NULL UNIQUE,
+    body         TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+CREATE TABLE resource_groups (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+CREATE TABLE machines (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- A vault's name is a host name.
+CREATE TABLE vaults (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    name   TEXT NOT NULL UNIQUE,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+CREATE TABLE role_assignments (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+CREATE TABLE role_definitions (
+    tenant TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- The token itself is kept nowhere: hash is SHA-256 of it. used_at is set once, by the update that consumes it.
+CREATE TABLE join_tokens (
+    tenant  TEXT   NOT NULL,
+    hash    TEXT   NOT NULL UNIQUE,
+    expires BIGINT NOT NULL,
+    used_at BIGINT,
+    body    TEXT   NOT NULL,
+    PRIMARY KEY (tenant, hash)
+);
+
+-- One row per name. A vault cannot go while it has any: removing its secrets is a decision, not a side effect.
+CREATE TABLE secrets (
+    tenant   TEXT NOT NULL,
+    vault    TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    written  TEXT NOT NULL,
+    latest   TEXT NOT NULL,
+    deleted  BIGINT,
+    purge_at BIGINT,
+    PRIMARY KEY (tenant, vault, name),
+    FOREIGN KEY (tenant, vault) REFERENCES vaults (tenant, id)
+);
+CREATE INDEX secrets_by_purge ON secrets (tenant, purge_at);
+
+-- ordinal counts the versions of a name: seconds are too coarse to tell which came last.
+CREATE TABLE secret_versions (
+    tenant       TEXT   NOT NULL,
+    vault        TEXT   NOT NULL,
+    name         TEXT   NOT NULL,
+    version      TEXT   NOT NULL,
+    ordinal      BIGINT NOT NULL,
+    content_type TEXT,
+    tags         TEXT   NOT NULL,
+    enabled      BIGINT NOT NULL,
+    nbf          BIGINT,
+    exp          BIGINT,
+    created      BIGINT NOT NULL,
+    updated      BIGINT NOT NULL,
+    wrapped_key  BYTEA  NOT NULL,
+    sealed_value BYTEA  NOT NULL,
+    PRIMARY KEY (tenant, vault, name, version),
+    UNIQUE (tenant, vault, name, ordinal),
+    FOREIGN KEY (tenant, vault, name) REFERENCES secrets (tenant, vault, name)
+);
+
+-- One revision per transaction, one row per record it changed. parent is the vault, where there is one.
+CREATE TABLE changes (
+    revision    BIGINT NOT NULL,
+    ordinal     BIGINT NOT NULL,
+    tenant      TEXT   NOT NULL,
+    at          BIGINT NOT NULL,
+    kind        TEXT   NOT NULL,
+    id          TEXT   NOT NULL,
+    parent      TEXT,
+    before_body TEXT,
+    after_body  TEXT,
+    PRIMARY KEY (revision, ordinal)
+);
+CREATE INDEX changes_by_tenant ON changes (tenant, revision);
+CREATE INDEX changes_by_parent ON changes (parent, revision);
+CREATE INDEX changes_by_kind ON changes (kind, revision);
+
+-- hash = SHA-256(hash of the row before, then line). line is the record itself; tenant repeats what it says.
+CREATE TABLE audit (
+    seq    BIGINT NOT NULL PRIMARY KEY,
+    tenant TEXT   NOT NULL,
+    line   TEXT   NOT NULL,
+    hash   TEXT   NOT NULL
+);
+CREATE INDEX audit_by_tenant ON audit (tenant, seq);

@@ -1,0 +1,112 @@
+//! The change log: what each transaction changed, in order. Replicas will follow it; people read it.
+//!
+//! It says what changed, not all that a record holds: sealed bytes and hashes are left out (see
+//! [`super::record`]), so a follower reads the row. Tests: the contract suite.
+
+use denizen_wire::{TenantId, UnixTime};
+use serde_json::Value;
+
+use super::{
+    Kind, Revision, Store, StoreError,
+    db::{Arg, Conn, Counting, Row, Sql, args},
+};
+use crate::domain::Ctx;
+
+/// One record that one transaction changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The transaction.
+    pub revision: Revision,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// When.
+    pub at: UnixTime,
+    /// What kind of record.
+    pub kind: Kind,
+    /// Which, canonical.
+    pub id: String,
+    /// As it was; none when it is new.
+    pub before: Option<Value>,
+    /// As it is; none when it is gone.
+    pub after: Option<Value>,
+}
+
+/// A [`Change`] before it has a revision.
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) id: String,
+    /// The vault it is in, or is.
+    pub(super) parent: Option<String>,
+    pub(super) before: Option<Value>,
+    pub(super) after: Option<Value>,
+}
+
+impl Store {
+    /// The tenant's changes after a revision, in order, at most `limit` of them. A transaction may be cut by the
+    /// limit; ask again from the revision before the last.
+    pub async fn changes_since(&self, ctx: &Ctx, revision: Revision, limit: u32) -> Result<Vec<Change>, StoreError> {
+        let tenant = ctx.tenant.to_string();
+        let after = i64::try_from(revision.0).unwrap_or(i64::MAX);
+        let sql = "SELECT revision, at, kind, id, before_body, after_body FROM changes \
+                   WHERE tenant = $1 AND revision > $2 ORDER BY revision, ordinal LIMIT $3";
+        let rows = self.rows(sql, args![&tenant, after, i64::from(limit)]).await?;
+        rows.iter().map(|row| change(ctx.tenant, row)).collect()
+    }
+}
+
+fn change(tenant: TenantId, row: &Row) -> Result<Change, StoreError> {
+    let body = |text: Option<String>| {
+        let parse = |text: String| serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()));
+        text.map(parse).transpose()
+    };
+    Ok(Change {
+        revision: Revision(row.count(0)?),
+        tenant,
+        at: UnixTime(row.int(1)?),
+        kind: Kind::parse(&row.text(2)?)?,
+        id: row.text(3)?,
+        before: body(row.text_or_null(4)?)?,
+        after: body(row.text_or_null(5)?)?,
+    })
+}
+
+/// Writes a transaction's changes, in as few statements as the engine's limit on placeholders allows.
+pub(super) async fn append(
+    conn: &mut Conn,
+    counting: &Counting,
+    revision: Revision,
+    tenant: TenantId,
+    at: UnixTime,
+    entries: &[Entry],
+) -> Result<(), StoreError> {
+    const INSERT: &str =
+        "INSERT INTO changes (revision, ordinal, tenant, at, kind, id, parent, before_body, after_body)";
+    const COLUMNS: usize = 9;
+    const ROWS: usize = 256;
+    let tenant = tenant.to_string();
+    let revision = i64::try_from(revision.0).unwrap_or(i64::MAX);
+    let mut ordinal = 0i64;
+    for group in entries.chunks(ROWS) {
+        let bodies: Vec<_> = group
+            .iter()
+            .map(|entry| (entry.before.as_ref().map(Value::to_string), entry.after.as_ref().map(Value::to_string)))
+            .collect();
+        let mut args: Vec<Arg<'_>> = Vec::with_capacity(group.len() * COLUMNS);
+        for (entry, (before, after)) in group.iter().zip(&bodies) {
+            args.extend_from_slice(args![
+                revision,
+                ordinal,
+                &tenant,
+                at.0,
+                entry.kind.as_str(),
+                &entry.id,
+                entry.parent.as_deref(),
+                before.as_deref(),
+                after.as_deref(),
+            ]);
+            ordinal += 1;
+        }
+        conn.execute(counting, Sql::rows(INSERT, group.len(), COLUMNS), &args).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What every engine must do: a list of tests that take a [`Place`] to keep data at, run once per engine.
+//!
+//! A second engine is a second `Place` and a second line at the end of [`contract_suite`]'s calls.
+//!
+//! | file | asks |
+//! |---|---|
+//! | [`writes`] | one write path: atomic, unique, published, logged |
+//! | [`isolation`] | two tenants never see each other's rows |
+//! | [`join_tokens`] | used once, however many try |
+//! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
+//! | [`audit_trail`] | the chain, the group commit, and a database that goes away |
+//! | [`survival`] | restarts, crashes, other processes, newer schemas |
+
+mod audit_trail;
+mod isolation;
+mod join_tokens;
+mod nouns;
+mod secret_cycle;
+mod sqlite;
+mod survival;
+mod writes;
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// Somewhere to keep data, as a test needs it.
+pub(super) trait Place: Send + Sync {
+    /// Empty and new.
+    fn new() -> Self;
+    /// How to open it.
+    fn engine(&self) -> Engine;
+    /// Runs statements past the store, as an intruder, an accident or an older release would.
+    async fn sql(&self, text: &'static str);
+    /// What a machine that lost power now would find when it starts again.
+    fn after_a_crash(&self) -> Self;
+    /// The files the data is in, where the engine is one that has any.
+    fn files(&self) -> Vec<PathBuf>;
+
+    async fn open(&self) -> Store {
+        Store::open(self.engine()).await.unwrap()
+    }
+}
+
+macro_rules! contract_suite {
+    ($engine:ident, $place:ty; $($module:ident: $($test:ident)*;)*) => {
+        mod $engine {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let place = <$place as crate::store::contract::Place>::new();
+                    crate::store::contract::$module::$test(place).await;
+                })*
+            })*
+        }
+    };
+}
+
+/// The list. One line of it is one test on each engine.
+macro_rules! on {
+    ($engine:ident, $place:ty) => {
+        contract_suite! { $engine, $place;
+            writes:
+                a_commit_is_seen_by_whoever_asks_next
+                a_dropped_transaction_leaves_nothing
+                an_error_in_the_middle_leaves_nothing
+                what_is_abandoned_leaves_its_audit_record_only
+                what_must_be_unique_is
+                names_can_be_given_up_and_taken_again
+                a_tenant_that_goes_leaves_nothing_in_the_snapshot
+                look_ups_ignore_case_where_azure_does
+                the_change_log_says_what_changed_and_no_sealed_byte
+                revisions_name_the_last_change
+                a_commit_survives_its_caller
+                the_snapshot_equals_what_is_loaded_after_a_thousand_changes;
+            isolation:
+                d34_a_record_of_another_tenant_is_refused
+                d34_tenants_never_see_each_others_rows
+                d34_a_row_moved_to_another_tenant_is_not_served;
+            join_tokens:
+                d10_a_token_is_used_once
+                d28_of_thirty_two_who_race_one_gets_the_token;
+            secret_cycle:
+                versions_come_newest_first_and_the_last_is_the_latest
+                names_are_kept_as_written_and_found_in_any_case
+                pages_follow_each_other
+                an_update_changes_metadata_only
+                delete_recover_purge
+                a_purge_leaves_no_copy_of_the_sealed_bytes
+                a_vault_with_secrets_cannot_go;
+            audit_trail:
+                every_write_is_recorded_with_its_actor
+                an_edited_row_is_found
+                a_removed_row_is_found
+                a_forged_end_is_found
+                many_share_a_commit
+                a_database_that_goes_away_refuses_those_who_wait_and_keeps_the_rest
+                a_full_queue_refuses
+                closing_writes_what_waits;
+            survival:
+                a_restart_finds_everything
+                a_crash_loses_no_acknowledged_write
+                the_data_belongs_to_one_process
+                newer_data_is_refused
+                a_database_that_is_ahead_is_loaded_again
+                a_write_of_unknown_outcome_is_looked_up
+                reading_the_snapshot_asks_the_database_nothing;
+        }
+    };
+}
+
+on!(on_sqlite, crate::store::contract::sqlite::File);

@@ -1,0 +1,211 @@
+//! Records to test with. A number tells one from another, so that a test reads as what it is about.
+
+use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime, node::MachineFacts};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        Actor, Ctx,
+        directory::{
+            Application, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant, TokenVersion,
+        },
+        resources::{JoinToken, Machine, ResourceGroup, Subscription, Vault},
+        roles::{RoleAssignment, RoleDefinition, RoleId},
+        secrets::SecretVersion,
+    },
+    store::{AuditEvent, Outcome},
+};
+
+pub(super) const NOW: UnixTime = UnixTime(1_795_239_900);
+
+pub(super) fn tenant_id(n: u8) -> TenantId {
+    TenantId(uuid(0xA0, n))
+}
+
+pub(super) fn uuid(kind: u8, n: u8) -> Uuid {
+    Uuid::from_u128(u128::from_be_bytes([kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]))
+}
+
+pub(super) fn ctx(tenant: u8) -> Ctx {
+    Ctx { tenant: tenant_id(tenant), actor: Actor::System("test"), now: NOW, request_id: uuid(0xEE, tenant) }
+}
+
+pub(super) fn event(action: &str) -> AuditEvent {
+    AuditEvent {
+        action: action.to_owned(),
+        outcome: Outcome::Allowed,
+        target: "/".to_owned(),
+        because: "a test".to_owned(),
+        detail: None,
+    }
+}
+
+pub(super) fn tenant(n: u8) -> Tenant {
+    Tenant {
+        id: tenant_id(n),
+        domain: format!("t{n}.example"),
+        display_name: format!("Tenant {n}"),
+        sealed_kek: format!("THE-SEALED-KEK-{n}"),
+        created: NOW,
+    }
+}
+
+pub(super) fn client(n: u8) -> ClientId {
+    ClientId(uuid(0xC0, n))
+}
+
+pub(super) fn principal_id(n: u8) -> PrincipalId {
+    PrincipalId(uuid(0xB0, n))
+}
+
+pub(super) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
+    Application {
+        tenant: tenant_id(tenant),
+        client_id: client(n),
+        object_id: uuid(0xC1, n),
+        display_name: format!("App {n}"),
+        identifier_uris: uris.iter().map(|uri| (*uri).to_owned()).collect(),
+        token_version: TokenVersion::V1,
+        passwords: vec![PasswordCredential {
+            key_id: uuid(0xC2, n),
+            display_name: "p".to_owned(),
+            hint: "abc".to_owned(),
+            start: NOW,
+            end: NOW + 60,
+            hash: "THE-PASSWORD-HASH".to_owned(),
+        }],
+        keys: Vec::new(),
+    }
+}
+
+pub(super) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
+    ServicePrincipal {
+        tenant: tenant_id(tenant),
+        id: principal_id(n),
+        client_id: client(n),
+        display_name: format!("Principal {n}"),
+        kind: PrincipalKind::Application,
+        enabled: true,
+        epoch: 0,
+        keys: Vec::new(),
+        token_lifetime: None,
+    }
+}
+
+pub(super) fn signing_key(tenant: u8, n: u8) -> SigningKey {
+    SigningKey {
+        tenant: tenant_id(tenant),
+        kid: format!("kid-{n}"),
+        certificate: "MIIB".to_owned(),
+        sealed: "THE-SEALED-KEY".to_owned(),
+        created: NOW,
+        signs_from: NOW + i64::from(n),
+        signs_until: None,
+        published_until: None,
+    }
+}
+
+pub(super) fn subscription_id(n: u8) -> SubscriptionId {
+    SubscriptionId(uuid(0x50, n))
+}
+
+pub(super) fn subscription(tenant: u8, n: u8) -> Subscription {
+    Subscription { tenant: tenant_id(tenant), id: subscription_id(n), display_name: "S".to_owned(), created: NOW }
+}
+
+pub(super) fn group_id(subscription: u8, name: &str) -> ResourceId {
+    ResourceId::subscription(subscription_id(subscription)).resource_group(name).unwrap()
+}
+
+pub(super) fn group(tenant: u8, name: &str) -> ResourceGroup {
+    ResourceGroup { tenant: tenant_id(tenant), id: group_id(tenant, name), location: "onprem".to_owned(), created: NOW }
+}
+
+pub(super) fn machine_id(tenant: u8, name: &str) -> ResourceId {
+    group_id(tenant, "rg").provider("Microsoft.HybridCompute/machines", name).unwrap()
+}
+
+pub(super) fn machine(tenant: u8, n: u8) -> Machine {
+    Machine {
+        tenant: tenant_id(tenant),
+        id: machine_id(tenant, &format!("Srv{n}")),
+        machine_id: uuid(0xD0, n),
+        principal_id: principal_id(n),
+        location: "onprem".to_owned(),
+        facts: MachineFacts::default(),
+        created: NOW,
+    }
+}
+
+pub(super) fn vault_id(tenant: u8, name: &str) -> ResourceId {
+    group_id(tenant, "rg").provider("Microsoft.KeyVault/vaults", name).unwrap()
+}
+
+pub(super) fn vault(tenant: u8, name: &str) -> Vault {
+    Vault {
+        tenant: tenant_id(tenant),
+        id: vault_id(tenant, name),
+        name: name.to_ascii_lowercase(),
+        location: "onprem".to_owned(),
+        sealed_key: "THE-SEALED-VAULT-KEY".to_owned(),
+        retention_days: 7,
+        created: NOW,
+    }
+}
+
+pub(super) fn assignment(tenant: u8, n: u8, scope: &ResourceId, principal: u8) -> RoleAssignment {
+    RoleAssignment {
+        tenant: tenant_id(tenant),
+        id: uuid(0xF0, n),
+        scope: scope.clone(),
+        principal: principal_id(principal),
+        role: RoleId(uuid(0xF1, 1)),
+        created: NOW,
+        created_by: "test".to_owned(),
+    }
+}
+
+pub(super) fn custom_role(tenant: u8, n: u8) -> RoleDefinition {
+    RoleDefinition {
+        tenant: Some(tenant_id(tenant)),
+        id: RoleId(uuid(0xF1, n)),
+        name: format!("Role {n}"),
+        description: String::new(),
+        actions: vec!["*/read".to_owned()],
+        not_actions: Vec::new(),
+        data_actions: Vec::new(),
+        not_data_actions: Vec::new(),
+        assignable_scopes: vec![ResourceId::root()],
+    }
+}
+
+pub(super) fn join_token(tenant: u8, n: u8) -> JoinToken {
+    JoinToken {
+        id: uuid(0x70, n),
+        tenant: tenant_id(tenant),
+        hash: format!("{n:064x}"),
+        resource_group: group_id(tenant, "rg"),
+        machine_name: None,
+        created: NOW,
+        expires: NOW + 600,
+    }
+}
+
+/// A version whose sealed bytes are found by searching for `WRAPPED` and `SEALED`.
+pub(super) fn secret(tenant: u8, vault: &str, name: &str, n: u8) -> SecretVersion {
+    SecretVersion {
+        tenant: tenant_id(tenant),
+        vault: vault_id(tenant, vault),
+        name: name.to_owned(),
+        version: format!("{n:032x}"),
+        content_type: Some("text/plain".to_owned()),
+        tags: [("env".to_owned(), "dev".to_owned())].into(),
+        enabled: true,
+        nbf: None,
+        exp: Some(NOW + 1000),
+        created: NOW,
+        updated: NOW,
+        wrapped_key: format!("WRAPPED-{name}-{n}").into_bytes(),
+        sealed_value: format!("SEALED-{name}-{n}").repeat(8).into_bytes(),
+    }
+}

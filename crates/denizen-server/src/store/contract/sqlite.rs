@@ -1,0 +1,131 @@
+//! A place for SQLite: a file in a folder of its own; and what is asked of a file only.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+use super::{Engine, Place, Store, nouns::*, writes::founded};
+
+pub(super) struct File {
+    folder: TempDir,
+}
+
+impl File {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("denizen.db")
+    }
+}
+
+impl Place for File {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::Sqlite { path: self.path() }
+    }
+
+    async fn sql(&self, text: &'static str) {
+        let mut conn = SqliteConnectOptions::new().filename(self.path()).foreign_keys(false).connect().await.unwrap();
+        sqlx::raw_sql(text).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+    }
+
+    fn after_a_crash(&self) -> Self {
+        let crashed = Self::new();
+        for file in self.files() {
+            fs::copy(&file, crashed.folder.path().join(file.file_name().unwrap())).unwrap();
+        }
+        crashed
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        ["", "-wal"]
+            .map(|suffix| self.folder.path().join(format!("denizen.db{suffix}")))
+            .into_iter()
+            .filter(|path| path.exists())
+            .collect()
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = File::new();
+    // Made beforehand by someone careless.
+    fs::write(place.path(), b"").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = founded(&place).await;
+    let mut seen = 0;
+    for entry in fs::read_dir(place.folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "the data, its log, its index and its lock");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_named() {
+    let path = File::new().folder.path().join("absent").join("denizen.db");
+    let error = Store::open(Engine::Sqlite { path: path.clone() }).await.err().unwrap();
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+}
+
+/// The other process of the test below: writes until it is killed, and says what was acknowledged.
+#[tokio::test]
+#[ignore = "it writes until it is killed: run by the test below"]
+async fn child_that_writes() {
+    let mut path = String::new();
+    std::io::stdin().read_line(&mut path).unwrap();
+    let store = Store::open(Engine::Sqlite { path: path.trim_end().into() }).await.unwrap();
+    for n in 0..250u8 {
+        let mut tx = store.begin(&ctx(1)).await.unwrap();
+        tx.insert(&principal(1, n)).await.unwrap();
+        tx.insert(&machine(1, n)).await.unwrap();
+        tx.commit(event("enrol")).await.unwrap();
+        store.audit(&ctx(1), event("read")).await.unwrap();
+        println!("acknowledged {n}");
+    }
+}
+
+/// A real process, a real SIGKILL, at three moments.
+#[tokio::test]
+async fn kill_9_loses_no_acknowledged_write() {
+    for moment in [1usize, 17, 60] {
+        let place = File::new();
+        let this = "store::contract::sqlite::child_that_writes";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", this, "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{}", place.path().display()).unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged = 0;
+        while acknowledged < moment {
+            let line = output.next().expect("the child ended early").unwrap();
+            acknowledged += usize::from(line.contains("acknowledged"));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it said between the last line read and its end counts too.
+        acknowledged += output.filter(|line| line.as_ref().is_ok_and(|line| line.contains("acknowledged"))).count();
+
+        let store = place.open().await;
+        let now = store.snapshot();
+        let kept = now.principals(tenant_id(1)).count();
+        assert!(kept >= acknowledged, "{acknowledged} were acknowledged, {kept} were kept");
+        assert_eq!(now.machines(tenant_id(1)).count(), kept, "half a transaction was kept");
+        let recorded = usize::try_from(store.audit_verify().await.unwrap()).unwrap();
+        assert!(recorded >= acknowledged * 2, "{acknowledged} were acknowledged, {recorded} records were kept");
+    }
+}

@@ -1,0 +1,126 @@
+//! Restarts, crashes, other processes, newer data, and a database nobody asks.
+
+use super::{Place, nouns::*, writes::founded};
+use crate::store::*;
+
+pub(super) async fn a_restart_finds_everything(place: impl Place) {
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
+    tx.insert(&principal(1, 1)).await.unwrap();
+    tx.insert(&signing_key(1, 1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&machine(1, 1)).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.insert(&assignment(1, 1, &vault_id(1, "v"), 1)).await.unwrap();
+    tx.insert(&custom_role(1, 1)).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    let before = store.snapshot();
+    store.close().await;
+    let store = place.open().await;
+    let now = store.snapshot();
+    assert!(*now == *before);
+    let one = tenant_id(1);
+    assert_eq!(**now.application_for_resource(one, "api://a").unwrap(), application(1, 1, &["api://a"]));
+    assert_eq!(**now.principal_of_client(one, client(1)).unwrap(), principal(1, 1));
+    assert_eq!(*now.signing_keys(one)[0], signing_key(1, 1));
+    assert_eq!(**now.subscription(one, subscription_id(1)).unwrap(), subscription(1, 1));
+    assert_eq!(**now.resource_group(one, &group_id(1, "rg")).unwrap(), group(1, "rg"));
+    assert_eq!(**now.machine(one, &machine(1, 1).id).unwrap(), machine(1, 1));
+    assert_eq!(**now.vault("v").unwrap(), vault(1, "v"));
+    assert_eq!(**now.assignment(one, uuid(0xF0, 1)).unwrap(), assignment(1, 1, &vault_id(1, "v"), 1));
+    assert_eq!(**now.custom_role(one, custom_role(1, 1).id).unwrap(), custom_role(1, 1));
+    assert_eq!(store.secret(&ctx(1), &vault_id(1, "v"), "s", None).await.unwrap(), Some(secret(1, "v", "s", 1)));
+    assert_eq!(now.tenants().count(), 1);
+}
+
+pub(super) async fn a_crash_loses_no_acknowledged_write(place: impl Place) {
+    let store = founded(&place).await;
+    for n in 0..20 {
+        let mut tx = store.begin(&ctx(1)).await.unwrap();
+        tx.insert(&principal(1, n)).await.unwrap();
+        tx.commit(event("x")).await.unwrap();
+        store.audit(&ctx(1), event("read")).await.unwrap();
+    }
+    // In progress when the power goes: not kept.
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&principal(1, 99)).await.unwrap();
+    let crashed = place.after_a_crash();
+    drop(tx);
+    let again = crashed.open().await;
+    assert!(*again.snapshot() == *store.snapshot());
+    assert_eq!(again.snapshot().principals(tenant_id(1)).count(), 20);
+    assert_eq!(again.audit_verify().await.unwrap(), 41);
+}
+
+pub(super) async fn the_data_belongs_to_one_process(place: impl Place) {
+    let store = founded(&place).await;
+    let second = Store::open(place.engine()).await.err();
+    assert!(matches!(second, Some(StoreError::InUse { .. })), "{second:?}");
+    store.close().await;
+    place.open().await;
+}
+
+pub(super) async fn newer_data_is_refused(place: impl Place) {
+    founded(&place).await.close().await;
+    place
+        .sql(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (77, 'from the future', TRUE, x'00', 0)",
+        )
+        .await;
+    let refused = Store::open(place.engine()).await.err().unwrap();
+    assert!(matches!(refused, StoreError::SchemaTooNew { found: 77, known: 1 }), "{refused}");
+    assert!(refused.to_string().contains("schema 77"), "{refused}");
+}
+
+pub(super) async fn reading_the_snapshot_asks_the_database_nothing(place: impl Place) {
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&principal(1, 1)).await.unwrap();
+    tx.insert(&assignment(1, 1, &group_id(1, "rg"), 1)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    place.sql("ALTER TABLE service_principals RENAME TO gone; ALTER TABLE role_assignments RENAME TO gone_too").await;
+    let before = store.counters();
+    for _ in 0..1000 {
+        let now = store.snapshot();
+        assert!(now.principal_of_client(tenant_id(1), client(1)).is_some());
+        assert_eq!(now.assignments(tenant_id(1), group_id(1, "rg").canonical()).len(), 1);
+    }
+    assert_eq!(store.counters(), before);
+    assert!(before.reads > 0 && before.writes > 0, "nothing is counted");
+}
+
+/// As after a commit whose answer was lost: the database has what the snapshot has not.
+pub(super) async fn a_database_that_is_ahead_is_loaded_again(place: impl Place) {
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&principal(1, 1)).await.unwrap();
+    let revision = tx.commit(event("x")).await.unwrap();
+    let next = revision.0 + 1;
+    let ahead = format!(
+        "UPDATE service_principals SET body = replace(body, '\"epoch\":0', '\"epoch\":5'); \
+         INSERT INTO changes (revision, ordinal, tenant, at, kind, id) VALUES ({next}, 0, '', 0, 'service_principal', ''); \
+         ALTER TABLE audit RENAME TO audit_away"
+    );
+    place.sql(ahead.leak()).await;
+    // It cannot be written, so the ends of the logs are read again.
+    assert!(store.audit(&ctx(1), event("lost")).await.is_err());
+    place.sql("ALTER TABLE audit_away RENAME TO audit").await;
+    assert_eq!(store.snapshot().revision(), revision);
+    let tx = store.begin(&ctx(1)).await.unwrap();
+    assert_eq!(tx.snapshot().revision(), Revision(next));
+    assert_eq!(tx.snapshot().principal(tenant_id(1), principal_id(1)).unwrap().epoch, 5);
+}
+
+pub(super) async fn a_write_of_unknown_outcome_is_looked_up(place: impl Place) {
+    let store = founded(&place).await;
+    let counting = &store.core.counting;
+    let mut writer = store.core.writer.lock().await;
+    let kept = writer.ready(&store.core).await.unwrap();
+    assert!(writer.settle(counting, kept.clone(), StoreError::Closed).await.is_ok(), "it is in the log: it was kept");
+    let lost = super::super::writer::Heads { hash: "another".to_owned(), ..kept };
+    assert!(matches!(writer.settle(counting, lost, StoreError::Closed).await, Err(StoreError::Closed)));
+}

@@ -1,0 +1,397 @@
+//! The database engines behind one face: opening, migrating, and running a statement.
+//!
+//! Everything that differs between engines is in this file. SQL is written once, with `$1` placeholders; a second
+//! engine is a second arm of [`Pool`], [`Conn`] and [`Row`], and a folder of migrations. Every statement goes through
+//! [`run!`], so each is counted. Tests: the contract suite.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlStr, SqliteConnection,
+    SqlitePool,
+    migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+
+use super::StoreError;
+
+/// Connections that read; writes have one of their own.
+const READERS: u32 = 4;
+
+/// Where the data is.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// A file on this machine. Made with mode 0600 when it is not there.
+    Sqlite {
+        /// The file. Its folder must exist.
+        path: PathBuf,
+    },
+}
+
+/// How often the database was asked, and what for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Statements that read.
+    pub reads: u64,
+    /// Statements that write, transactions' ends among them, other than the audit's group commits.
+    pub writes: u64,
+    /// Group commits of audit events.
+    pub audit_commits: u64,
+    /// Audit events in those commits.
+    pub audit_events: u64,
+}
+
+/// [`Counters`], while they count.
+#[derive(Default)]
+pub(super) struct Counting {
+    pub(super) reads: AtomicU64,
+    pub(super) writes: AtomicU64,
+    /// Those of `writes` that were a group commit of audit events.
+    pub(super) audit_statements: AtomicU64,
+    pub(super) audit_commits: AtomicU64,
+    pub(super) audit_events: AtomicU64,
+}
+
+impl Counting {
+    pub(super) fn now(&self) -> Counters {
+        Counters {
+            reads: self.reads.load(Ordering::Relaxed),
+            // Counted one after the other, so for a moment there may be more of the part than of the whole.
+            writes: self.writes.load(Ordering::Relaxed).saturating_sub(self.audit_statements.load(Ordering::Relaxed)),
+            audit_commits: self.audit_commits.load(Ordering::Relaxed),
+            audit_events: self.audit_events.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A value bound to a placeholder.
+#[derive(Clone, Copy)]
+pub(super) enum Arg<'a> {
+    Text(&'a str),
+    TextOrNull(Option<&'a str>),
+    Int(i64),
+    IntOrNull(Option<i64>),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Arg<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        Self::TextOrNull(text)
+    }
+}
+
+impl From<i64> for Arg<'_> {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<Option<i64>> for Arg<'_> {
+    fn from(number: Option<i64>) -> Self {
+        Self::IntOrNull(number)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Arg<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+/// `args![tenant, 5]`: values in the order of their placeholders.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($value)),*] };
+}
+pub(super) use args;
+
+/// A statement: fixed text, or text made of nothing but placeholders.
+pub(super) struct Sql {
+    text: SqlStr,
+    /// Whether the prepared statement is kept for the next time.
+    keep: bool,
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self { text: text.into_sql_str(), keep: true }
+    }
+}
+
+impl Sql {
+    /// `{insert} VALUES ($1,$2),($3,$4)…`: `rows` rows of `columns` placeholders in one statement.
+    pub(super) fn rows(insert: &'static str, rows: usize, columns: usize) -> Self {
+        let mut text = String::with_capacity(insert.len() + 8 + rows * columns * 6);
+        text.push_str(insert);
+        text.push_str(" VALUES ");
+        for row in 0..rows {
+            text.push_str(if row == 0 { "(" } else { ",(" });
+            for column in 1..=columns {
+                if column > 1 {
+                    text.push(',');
+                }
+                text.push('$');
+                text.push_str(&(row * columns + column).to_string());
+            }
+            text.push(')');
+        }
+        // Small groups are all but a few and come again; there are too many different large ones to keep each.
+        Self { text: AssertSqlSafe(text).into_sql_str(), keep: rows <= 16 }
+    }
+}
+
+/// Binds `$args` to `$sql` and runs `$method` on `$on`.
+macro_rules! run {
+    ($sql:expr, $args:expr, $method:ident, $on:expr) => {{
+        let sql: Sql = $sql;
+        let mut query = sqlx::query(sql.text).persistent(sql.keep);
+        for arg in $args {
+            query = match *arg {
+                Arg::Text(value) => query.bind(value),
+                Arg::TextOrNull(value) => query.bind(value),
+                Arg::Int(value) => query.bind(value),
+                Arg::IntOrNull(value) => query.bind(value),
+                Arg::Bytes(value) => query.bind(value),
+            };
+        }
+        query.$method($on).await
+    }};
+}
+
+/// The connections that read.
+pub(super) enum Pool {
+    Sqlite(SqlitePool),
+}
+
+impl Pool {
+    pub(super) async fn rows(
+        &self,
+        counting: &Counting,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        counting.reads.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(pool) => Ok(run!(sql.into(), args, fetch_all, pool)?.into_iter().map(Row::Sqlite).collect()),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+        }
+    }
+}
+
+/// The connection that writes.
+pub(super) enum Conn {
+    Sqlite(SqliteConnection),
+}
+
+impl Conn {
+    /// Runs a statement that reads.
+    pub(super) async fn rows(
+        &mut self,
+        counting: &Counting,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        counting.reads.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(conn) => Ok(run!(sql.into(), args, fetch_all, conn)?.into_iter().map(Row::Sqlite).collect()),
+        }
+    }
+
+    /// Runs a statement that writes and gives rows back (`RETURNING`).
+    pub(super) async fn write_rows(
+        &mut self,
+        counting: &Counting,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        counting.writes.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(conn) => Ok(run!(sql.into(), args, fetch_all, conn)?.into_iter().map(Row::Sqlite).collect()),
+        }
+    }
+
+    /// Runs a statement that writes; gives the number of rows it touched. The error is the engine's own, because
+    /// only the caller knows which key a violated constraint speaks of.
+    pub(super) async fn execute(
+        &mut self,
+        counting: &Counting,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> Result<u64, sqlx::Error> {
+        counting.writes.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(conn) => Ok(run!(sql.into(), args, execute, conn)?.rows_affected()),
+        }
+    }
+
+    /// Starts a transaction that holds the right to write from its first moment.
+    pub(super) async fn begin(&mut self, counting: &Counting) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => self.execute(counting, "BEGIN IMMEDIATE", &[]).await?,
+        };
+        Ok(())
+    }
+
+    /// Overwrites what a purge removed wherever the engine still keeps a copy. Best effort: a reader may be in the
+    /// way, and the next checkpoint does it then.
+    pub(super) async fn forget(&mut self, counting: &Counting) {
+        let done = match self {
+            Self::Sqlite(_) => self.rows(counting, "PRAGMA wal_checkpoint(TRUNCATE)", &[]).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the write-ahead log was not cleared after a purge");
+        }
+    }
+
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(conn) => Ok(conn.close().await?),
+        }
+    }
+}
+
+/// One row of an answer, read by position.
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+}
+
+macro_rules! column {
+    ($($name:ident -> $type:ty),*) => {
+        $(pub(super) fn $name(&self, at: usize) -> Result<$type, StoreError> {
+            match self {
+                Self::Sqlite(row) => row.try_get(at),
+            }
+            .map_err(|error| StoreError::Corrupt(format!("column {at}: {error}")))
+        })*
+    };
+}
+
+impl Row {
+    column!(text -> String, text_or_null -> Option<String>, int -> i64, int_or_null -> Option<i64>, bytes -> Vec<u8>);
+
+    /// A number that is never negative.
+    pub(super) fn count(&self, at: usize) -> Result<u64, StoreError> {
+        let number = self.int(at)?;
+        u64::try_from(number).map_err(|_| StoreError::Corrupt(format!("column {at}: {number} is negative")))
+    }
+}
+
+/// An open database, and what keeps other processes out of it.
+pub(super) struct Opened {
+    pub(super) readers: Pool,
+    pub(super) writer: Conn,
+    pub(super) lock: File,
+}
+
+/// Opens and migrates.
+pub(super) async fn open(engine: &Engine) -> Result<Opened, StoreError> {
+    match engine {
+        Engine::Sqlite { path } => open_sqlite(path).await,
+    }
+}
+
+async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
+    let lock = claim(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true)
+        .disable_statement_logging();
+    let mut writer = options
+        .clone()
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged write survives the loss of power, not only of the process.
+        .synchronous(SqliteSynchronous::Full)
+        // What a purge removes is overwritten in the file, not merely unlinked.
+        .pragma("secure_delete", "ON")
+        .connect()
+        .await?;
+    let migrator = Migrator::with_migrations(vec![Migration::new(
+        1,
+        "init".into(),
+        MigrationType::Simple,
+        include_str!("../../migrations/sqlite/0001_init.sql").into_sql_str(),
+        false,
+    )]);
+    migrate(&migrator, &mut writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        // The file does not go away: a ping before each use would double the cost of a read.
+        .test_before_acquire(false)
+        .connect_with(options.read_only(true))
+        .await?;
+    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock })
+}
+
+/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends.
+fn claim(path: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
+    private(path).map_err(failed)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let lock = private(Path::new(&beside)).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Opens or makes a file that nobody but its owner may read; SQLite gives its companions the same mode.
+fn private(path: &Path) -> Result<File, std::io::Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let file = options.mode(0o600).open(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
+/// Brings the schema up to date. A newer one is refused before anything is touched.
+async fn migrate(migrator: &Migrator, conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    let failed = |error| {
+        if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
+            return StoreError::from(error);
+        }
+        // All others say that the record of what was applied does not fit this release.
+        StoreError::Corrupt(error.to_string())
+    };
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    conn.ensure_migrations_table(&migrator.table_name).await.map_err(failed)?;
+    let applied = conn.list_applied_migrations(&migrator.table_name).await.map_err(failed)?;
+    let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if found > known {
+        return Err(StoreError::SchemaTooNew { found, known });
+    }
+    migrator.run_direct(None, conn, false).await.map_err(failed)
+}

@@ -1,0 +1,113 @@
+//! What can go wrong in the store, and whose fault it is. Tests: in [`super::contract`].
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use super::Kind;
+
+/// Why the store refused or failed.
+///
+/// It is cheap to clone, because one failed group commit is the answer to many callers.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The caller: a record with that key, or one that holds a name which must be unique, is there already.
+    #[error("{kind} {key} exists, or a name it takes is taken")]
+    Exists {
+        /// Its kind.
+        kind: Kind,
+        /// Its key.
+        key: String,
+    },
+    /// The caller: no such record.
+    #[error("there is no {kind} {key}")]
+    NotFound {
+        /// Its kind.
+        kind: Kind,
+        /// Its key.
+        key: String,
+    },
+    /// The caller: the record belongs to a tenant other than the operation's.
+    #[error("{kind} {key} belongs to another tenant than this operation")]
+    OtherTenant {
+        /// Its kind.
+        kind: Kind,
+        /// Its key.
+        key: String,
+    },
+    /// The caller: a deleted secret that can still be recovered holds this name.
+    #[error("a deleted secret named {name} can still be recovered")]
+    SecretDeleted {
+        /// The name, canonical.
+        name: String,
+    },
+    /// The caller: the join token is worth nothing.
+    #[error(transparent)]
+    Refused(#[from] JoinTokenRefused),
+    /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
+    #[error("an earlier statement of this transaction failed")]
+    Aborted,
+    /// The surroundings: the audit queue is full. Nothing may be done that cannot be recorded.
+    #[error("the audit queue is full")]
+    AuditFull,
+    /// The surroundings: the database cannot be reached or does not do what it is asked.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] Arc<sqlx::Error>),
+    /// The surroundings: the store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The surroundings: another process has the data file.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The data file.
+        path: PathBuf,
+    },
+    /// The surroundings: the data file cannot be opened.
+    #[error("{} cannot be opened", path.display())]
+    File {
+        /// The data file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The operator: the data was written by a newer release.
+    #[error("the data has schema {found}, this release knows {known}: start the release that wrote it, or a newer one")]
+    SchemaTooNew {
+        /// The schema of the data.
+        found: i64,
+        /// The newest this release knows.
+        known: i64,
+    },
+    /// Us, or the disk: what was read is not what was written.
+    #[error("the data is damaged: {0}")]
+    Corrupt(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(Arc::new(error))
+    }
+}
+
+/// Why a join token was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinTokenRefused {
+    /// No such token in this tenant.
+    #[error("the join token is not known")]
+    Unknown,
+    /// It was used before.
+    #[error("the join token was used before")]
+    Used,
+    /// Its time is over.
+    #[error("the join token has expired")]
+    Expired,
+}
+
+/// The audit trail is not what was written.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit trail is broken at record {at}: {why}")]
+pub struct AuditBroken {
+    /// The sequence number of the first record that cannot be trusted.
+    pub at: u64,
+    /// What is wrong with it.
+    pub why: String,
+}

@@ -1,0 +1,123 @@
+//! The store: one write path, one change log, one snapshot.
+//!
+//! ```text
+//! reads:   Store::snapshot ──────────────► Arc<Snapshot>        no query: tokens are issued while the database is down
+//!          Store::secret … ──► read pool ► cold data
+//! writes:  Store::begin ─► Tx ─► commit:  records + change log + audit, one transaction ─► snapshot ─► caller
+//! audit:   Store::audit, audit_soon ─► queue ─► batch task: one statement for all that wait
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`db`] | the engines behind one face; the only place that knows which one it is |
+//! | [`record`], [`records`] | what makes a noun storable; one file per noun |
+//! | [`writer`], [`tx`] | the one connection that writes, and the one way to use it |
+//! | [`join_tokens`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
+//! | [`changes`] | the change log |
+//! | [`audit`], [`batch`] | the hash chain, and its group commit |
+//! | [`snapshot`] | the directory in memory |
+//!
+//! Nothing is reached without a [`Ctx`], and its tenant is part of every key and query. Tests: `contract`, a list of
+//! functions that every engine must pass.
+
+mod audit;
+mod batch;
+mod changes;
+mod db;
+mod error;
+mod join_tokens;
+mod record;
+mod records;
+mod secret_writes;
+mod secrets;
+mod snapshot;
+mod tx;
+mod writer;
+
+#[cfg(test)]
+mod contract;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+pub use audit::{AuditEvent, AuditRecord, Outcome};
+pub use changes::Change;
+pub use db::{Counters, Engine};
+pub use error::{AuditBroken, JoinTokenRefused, StoreError};
+pub use record::{Kind, Record};
+pub use snapshot::Snapshot;
+pub use tx::Tx;
+
+use crate::domain::Ctx;
+
+/// The number of a committed transaction; later ones have greater numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// The store. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    core: Arc<Core>,
+    queue: batch::Queue,
+}
+
+/// What the store and its batch task share.
+pub(in crate::store) struct Core {
+    readers: db::Pool,
+    writer: Arc<Mutex<writer::Writer>>,
+    snapshot: ArcSwap<Snapshot>,
+    counting: db::Counting,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and loads the snapshot.
+    ///
+    /// Must be called inside a Tokio runtime: the batch task of the audit is started on it. It is refused when the
+    /// data is newer than this release ([`StoreError::SchemaTooNew`]) and when another process has it
+    /// ([`StoreError::InUse`]).
+    pub async fn open(engine: Engine) -> Result<Self, StoreError> {
+        let counting = db::Counting::default();
+        let opened = db::open(&engine).await?;
+        let mut writer = writer::Writer::new(opened.writer, opened.lock);
+        let snapshot = writer.load(&counting).await?;
+        let core = Arc::new(Core {
+            readers: opened.readers,
+            writer: Arc::new(Mutex::new(writer)),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            counting,
+        });
+        Ok(Self { queue: batch::start(core.clone()), core })
+    }
+
+    /// The directory as it is now. Take one per request and decide everything by it.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.core.snapshot.load_full()
+    }
+
+    /// Starts a transaction. There is one at a time: the next waits until this one has committed or is dropped, and
+    /// so does the audit: while you hold one, do not await [`Store::audit`] but end with [`Tx::abandon`].
+    pub async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
+        Tx::begin(self.core.clone(), ctx).await
+    }
+
+    /// How often the database was asked since the store was opened.
+    pub fn counters(&self) -> Counters {
+        self.core.counting.now()
+    }
+
+    /// Writes what the audit queue holds, then closes the database. Other clones of the store are closed with it:
+    /// they go on serving the snapshot, and refuse everything else.
+    pub async fn close(self) {
+        self.queue.close().await;
+        self.core.readers.close().await;
+        self.core.writer.lock().await.close().await;
+    }
+
+    async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
+        self.core.readers.rows(&self.core.counting, sql, args).await
+    }
+}

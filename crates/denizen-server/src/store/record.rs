@@ -1,0 +1,209 @@
+//! What makes a noun storable: its kind, its key, its table. One file per noun in [`super::records`].
+//!
+//! A record is kept whole, as JSON, in a table of its own under `(tenant, id)`; beside it stands only what must be
+//! unique. The change log gets the same JSON without the members a noun names in [`Record::UNLOGGED`]: sealed keys
+//! and hashes leave the database with the row that holds them. Tests: the contract suite.
+
+use std::{fmt, hash::Hash, sync::Arc};
+
+use denizen_wire::TenantId;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{StoreError, snapshot::Noun};
+
+/// The kinds of things the change log speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// [`crate::domain::directory::Tenant`]
+    Tenant,
+    /// [`crate::domain::directory::Application`]
+    Application,
+    /// [`crate::domain::directory::ServicePrincipal`]
+    ServicePrincipal,
+    /// [`crate::domain::directory::SigningKey`]
+    SigningKey,
+    /// [`crate::domain::resources::Subscription`]
+    Subscription,
+    /// [`crate::domain::resources::ResourceGroup`]
+    ResourceGroup,
+    /// [`crate::domain::resources::Machine`]
+    Machine,
+    /// [`crate::domain::resources::Vault`]
+    Vault,
+    /// [`crate::domain::roles::RoleAssignment`]
+    RoleAssignment,
+    /// [`crate::domain::roles::RoleDefinition`]
+    RoleDefinition,
+    /// [`crate::domain::resources::JoinToken`]
+    JoinToken,
+    /// [`crate::domain::secrets::SecretVersion`]
+    Secret,
+}
+
+impl Kind {
+    const ALL: [Self; 12] = [
+        Self::Tenant,
+        Self::Application,
+        Self::ServicePrincipal,
+        Self::SigningKey,
+        Self::Subscription,
+        Self::ResourceGroup,
+        Self::Machine,
+        Self::Vault,
+        Self::RoleAssignment,
+        Self::RoleDefinition,
+        Self::JoinToken,
+        Self::Secret,
+    ];
+
+    /// As the change log writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Application => "application",
+            Self::ServicePrincipal => "service_principal",
+            Self::SigningKey => "signing_key",
+            Self::Subscription => "subscription",
+            Self::ResourceGroup => "resource_group",
+            Self::Machine => "machine",
+            Self::Vault => "vault",
+            Self::RoleAssignment => "role_assignment",
+            Self::RoleDefinition => "role_definition",
+            Self::JoinToken => "join_token",
+            Self::Secret => "secret",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| StoreError::Corrupt(format!("the change log has the unknown kind {text:?}")))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ServicePrincipal => "service principal",
+            Self::SigningKey => "signing key",
+            Self::ResourceGroup => "resource group",
+            Self::RoleAssignment => "role assignment",
+            Self::RoleDefinition => "role definition",
+            Self::JoinToken => "join token",
+            Self::Tenant | Self::Application | Self::Subscription | Self::Machine | Self::Vault | Self::Secret => {
+                self.as_str()
+            }
+        })
+    }
+}
+
+/// A noun the store keeps and the snapshot serves.
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + 'static {
+    /// Its kind.
+    const KIND: Kind;
+    /// Members, at any depth, that the change log does not repeat: they must be gone when the row is.
+    const UNLOGGED: &'static [&'static str] = &[];
+    /// Where it is kept.
+    const TABLE: &'static Table;
+    /// What tells it from others of its kind in its tenant.
+    type Key: Clone + Eq + Hash + Send + Sync;
+
+    /// Its tenant. None is never stored.
+    fn tenant(&self) -> Option<TenantId>;
+    /// Its key.
+    fn key(&self) -> Self::Key;
+    /// The key as text, canonical.
+    fn key_text(key: &Self::Key) -> String;
+    /// The value of the table's unique column; for a table that has one.
+    fn unique(&self) -> Option<String> {
+        None
+    }
+    /// Names that no other record of its kind and tenant may have.
+    fn also_known_as(&self) -> &[String] {
+        &[]
+    }
+    /// Itself among the others, for the snapshot.
+    fn noun(record: Arc<Self>) -> Noun;
+}
+
+/// The statements of one noun's table.
+#[derive(Debug)]
+pub struct Table {
+    /// One record by tenant and id.
+    pub(super) select: &'static str,
+    /// Writes it, over what is there.
+    pub(super) upsert: &'static str,
+    /// Writes it when nothing is there.
+    pub(super) insert: &'static str,
+    /// Removes it.
+    pub(super) delete: &'static str,
+    /// A page of all tenants' records, by tenant and id.
+    pub(super) page: &'static str,
+}
+
+/// `table!("machines")`, or `table!("vaults", "name")` where a column beside the key must be unique.
+macro_rules! table {
+    ($table:literal) => {
+        table!(@ $table, "INSERT INTO ", $table, " (tenant, id, body) VALUES ($1, $2, $3)"; "")
+    };
+    ($table:literal, $unique:literal) => {
+        table!(@ $table, "INSERT INTO ", $table, " (tenant, id, body, ", $unique, ") VALUES ($1, $2, $3, $4)";
+            concat!(", ", $unique, " = excluded.", $unique))
+    };
+    (@ $table:literal, $($insert:expr),+; $set:expr) => {
+        $crate::store::record::Table {
+            select: concat!("SELECT body FROM ", $table, " WHERE tenant = $1 AND id = $2"),
+            upsert: table!(~ $($insert),+; $set),
+            insert: concat!($($insert),+, " ON CONFLICT DO NOTHING"),
+            delete: concat!("DELETE FROM ", $table, " WHERE tenant = $1 AND id = $2"),
+            page: concat!(
+                "SELECT tenant, id, body FROM ", $table, " WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3"
+            ),
+        }
+    };
+    (~ $($insert:expr),+; "") => { concat!($($insert),+, " ON CONFLICT (tenant, id) DO UPDATE SET body = excluded.body") };
+    (~ $($insert:expr),+; $set:expr) => {
+        concat!($($insert),+, " ON CONFLICT (tenant, id) DO UPDATE SET body = excluded.body", $set)
+    };
+}
+pub(super) use table;
+
+/// The record as it is kept.
+pub(super) fn encode<R: Record>(record: &R) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{}: {error}", R::KIND)))
+}
+
+/// The record that was kept. One that says another tenant or key than its row is damaged, and never served.
+pub(super) fn decode<R: Record>(tenant: &str, id: &str, body: &str) -> Result<R, StoreError> {
+    let damaged = |why: String| StoreError::Corrupt(format!("{} {id} of tenant {tenant}: {why}", R::KIND));
+    let record: R = serde_json::from_str(body).map_err(|error| damaged(error.to_string()))?;
+    let owner = record.tenant().map(|owner| owner.to_string());
+    if owner.as_deref() != Some(tenant) || R::key_text(&record.key()) != id {
+        return Err(damaged("its body names another".to_owned()));
+    }
+    Ok(record)
+}
+
+/// The record as the change log repeats it.
+pub(super) fn logged<R: Record>(record: &R) -> Result<Value, StoreError> {
+    let mut value =
+        serde_json::to_value(record).map_err(|error| StoreError::Corrupt(format!("{}: {error}", R::KIND)))?;
+    if !R::UNLOGGED.is_empty() {
+        leave_out(&mut value, R::UNLOGGED);
+    }
+    Ok(value)
+}
+
+fn leave_out(value: &mut Value, members: &[&str]) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|name, _| !members.contains(&name.as_str()));
+            object.values_mut().for_each(|inner| leave_out(inner, members));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|inner| leave_out(inner, members)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,41 @@
+//! Applications, by client id. No two of a tenant have the same identifier URI.
+
+use std::sync::Arc;
+
+use denizen_wire::{ClientId, TenantId};
+
+use crate::{
+    domain::directory::Application,
+    store::{
+        Kind, Record,
+        record::{Table, table},
+        snapshot::Noun,
+    },
+};
+
+impl Record for Application {
+    const KIND: Kind = Kind::Application;
+    const UNLOGGED: &'static [&'static str] = &["hash"];
+    const TABLE: &'static Table = &table!("applications");
+    type Key = ClientId;
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant)
+    }
+
+    fn key(&self) -> ClientId {
+        self.client_id
+    }
+
+    fn key_text(key: &ClientId) -> String {
+        key.to_string()
+    }
+
+    fn also_known_as(&self) -> &[String] {
+        &self.identifier_uris
+    }
+
+    fn noun(record: Arc<Self>) -> Noun {
+        Noun::Application(record)
+    }
+}

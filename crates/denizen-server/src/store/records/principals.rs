@@ -1,0 +1,40 @@
+//! Service principals, by object id. No two of a tenant have the same client id.
+
+use std::sync::Arc;
+
+use denizen_wire::{PrincipalId, TenantId};
+
+use crate::{
+    domain::directory::ServicePrincipal,
+    store::{
+        Kind, Record,
+        record::{Table, table},
+        snapshot::Noun,
+    },
+};
+
+impl Record for ServicePrincipal {
+    const KIND: Kind = Kind::ServicePrincipal;
+    const TABLE: &'static Table = &table!("service_principals", "client_id");
+    type Key = PrincipalId;
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant)
+    }
+
+    fn key(&self) -> PrincipalId {
+        self.id
+    }
+
+    fn key_text(key: &PrincipalId) -> String {
+        key.to_string()
+    }
+
+    fn unique(&self) -> Option<String> {
+        Some(self.client_id.to_string())
+    }
+
+    fn noun(record: Arc<Self>) -> Noun {
+        Noun::ServicePrincipal(record)
+    }
+}

@@ -1,0 +1,37 @@
+//! Role assignments, by their id.
+
+use std::sync::Arc;
+
+use denizen_wire::TenantId;
+use uuid::Uuid;
+
+use crate::{
+    domain::roles::RoleAssignment,
+    store::{
+        Kind, Record,
+        record::{Table, table},
+        snapshot::Noun,
+    },
+};
+
+impl Record for RoleAssignment {
+    const KIND: Kind = Kind::RoleAssignment;
+    const TABLE: &'static Table = &table!("role_assignments");
+    type Key = Uuid;
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant)
+    }
+
+    fn key(&self) -> Uuid {
+        self.id
+    }
+
+    fn key_text(key: &Uuid) -> String {
+        key.to_string()
+    }
+
+    fn noun(record: Arc<Self>) -> Noun {
+        Noun::RoleAssignment(record)
+    }
+}

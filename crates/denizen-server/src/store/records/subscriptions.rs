@@ -1,0 +1,40 @@
+//! Subscriptions. An id belongs to one tenant only.
+
+use std::sync::Arc;
+
+use denizen_wire::{SubscriptionId, TenantId};
+
+use crate::{
+    domain::resources::Subscription,
+    store::{
+        Kind, Record,
+        record::{Table, table},
+        snapshot::Noun,
+    },
+};
+
+impl Record for Subscription {
+    const KIND: Kind = Kind::Subscription;
+    const TABLE: &'static Table = &table!("subscriptions", "subscription");
+    type Key = SubscriptionId;
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant)
+    }
+
+    fn key(&self) -> SubscriptionId {
+        self.id
+    }
+
+    fn key_text(key: &SubscriptionId) -> String {
+        key.to_string()
+    }
+
+    fn unique(&self) -> Option<String> {
+        Some(self.id.to_string())
+    }
+
+    fn noun(record: Arc<Self>) -> Noun {
+        Noun::Subscription(record)
+    }
+}

@@ -1,0 +1,41 @@
+//! Tenants. Their domain is unique, whatever its case. The sealed key leaves with its row.
+
+use std::sync::Arc;
+
+use denizen_wire::TenantId;
+
+use crate::{
+    domain::directory::Tenant,
+    store::{
+        Kind, Record,
+        record::{Table, table},
+        snapshot::Noun,
+    },
+};
+
+impl Record for Tenant {
+    const KIND: Kind = Kind::Tenant;
+    const UNLOGGED: &'static [&'static str] = &["sealed_kek"];
+    const TABLE: &'static Table = &table!("tenants", "domain");
+    type Key = TenantId;
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.id)
+    }
+
+    fn key(&self) -> TenantId {
+        self.id
+    }
+
+    fn key_text(key: &TenantId) -> String {
+        key.to_string()
+    }
+
+    fn unique(&self) -> Option<String> {
+        Some(self.domain.to_ascii_lowercase())
+    }
+
+    fn noun(record: Arc<Self>) -> Noun {
+        Noun::Tenant(record)
+    }
+}

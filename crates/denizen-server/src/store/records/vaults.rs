@@ -1,0 +1,41 @@
+//! Vaults, by resource id. Their name is a host name: unique across tenants. The sealed key leaves with its row.
+
+use std::sync::Arc;
+
+use denizen_wire::{ResourceId, TenantId};
+
+use crate::{
+    domain::resources::Vault,
+    store::{
+        Kind, Record,
+        record::{Table, table},
+        snapshot::Noun,
+    },
+};
+
+impl Record for Vault {
+    const KIND: Kind = Kind::Vault;
+    const UNLOGGED: &'static [&'static str] = &["sealed_key"];
+    const TABLE: &'static Table = &table!("vaults", "name");
+    type Key = ResourceId;
+
+    fn tenant(&self) -> Option<TenantId> {
+        Some(self.tenant)
+    }
+
+    fn key(&self) -> ResourceId {
+        self.id.clone()
+    }
+
+    fn key_text(key: &ResourceId) -> String {
+        key.canonical().to_owned()
+    }
+
+    fn unique(&self) -> Option<String> {
+        Some(self.name.to_ascii_lowercase())
+    }
+
+    fn noun(record: Arc<Self>) -> Noun {
+        Noun::Vault(record)
+    }
+}

@@ -1,0 +1,440 @@
+//! The directory in memory: an immutable value, shared between all who read, replaced at each commit.
+//!
+//! ```text
+//! Snapshot ─ tenants ─┬─ tenant A ─ Holdings { applications, principals, assignments, … }
+//!                     └─ tenant B ─ Holdings { … }
+//! ```
+//!
+//! The maps are persistent: a change copies the path to what it changes and shares the rest, so publishing costs
+//! O(log n) whatever the size. Everything of a tenant hangs below that tenant, so that a look-up cannot reach
+//! another's by leaving out a filter. No I/O here. Tests: below, and the contract suite, which compares the snapshot
+//! after many changes with one loaded afresh.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
+use rpds::HashTrieMapSync;
+use uuid::Uuid;
+
+use super::Revision;
+use crate::domain::{
+    directory::{Application, ServicePrincipal, SigningKey, Tenant},
+    resources::{Machine, ResourceGroup, Subscription, Vault},
+    roles::{RoleAssignment, RoleDefinition, RoleId},
+};
+
+type Map<K, V> = HashTrieMapSync<K, V>;
+/// A short list that is shared until it changes.
+type List<T> = Arc<Vec<Arc<T>>>;
+
+/// A record of any kind the snapshot serves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Noun {
+    Tenant(Arc<Tenant>),
+    Application(Arc<Application>),
+    ServicePrincipal(Arc<ServicePrincipal>),
+    SigningKey(Arc<SigningKey>),
+    Subscription(Arc<Subscription>),
+    ResourceGroup(Arc<ResourceGroup>),
+    Machine(Arc<Machine>),
+    Vault(Arc<Vault>),
+    RoleAssignment(Arc<RoleAssignment>),
+    RoleDefinition(Arc<RoleDefinition>),
+}
+
+impl Noun {
+    fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Tenant(it) => Some(it.id),
+            Self::Application(it) => Some(it.tenant),
+            Self::ServicePrincipal(it) => Some(it.tenant),
+            Self::SigningKey(it) => Some(it.tenant),
+            Self::Subscription(it) => Some(it.tenant),
+            Self::ResourceGroup(it) => Some(it.tenant),
+            Self::Machine(it) => Some(it.tenant),
+            Self::Vault(it) => Some(it.tenant),
+            Self::RoleAssignment(it) => Some(it.tenant),
+            Self::RoleDefinition(it) => it.tenant,
+        }
+    }
+}
+
+/// All that issuing and authorizing need, at one revision.
+#[derive(Clone, Default, PartialEq)]
+pub struct Snapshot {
+    revision: Revision,
+    signing_revision: Revision,
+    tenants: Map<TenantId, Arc<Holdings>>,
+    /// By domain, lower case.
+    domains: Map<String, TenantId>,
+    /// By name, lower case: the one index that crosses tenants, because a vault's name is a host name.
+    vault_names: Map<String, Arc<Vault>>,
+    /// The last change of anything in a vault. It outlives the vault: what was cached of one that is gone must not
+    /// serve one that comes after it.
+    vault_revisions: Map<ResourceId, Revision>,
+}
+
+/// What one tenant has.
+#[derive(Clone, Default, PartialEq)]
+struct Holdings {
+    tenant: Option<Arc<Tenant>>,
+    applications: Map<ClientId, Arc<Application>>,
+    resources: Map<String, Arc<Application>>,
+    principals: Map<PrincipalId, Arc<ServicePrincipal>>,
+    clients: Map<ClientId, Arc<ServicePrincipal>>,
+    signing_keys: List<SigningKey>,
+    subscriptions: Map<SubscriptionId, Arc<Subscription>>,
+    resource_groups: Map<ResourceId, Arc<ResourceGroup>>,
+    machines: Map<ResourceId, Arc<Machine>>,
+    vaults: Map<ResourceId, Arc<Vault>>,
+    assignments: Map<Uuid, Arc<RoleAssignment>>,
+    at_scope: Map<String, List<RoleAssignment>>,
+    of_principal: Map<PrincipalId, List<RoleAssignment>>,
+    roles: Map<RoleId, Arc<RoleDefinition>>,
+}
+
+impl Snapshot {
+    /// The last change this snapshot has.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The last change to any signing key.
+    pub fn signing_revision(&self) -> Revision {
+        self.signing_revision
+    }
+
+    /// The last change of anything in a vault, its secrets included: part of the key of whatever is cached of it.
+    pub fn vault_revision(&self, vault: &ResourceId) -> Revision {
+        self.vault_revisions.get(vault).copied().unwrap_or_default()
+    }
+
+    /// All tenants, in no order.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values().filter_map(|holdings| holdings.tenant.as_ref())
+    }
+
+    /// A tenant by id.
+    pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
+        self.of(id)?.tenant.as_ref()
+    }
+
+    /// A tenant by what stands for it in a URL: its GUID or its domain, in any case.
+    pub fn tenant_named(&self, name: &str) -> Option<&Arc<Tenant>> {
+        match name.parse() {
+            Ok(id) => self.tenant(id),
+            Err(_) => self.tenant(*self.domains.get(name.to_ascii_lowercase().as_str())?),
+        }
+    }
+
+    /// An application by client id.
+    pub fn application(&self, tenant: TenantId, id: ClientId) -> Option<&Arc<Application>> {
+        self.of(tenant)?.applications.get(&id)
+    }
+
+    /// The application that is this resource; the URI is compared exactly.
+    pub fn application_for_resource(&self, tenant: TenantId, identifier_uri: &str) -> Option<&Arc<Application>> {
+        self.of(tenant)?.resources.get(identifier_uri)
+    }
+
+    /// A tenant's applications, in no order.
+    pub fn applications(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Application>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.applications.values())
+    }
+
+    /// A service principal by object id.
+    pub fn principal(&self, tenant: TenantId, id: PrincipalId) -> Option<&Arc<ServicePrincipal>> {
+        self.of(tenant)?.principals.get(&id)
+    }
+
+    /// The service principal a client authenticates as.
+    pub fn principal_of_client(&self, tenant: TenantId, client: ClientId) -> Option<&Arc<ServicePrincipal>> {
+        self.of(tenant)?.clients.get(&client)
+    }
+
+    /// A tenant's service principals, in no order.
+    pub fn principals(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<ServicePrincipal>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.principals.values())
+    }
+
+    /// The assignments that stand exactly at a scope (canonical, lower case), by id.
+    pub fn assignments(&self, tenant: TenantId, canonical_scope: &str) -> &[Arc<RoleAssignment>] {
+        self.of(tenant).and_then(|holdings| holdings.at_scope.get(canonical_scope)).map_or(&[], |list| list)
+    }
+
+    /// What a principal has been assigned, at any scope, by id.
+    pub fn assignments_of(&self, tenant: TenantId, principal: PrincipalId) -> &[Arc<RoleAssignment>] {
+        self.of(tenant).and_then(|holdings| holdings.of_principal.get(&principal)).map_or(&[], |list| list)
+    }
+
+    /// An assignment by id.
+    pub fn assignment(&self, tenant: TenantId, id: Uuid) -> Option<&Arc<RoleAssignment>> {
+        self.of(tenant)?.assignments.get(&id)
+    }
+
+    /// A tenant's assignments, in no order.
+    pub fn all_assignments(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.assignments.values())
+    }
+
+    /// A custom role by id.
+    pub fn custom_role(&self, tenant: TenantId, id: RoleId) -> Option<&Arc<RoleDefinition>> {
+        self.of(tenant)?.roles.get(&id)
+    }
+
+    /// A tenant's custom roles, in no order.
+    pub fn custom_roles(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<RoleDefinition>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.roles.values())
+    }
+
+    /// A tenant's signing keys, in the order in which they sign.
+    pub fn signing_keys(&self, tenant: TenantId) -> &[Arc<SigningKey>] {
+        self.of(tenant).map_or(&[], |holdings| &holdings.signing_keys)
+    }
+
+    /// A subscription by id.
+    pub fn subscription(&self, tenant: TenantId, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.of(tenant)?.subscriptions.get(&id)
+    }
+
+    /// A tenant's subscriptions, in no order.
+    pub fn subscriptions(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.subscriptions.values())
+    }
+
+    /// A resource group by resource id.
+    pub fn resource_group(&self, tenant: TenantId, id: &ResourceId) -> Option<&Arc<ResourceGroup>> {
+        self.of(tenant)?.resource_groups.get(id)
+    }
+
+    /// A tenant's resource groups, in no order.
+    pub fn resource_groups(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<ResourceGroup>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.resource_groups.values())
+    }
+
+    /// A machine by resource id.
+    pub fn machine(&self, tenant: TenantId, id: &ResourceId) -> Option<&Arc<Machine>> {
+        self.of(tenant)?.machines.get(id)
+    }
+
+    /// A tenant's machines, in no order.
+    pub fn machines(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Machine>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.machines.values())
+    }
+
+    /// A vault by the first label of its host name, in any case. Which tenant it belongs to is for the caller to check.
+    pub fn vault(&self, name: &str) -> Option<&Arc<Vault>> {
+        self.vault_names.get(name.to_ascii_lowercase().as_str())
+    }
+
+    /// A vault by resource id.
+    pub fn vault_by_id(&self, tenant: TenantId, id: &ResourceId) -> Option<&Arc<Vault>> {
+        self.of(tenant)?.vaults.get(id)
+    }
+
+    /// A tenant's vaults, in no order.
+    pub fn vaults(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Vault>> {
+        self.of(tenant).into_iter().flat_map(|holdings| holdings.vaults.values())
+    }
+
+    fn of(&self, tenant: TenantId) -> Option<&Holdings> {
+        self.tenants.get(&tenant).map(AsRef::as_ref)
+    }
+
+    /// This snapshot with one transaction's changes.
+    pub(super) fn with(&self, revision: Revision, effects: Vec<Effect>) -> Self {
+        let mut next = self.clone();
+        next.revision = revision;
+        for effect in effects {
+            match effect {
+                Effect::Record { before, after } => {
+                    if let Some(noun) = &before {
+                        next.remove(noun);
+                    }
+                    for noun in before.iter().chain(&after) {
+                        match noun {
+                            Noun::Vault(vault) => next.vault_revisions.insert_mut(vault.id.clone(), revision),
+                            Noun::SigningKey(_) => next.signing_revision = revision,
+                            Noun::Tenant(_)
+                            | Noun::Application(_)
+                            | Noun::ServicePrincipal(_)
+                            | Noun::Subscription(_)
+                            | Noun::ResourceGroup(_)
+                            | Noun::Machine(_)
+                            | Noun::RoleAssignment(_)
+                            | Noun::RoleDefinition(_) => {}
+                        }
+                    }
+                    if let Some(noun) = after {
+                        next.insert(noun);
+                    }
+                }
+                Effect::InVault(vault) => next.vault_revisions.insert_mut(vault, revision),
+                Effect::Cold => {}
+            }
+        }
+        next
+    }
+
+    /// What a snapshot loaded from the database starts with: which revisions the change log says things have.
+    pub(super) fn at(revision: Revision, signing_revision: Revision, vaults: HashMap<ResourceId, Revision>) -> Self {
+        Self { revision, signing_revision, vault_revisions: vaults.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Adds a record that is not there.
+    pub(super) fn insert(&mut self, noun: Noun) {
+        match &noun {
+            Noun::Tenant(it) => self.domains.insert_mut(it.domain.to_ascii_lowercase(), it.id),
+            Noun::Vault(it) => self.vault_names.insert_mut(it.name.to_ascii_lowercase(), it.clone()),
+            Noun::Application(_)
+            | Noun::ServicePrincipal(_)
+            | Noun::SigningKey(_)
+            | Noun::Subscription(_)
+            | Noun::ResourceGroup(_)
+            | Noun::Machine(_)
+            | Noun::RoleAssignment(_)
+            | Noun::RoleDefinition(_) => {}
+        }
+        // What has no tenant is compiled in, and never stored.
+        let Some(tenant) = noun.tenant() else { return };
+        if !self.tenants.contains_key(&tenant) {
+            self.tenants.insert_mut(tenant, Arc::default());
+        }
+        if let Some(holdings) = self.tenants.get_mut(&tenant) {
+            Arc::make_mut(holdings).insert(noun);
+        }
+    }
+
+    fn remove(&mut self, noun: &Noun) {
+        match noun {
+            Noun::Tenant(it) => _ = self.domains.remove_mut(it.domain.to_ascii_lowercase().as_str()),
+            Noun::Vault(it) => _ = self.vault_names.remove_mut(it.name.to_ascii_lowercase().as_str()),
+            Noun::Application(_)
+            | Noun::ServicePrincipal(_)
+            | Noun::SigningKey(_)
+            | Noun::Subscription(_)
+            | Noun::ResourceGroup(_)
+            | Noun::Machine(_)
+            | Noun::RoleAssignment(_)
+            | Noun::RoleDefinition(_) => {}
+        }
+        let Some(tenant) = noun.tenant() else { return };
+        let mut emptied = false;
+        if let Some(holdings) = self.tenants.get_mut(&tenant) {
+            let holdings = Arc::make_mut(holdings);
+            holdings.remove(noun);
+            emptied = holdings.is_empty();
+        }
+        if emptied {
+            self.tenants.remove_mut(&tenant);
+        }
+    }
+}
+
+impl Holdings {
+    fn insert(&mut self, noun: Noun) {
+        match noun {
+            Noun::Tenant(it) => self.tenant = Some(it),
+            Noun::Application(it) => {
+                for uri in &it.identifier_uris {
+                    self.resources.insert_mut(uri.clone(), it.clone());
+                }
+                self.applications.insert_mut(it.client_id, it);
+            }
+            Noun::ServicePrincipal(it) => {
+                self.clients.insert_mut(it.client_id, it.clone());
+                self.principals.insert_mut(it.id, it);
+            }
+            Noun::SigningKey(it) => {
+                let keys = Arc::make_mut(&mut self.signing_keys);
+                keys.push(it);
+                keys.sort_by(|a, b| (a.signs_from, a.created, &a.kid).cmp(&(b.signs_from, b.created, &b.kid)));
+            }
+            Noun::Subscription(it) => self.subscriptions.insert_mut(it.id, it),
+            Noun::ResourceGroup(it) => self.resource_groups.insert_mut(it.id.clone(), it),
+            Noun::Machine(it) => self.machines.insert_mut(it.id.clone(), it),
+            Noun::Vault(it) => self.vaults.insert_mut(it.id.clone(), it),
+            Noun::RoleAssignment(it) => {
+                enlist(&mut self.at_scope, &it.scope.canonical().to_owned(), &it);
+                enlist(&mut self.of_principal, &it.principal, &it);
+                self.assignments.insert_mut(it.id, it);
+            }
+            Noun::RoleDefinition(it) => self.roles.insert_mut(it.id, it),
+        }
+    }
+
+    fn remove(&mut self, noun: &Noun) {
+        match noun {
+            Noun::Tenant(_) => self.tenant = None,
+            Noun::Application(it) => {
+                for uri in &it.identifier_uris {
+                    self.resources.remove_mut(uri.as_str());
+                }
+                self.applications.remove_mut(&it.client_id);
+            }
+            Noun::ServicePrincipal(it) => {
+                self.clients.remove_mut(&it.client_id);
+                self.principals.remove_mut(&it.id);
+            }
+            Noun::SigningKey(it) => Arc::make_mut(&mut self.signing_keys).retain(|key| key.kid != it.kid),
+            Noun::Subscription(it) => _ = self.subscriptions.remove_mut(&it.id),
+            Noun::ResourceGroup(it) => _ = self.resource_groups.remove_mut(&it.id),
+            Noun::Machine(it) => _ = self.machines.remove_mut(&it.id),
+            Noun::Vault(it) => _ = self.vaults.remove_mut(&it.id),
+            Noun::RoleAssignment(it) => {
+                strike(&mut self.at_scope, it.scope.canonical(), it.id);
+                strike(&mut self.of_principal, &it.principal, it.id);
+                self.assignments.remove_mut(&it.id);
+            }
+            Noun::RoleDefinition(it) => _ = self.roles.remove_mut(&it.id),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Adds an assignment to a list in a map, in the order of ids: loaded in that order, it is always the last.
+fn enlist<K: Eq + Hash + Clone>(map: &mut Map<K, List<RoleAssignment>>, key: &K, it: &Arc<RoleAssignment>) {
+    if !map.contains_key(key) {
+        map.insert_mut(key.clone(), Arc::default());
+    }
+    if let Some(list) = map.get_mut(key) {
+        let list = Arc::make_mut(list);
+        let at = list.partition_point(|other| other.id < it.id);
+        list.insert(at, it.clone());
+    }
+}
+
+/// Takes an assignment out of a list in a map; an empty list goes too.
+fn strike<K, Q>(map: &mut Map<K, List<RoleAssignment>>, key: &Q, id: Uuid)
+where
+    K: Eq + Hash + Clone + std::borrow::Borrow<Q>,
+    Q: Eq + Hash + ?Sized,
+{
+    let mut emptied = false;
+    if let Some(list) = map.get_mut(key) {
+        let list = Arc::make_mut(list);
+        list.retain(|other| other.id != id);
+        emptied = list.is_empty();
+    }
+    if emptied {
+        map.remove_mut(key);
+    }
+}
+
+/// What one change of a transaction does to the snapshot.
+pub(super) enum Effect {
+    /// A record came, changed or went.
+    Record {
+        /// As it was.
+        before: Option<Noun>,
+        /// As it is.
+        after: Option<Noun>,
+    },
+    /// Something in a vault changed that the snapshot does not hold.
+    InVault(ResourceId),
+    /// Nothing: the snapshot does not hold what changed.
+    Cold,
+}

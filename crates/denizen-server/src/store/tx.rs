@@ -1,0 +1,325 @@
+//! The one write path: a transaction, its change log and its audit record, all or nothing.
+//!
+//! [`Tx::commit`] publishes the new snapshot before it returns, and runs to its end in a task of its own: a caller
+//! that goes away in the middle (a client hung up) leaves neither half a transaction nor a snapshot behind the
+//! database. Dropping a [`Tx`] rolls back. Tests: the contract suite.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use denizen_wire::TenantId;
+use serde_json::Value;
+use tokio::{runtime::Handle, sync::OwnedMutexGuard};
+
+use super::{
+    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError,
+    audit::Draft,
+    changes::{self, Entry},
+    db::{Arg, Row, args},
+    record::{decode, encode, logged},
+    snapshot::Effect,
+    writer::{Heads, Writer},
+};
+use crate::domain::Ctx;
+
+/// A transaction in progress. Holds the store's only right to write.
+///
+/// Any error of any method but a refused join token spoils it: what was done so far is not kept, and
+/// [`Tx::commit`] says [`StoreError::Aborted`]. That is how PostgreSQL behaves, and it leaves no half-done work to a
+/// caller that ignores an error.
+pub struct Tx<'s> {
+    core: Arc<Core>,
+    /// None once it has been handed to the commit.
+    writer: Option<OwnedMutexGuard<Writer>>,
+    heads: Heads,
+    pub(super) ctx: Ctx,
+    pub(super) tenant: String,
+    entries: Vec<Entry>,
+    effects: Vec<Effect>,
+    failed: bool,
+    /// Whether sealed bytes were removed that must not survive in the log of the engine.
+    pub(super) purged: bool,
+    store: PhantomData<&'s Store>,
+}
+
+impl Tx<'_> {
+    pub(super) async fn begin(core: Arc<Core>, ctx: &Ctx) -> Result<Self, StoreError> {
+        let mut writer = core.writer.clone().lock_owned().await;
+        let heads = writer.ready(&core).await?;
+        writer.begin(&core.counting).await?;
+        Ok(Self {
+            core,
+            writer: Some(writer),
+            heads,
+            tenant: ctx.tenant.to_string(),
+            ctx: ctx.clone(),
+            entries: Vec::new(),
+            effects: Vec::new(),
+            failed: false,
+            purged: false,
+            store: PhantomData,
+        })
+    }
+
+    /// The directory as it is at this transaction: nobody else can write while it lasts, so what is decided by it
+    /// still holds when it commits. What this transaction itself has written is not in it.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.core.snapshot.load_full()
+    }
+
+    /// A record as this transaction sees it.
+    pub async fn record<R: Record>(&mut self, key: &R::Key) -> Result<Option<R>, StoreError> {
+        let (tenant, id) = (self.tenant.clone(), R::key_text(key));
+        let rows = self.rows(R::TABLE.select, args![&tenant, &id]).await?;
+        rows.first().map(|row| decode(&tenant, &id, &row.text(0)?)).transpose()
+    }
+
+    /// Writes a record, over the one that is there.
+    pub async fn put<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
+        self.own(record)?;
+        let before = self.record::<R>(&record.key()).await?;
+        self.write(R::TABLE.upsert, record).await?;
+        if before.as_ref().map_or(&[][..], R::also_known_as) != record.also_known_as() {
+            self.rename(record, before.is_some()).await?;
+        }
+        self.note(before, Some(record.clone()))
+    }
+
+    /// Writes a record that is not there: [`StoreError::Exists`] when it is, or when a name it takes is taken.
+    pub async fn insert<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
+        self.own(record)?;
+        if self.write(R::TABLE.insert, record).await? == 0 {
+            return Err(self.spoil(exists(record)));
+        }
+        if !record.also_known_as().is_empty() {
+            self.rename(record, false).await?;
+        }
+        self.note(None, Some(record.clone()))
+    }
+
+    /// Removes a record; gives what it was, or none when it was not there.
+    pub async fn remove<R: Record>(&mut self, key: &R::Key) -> Result<Option<R>, StoreError> {
+        let Some(before) = self.record::<R>(key).await? else { return Ok(None) };
+        let (tenant, id) = (self.tenant.clone(), R::key_text(key));
+        if !before.also_known_as().is_empty() {
+            self.execute(FREE_NAMES, args![&tenant, &id]).await?;
+        }
+        self.execute(R::TABLE.delete, args![&tenant, &id]).await?;
+        self.purged |= !R::UNLOGGED.is_empty();
+        self.note(Some(before.clone()), None)?;
+        Ok(Some(before))
+    }
+
+    /// Commits everything with its audit record and publishes it. Who asks next sees it.
+    ///
+    /// When it errs, nothing was kept; except that a database which vanished during the commit itself may turn out
+    /// to have kept it, and then the snapshot has it as soon as the database is back.
+    pub async fn commit(mut self, event: AuditEvent) -> Result<Revision, StoreError> {
+        if self.failed {
+            return Err(StoreError::Aborted);
+        }
+        let Some(writer) = self.writer.take() else { return Err(StoreError::Aborted) };
+        self.end(writer, event).await
+    }
+
+    /// Gives everything up and records why: the way out for a refusal that is found while the transaction is held.
+    pub async fn abandon(mut self, event: AuditEvent) -> Result<(), StoreError> {
+        let Some(mut writer) = self.writer.take() else { return Err(StoreError::Aborted) };
+        writer.rollback(&self.core.counting).await;
+        self.entries.clear();
+        self.effects.clear();
+        self.purged = false;
+        writer.begin(&self.core.counting).await?;
+        self.end(writer, event).await.map(drop)
+    }
+
+    async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: AuditEvent) -> Result<Revision, StoreError> {
+        let revision = if self.entries.is_empty() { self.heads.revision } else { Revision(self.heads.revision.0 + 1) };
+        let ending = Ending {
+            core: self.core.clone(),
+            revision,
+            heads: self.heads.clone(),
+            draft: Draft::new(&self.ctx, event, (!self.entries.is_empty()).then_some(revision)),
+            tenant: self.ctx.tenant,
+            entries: std::mem::take(&mut self.entries),
+            effects: std::mem::take(&mut self.effects),
+            purged: self.purged,
+        };
+        match tokio::spawn(ending.run(writer)).await {
+            Ok(done) => done,
+            // The runtime is shutting down. The next one to open the store finds out how it ended.
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
+    /// Adds to the change log.
+    pub(super) fn change(&mut self, entry: Entry, effect: Effect) {
+        self.entries.push(entry);
+        self.effects.push(effect);
+    }
+
+    /// Runs a statement that writes; a violated constraint is the caller's to name.
+    pub(super) async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, StoreError> {
+        self.constrained(sql, args, StoreError::from).await
+    }
+
+    /// The same, with a meaning for a violated constraint.
+    pub(super) async fn constrained(
+        &mut self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+        means: impl FnOnce(sqlx::Error) -> StoreError,
+    ) -> Result<u64, StoreError> {
+        let core = self.core.clone();
+        let result = match self.writer()?.conn() {
+            Ok(conn) => conn.execute(&core.counting, sql, args).await.map_err(means),
+            Err(closed) => Err(closed),
+        };
+        result.map_err(|error| self.spoil(error))
+    }
+
+    pub(super) async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
+        let core = self.core.clone();
+        let result = match self.writer()?.conn() {
+            Ok(conn) => conn.rows(&core.counting, sql, args).await,
+            Err(closed) => Err(closed),
+        };
+        result.map_err(|error| self.spoil(error))
+    }
+
+    /// Runs a statement that writes and gives rows back.
+    pub(super) async fn write_rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
+        let core = self.core.clone();
+        let result = match self.writer()?.conn() {
+            Ok(conn) => conn.write_rows(&core.counting, sql, args).await,
+            Err(closed) => Err(closed),
+        };
+        result.map_err(|error| self.spoil(error))
+    }
+
+    /// Remembers that a statement failed, so that nothing of the transaction is kept.
+    pub(super) fn spoil(&mut self, error: StoreError) -> StoreError {
+        self.failed = true;
+        error
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, StoreError> {
+        if self.failed {
+            return Err(StoreError::Aborted);
+        }
+        self.writer.as_deref_mut().ok_or(StoreError::Aborted)
+    }
+
+    /// Refuses a record of another tenant.
+    fn own<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
+        if record.tenant() == Some(self.ctx.tenant) {
+            return Ok(());
+        }
+        Err(self.spoil(StoreError::OtherTenant { kind: R::KIND, key: R::key_text(&record.key()) }))
+    }
+
+    async fn write<R: Record>(&mut self, sql: &'static str, record: &R) -> Result<u64, StoreError> {
+        let (tenant, id, body) = (self.tenant.clone(), R::key_text(&record.key()), encode(record)?);
+        let taken = |error| violated(error, record);
+        match record.unique() {
+            Some(unique) => self.constrained(sql, args![&tenant, &id, &body, &unique], taken).await,
+            None => self.constrained(sql, args![&tenant, &id, &body], taken).await,
+        }
+    }
+
+    /// Gives a record's names to it, and to no other.
+    async fn rename<R: Record>(&mut self, record: &R, had_names: bool) -> Result<(), StoreError> {
+        let (tenant, id) = (self.tenant.clone(), R::key_text(&record.key()));
+        if had_names {
+            self.execute(FREE_NAMES, args![&tenant, &id]).await?;
+        }
+        for name in record.also_known_as() {
+            self.constrained(TAKE_NAME, args![&tenant, name, &id], |error| violated(error, record)).await?;
+        }
+        Ok(())
+    }
+
+    fn note<R: Record>(&mut self, before: Option<R>, after: Option<R>) -> Result<(), StoreError> {
+        let Some(key) = after.as_ref().or(before.as_ref()).map(|record| R::key_text(&record.key())) else {
+            return Ok(());
+        };
+        let body =
+            |record: &Option<R>| -> Result<Option<Value>, StoreError> { record.as_ref().map(logged).transpose() };
+        let entry = Entry {
+            kind: R::KIND,
+            parent: (R::KIND == Kind::Vault).then(|| key.clone()),
+            id: key,
+            before: body(&before)?,
+            after: body(&after)?,
+        };
+        let noun = |record: Option<R>| record.map(|record| R::noun(Arc::new(record)));
+        self.change(entry, Effect::Record { before: noun(before), after: noun(after) });
+        Ok(())
+    }
+}
+
+impl Drop for Tx<'_> {
+    fn drop(&mut self) {
+        // The writer rolls back before its next use in any case; this does it now, when there is a runtime to do it.
+        if let (Some(mut writer), Ok(runtime)) = (self.writer.take(), Handle::try_current()) {
+            let core = self.core.clone();
+            runtime.spawn(async move { writer.rollback(&core.counting).await });
+        }
+    }
+}
+
+const FREE_NAMES: &str = "DELETE FROM application_uris WHERE tenant = $1 AND application = $2";
+const TAKE_NAME: &str = "INSERT INTO application_uris (tenant, uri, application) VALUES ($1, $2, $3)";
+
+fn exists<R: Record>(record: &R) -> StoreError {
+    StoreError::Exists { kind: R::KIND, key: R::key_text(&record.key()) }
+}
+
+fn violated<R: Record>(error: sqlx::Error, record: &R) -> StoreError {
+    match error.as_database_error() {
+        Some(fault) if fault.is_unique_violation() => exists(record),
+        Some(_) | None => error.into(),
+    }
+}
+
+/// A commit on its way: it owns all it needs, so that nobody's going away can stop it half-way.
+struct Ending {
+    core: Arc<Core>,
+    revision: Revision,
+    heads: Heads,
+    draft: Draft,
+    tenant: TenantId,
+    entries: Vec<Entry>,
+    effects: Vec<Effect>,
+    purged: bool,
+}
+
+impl Ending {
+    async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
+        let counting = &self.core.counting;
+        let (line, mut heads) = self.draft.follow(&self.heads)?;
+        heads.revision = self.revision;
+        let written = async {
+            let at = self.draft.at();
+            changes::append(writer.conn()?, counting, self.revision, self.tenant, at, &self.entries).await?;
+            let (seq, tenant) = (i64::try_from(heads.seq).unwrap_or(i64::MAX), self.draft.tenant());
+            let row = args![seq, &tenant, &line, &heads.hash];
+            writer.execute(counting, "INSERT INTO audit (seq, tenant, line, hash) VALUES ($1, $2, $3, $4)", row).await
+        }
+        .await;
+        if let Err(error) = written {
+            writer.rollback(counting).await;
+            return Err(error);
+        }
+        writer.commit(counting, heads).await?;
+        if !self.effects.is_empty() {
+            let next = self.core.snapshot.load().with(self.revision, self.effects);
+            self.core.snapshot.store(Arc::new(next));
+        }
+        if self.purged
+            && let Ok(conn) = writer.conn()
+        {
+            conn.forget(counting).await;
+        }
+        Ok(self.revision)
+    }
+}
