@@ -12,6 +12,7 @@
 //! - [`domain`] holds the nouns and what is decided about them.
 //! - `store` keeps them: one write path, one change log, one snapshot.
 
+pub mod app;
 pub mod clock;
 pub mod domain;
 pub mod store;

@@ -1,0 +1,304 @@
+//! Who presents this token, and may it do this? For every face that takes access tokens of our own issuer.
+//!
+//! A token is believed after: its form, its key (published now, of the expected tenant), its signature, its issuer,
+//! its kind, its audience, its time, and the state of its principal in the directory. Signature, issuer and kind
+//! cannot change, so a token that passed once is remembered by its SHA-256; everything that can change (audience
+//! asked for, time, key still published, principal still there, enabled and not revoked) is checked on every use.
+//!
+//! Reads a snapshot and never the database. Tests: `access/tests.rs`.
+
+use std::sync::Arc;
+
+use denizen_keys::{
+    Algorithm, RsaPublic, b64, hash,
+    jws::{JwsError, Unverified},
+    x509::Certificate,
+};
+use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
+use moka::sync::Cache;
+
+use crate::{
+    domain::{
+        Actor,
+        authorize::{Action, Attributes, Decision, Grants, authorize},
+        directory::SigningKey,
+        roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
+    },
+    store::{Snapshot, Store},
+};
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// The longest token that is looked at, bytes. Ours have about 1,500.
+const MAX_TOKEN: usize = 8 * 1024;
+/// A token may start this many seconds in the future: clocks differ. Its end has no such grace.
+const SKEW: i64 = 300;
+/// How many verified tokens are remembered.
+const REMEMBERED: u64 = 65_536;
+
+/// Authenticates and authorizes callers.
+#[derive(Clone)]
+pub struct Access {
+    store: Store,
+    authority: Arc<str>,
+    roles: Arc<BuiltInRoles>,
+    keys: Cache<(TenantId, String), Arc<ParsedKey>>,
+    tokens: Cache<[u8; 32], Arc<Caller>>,
+}
+
+/// A signing key's public half, parsed once, with the certificate it was read from.
+struct ParsedKey {
+    certificate: String,
+    public: RsaPublic,
+}
+
+/// What a verified token says. Made by [`Access::authenticate`] only.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The tenant that issued the token, which is the tenant it is good in.
+    pub tenant: TenantId,
+    /// The principal: what roles are given to.
+    pub principal: PrincipalId,
+    /// The client it came by.
+    pub client: ClientId,
+    /// The issuer, as the token writes it.
+    pub issuer: String,
+    audience: String,
+    kid: String,
+    epoch: u64,
+    not_before: UnixTime,
+    expires: UnixTime,
+}
+
+impl Caller {
+    /// Who is accountable for what this caller does.
+    pub fn actor(&self) -> Actor {
+        Actor::Principal { id: self.principal, client: self.client }
+    }
+}
+
+/// Why a token is not believed. Details are said only of tokens whose signature was good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// There is none.
+    #[error("Request is missing a Bearer or PoP token.")]
+    Missing,
+    /// It is not a token that could be ours: form, algorithm, type.
+    #[error("Error validating token: {0}. Get a new token from this server's authority.")]
+    Form(JwsError),
+    /// It is signed well, and is not an app-only access token of ours.
+    #[error("Error validating token: {0}. Get a new token from this server's authority.")]
+    Kind(&'static str),
+    /// No key of this name is published by the vault's tenant.
+    #[error(
+        "Unable to resolve the key used for signature validation. Get a token from the tenant that the challenge names."
+    )]
+    Key,
+    /// The signature is another's.
+    #[error("Error validating token: the signature is not valid. Get a new token from this server's authority.")]
+    Signature,
+    /// Another authority, or another tenant of ours.
+    #[error("Invalid issuer. Expected {expected}, found {found}.")]
+    Issuer {
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// For another resource.
+    #[error("Invalid audience. Expected {expected}, found: {found}.")]
+    Audience {
+        /// The resource the challenge names.
+        expected: String,
+        /// What the token is for.
+        found: String,
+    },
+    /// Ended.
+    #[error("Error validating token: it expired at {}. Get a new token.", .0.rfc3339())]
+    Expired(UnixTime),
+    /// Not begun.
+    #[error("Error validating token: it is not valid before {}. Check this machine's clock.", .0.rfc3339())]
+    NotYet(UnixTime),
+    /// The principal is gone, disabled, or its tokens were revoked.
+    #[error("Error validating token: its principal {0}.")]
+    Principal(&'static str),
+}
+
+impl Access {
+    /// Believes tokens of `authority`, the issuers' base URL without a trailing slash, and decides with `roles`.
+    pub fn new(store: Store, roles: Arc<BuiltInRoles>, authority: &str) -> Self {
+        Self { store, authority: authority.into(), roles, keys: Cache::new(4096), tokens: Cache::new(REMEMBERED) }
+    }
+
+    /// The directory as it is now. A request takes one, and is authenticated and decided by it.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.store.snapshot()
+    }
+
+    /// Says who presents `token`, which must be issued by `tenant` for one of `audiences`; the first of them is what
+    /// a refusal names.
+    ///
+    /// # Errors
+    /// The first check that fails, in the order of the module's text.
+    pub fn authenticate(
+        &self,
+        snapshot: &Snapshot,
+        token: &str,
+        audiences: &[String],
+        tenant: TenantId,
+        now: UnixTime,
+    ) -> Result<Arc<Caller>, AuthError> {
+        if token.len() > MAX_TOKEN {
+            return Err(AuthError::Form(JwsError::TooLong { limit: MAX_TOKEN }));
+        }
+        let fingerprint = hash::sha256(token.as_bytes());
+        if let Some(caller) = self.tokens.get(&fingerprint) {
+            if caller.tenant != tenant {
+                return Err(self.other_issuer(tenant, &caller.issuer));
+            }
+            published(snapshot, tenant, &caller.kid, now).ok_or(AuthError::Key)?;
+            caller.still_good(snapshot, audiences, now)?;
+            return Ok(caller);
+        }
+        let caller = Arc::new(self.verify(snapshot, token, tenant, now)?);
+        caller.still_good(snapshot, audiences, now)?;
+        self.tokens.insert(fingerprint, Arc::clone(&caller));
+        Ok(caller)
+    }
+
+    /// Decides what an authenticated caller may do. The answer borrows its reasons from `snapshot`.
+    pub fn decide<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        caller: &Caller,
+        action: &Action,
+        scope: &ResourceId,
+        attributes: &Attributes<'_>,
+    ) -> Decision<'a> {
+        let view = View { snapshot, tenant: caller.tenant, roles: &self.roles };
+        authorize(&view, caller.principal, action, scope, attributes)
+    }
+
+    /// The built-in roles this decides with.
+    pub fn roles(&self) -> &BuiltInRoles {
+        &self.roles
+    }
+
+    /// What cannot change about a token: key, signature, issuer, kind.
+    fn verify(&self, snapshot: &Snapshot, token: &str, tenant: TenantId, now: UnixTime) -> Result<Caller, AuthError> {
+        let unverified = Unverified::parse(token, MAX_TOKEN).map_err(AuthError::Form)?;
+        let kid = unverified.kid().ok_or(AuthError::Key)?.to_owned();
+        // Looked for among this tenant's keys only: a token of another tenant of ours finds none.
+        let key = published(snapshot, tenant, &kid, now).ok_or(AuthError::Key)?;
+        let key = self.parsed(key)?;
+        let verified = unverified.verify(&key.public, &[Algorithm::Rs256]).map_err(|error| {
+            if error == JwsError::BadSignature { AuthError::Signature } else { AuthError::Form(error) }
+        })?;
+        let claims: AccessToken = verified.claims().map_err(AuthError::Form)?;
+
+        let (issuer, client) = match claims.ver.as_str() {
+            "1.0" => (format!("{}/{tenant}/", self.authority), claims.appid),
+            "2.0" => (format!("{}/{tenant}/v2.0", self.authority), claims.azp),
+            _ => return Err(AuthError::Kind("it is of an unknown version")),
+        };
+        if claims.iss != issuer {
+            return Err(AuthError::Issuer { expected: issuer, found: claims.iss });
+        }
+        if claims.tid != tenant {
+            return Err(self.other_issuer(tenant, &claims.iss));
+        }
+        if claims.idtyp != "app" || claims.sub != claims.oid {
+            return Err(AuthError::Kind("it is not an app-only access token"));
+        }
+        let client = client.ok_or(AuthError::Kind("it names no client"))?;
+        Ok(Caller {
+            tenant,
+            principal: claims.oid,
+            client,
+            issuer: claims.iss,
+            audience: claims.aud,
+            kid,
+            epoch: claims.xms_epoch,
+            not_before: claims.nbf,
+            expires: claims.exp,
+        })
+    }
+
+    fn parsed(&self, key: &SigningKey) -> Result<Arc<ParsedKey>, AuthError> {
+        let id = (key.tenant, key.kid.clone());
+        if let Some(parsed) = self.keys.get(&id).filter(|parsed| parsed.certificate == key.certificate) {
+            return Ok(parsed);
+        }
+        let public = b64::decode_standard(&key.certificate)
+            .and_then(|der| Certificate::from_der(&der).ok())
+            .and_then(|certificate| certificate.public_key().ok());
+        let Some(public) = public else {
+            tracing::error!(kid = %key.kid, tenant = %key.tenant, "a published signing key's certificate cannot be read");
+            return Err(AuthError::Key);
+        };
+        let parsed = Arc::new(ParsedKey { certificate: key.certificate.clone(), public });
+        self.keys.insert(id, Arc::clone(&parsed));
+        Ok(parsed)
+    }
+
+    fn other_issuer(&self, tenant: TenantId, found: &str) -> AuthError {
+        AuthError::Issuer { expected: format!("{}/{tenant}/", self.authority), found: found.to_owned() }
+    }
+}
+
+impl Caller {
+    /// What can change: the audience asked for, the time, the principal.
+    fn still_good(&self, snapshot: &Snapshot, audiences: &[String], now: UnixTime) -> Result<(), AuthError> {
+        if !audiences.contains(&self.audience) {
+            let expected = audiences.first().cloned().unwrap_or_default();
+            return Err(AuthError::Audience { expected, found: self.audience.clone() });
+        }
+        if now >= self.expires {
+            return Err(AuthError::Expired(self.expires));
+        }
+        if self.not_before > now + SKEW {
+            return Err(AuthError::NotYet(self.not_before));
+        }
+        let principal =
+            snapshot.principal(self.tenant, self.principal).ok_or(AuthError::Principal("does not exist any more"))?;
+        if !principal.enabled {
+            return Err(AuthError::Principal("is disabled"));
+        }
+        if principal.client_id != self.client {
+            return Err(AuthError::Principal("is not the one of this client"));
+        }
+        if self.epoch < principal.epoch {
+            return Err(AuthError::Principal("had its tokens revoked; get a new one"));
+        }
+        Ok(())
+    }
+}
+
+/// The tenant's key of this name, when it is published at `now`.
+fn published<'a>(snapshot: &'a Snapshot, tenant: TenantId, kid: &str, now: UnixTime) -> Option<&'a SigningKey> {
+    let key = snapshot.signing_keys(tenant).iter().find(|key| key.kid == kid)?;
+    key.published_until.is_none_or(|until| now < until).then_some(&**key)
+}
+
+/// One tenant's grants in one snapshot.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    snapshot: &'a Snapshot,
+    tenant: TenantId,
+    roles: &'a BuiltInRoles,
+}
+
+impl<'a> Grants<'a> for View<'a> {
+    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>] {
+        self.snapshot.assignments_of(self.tenant, principal)
+    }
+
+    fn role(&self, id: RoleId) -> Option<&'a RoleDefinition> {
+        self.roles.role(id).or_else(|| self.snapshot.custom_role(self.tenant, id).map(|role| &**role))
+    }
+
+    fn built_in(&self) -> &'a BuiltInRoles {
+        self.roles
+    }
+}

@@ -1,0 +1,231 @@
+//! A tenant with a store, a signing key and a vault, for the tests of everything that takes tokens.
+
+use std::sync::{Arc, LazyLock};
+
+use denizen_keys::{
+    Algorithm, RsaBits, SecretString, Signer, b64,
+    envelope::RootKey,
+    jws::sign_compact,
+    random,
+    x509::{Certificate, self_signed},
+};
+use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::{
+    app::{
+        access::Access,
+        keks::Keks,
+        secrets::Secrets,
+        vaults::{NewVault, Vaults},
+    },
+    domain::{
+        Actor, Ctx,
+        directory::{PrincipalKind, ServicePrincipal, SigningKey, Tenant},
+        resources::{ResourceGroup, Subscription, Vault},
+        roles::{BuiltInRoles, RoleAssignment},
+        secrets::NewSecret,
+    },
+    store::{AuditEvent, Engine, Outcome, Record, Store},
+};
+
+pub(crate) const NOW: UnixTime = UnixTime(1_795_239_900);
+pub(crate) const AUTHORITY: &str = "https://localhost:8443";
+pub(crate) const AUDIENCE: &str = "https://vault.azure.net";
+
+/// Made once: a new RSA key for each test would take most of its time. Nothing is decided by their being shared.
+static KEYS: LazyLock<[(Signer, Certificate); 2]> = LazyLock::new(|| {
+    [(); 2].map(|()| {
+        let signer = Signer::generate_rsa(RsaBits::B2048).unwrap();
+        let certificate = self_signed(&signer, "test", NOW.0 - 1000, NOW.0 + 1_000_000).unwrap();
+        (signer, certificate)
+    })
+});
+
+/// One of two signing keys.
+pub(crate) fn key(n: usize) -> &'static (Signer, Certificate) {
+    &KEYS[n]
+}
+
+pub(crate) struct Bed {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Store,
+    pub(crate) vaults: Vaults,
+    pub(crate) secrets: Secrets,
+    pub(crate) access: Access,
+    pub(crate) keks: Keks,
+    pub(crate) tenant: TenantId,
+    pub(crate) group: ResourceId,
+    pub(crate) vault: Arc<Vault>,
+}
+
+/// A principal with the client it comes by.
+#[derive(Clone, Copy)]
+pub(crate) struct Who {
+    pub(crate) principal: PrincipalId,
+    pub(crate) client: ClientId,
+}
+
+impl Bed {
+    /// A tenant whose key 0 signs, and its vault `dev`, which keeps deleted secrets for 90 days.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Engine::Sqlite { path: dir.path().join("denizen.db") }).await.unwrap();
+        let keks = Keks::new(RootKey::load_or_create(&dir.path().join("root.key")).unwrap());
+        let vaults = Vaults::new(store.clone(), keks.clone());
+        let secrets = Secrets::new(store.clone(), vaults.clone());
+        let access = Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY);
+        let tenant = TenantId(Uuid::from_u128(0x7e));
+        let group = set_up(&store, &keks, tenant, 1, &[key(0)]).await;
+        let new = NewVault { name: "dev", location: "here", retention_days: 90 };
+        vaults.create(&ctx(tenant), &group, &new, "test").await.unwrap();
+        let vault = Arc::clone(store.snapshot().vault("dev").unwrap());
+        Self { dir, store, vaults, secrets, access, keks, tenant, group, vault }
+    }
+
+    pub(crate) fn ctx(&self) -> Ctx {
+        ctx(self.tenant)
+    }
+
+    /// A new principal, which may do nothing.
+    pub(crate) async fn principal(&self) -> Who {
+        let who = Who { principal: PrincipalId(random::uuid_v4()), client: ClientId(random::uuid_v4()) };
+        put(&self.store, &self.ctx(), &self.record_of(who)).await;
+        who
+    }
+
+    pub(crate) fn record_of(&self, who: Who) -> ServicePrincipal {
+        ServicePrincipal {
+            tenant: self.tenant,
+            id: who.principal,
+            client_id: who.client,
+            display_name: "someone".into(),
+            kind: PrincipalKind::Application,
+            enabled: true,
+            epoch: 0,
+            keys: Vec::new(),
+            token_lifetime: None,
+        }
+    }
+
+    /// A new principal with a built-in role at a scope.
+    pub(crate) async fn with_role(&self, role: &str, scope: &ResourceId) -> Who {
+        let who = self.principal().await;
+        let assignment = RoleAssignment {
+            tenant: self.tenant,
+            id: random::uuid_v4(),
+            scope: scope.clone(),
+            principal: who.principal,
+            role: BuiltInRoles::load().named(role).unwrap().id,
+            created: NOW,
+            created_by: "test".into(),
+        };
+        put(&self.store, &self.ctx(), &assignment).await;
+        who
+    }
+
+    /// What a good token of `who` says.
+    pub(crate) fn claims(&self, who: Who) -> Value {
+        json!({
+            "aud": AUDIENCE,
+            "iss": format!("{AUTHORITY}/{}/", self.tenant),
+            "iat": NOW.0, "nbf": NOW.0 - 300, "exp": NOW.0 + 3600,
+            "appid": who.client, "appidacr": "2", "idp": format!("{AUTHORITY}/{}/", self.tenant),
+            "idtyp": "app", "oid": who.principal, "sub": who.principal, "tid": self.tenant,
+            "uti": "u", "ver": "1.0", "xms_epoch": 0,
+        })
+    }
+
+    /// A good token of `who`.
+    pub(crate) fn token(&self, who: Who) -> String {
+        sign(&self.claims(who))
+    }
+
+    pub(crate) async fn set(&self, name: &str, value: &str) -> String {
+        let new = NewSecret::of(SecretString::from(value));
+        self.secrets.set(&self.ctx(), &self.vault, &name.parse().unwrap(), new, "test").await.unwrap().version
+    }
+
+    /// The audit records about this, oldest first: outcome, target, reason.
+    pub(crate) async fn audited(&self, action: &str) -> Vec<(Outcome, String, String)> {
+        // Records that nobody waits for are written in order: once this one is there, so are they.
+        self.store.audit(&self.ctx(), event()).await.unwrap();
+        let tail = self.store.audit_tail(&self.ctx(), 1000).await.unwrap();
+        tail.into_iter().filter(|r| r.action == action).map(|r| (r.outcome, r.target, r.because)).collect()
+    }
+}
+
+/// Signs with key 0, as the token service does.
+pub(crate) fn sign(claims: &Value) -> String {
+    sign_as(0, &json!({"typ": "JWT", "alg": "RS256", "kid": key(0).1.kid()}), claims)
+}
+
+pub(crate) fn sign_as(n: usize, header: &Value, claims: &Value) -> String {
+    sign_compact(&key(n).0, Algorithm::Rs256, &header.to_string(), &claims.to_string()).unwrap()
+}
+
+pub(crate) fn ctx(tenant: TenantId) -> Ctx {
+    Ctx { tenant, actor: Actor::System("test"), now: NOW, request_id: Uuid::from_u128(9) }
+}
+
+pub(crate) fn event() -> AuditEvent {
+    AuditEvent {
+        action: "test".into(),
+        outcome: Outcome::Allowed,
+        target: "test".into(),
+        because: "test".into(),
+        detail: None,
+    }
+}
+
+pub(crate) async fn put<R: Record>(store: &Store, ctx: &Ctx, record: &R) {
+    let mut tx = store.begin(ctx).await.unwrap();
+    tx.put(record).await.unwrap();
+    tx.commit(event()).await.unwrap();
+}
+
+pub(crate) fn signing_key(tenant: TenantId, certificate: &Certificate) -> SigningKey {
+    SigningKey {
+        tenant,
+        kid: certificate.kid(),
+        certificate: b64::standard(certificate.der()),
+        sealed: String::new(),
+        created: NOW,
+        signs_from: NOW,
+        signs_until: None,
+        published_until: None,
+    }
+}
+
+/// A tenant with a subscription, a resource group and signing keys.
+pub(crate) async fn set_up(
+    store: &Store,
+    keks: &Keks,
+    tenant: TenantId,
+    n: u128,
+    keys: &[&(Signer, Certificate)],
+) -> ResourceId {
+    let ctx = ctx(tenant);
+    let subscription = SubscriptionId(Uuid::from_u128(n));
+    let group = ResourceId::subscription(subscription).resource_group("rg").unwrap();
+    let mut tx = store.begin(&ctx).await.unwrap();
+    let record = Tenant {
+        id: tenant,
+        domain: format!("t{n}.test"),
+        display_name: "T".into(),
+        sealed_kek: keks.create(tenant),
+        created: NOW,
+    };
+    tx.insert(&record).await.unwrap();
+    for (_, certificate) in keys {
+        tx.insert(&signing_key(tenant, certificate)).await.unwrap();
+    }
+    let record = Subscription { tenant, id: subscription, display_name: "S".into(), created: NOW };
+    tx.insert(&record).await.unwrap();
+    let record = ResourceGroup { tenant, id: group.clone(), location: "here".into(), created: NOW };
+    tx.insert(&record).await.unwrap();
+    tx.commit(event()).await.unwrap();
+    group
+}

@@ -1,0 +1,294 @@
+//! How machines come in: join tokens, and enrolment with one.
+//!
+//! A join token is single use, lives minutes, and is kept only as a hash. The machine proves that it holds its node
+//! key by signing the request; the key then stands in the directory as a key credential of the machine's
+//! system-assigned identity, and from there on the agent is an ordinary OAuth client.
+//!
+//! What could go wrong, and what happens then:
+//! - the token is raced: it is consumed inside the transaction that makes the machine, so one of them wins;
+//! - the answer is lost: the agent asks again with the same token *and the same key*, and gets the same answer;
+//! - the proof was made for another server or another token: its audience and its hash say so.
+//!
+//! Tests: `tests.rs` beside this file, and `tests/it`.
+
+use denizen_keys::{Algorithm, SecretString, b64, hash, jws::Unverified, random, x509::Certificate};
+use denizen_wire::{
+    ClientId, PrincipalId, ResourceId, TenantId, UnixTime,
+    node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, PROOF_LIFETIME},
+};
+
+use super::ChangeError;
+use crate::{
+    domain::{
+        Actor, Ctx,
+        directory::{KeyCredential, PrincipalKind, ServicePrincipal},
+        resources::{JoinToken, Machine},
+    },
+    store::{AuditEvent, JoinTokenRefused, Store, StoreError},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// The resource type of a machine.
+pub const MACHINES: &str = "Microsoft.HybridCompute/machines";
+/// The action an enrolment is audited as.
+const CONNECT: &str = "Microsoft.HybridCompute/machines/write";
+/// What a join token starts with, so that it can be told from other secrets when it turns up somewhere.
+const TOKEN_PREFIX: &str = "dzj";
+/// A join token's longest life, seconds.
+pub const MAX_JOIN_TOKEN_LIFETIME: i64 = 24 * 3600;
+/// Clocks may differ by this much, seconds.
+const SKEW: i64 = 300;
+
+/// Join tokens and enrolment.
+#[derive(Clone)]
+pub struct Machines {
+    store: Store,
+    authority: String,
+}
+
+/// Why a machine may not come in. The texts are for the operator at the agent: each names the rule and the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The request breaks a rule of form.
+    #[error("{0}")]
+    Malformed(String),
+    /// The join token.
+    #[error("{0}; make a new one, it is good for one machine")]
+    Token(JoinTokenRefused),
+    /// The token is bound to another name.
+    #[error("the join token is bound to the machine name '{0}'; enrol under that name or make a token without one")]
+    OtherName(String),
+    /// The proof of possession.
+    #[error("the proof of possession {0}; the agent makes one for each attempt, so check its clock and server URL")]
+    Proof(&'static str),
+    /// A machine of that name is there, with another key.
+    #[error("a machine named '{0}' is connected already; disconnect it first or choose another name")]
+    Exists(String),
+    /// The store.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Machines {
+    /// Over a store; `authority` is the base of the enrolment URL that proofs must name.
+    pub fn new(store: Store, authority: &str) -> Self {
+        Self { store, authority: authority.to_owned() }
+    }
+
+    /// Makes a join token for one machine in `resource_group`, good for `lifetime` seconds. It is returned here and
+    /// kept nowhere.
+    pub async fn create_join_token(
+        &self,
+        ctx: &Ctx,
+        resource_group: &ResourceId,
+        machine_name: Option<&str>,
+        lifetime: i64,
+    ) -> Result<SecretString, ChangeError> {
+        if !(1..=MAX_JOIN_TOKEN_LIFETIME).contains(&lifetime) {
+            return Err(ChangeError::Invalid(format!(
+                "a join token lives 1 to {MAX_JOIN_TOKEN_LIFETIME} seconds, not {lifetime}"
+            )));
+        }
+        if self.store.snapshot().resource_group(ctx.tenant, resource_group).is_none() {
+            return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
+        }
+        let token =
+            SecretString::from(format!("{TOKEN_PREFIX}.{}.{}", ctx.tenant.0.simple(), random::token(32).expose()));
+        let record = JoinToken {
+            id: random::uuid_v4(),
+            tenant: ctx.tenant,
+            hash: hash::hex(&hash::sha256(token.expose().as_bytes())),
+            resource_group: resource_group.clone(),
+            machine_name: machine_name.map(str::to_owned),
+            created: ctx.now,
+            expires: ctx.now + lifetime,
+        };
+        let mut tx = self.store.begin(ctx).await?;
+        tx.add_join_token(&record).await?;
+        tx.commit(AuditEvent::allowed("Denizen.Node/joinTokens/write", resource_group.as_str(), "asked for")).await?;
+        Ok(token)
+    }
+
+    /// Enrols a machine. Refusals are audited too.
+    pub async fn enrol(
+        &self,
+        request: &EnrolRequest,
+        now: UnixTime,
+        request_id: uuid::Uuid,
+    ) -> Result<Enrolled, EnrolError> {
+        let tenant = tenant_of(&request.join_token)
+            .filter(|tenant| self.store.snapshot().tenant(*tenant).is_some())
+            .ok_or(EnrolError::Token(JoinTokenRefused::Unknown))?;
+        let ctx = Ctx { tenant, actor: Actor::Anonymous, now, request_id };
+        let outcome = self.admit(&ctx, request).await;
+        if let Err(refused) = &outcome
+            && !matches!(refused, EnrolError::Store(_))
+        {
+            let event = AuditEvent::refused(CONNECT, &request.machine_name, &refused.to_string());
+            self.store.audit(&ctx, event).await.map_err(EnrolError::Store)?;
+        }
+        outcome
+    }
+
+    async fn admit(&self, ctx: &Ctx, request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
+        check_name(&request.machine_name)?;
+        let token_hash = hash::hex(&hash::sha256(request.join_token.as_bytes()));
+        let certificate = b64::decode_lax(&request.certificate)
+            .ok_or_else(|| EnrolError::Malformed("'certificate' is not base64".into()))
+            .and_then(|der| {
+                Certificate::from_der(&der).map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))
+            })?;
+        self.check_proof(ctx, request, &certificate, &token_hash)?;
+
+        let mut tx = self.store.begin(ctx).await.map_err(EnrolError::Store)?;
+        let token = match tx.consume_join_token(&token_hash).await {
+            Ok(token) => token,
+            Err(StoreError::Refused(JoinTokenRefused::Used)) => {
+                drop(tx);
+                return self.again(ctx, &token_hash, request, &certificate).await;
+            }
+            Err(StoreError::Refused(why)) => return Err(EnrolError::Token(why)),
+            Err(other) => return Err(EnrolError::Store(other)),
+        };
+        if let Some(bound) = &token.machine_name
+            && *bound != request.machine_name
+        {
+            return Err(EnrolError::OtherName(bound.clone()));
+        }
+        let id = machine_id(&token, &request.machine_name)?;
+        let snapshot = self.store.snapshot();
+        if snapshot.machine(ctx.tenant, &id).is_some() {
+            return Err(EnrolError::Exists(request.machine_name.clone()));
+        }
+        let location =
+            snapshot.resource_group(ctx.tenant, &token.resource_group).map_or_else(String::new, |g| g.location.clone());
+        let principal = ServicePrincipal {
+            tenant: ctx.tenant,
+            id: PrincipalId(random::uuid_v4()),
+            client_id: ClientId(random::uuid_v4()),
+            display_name: request.machine_name.clone(),
+            kind: PrincipalKind::ManagedIdentity { resource_id: id.clone() },
+            enabled: true,
+            epoch: 0,
+            keys: vec![key_credential(&certificate)?],
+            token_lifetime: None,
+        };
+        let machine = Machine {
+            tenant: ctx.tenant,
+            id,
+            machine_id: random::uuid_v4(),
+            principal_id: principal.id,
+            location,
+            facts: request.machine.clone(),
+            created: ctx.now,
+        };
+        tx.insert(&principal).await.map_err(EnrolError::Store)?;
+        tx.insert(&machine).await.map_err(EnrolError::Store)?;
+        let because = format!("join token {}", token.id);
+        tx.commit(AuditEvent::allowed(CONNECT, machine.id.as_str(), &because)).await.map_err(EnrolError::Store)?;
+        Ok(self.enrolled(&machine, &principal))
+    }
+
+    /// The same machine asks again because it never saw the answer: same token, same name, same key.
+    async fn again(
+        &self,
+        ctx: &Ctx,
+        token_hash: &str,
+        request: &EnrolRequest,
+        certificate: &Certificate,
+    ) -> Result<Enrolled, EnrolError> {
+        let used = EnrolError::Token(JoinTokenRefused::Used);
+        let Some(token) = self.store.join_token(token_hash).await.map_err(EnrolError::Store)? else { return Err(used) };
+        let snapshot = self.store.snapshot();
+        let id = machine_id(&token, &request.machine_name)?;
+        let same_key = |principal: &&std::sync::Arc<ServicePrincipal>| {
+            principal.keys.iter().any(|key| key.x5t_s256 == certificate.thumbprint_sha256())
+        };
+        snapshot
+            .machine(ctx.tenant, &id)
+            .and_then(|machine| Some((machine, snapshot.principal(ctx.tenant, machine.principal_id).filter(same_key)?)))
+            .map(|(machine, principal)| self.enrolled(machine, principal))
+            .ok_or(used)
+    }
+
+    fn check_proof(
+        &self,
+        ctx: &Ctx,
+        request: &EnrolRequest,
+        certificate: &Certificate,
+        token_hash: &str,
+    ) -> Result<(), EnrolError> {
+        let public = certificate.public_key().map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))?;
+        let claims: EnrolClaims = Unverified::parse(&request.proof, 16 * 1024)
+            .and_then(|jws| jws.verify(&public, &[Algorithm::Rs256]))
+            .map_err(|_| EnrolError::Proof("is not signed by the key it brings"))?
+            .claims()
+            .map_err(|_| EnrolError::Proof("has other claims than aud, join, name, iat, exp"))?;
+        let refused = if claims.aud != format!("{}{ENROL_PATH}", self.authority) {
+            "was made for another server"
+        } else if claims.join != token_hash {
+            "was made for another join token"
+        } else if claims.name != request.machine_name {
+            "was made for another machine name"
+        } else if claims.exp <= ctx.now.0 - SKEW || claims.iat > ctx.now.0 + SKEW {
+            "is not fresh"
+        } else if claims.exp.saturating_sub(claims.iat) > PROOF_LIFETIME {
+            "lives too long"
+        } else if certificate.not_after() <= ctx.now.0 || certificate.not_before() > ctx.now.0 + SKEW {
+            "comes with a certificate that is not valid now"
+        } else {
+            return Ok(());
+        };
+        Err(EnrolError::Proof(refused))
+    }
+
+    fn enrolled(&self, machine: &Machine, principal: &ServicePrincipal) -> Enrolled {
+        Enrolled {
+            tenant_id: machine.tenant,
+            resource_id: machine.id.clone(),
+            client_id: principal.client_id,
+            principal_id: principal.id,
+            token_endpoint: format!("{}/{}/oauth2/v2.0/token", self.authority, machine.tenant),
+            machine_id: machine.machine_id,
+            location: machine.location.clone(),
+        }
+    }
+}
+
+fn machine_id(token: &JoinToken, name: &str) -> Result<ResourceId, EnrolError> {
+    token.resource_group.provider(MACHINES, name).map_err(|e| EnrolError::Malformed(format!("'machineName': {e}")))
+}
+
+fn tenant_of(join_token: &str) -> Option<TenantId> {
+    let mut parts = join_token.split('.');
+    let (prefix, tenant, secret) = (parts.next()?, parts.next()?, parts.next()?);
+    let whole = prefix == TOKEN_PREFIX && !secret.is_empty() && parts.next().is_none() && join_token.len() <= 256;
+    (whole && tenant.len() == 32).then(|| uuid::Uuid::try_parse(tenant).ok().map(TenantId)).flatten()
+}
+
+/// `^[a-zA-Z0-9-_.]{1,54}$`, as the resource's own rule says, and no dot segment.
+fn check_name(name: &str) -> Result<(), EnrolError> {
+    let fits = (1..=54).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && !name.bytes().all(|b| b == b'.');
+    if fits {
+        return Ok(());
+    }
+    Err(EnrolError::Malformed("'machineName' is 1 to 54 letters, digits, '-', '_' or '.'".into()))
+}
+
+fn key_credential(certificate: &Certificate) -> Result<KeyCredential, EnrolError> {
+    let public = certificate.public_key().map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))?;
+    Ok(KeyCredential {
+        key_id: random::uuid_v4(),
+        display_name: "node key".into(),
+        start: UnixTime(certificate.not_before()),
+        end: UnixTime(certificate.not_after()),
+        x5t: certificate.thumbprint_sha1(),
+        x5t_s256: certificate.thumbprint_sha256(),
+        n: hash::hex(public.n()),
+        e: hash::hex(public.e()),
+    })
+}

@@ -1,0 +1,183 @@
+//! Enrolment against a real store: one machine in, and every way of getting in that is not one.
+
+use denizen_keys::{
+    Algorithm, RsaBits, Signer,
+    envelope::RootKey,
+    jws,
+    x509::{self, Certificate},
+};
+use denizen_wire::{SubscriptionId, node::MachineFacts};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    app::{directory::Directory, keks::Keks},
+    store::Engine,
+};
+
+const AUTHORITY: &str = "https://localhost:8443";
+const NOW: UnixTime = UnixTime(1_795_239_900);
+
+struct Place {
+    _dir: tempfile::TempDir,
+    store: Store,
+    machines: Machines,
+    group: ResourceId,
+    ctx: Ctx,
+}
+
+async fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
+    let ctx = Ctx {
+        tenant: TenantId(Uuid::from_u128(7)),
+        actor: Actor::System("test"),
+        now: NOW,
+        request_id: Uuid::from_u128(1),
+    };
+    let directory = Directory::new(store.clone(), Keks::new(RootKey::load_or_create(&root.join("root.key")).unwrap()));
+    directory.create_tenant(&ctx, "a.test", "A").await.unwrap();
+    let group =
+        directory.create_resource_group(&ctx, SubscriptionId(Uuid::from_u128(9)), "dev", "local").await.unwrap().id;
+    let machines = Machines::new(store.clone(), AUTHORITY);
+    Place { _dir: dir, store, machines, group, ctx }
+}
+
+struct Node {
+    signer: Signer,
+    certificate: Certificate,
+}
+
+impl Node {
+    fn new() -> Self {
+        let signer = Signer::generate_rsa(RsaBits::B2048).unwrap();
+        let certificate = x509::self_signed(&signer, "m1", NOW.0 - 60, NOW.0 + 86_400).unwrap();
+        Self { signer, certificate }
+    }
+
+    fn request(&self, token: &SecretString, name: &str, change: impl FnOnce(&mut EnrolClaims)) -> EnrolRequest {
+        let mut claims = EnrolClaims {
+            aud: format!("{AUTHORITY}{ENROL_PATH}"),
+            join: hash::hex(&hash::sha256(token.expose().as_bytes())),
+            name: name.into(),
+            iat: NOW.0,
+            exp: NOW.0 + PROOF_LIFETIME,
+        };
+        change(&mut claims);
+        let header = r#"{"alg":"RS256","typ":"JWT"}"#;
+        let proof = jws::sign_compact(&self.signer, Algorithm::Rs256, header, &serde_json::to_string(&claims).unwrap())
+            .unwrap();
+        EnrolRequest {
+            join_token: token.expose().into(),
+            machine_name: name.into(),
+            certificate: b64::standard(self.certificate.der()),
+            proof,
+            machine: MachineFacts::default(),
+        }
+    }
+}
+
+impl Place {
+    async fn token(&self, name: Option<&str>) -> SecretString {
+        self.machines.create_join_token(&self.ctx, &self.group, name, 600).await.unwrap()
+    }
+
+    async fn enrol(&self, request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
+        self.machines.enrol(request, NOW, Uuid::from_u128(2)).await
+    }
+
+    async fn refusal(&self, request: &EnrolRequest) -> String {
+        match self.enrol(request).await {
+            Ok(enrolled) => panic!("{} was let in", enrolled.resource_id),
+            Err(refused) => refused.to_string(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_machine_comes_in_once_and_its_identity_has_its_key() {
+    let place = place().await;
+    let node = Node::new();
+    let request = node.request(&place.token(Some("m1")).await, "m1", |_| {});
+    let enrolled = place.enrol(&request).await.unwrap();
+    let snapshot = place.store.snapshot();
+    let principal = snapshot.principal(place.ctx.tenant, enrolled.principal_id).unwrap();
+    assert_eq!(principal.kind, PrincipalKind::ManagedIdentity { resource_id: enrolled.resource_id.clone() });
+    assert_eq!(principal.keys[0].x5t_s256, node.certificate.thumbprint_sha256());
+    assert_eq!(enrolled.token_endpoint, format!("{AUTHORITY}/{}/oauth2/v2.0/token", place.ctx.tenant));
+
+    // The answer was lost and the machine asks again: the same answer.
+    assert_eq!(place.enrol(&request).await.unwrap().principal_id, enrolled.principal_id);
+    // Somebody else found the token: nothing.
+    let thief = Node::new().request(&SecretString::from(request.join_token.clone()), "m1", |_| {});
+    assert!(place.refusal(&thief).await.contains("make a new one"));
+}
+
+#[tokio::test]
+async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
+    let place = place().await;
+    let node = Node::new();
+    let bound = place.token(Some("m1")).await;
+    assert!(place.refusal(&node.request(&bound, "m2", |_| {})).await.contains("bound to the machine name 'm1'"));
+
+    let late = node.request(&bound, "m1", |claims| {
+        claims.iat = NOW.0 + 600;
+        claims.exp = NOW.0 + 700;
+    });
+    let refused = place.machines.enrol(&late, NOW + 601, Uuid::from_u128(3)).await;
+    assert!(matches!(refused, Err(EnrolError::Token(JoinTokenRefused::Expired))), "{:?}", refused.err());
+
+    let token = place.token(None).await;
+    let requests: Vec<EnrolRequest> = (0..8).map(|i| Node::new().request(&token, &format!("m{i}"), |_| {})).collect();
+    let mut attempts = tokio::task::JoinSet::new();
+    for request in requests {
+        let machines = place.machines.clone();
+        attempts.spawn(async move { machines.enrol(&request, NOW, Uuid::from_u128(4)).await.is_ok() });
+    }
+    assert_eq!(attempts.join_all().await.into_iter().filter(|won| *won).count(), 1);
+}
+
+#[tokio::test]
+async fn d28_a_proof_is_for_this_server_this_token_this_name_and_now() {
+    let place = place().await;
+    let node = Node::new();
+    let token = place.token(None).await;
+    type Change = fn(&mut EnrolClaims);
+    let cases: [(&str, Change); 5] = [
+        ("another server", |c| c.aud = "https://evil.test/node/v1/enrol".into()),
+        ("another join token", |c| c.join = "00".into()),
+        ("another machine name", |c| c.name = "m2".into()),
+        ("not fresh", |c| (c.iat, c.exp) = (NOW.0 - 4000, NOW.0 - 3900)),
+        ("lives too long", |c| c.exp = NOW.0 + 86_400),
+    ];
+    for (expected, change) in cases {
+        let text = place.refusal(&node.request(&token, "m1", change)).await;
+        assert!(text.contains(expected), "{text}");
+    }
+    let mut foreign = node.request(&token, "m1", |_| {});
+    foreign.certificate = b64::standard(Node::new().certificate.der());
+    assert!(place.refusal(&foreign).await.contains("not signed by the key it brings"));
+
+    // None of these used the token up.
+    assert!(place.enrol(&node.request(&token, "m1", |_| {})).await.is_ok());
+    let again = place.token(None).await;
+    assert!(place.refusal(&Node::new().request(&again, "m1", |_| {})).await.contains("connected already"));
+}
+
+#[tokio::test]
+async fn what_is_not_a_request_is_told_why() {
+    let place = place().await;
+    let node = Node::new();
+    let token = place.token(None).await;
+    for name in ["", "..", "a/b", "a b", &"x".repeat(55)] {
+        assert!(place.refusal(&node.request(&token, name, |_| {})).await.contains("'machineName'"), "{name}");
+    }
+    let mut request = node.request(&token, "m1", |_| {});
+    request.certificate = "?".into();
+    assert!(place.refusal(&request).await.contains("'certificate'"));
+    for made_up in ["", "dzj", "dzj.00000000000000000000000000000007.x", "dzj.zz.x", "x"] {
+        let request = node.request(&SecretString::from(made_up.to_owned()), "m1", |_| {});
+        assert!(matches!(place.enrol(&request).await, Err(EnrolError::Token(JoinTokenRefused::Unknown))), "{made_up}");
+    }
+}

@@ -1,0 +1,41 @@
+//! The use cases: one transaction each, every one with a [`Ctx`](crate::domain::Ctx).
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`directory`] | tenants, applications, client secrets |
+//! | [`machines`] | join tokens and enrolment |
+//! | [`rbac`] | role assignments |
+//! | [`credentials`], [`tokens`], [`signing`] | the token service |
+//! | [`access`] | who presents this token, and may it? |
+//! | [`vaults`], [`secrets`] | the vault |
+//! | [`keks`] | the tenants' key-encryption keys |
+
+pub mod access;
+pub mod credentials;
+pub mod directory;
+pub mod keks;
+pub mod machines;
+pub mod rbac;
+pub mod secrets;
+pub mod signing;
+pub mod tokens;
+pub mod vaults;
+
+use crate::store::StoreError;
+
+/// Why a use case that changes the directory did not.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The caller asked for something that breaks a rule; the text names rule and mend.
+    #[error("{0}")]
+    Invalid(String),
+    /// What it refers to is not there.
+    #[error("{0} does not exist in this tenant")]
+    Missing(String),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key could not be made, sealed or opened.
+    #[error(transparent)]
+    Key(#[from] denizen_keys::KeyError),
+}

@@ -1,0 +1,201 @@
+//! A deployment for the tests of the token service: a real store in a directory of its own, two tenants, and
+//! clients of each kind.
+
+use std::sync::{Arc, LazyLock};
+
+use denizen_keys::{RsaBits, SecretString, Signer, envelope::RootKey, hash, password, x509};
+use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
+use uuid::Uuid;
+
+use crate::{
+    app::{credentials::Credentials, keks::Keks, signing::KeyRing, tokens::TokenService},
+    domain::{
+        Actor, Ctx,
+        directory::{
+            Application, KeyCredential, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant,
+            TokenVersion,
+        },
+    },
+    store::{AuditEvent, Engine, Outcome, Record, Store},
+};
+
+pub(crate) const NOW: UnixTime = UnixTime(1_795_239_900);
+pub(crate) const AUTHORITY: &str = "https://localhost:8443";
+pub(crate) const VAULT: &str = "https://vault.denizen.test:8444";
+pub(crate) const SECRET: &str = "abcDEF-0123456789_the-right-secret";
+
+pub(crate) const CONTOSO: TenantId = TenantId(Uuid::from_u128(0xc0));
+pub(crate) const FABRIKAM: TenantId = TenantId(Uuid::from_u128(0xfa));
+/// An application of Contoso's, with a secret and a certificate.
+pub(crate) const APP: ClientId = ClientId(Uuid::from_u128(0xa1));
+/// A machine's identity in Contoso, with a certificate of its own and no application.
+pub(crate) const MACHINE: ClientId = ClientId(Uuid::from_u128(0xa2));
+/// An application of Contoso's that is a resource: `api://orders`, reading v2.0.
+pub(crate) const API: ClientId = ClientId(Uuid::from_u128(0xa3));
+/// An application of Fabrikam's, with the same secret and the same certificate as [`APP`].
+pub(crate) const OTHER_APP: ClientId = ClientId(Uuid::from_u128(0xb1));
+
+/// The key that clients sign with, its certificate registered.
+pub(crate) static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::generate_rsa(RsaBits::B2048).unwrap());
+/// A key that nobody has registered.
+pub(crate) static STRANGER: LazyLock<Signer> = LazyLock::new(|| Signer::generate_rsa(RsaBits::B2048).unwrap());
+static HASH: LazyLock<String> = LazyLock::new(|| password::hash(&SecretString::from(SECRET)));
+
+pub(crate) struct Deployment {
+    pub(crate) store: Store,
+    pub(crate) keys: KeyRing,
+    pub(crate) tokens: TokenService,
+    _place: tempfile::TempDir,
+}
+
+pub(crate) fn ctx(tenant: TenantId, now: UnixTime) -> Ctx {
+    Ctx { tenant, actor: Actor::System("test"), now, request_id: Uuid::from_u128(0x4e9) }
+}
+
+pub(crate) fn key_credential() -> KeyCredential {
+    static CERTIFICATE: LazyLock<x509::Certificate> =
+        LazyLock::new(|| x509::self_signed(&SIGNER, "client", NOW.0 - 1000, NOW.0 + 1_000_000).unwrap());
+    KeyCredential {
+        key_id: Uuid::from_u128(0xce47),
+        display_name: "certificate".into(),
+        start: NOW - 1000,
+        end: NOW + 1_000_000,
+        x5t: CERTIFICATE.thumbprint_sha1(),
+        x5t_s256: CERTIFICATE.thumbprint_sha256(),
+        n: hash::hex(SIGNER.public().n()),
+        e: hash::hex(SIGNER.public().e()),
+    }
+}
+
+pub(crate) fn password_credential() -> PasswordCredential {
+    PasswordCredential {
+        key_id: Uuid::from_u128(0x5ec),
+        display_name: "secret".into(),
+        hint: "abc".into(),
+        start: NOW - 1000,
+        end: NOW + 1_000_000,
+        hash: HASH.clone(),
+    }
+}
+
+pub(crate) fn application(tenant: TenantId, client_id: ClientId) -> Application {
+    Application {
+        tenant,
+        client_id,
+        object_id: Uuid::from_u128(client_id.0.as_u128() + 0x1000),
+        display_name: "application".into(),
+        identifier_uris: vec![],
+        token_version: TokenVersion::V1,
+        passwords: vec![password_credential()],
+        keys: vec![key_credential()],
+    }
+}
+
+pub(crate) fn principal(tenant: TenantId, client_id: ClientId) -> ServicePrincipal {
+    ServicePrincipal {
+        tenant,
+        id: PrincipalId(Uuid::from_u128(client_id.0.as_u128() + 0x2000)),
+        client_id,
+        display_name: "principal".into(),
+        kind: PrincipalKind::Application,
+        enabled: true,
+        epoch: 3,
+        keys: vec![],
+        token_lifetime: Some(3600),
+    }
+}
+
+pub(crate) fn machine() -> ServicePrincipal {
+    let id = "/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/rg/providers/Microsoft.HybridCompute/machines/web01";
+    ServicePrincipal {
+        kind: PrincipalKind::ManagedIdentity { resource_id: id.parse().unwrap() },
+        keys: vec![key_credential()],
+        token_lifetime: None,
+        ..principal(CONTOSO, MACHINE)
+    }
+}
+
+/// What Contoso's tenant and keys are in every deployment: RSA keys take long to make, so they are made once.
+struct Contoso {
+    sealed_kek: String,
+    keys: Vec<SigningKey>,
+}
+
+static KEKS: LazyLock<Keks> = LazyLock::new(|| {
+    let place = tempfile::tempdir().unwrap();
+    Keks::new(RootKey::load_or_create(&place.path().canonicalize().unwrap().join("root.key")).unwrap())
+});
+static MADE: tokio::sync::OnceCell<Contoso> = tokio::sync::OnceCell::const_new();
+
+/// Two tenants with their clients; Contoso has signing keys, Fabrikam has not yet (RSA keys take long to make).
+pub(crate) async fn deployment() -> Deployment {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().canonicalize().unwrap();
+    let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
+    let keks = KEKS.clone();
+    let keys = KeyRing::new(store.clone(), keks.clone());
+    let extra = vec![VAULT.to_owned()];
+    let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, extra);
+    let deployment = Deployment { store, keys, tokens, _place: place };
+    for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
+        let tenant = Tenant {
+            id,
+            domain: domain.into(),
+            display_name: domain.into(),
+            sealed_kek: keks.create(id),
+            created: NOW,
+        };
+        deployment.put(id, &tenant).await;
+    }
+    let contoso = MADE
+        .get_or_init(async || {
+            deployment.keys.ensure_keys(&ctx(CONTOSO, NOW)).await.unwrap();
+            Contoso {
+                sealed_kek: deployment.store.snapshot().tenant(CONTOSO).unwrap().sealed_kek.clone(),
+                keys: deployment.signing_keys(CONTOSO).iter().map(|key| SigningKey::clone(key)).collect(),
+            }
+        })
+        .await;
+    if deployment.signing_keys(CONTOSO).is_empty() {
+        let tenant = Tenant::clone(deployment.store.snapshot().tenant(CONTOSO).unwrap());
+        deployment.put(CONTOSO, &Tenant { sealed_kek: contoso.sealed_kek.clone(), ..tenant }).await;
+        for key in &contoso.keys {
+            deployment.put(CONTOSO, key).await;
+        }
+    }
+    for (tenant, client) in [(CONTOSO, APP), (FABRIKAM, OTHER_APP)] {
+        deployment.put(tenant, &application(tenant, client)).await;
+        deployment.put(tenant, &principal(tenant, client)).await;
+    }
+    deployment.put(CONTOSO, &machine()).await;
+    let api = Application {
+        identifier_uris: vec!["api://orders".into()],
+        token_version: TokenVersion::V2,
+        passwords: vec![],
+        keys: vec![],
+        ..application(CONTOSO, API)
+    };
+    deployment.put(CONTOSO, &api).await;
+    deployment
+}
+
+impl Deployment {
+    /// Writes a record.
+    pub(crate) async fn put<R: Record>(&self, tenant: TenantId, record: &R) {
+        let mut tx = self.store.begin(&ctx(tenant, NOW)).await.unwrap();
+        tx.put(record).await.unwrap();
+        let event = AuditEvent {
+            action: "test".into(),
+            outcome: Outcome::Allowed,
+            target: String::new(),
+            because: String::new(),
+            detail: None,
+        };
+        tx.commit(event).await.unwrap();
+    }
+
+    /// A tenant's signing keys, as they are kept.
+    pub(crate) fn signing_keys(&self, tenant: TenantId) -> Vec<Arc<SigningKey>> {
+        self.store.snapshot().signing_keys(tenant).to_vec()
+    }
+}

@@ -1,0 +1,145 @@
+//! Vaults: making one, and opening its key.
+//!
+//! ```text
+//! root key -> tenant's key-encryption key -> vault's key -> one data key per secret version -> value
+//! ```
+//!
+//! Tests: `app/secrets/tests.rs`, with the secrets that need them.
+
+use std::sync::Arc;
+
+use denizen_keys::{
+    KeyError, b64,
+    envelope::{DataKey, aad},
+};
+use denizen_wire::{ResourceId, TenantId};
+use moka::sync::Cache;
+
+use super::{ChangeError, keks::Keks};
+use crate::{
+    domain::{
+        Ctx,
+        resources::Vault,
+        secrets::{MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, is_vault_name},
+    },
+    store::{AuditEvent, Outcome, Snapshot, Store},
+};
+
+/// The resource type of a vault.
+pub const VAULTS: &str = "Microsoft.KeyVault/vaults";
+
+/// What a vault is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct NewVault<'a> {
+    /// The first label of its host name, unique across tenants.
+    pub name: &'a str,
+    /// A word; nothing is decided by it.
+    pub location: &'a str,
+    /// Days a deleted secret can be recovered: 7 to 90, and fixed from then on.
+    pub retention_days: u32,
+}
+
+/// Makes vaults and opens their keys.
+#[derive(Clone)]
+pub struct Vaults {
+    store: Store,
+    keks: Keks,
+    opened: Cache<ResourceId, Arc<Opened>>,
+}
+
+/// A vault's key, with the sealed form it was opened from: a vault that is deleted and made again has another.
+struct Opened {
+    sealed: String,
+    key: DataKey,
+}
+
+impl Vaults {
+    /// Over a store and the tenants' keys.
+    pub fn new(store: Store, keks: Keks) -> Self {
+        Self { store, keks, opened: Cache::new(16_384) }
+    }
+
+    /// Makes a vault in a resource group, with a key of its own. `because` is the decision that allowed it.
+    ///
+    /// # Errors
+    /// [`ChangeError::Invalid`] names the rule that the name, the group or the retention breaks;
+    /// [`ChangeError::Missing`] the resource group; the store says `Exists` for a name that is taken by any tenant.
+    pub async fn create(
+        &self,
+        ctx: &Ctx,
+        resource_group: &ResourceId,
+        new: &NewVault<'_>,
+        because: &str,
+    ) -> Result<Vault, ChangeError> {
+        let NewVault { name, location, retention_days } = *new;
+        if !is_vault_name(name) {
+            return Err(ChangeError::Invalid(format!(
+                "'{name}' cannot name a vault: take 3 to 24 letters, digits and '-', a letter first, no '-' last or doubled"
+            )));
+        }
+        if !(MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS).contains(&retention_days) {
+            return Err(ChangeError::Invalid(format!(
+                "a vault keeps deleted secrets for {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS} days, not {retention_days}"
+            )));
+        }
+        let id = resource_group.provider(VAULTS, name).map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        let snapshot = self.store.snapshot();
+        if snapshot.resource_group(ctx.tenant, resource_group).is_none() {
+            return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
+        }
+        let kek = self.kek(&snapshot, ctx.tenant)?;
+        let sealed = DataKey::generate().wrap_with(&kek, &binding(ctx.tenant, &id));
+        let vault = Vault {
+            tenant: ctx.tenant,
+            id,
+            name: name.to_ascii_lowercase(),
+            location: location.to_owned(),
+            sealed_key: b64::standard(&sealed),
+            retention_days,
+            created: ctx.now,
+        };
+        let mut tx = self.store.begin(ctx).await?;
+        tx.insert(&vault).await?;
+        tx.commit(AuditEvent {
+            action: "Microsoft.KeyVault/vaults/write".to_owned(),
+            outcome: Outcome::Allowed,
+            target: vault.id.as_str().to_owned(),
+            because: because.to_owned(),
+            detail: None,
+        })
+        .await?;
+        Ok(vault)
+    }
+
+    /// Wraps a fresh data key for one thing in a vault.
+    pub(super) fn wrap(&self, vault: &Vault, key: &DataKey, binding: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(key.wrap_with(&self.open(vault)?.key, binding))
+    }
+
+    /// Unwraps it.
+    pub(super) fn unwrap(&self, vault: &Vault, wrapped: &[u8], binding: &[u8]) -> Result<DataKey, KeyError> {
+        DataKey::unwrap_with(&self.open(vault)?.key, wrapped, binding)
+    }
+
+    fn open(&self, vault: &Vault) -> Result<Arc<Opened>, KeyError> {
+        if let Some(opened) = self.opened.get(&vault.id).filter(|opened| opened.sealed == vault.sealed_key) {
+            return Ok(opened);
+        }
+        let sealed = b64::decode_standard(&vault.sealed_key).ok_or(KeyError::SealedForm)?;
+        let kek = self.kek(&self.store.snapshot(), vault.tenant)?;
+        let key = DataKey::unwrap_with(&kek, &sealed, &binding(vault.tenant, &vault.id))?;
+        let opened = Arc::new(Opened { sealed: vault.sealed_key.clone(), key });
+        self.opened.insert(vault.id.clone(), Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn kek(&self, snapshot: &Snapshot, tenant: TenantId) -> Result<Arc<DataKey>, KeyError> {
+        // A tenant that is gone took its key with it: nothing of it opens any more.
+        let tenant = snapshot.tenant(tenant).ok_or(KeyError::Open)?;
+        self.keks.open(tenant)
+    }
+}
+
+fn binding(tenant: TenantId, vault: &ResourceId) -> Vec<u8> {
+    aad(&["vault-key", &tenant.to_string(), vault.canonical()])
+}
