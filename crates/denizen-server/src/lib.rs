@@ -7,12 +7,14 @@
 //!                    -> store -> domain   (for the nouns it keeps)
 //! ```
 //!
-//! - `http` is the only place with requests, status codes and error bodies.
-//! - `app` holds the use cases, one transaction each; every one takes a [`domain::Ctx`].
+//! - [`http`] is the only place with requests, status codes and error bodies.
+//! - [`app`] holds the use cases, one transaction each; every one takes a [`domain::Ctx`].
 //! - [`domain`] holds the nouns and what is decided about them.
-//! - `store` keeps them: one write path, one change log, one snapshot.
+//! - [`store`] keeps them: one write path, one change log, one snapshot.
 
 pub mod app;
 pub mod clock;
 pub mod domain;
+pub mod http;
+pub mod run;
 pub mod store;

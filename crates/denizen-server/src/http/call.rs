@@ -1,0 +1,287 @@
+//! A request, after the one canonicalizer.
+//!
+//! Two layers that read one path differently are how interceptors are walked around, so paths are read once, here:
+//! split at `/`, each segment percent-decoded, and refused when a decoded segment could mean something else to
+//! another reader (a separator, a NUL, a dot segment). What is left is matched exactly or is 404.
+//!
+//! Tests: below.
+
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use denizen_wire::UnixTime;
+use http::{HeaderMap, Method, Uri, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use uuid::Uuid;
+
+/// How much of a body that nobody wants is read, bytes.
+const MAX_DRAIN: usize = 1024 * 1024;
+/// How long.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A request whose path, query and host have one reading.
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The path as it was sent.
+    pub path: String,
+    /// The path's segments, decoded. A trailing slash gives a last empty one, a double slash an empty one inside:
+    /// on some faces both mean something ("the latest version").
+    pub segments: Vec<String>,
+    /// The query, decoded.
+    pub query: Query,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The `Host` header, lower case, port included. Empty when absent.
+    pub host: String,
+    /// Our id for this request.
+    pub request_id: Uuid,
+    /// When it came.
+    pub now: UnixTime,
+    /// Who sent it, for the log only: an address is no identity.
+    pub peer: SocketAddr,
+    body: Option<Body>,
+    unread: Unread,
+}
+
+/// Whether a request's body has not been read to its end. Outlives the call: the connection can be used again only
+/// when it was.
+#[derive(Clone, Debug)]
+pub struct Unread(Arc<AtomicBool>);
+
+impl Unread {
+    /// Still true when the answer is made: the connection must be announced closed.
+    pub fn is_true(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where the body comes from.
+pub enum Body {
+    /// A connection.
+    Incoming(Incoming),
+    /// Bytes at hand: tests.
+    Bytes(Bytes),
+}
+
+impl Body {
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => !incoming.is_end_stream(),
+            Self::Bytes(_) => false,
+        }
+    }
+}
+
+/// Why there is no body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is longer than this face reads.
+    #[error("the request body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The connection broke.
+    #[error("the request body could not be read to its end")]
+    Broken,
+    /// It was read before.
+    #[error("the request body was read already")]
+    Gone,
+}
+
+/// The path has more than one reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request path {0}")]
+pub struct Ambiguous(&'static str);
+
+impl Call {
+    /// Canonicalizes a request.
+    pub fn new(
+        method: Method,
+        uri: &Uri,
+        headers: HeaderMap,
+        body: Body,
+        peer: SocketAddr,
+        now: UnixTime,
+        request_id: Uuid,
+    ) -> Result<Self, Ambiguous> {
+        let path = uri.path().to_owned();
+        let segments = segments(&path)?;
+        let host = match headers.get(header::HOST).map(|v| v.to_str()) {
+            Some(Ok(host)) => host.to_ascii_lowercase(),
+            Some(Err(_)) => return Err(Ambiguous("comes with a Host that is not text")),
+            None => uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default(),
+        };
+        let query = Query::parse(uri.query().unwrap_or_default());
+        let unread = Unread(Arc::new(AtomicBool::new(body.has_more())));
+        Ok(Self { method, path, segments, query, headers, host, request_id, now, peer, body: Some(body), unread })
+    }
+
+    /// To be asked when the answer is made.
+    pub fn unread(&self) -> Unread {
+        self.unread.clone()
+    }
+
+    /// A header's text; none when absent or not text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body, whole, when it is at most `limit` bytes.
+    pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        match self.body.take() {
+            None => Err(BodyError::Gone),
+            Some(Body::Bytes(bytes)) if bytes.len() > limit => Err(BodyError::TooLarge(limit)),
+            Some(Body::Bytes(bytes)) => Ok(bytes),
+            Some(Body::Incoming(mut incoming)) => {
+                let whole = Limited::new(&mut incoming, limit);
+                match whole.collect().await {
+                    Ok(whole) => {
+                        self.unread.0.store(false, Ordering::Relaxed);
+                        Ok(whole.to_bytes())
+                    }
+                    Err(e) if e.is::<LengthLimitError>() => {
+                        self.drain(incoming).await;
+                        Err(BodyError::TooLarge(limit))
+                    }
+                    Err(_) => Err(BodyError::Broken),
+                }
+            }
+        }
+    }
+
+    /// Reads the body and keeps none of it, so that the connection can be used again.
+    pub async fn discard_body(&mut self) {
+        if let Some(Body::Incoming(incoming)) = self.body.take() {
+            self.drain(incoming).await;
+        }
+    }
+
+    /// Most clients read the answer only when they have sent their request: closing on them earlier turns a refusal
+    /// that says why into a broken pipe. So a body that is too long is read on, up to a limit.
+    async fn drain(&self, mut incoming: Incoming) {
+        let mut read = 0usize;
+        let reading = async {
+            while let Some(Ok(frame)) = incoming.frame().await {
+                read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+                if read > MAX_DRAIN {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_PATIENCE, reading).await;
+        self.unread.0.store(!incoming.is_end_stream(), Ordering::Relaxed);
+    }
+}
+
+fn segments(path: &str) -> Result<Vec<String>, Ambiguous> {
+    let rest = path.strip_prefix('/').ok_or(Ambiguous("does not start with '/'"))?;
+    rest.split('/').map(segment).collect()
+}
+
+fn segment(raw: &str) -> Result<String, Ambiguous> {
+    let mut bytes = raw.bytes();
+    while let Some(b) = bytes.next() {
+        if b == b'%'
+            && !(bytes.next().is_some_and(|h| h.is_ascii_hexdigit())
+                && bytes.next().is_some_and(|l| l.is_ascii_hexdigit()))
+        {
+            return Err(Ambiguous("has a '%' that starts no escape"));
+        }
+    }
+    let text = match percent_encoding::percent_decode_str(raw).decode_utf8() {
+        Ok(Cow::Borrowed(text)) => text.to_owned(),
+        Ok(Cow::Owned(text)) => text,
+        Err(_) => return Err(Ambiguous("is not UTF-8")),
+    };
+    if text == "." || text == ".." {
+        return Err(Ambiguous("has a dot segment"));
+    }
+    if text.chars().any(|c| c == '/' || c == '\\' || c == '%' || c.is_control()) {
+        return Err(Ambiguous("hides a separator or a control character in an escape"));
+    }
+    Ok(text)
+}
+
+/// The query's parameters, keys and values decoded: clients send `api%2Dversion` and `%24skiptoken`.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+/// A parameter that must be given once was given twice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the query parameter '{0}' is given more than once")]
+pub struct Repeated(pub String);
+
+impl Query {
+    /// Parses the text after `?`.
+    pub fn parse(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned())).collect())
+    }
+
+    /// The value of a parameter that may be given once.
+    pub fn one(&self, name: &str) -> Result<Option<&str>, Repeated> {
+        let mut found = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        match (found.next(), found.next()) {
+            (value, None) => Ok(value),
+            (_, Some(_)) => Err(Repeated(name.to_owned())),
+        }
+    }
+
+    /// Every parameter, in the order sent.
+    pub fn all(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(uri: &str) -> Result<Call, Ambiguous> {
+        Call::new(
+            Method::GET,
+            &uri.parse().unwrap(),
+            HeaderMap::new(),
+            Body::Bytes(Bytes::from_static(b"0123456789")),
+            SocketAddr::from(([127, 0, 0, 1], 1)),
+            UnixTime(0),
+            Uuid::nil(),
+        )
+    }
+
+    #[test]
+    fn slashes_that_mean_something_are_kept() {
+        assert_eq!(call("/secrets/n/").unwrap().segments, ["secrets", "n", ""]);
+        assert_eq!(call("/keys/n//sign").unwrap().segments, ["keys", "n", "", "sign"]);
+    }
+
+    #[test]
+    fn d18_a_path_with_two_readings_reaches_no_face() {
+        for bad in ["/a/%2e%2e/b", "/a/../b", "/a%2fb", "/a%5Cb", "/a%00", "/a%252e", "/a%", "/a%zz", "/%ff", "/."] {
+            assert!(call(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn query_keys_are_decoded_and_repetition_is_seen() {
+        let q = Query::parse("api%2Dversion=7.4&%24skiptoken=a+b&x=1&x=2");
+        assert_eq!(q.one("api-version"), Ok(Some("7.4")));
+        assert_eq!(q.one("$skiptoken"), Ok(Some("a b")));
+        assert_eq!(q.one("x"), Err(Repeated("x".into())));
+        assert_eq!(q.one("absent"), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_and_is_read_once() {
+        let mut c = call("/").unwrap();
+        assert_eq!(c.body(9).await, Err(BodyError::TooLarge(9)));
+        assert_eq!(c.body(9).await, Err(BodyError::Gone));
+        assert_eq!(call("/").unwrap().body(10).await.unwrap(), "0123456789");
+    }
+}

@@ -1,0 +1,143 @@
+//! The TLS accept loop: one per listener, with the limits that keep one caller from starving the others.
+//!
+//! No session resumption is offered: a resumed session would skip whatever a full handshake checks.
+//!
+//! Tests: `tests/it`, over real sockets.
+
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Body, Call, Reply, reply};
+use crate::clock::Clock;
+
+/// The most connections one listener holds at a time.
+const MAX_CONNECTIONS: usize = 8192;
+/// A handshake or a request's headers take at most this long.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Connections in use get this long to finish when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// The largest request head that is read, bytes. A token is at most a few kilobytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Something that answers calls.
+pub trait Face: Send + Sync + 'static {
+    /// Answers one.
+    fn handle(&self, call: Call) -> impl Future<Output = Reply> + Send;
+}
+
+/// Serves until `stop` turns true, then lets connections in use finish.
+pub async fn serve<F: Face>(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    face: Arc<F>,
+    clock: Clock,
+    mut stop: watch::Receiver<bool>,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => break,
+            // Ended connections are reaped as they end, so that the set does not grow.
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (acceptor, face, clock, stop) = (acceptor.clone(), Arc::clone(&face), clock.clone(), stop.clone());
+                connections.spawn(async move {
+                    let _held = permit;
+                    connection(stream, peer, acceptor, face, clock, stop).await;
+                });
+            }
+            Err(e) => {
+                // Out of descriptors, most likely: leave room for connections to end rather than spin.
+                tracing::warn!(error = %e, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Waits until the server stops. The value's lock is let go of at once: it must not be held across an await.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn connection<F: Face>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    face: Arc<F>,
+    clock: Clock,
+    mut stop: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => return tracing::debug!(%peer, error = %e, "no TLS handshake"),
+        Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        let (face, now) = (Arc::clone(&face), clock.now());
+        async move { Ok::<_, Infallible>(answer(&*face, request, peer, now).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(%peer, error = %e, "a connection ended early");
+    }
+}
+
+async fn answer<F: Face>(face: &F, request: Request<Incoming>, peer: SocketAddr, now: denizen_wire::UnixTime) -> Reply {
+    let (head, body) = request.into_parts();
+    let request_id = denizen_keys::random::uuid_v4();
+    match Call::new(head.method, &head.uri, head.headers, Body::Incoming(body), peer, now, request_id) {
+        Ok(call) => {
+            let unread = call.unread();
+            let mut reply = face.handle(call).await;
+            if unread.is_true() {
+                announce_close(&mut reply);
+            }
+            reply
+        }
+        Err(ambiguous) => {
+            let mut reply = reply::json(
+                StatusCode::BAD_REQUEST,
+                &serde_json::json!({"error": {"code": "BadRequest", "message": format!("{ambiguous}; write it plainly")}}),
+            );
+            announce_close(&mut reply);
+            reply
+        }
+    }
+}
+
+/// A connection whose request was not read to its end cannot be used again. Unless it is told, a client sends its next
+/// request into it.
+fn announce_close(reply: &mut Reply) {
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}

@@ -1,0 +1,144 @@
+//! Bad input, and the words it is answered with.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn bad_names_versions_and_parameters() {
+    let v = Vaulted::new().await;
+    let long = format!("/secrets/{}", "a".repeat(128));
+    for path in [
+        "/secrets/a_b",
+        "/secrets/a.b",
+        "/secrets/a%20b",
+        "/secrets/%C3%A9",
+        &long,
+        "/secrets/s/not-a-version",
+        "/secrets/s/ABCDEF0123456789ABCDEF0123456789",
+        "/secrets?maxresults=0",
+        "/secrets?maxresults=26",
+        "/secrets?maxresults=-1",
+        "/secrets?maxresults=x",
+        "/secrets?maxresults=1&maxresults=2",
+        "/secrets?$skiptoken=x",
+        "/secrets?$skiptoken=Li4v",
+        "/secrets?$skiptoken=YQ&$skiptoken=YQ",
+        "/deletedsecrets/a_b",
+    ] {
+        assert_eq!(v.get(path).send().await.fault(), fault(400, "BadParameter", ""), "{path}");
+    }
+    for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+        let answer = v.ask(method.clone(), "/secrets/a_b").raw(r#"{"value":"v"}"#).send().await;
+        assert_eq!(answer.fault(), fault(400, "BadParameter", ""), "{method}");
+    }
+    assert_eq!(v.get("/secrets").send().await.ok()["value"], json!([]));
+}
+
+#[tokio::test]
+async fn d34_bad_bodies_are_refused_and_never_quoted() {
+    let v = Vaulted::new().await;
+    let deep = format!(r#"{{"value":"hunter2","x":{}{}}}"#, "[".repeat(32), "]".repeat(32));
+    let value = |n: usize| json!({"value": "h".repeat(n)}).to_string();
+    for (body, status) in [
+        (String::new(), 400),
+        ("hunter2".into(), 400),
+        (r#""hunter2""#.into(), 400),
+        (r#"["hunter2"]"#.into(), 400),
+        (r#"{"value":"hunter2""#.into(), 400),
+        (r#"{"value":"hunter2"} x"#.into(), 400),
+        (r#"{"value":"hunter2","value":"hunter2"}"#.into(), 400),
+        (r#"{"value":{"hunter2":1}}"#.into(), 400),
+        (r#"{"value":7}"#.into(), 400),
+        (r#"{"value":null}"#.into(), 400),
+        (r#"{"tags":{}}"#.into(), 400),
+        (r#"{"value":"hunter2","tags":["hunter2"]}"#.into(), 400),
+        (r#"{"value":"hunter2","tags":{"a":1}}"#.into(), 400),
+        (r#"{"value":"hunter2","attributes":{"enabled":"hunter2"}}"#.into(), 400),
+        (r#"{"value":"hunter2","attributes":{"exp":"hunter2"}}"#.into(), 400),
+        ("{\"value\":\"hunter2\u{0}\"}".into(), 400),
+        (r#"{"value":"\ud800"}"#.into(), 400),
+        (deep, 400),
+        (json!({"value": "hunter2", "contentType": "c".repeat(256)}).to_string(), 400),
+        (json!({"value": "hunter2", "tags": {"a".repeat(513): ""}}).to_string(), 400),
+        (value(25_601), 400),
+        (value(64 * 1024), 413),
+    ] {
+        let answer = v.ask(Method::PUT, "/secrets/s").raw(body.clone()).send().await;
+        assert_eq!(answer.fault(), fault(status, "BadParameter", ""), "{body:.60}");
+        assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+    }
+    let not_utf8 = v.ask(Method::PUT, "/secrets/s").raw(&b"{\"value\":\"\xff\"}"[..]).send().await;
+    assert_eq!(not_utf8.fault(), fault(400, "BadParameter", ""));
+    assert_eq!(v.get("/secrets/s").send().await.status, 404);
+    // Up to the edge it is good.
+    v.ask(Method::PUT, "/secrets/s").raw(value(25_600)).send().await.ok();
+    let nested = format!(r#"{{"value":"[[[[\"{{{{","x":{}{}}}"#, "[".repeat(31), "]".repeat(31));
+    v.ask(Method::PUT, "/secrets/s").raw(nested).send().await.ok();
+}
+
+#[tokio::test]
+async fn bad_updates_change_nothing() {
+    let v = Vaulted::new().await;
+    let set = v.put("s", json!({"value": "v", "tags": {"k": "1"}})).await.ok();
+    for body in ["", "[]", "null", r#"{"tags":[]}"#, r#"{"attributes":{"enabled":1}}"#] {
+        let answer = v.ask(Method::PATCH, "/secrets/s").raw(body).send().await;
+        assert_eq!(answer.fault(), fault(400, "BadParameter", ""), "{body}");
+    }
+    assert_eq!(v.get("/secrets/s").send().await.ok(), set);
+}
+
+/// The bodies themselves, for review.
+#[tokio::test]
+async fn error_bodies() {
+    let v = Vaulted::new().await;
+    // Fixed, because it stands in a body.
+    let nobody = Who {
+        principal: denizen_wire::PrincipalId(Uuid::from_u128(0xaaaa)),
+        client: denizen_wire::ClientId(Uuid::from_u128(0xbbbb)),
+    };
+    crate::app::access::tests::bed::put(&v.bed.store, &v.bed.ctx(), &v.bed.record_of(nobody)).await;
+    v.put("off", json!({"value": "v", "attributes": {"enabled": false}})).await.ok();
+    v.put("gone", json!({"value": "v"})).await.ok();
+    v.ask(Method::DELETE, "/secrets/gone").send().await.ok();
+    let mut claims = v.bed.claims(v.officer);
+    claims["aud"] = json!("https://management.azure.com/");
+    let wrong = format!("Bearer {}", crate::app::access::tests::bed::sign(&claims));
+
+    let put = |body: &str| v.ask(Method::PUT, "/secrets/s").raw(body.to_owned());
+    let mut text = String::new();
+    for (title, ask) in [
+        ("no token", v.bare(Method::GET, "/secrets/s")),
+        ("another audience", v.get("/secrets/s").header("authorization", &wrong)),
+        ("not a token", v.get("/secrets/s").header("authorization", "Bearer x")),
+        ("no version", v.bare(Method::GET, "/secrets/s").by(v.officer)),
+        ("no right", v.get("/secrets/s").by(nobody)),
+        ("no right, bad name", v.ask(Method::PUT, "/secrets/a_b").by(nobody)),
+        ("not there", v.get("/secrets/s")),
+        ("version not there", v.get(&format!("/secrets/off/{}", "0".repeat(32)))),
+        ("disabled", v.get("/secrets/off")),
+        ("deleted", v.ask(Method::PUT, "/secrets/gone").raw(r#"{"value":"v"}"#)),
+        ("no route", v.get("/keys/k")),
+        ("no such method", v.ask(Method::POST, "/secrets/s/backup")),
+        ("no JSON", put("{")),
+        ("no value", put("{}")),
+        ("value too long", put(&json!({"value": "v".repeat(26_000)}).to_string())),
+        ("body too long", put(&"v".repeat(70_000))),
+        ("bad name", v.get("/secrets/a_b")),
+        ("bad version", v.get("/secrets/s/x")),
+        ("unknown host", v.get("/secrets/s").header("host", "evil.example")),
+        ("unknown vault", v.get("/secrets/s").header("host", "none.vault.denizen.test:8444")),
+    ] {
+        let answer = ask.send().await;
+        let json = serde_json::to_string_pretty(&answer.json()).unwrap();
+        writeln!(text, "## {title}: {}\n{json}", answer.status.as_u16()).unwrap();
+        for name in ["www-authenticate", "allow", "retry-after"] {
+            if let Some(value) = answer.headers.get(name) {
+                writeln!(text, "{name}: {}", value.to_str().unwrap()).unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(text);
+}

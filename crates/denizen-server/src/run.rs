@@ -1,0 +1,173 @@
+//! Puts the server together: opens the store, makes the use cases, binds them to listeners, keeps the schedules.
+//!
+//! Nothing is global: two servers run in one process, and the tests do.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use denizen_keys::{SecretString, envelope::RootKey, random};
+use denizen_wire::TenantId;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    app::{
+        access::Access, credentials::Credentials, directory::Directory, keks::Keks, machines::Machines, rbac::Rbac,
+        secrets::Secrets, signing::KeyRing, tokens::TokenService, vaults::Vaults,
+    },
+    clock::Clock,
+    domain::{Actor, Ctx, roles::BuiltInRoles},
+    http::{PublicNames, control::Control, listen, metrics, node::Node, sts::Sts, vault::VaultFace},
+    store::{Engine, Store, StoreError},
+};
+
+/// How often the schedules (signing keys, deleted secrets) are looked at.
+const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
+
+/// What a server is made of.
+pub struct ServerConfig {
+    /// The database.
+    pub engine: Engine,
+    /// What the server is called from outside.
+    pub names: PublicNames,
+    /// What everything at rest is sealed under.
+    pub root_key: RootKey,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// An open server: its use cases, not yet listening.
+#[derive(Clone)]
+pub struct Server {
+    /// The store.
+    pub store: Store,
+    /// Tenants and applications.
+    pub directory: Directory,
+    /// Join tokens and enrolment.
+    pub machines: Machines,
+    /// Role assignments.
+    pub rbac: Rbac,
+    /// Vaults.
+    pub vaults: Vaults,
+    /// Secrets.
+    pub secrets: Secrets,
+    /// The keys that sign tokens.
+    pub signing: KeyRing,
+    tokens: TokenService,
+    access: Access,
+    names: PublicNames,
+    clock: Clock,
+}
+
+/// A listening server.
+pub struct Serving {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    store: Store,
+}
+
+impl Server {
+    /// Opens the store and makes the use cases.
+    pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
+        let ServerConfig { engine, names, root_key, clock } = config;
+        let store = Store::open(engine).await?;
+        let keks = Keks::new(root_key);
+        let roles = Arc::new(BuiltInRoles::load());
+        let signing = KeyRing::new(store.clone(), keks.clone());
+        let vaults = Vaults::new(store.clone(), keks.clone());
+        let access = Access::new(store.clone(), Arc::clone(&roles), &names.authority);
+        Ok(Self {
+            directory: Directory::new(store.clone(), keks),
+            machines: Machines::new(store.clone(), &names.authority),
+            rbac: Rbac::new(store.clone(), roles),
+            secrets: Secrets::new(store.clone(), vaults.clone()),
+            tokens: TokenService::new(
+                store.clone(),
+                signing.clone(),
+                Credentials::new(),
+                &names.authority,
+                vec![names.vault_resource()],
+            ),
+            vaults,
+            signing,
+            access,
+            store,
+            names,
+            clock,
+        })
+    }
+
+    /// A context for what the server does by itself.
+    pub fn context(&self, tenant: TenantId, why: &'static str) -> Ctx {
+        Ctx { tenant, actor: Actor::System(why), now: self.clock.now(), request_id: random::uuid_v4() }
+    }
+
+    /// Starts to listen, and to keep the schedules.
+    pub fn serve(
+        &self,
+        control: TcpListener,
+        vault: TcpListener,
+        metrics: TcpListener,
+        tls: &Arc<rustls::ServerConfig>,
+    ) -> Serving {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let sts = Sts::new(self.tokens.clone(), self.names.clone());
+        let main = Arc::new(Control::new(sts, Node::new(self.machines.clone())));
+        tasks.spawn(listen::serve(control, Arc::clone(tls), main, self.clock.clone(), stopped.clone()));
+        let face = Arc::new(VaultFace::new(self.secrets.clone(), self.access.clone(), self.names.clone()));
+        tasks.spawn(listen::serve(vault, Arc::clone(tls), face, self.clock.clone(), stopped.clone()));
+        tasks.spawn(metrics::serve(metrics, self.store.clone(), stopped.clone()));
+        tasks.spawn(self.clone().keep_schedules(stopped));
+        Serving { stop, tasks, store: self.store.clone() }
+    }
+
+    async fn keep_schedules(self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
+            for tenant in tenants {
+                if let Err(e) = self.signing.tick(&self.context(tenant, "signing-key schedule")).await {
+                    tracing::error!(%tenant, error = %e, "the signing keys' schedule could not be kept; it is tried again in an hour");
+                }
+                if let Err(e) = self.secrets.purge_due(&self.context(tenant, "recovery time is over")).await {
+                    tracing::error!(%tenant, error = %e, "deleted secrets could not be purged; it is tried again in an hour");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(SCHEDULE_CHECK) => {}
+                _ = stopped.changed() => return,
+            }
+        }
+    }
+}
+
+impl Serving {
+    /// Stops listening, lets requests in flight finish, and closes the store.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+        self.store.close().await;
+    }
+}
+
+/// The TLS side of a listener: one chain and its key, HTTP/1.1, no resumption.
+pub fn tls(chain_pem: &str, key_pem: &SecretString) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| rustls::Error::General(format!("the certificate chain: {e}")))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes())
+        .map_err(|e| rustls::Error::General(format!("the private key: {e}")))?;
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// The path of the embedded database in a data directory.
+pub fn database_in(data: &std::path::Path) -> PathBuf {
+    data.join("denizen.db")
+}
