@@ -1,1 +1,65 @@
-//! placeholder
+// The README's examples are compiled with what they need; without it they would be errors, not documentation.
+#![cfg_attr(all(feature = "azure_core", feature = "certificate"), doc = include_str!("../README.md"))]
+//!
+//! # Modules
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`credential`] | the credentials and the trait they share |
+//! | [`error`] | unavailable or failed, and a chain's account of it |
+//! | [`token`] | what is asked for and what is got |
+//! | [`cache`] | one fetch however many ask, renewal before the end |
+//! | [`config`] | credentials from a configuration section |
+//! | [`connection_string`] | credentials from `RunAs=App;AppId=…` |
+//! | [`surroundings`], [`environment`], [`clock`], [`http`] | what is taken from outside, as arguments |
+//! | [`source`] | which endpoint serves this process, and how each is asked |
+//! | [`managed_identity`] | asking it once, without cache and chain |
+//! | [`challenge`] | reading the Arc challenge's key file without being tricked into reading another |
+//! | [`entra`] | the token service |
+//! | [`retry`] | when to ask again |
+//! | `validate` | feature `validate`: checking the tokens of callers |
+//! | `layer` | feature `layer`: the same in front of a tower service |
+//! | `testkit` | feature `testkit`: the endpoints and a token service in process, for tests |
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "azure_core")]
+pub mod azure;
+pub mod cache;
+#[cfg(feature = "certificate")]
+mod certificate;
+pub mod challenge;
+pub mod clock;
+pub mod config;
+pub mod connection_string;
+pub mod credential;
+pub mod entra;
+pub mod environment;
+pub mod error;
+pub mod http;
+#[cfg(feature = "layer")]
+pub mod layer;
+pub mod managed_identity;
+mod pin;
+pub mod retry;
+pub mod source;
+pub mod surroundings;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod token;
+#[cfg(feature = "validate")]
+pub mod validate;
+
+#[cfg(feature = "certificate")]
+pub use credential::ClientCertificateCredential;
+#[cfg(feature = "developer")]
+pub use credential::{AzureCliCredential, AzureDeveloperCliCredential};
+pub use credential::{
+    AzurePipelinesCredential, ChainedTokenCredential, ClientAssertionCredential, ClientSecretCredential, Credential,
+    DefaultAzureCredential, EnvironmentCredential, Link, ManagedIdentityCredential, UsernamePasswordCredential,
+    WorkloadIdentityCredential,
+};
+pub use error::CredentialError;
+pub use managed_identity::UserAssigned;
+pub use surroundings::Surroundings;
+pub use token::{Token, TokenRequest};

@@ -1,0 +1,95 @@
+//! The developer's own sign-in, by his tools: `az` and `azd`. What asks them is `azure_identity`'s; a memory and the
+//! word "unavailable" are added here (it starts a process for every token, and has one kind of error).
+
+use std::{fmt, sync::Arc};
+
+use azure_core::credentials::TokenCredential;
+use azure_identity::{AzureCliCredentialOptions, AzureDeveloperCliCredentialOptions};
+
+use super::{BoxFuture, cached_credential};
+use crate::{
+    azure,
+    cache::{Cached, Fetch},
+    error::{CredentialError, Failed, Unavailable},
+    surroundings::Surroundings,
+    token::{Ask, Token},
+};
+
+/// Whoever is signed in to `az`.
+pub struct AzureCliCredential(Cached<Tool>);
+
+cached_credential!(AzureCliCredential);
+
+/// Whoever is signed in to `azd`.
+pub struct AzureDeveloperCliCredential(Cached<Tool>);
+
+cached_credential!(AzureDeveloperCliCredential);
+
+impl AzureCliCredential {
+    /// In the tool's own tenant.
+    pub fn new() -> azure_core::Result<Arc<Self>> {
+        Ok(Self::with(None, None, &Surroundings::of_process())?)
+    }
+
+    /// In this tenant, with this subscription's account.
+    pub fn with(
+        tenant_id: Option<String>,
+        subscription: Option<String>,
+        surroundings: &Surroundings,
+    ) -> Result<Arc<Self>, CredentialError> {
+        const NAME: &str = "AzureCliCredential";
+        let identity = format!("{NAME} {tenant_id:?} {subscription:?}");
+        let options = AzureCliCredentialOptions { tenant_id, subscription, ..Default::default() };
+        let inner = azure_identity::AzureCliCredential::new(Some(options));
+        let tool = Tool { name: NAME, inner: inner.map_err(|e| Failed::configuration(NAME, e.to_string()))? };
+        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, Arc::clone(&surroundings.clock)))))
+    }
+}
+
+impl AzureDeveloperCliCredential {
+    /// In the tool's own tenant.
+    pub fn new() -> azure_core::Result<Arc<Self>> {
+        Ok(Self::with(None, &Surroundings::of_process())?)
+    }
+
+    /// In this tenant.
+    pub fn with(tenant_id: Option<String>, surroundings: &Surroundings) -> Result<Arc<Self>, CredentialError> {
+        const NAME: &str = "AzureDeveloperCliCredential";
+        let identity = format!("{NAME} {tenant_id:?}");
+        let options = AzureDeveloperCliCredentialOptions { tenant_id, ..Default::default() };
+        let inner = azure_identity::AzureDeveloperCliCredential::new(Some(options));
+        let tool = Tool { name: NAME, inner: inner.map_err(|e| Failed::configuration(NAME, e.to_string()))? };
+        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, Arc::clone(&surroundings.clock)))))
+    }
+}
+
+struct Tool {
+    name: &'static str,
+    inner: Arc<dyn TokenCredential>,
+}
+
+impl Fetch for Tool {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fetch<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Token, CredentialError>> {
+        Box::pin(async move {
+            let scopes: Vec<&str> = ask.scopes.iter().map(String::as_str).collect();
+            // Not installed, not signed in, wrong account: for a tool each of them means "not here".
+            azure::token_of(&*self.inner, &ask.as_request(&scopes)).await.map_err(|error| {
+                let remedy = match self.name {
+                    "AzureCliCredential" => "install the Azure CLI and run `az login`",
+                    _ => "install the Azure Developer CLI and run `azd auth login`",
+                };
+                Unavailable::new(self.name, error.reason()).mend(remedy).into()
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}

@@ -1,0 +1,290 @@
+//! The managed identity of the machine, container or application this process runs in.
+//!
+//! | found | verdict |
+//! |---|---|
+//! | no endpoint in the environment, nobody answers, the probe fails | unavailable |
+//! | 400 for the system-assigned identity: none is assigned | unavailable |
+//! | 403 "unreachable", an answer that is not JSON: a proxy or a captive portal | unavailable |
+//! | any refusal for a user-assigned identity, or an Arc agent that does not confirm it | failed |
+//! | the key file cannot be read or is not the agent's, a 401 after it was sent | failed |
+//! | 429 or 5xx after every retry | failed |
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+
+use super::{BoxFuture, cached_credential, workload_identity::Exchange};
+use crate::{
+    cache::{Cached, Fetch},
+    challenge::ChallengeError,
+    clock::Clock,
+    entra::{TenantOptions, TokenEndpoint},
+    error::{CredentialError, Failed, FailureKind, Unavailable},
+    managed_identity::{ManagedIdentity, TokenError, UserAssigned},
+    retry::RetryPolicy,
+    source::{NoSource, Source, imds},
+    surroundings::Surroundings,
+    token::{Ask, Token},
+};
+
+const NAME: &str = "ManagedIdentityCredential";
+/// How long a probe waits for anybody to answer at the IMDS address.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The managed identity this process runs with: through Arc, App Service, Azure ML, Cloud Shell, Service Fabric,
+/// token exchange or IMDS, whichever the environment names ([`Source`]).
+pub struct ManagedIdentityCredential(Cached<Way>);
+
+cached_credential!(ManagedIdentityCredential);
+
+/// Makes a [`ManagedIdentityCredential`].
+#[derive(Debug, Default)]
+pub struct ManagedIdentityCredentialBuilder {
+    identity: Option<UserAssigned>,
+    source: Option<Source>,
+    retry: Option<RetryPolicy>,
+    probe: Option<Duration>,
+    surroundings: Option<Surroundings>,
+}
+
+impl ManagedIdentityCredential {
+    /// The system-assigned identity.
+    #[cfg(feature = "azure_core")]
+    pub fn new() -> azure_core::Result<Arc<Self>> {
+        Ok(Self::builder().build()?)
+    }
+
+    /// The user-assigned identity with this client id.
+    #[cfg(feature = "azure_core")]
+    pub fn with_client_id(client_id: impl Into<String>) -> azure_core::Result<Arc<Self>> {
+        Ok(Self::builder().user_assigned(UserAssigned::ClientId(client_id.into())).build()?)
+    }
+
+    /// With options.
+    pub fn builder() -> ManagedIdentityCredentialBuilder {
+        ManagedIdentityCredentialBuilder::default()
+    }
+
+    /// The endpoint chosen, or why there is none.
+    pub fn source(&self) -> Result<&Source, &NoSource> {
+        match &*self.0.fetch {
+            Way::Endpoint(endpoint) => Ok(endpoint.managed.source()),
+            Way::Exchange { source, .. } => Ok(source),
+            Way::None(why) => Err(why),
+        }
+    }
+}
+
+impl ManagedIdentityCredentialBuilder {
+    /// This user-assigned identity instead of the system-assigned one.
+    #[must_use]
+    pub fn user_assigned(mut self, identity: UserAssigned) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// This endpoint, whatever the environment says.
+    #[must_use]
+    pub fn source(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// When to ask again; by default as the endpoint's own guidance has it.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// How long a chain's probe of IMDS waits, one second by default.
+    #[must_use]
+    pub fn probe_timeout(mut self, patience: Duration) -> Self {
+        self.probe = Some(patience);
+        self
+    }
+
+    /// Where it takes environment, clock, connections and memory from, instead of the process.
+    #[must_use]
+    pub fn surroundings(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = Some(surroundings);
+        self
+    }
+
+    /// Decides the source. Fails only on what no environment can mend; that there is no endpoint is said when a
+    /// token is asked for.
+    pub fn build(self) -> Result<Arc<ManagedIdentityCredential>, CredentialError> {
+        let surroundings = self.surroundings.unwrap_or_default();
+        let source = match self.source {
+            Some(source) => Ok(source),
+            None => Source::decide(surroundings.environment(), surroundings.azcmagent),
+        };
+        let clock = Arc::clone(&surroundings.clock);
+        let label = format!("{NAME} {source:?} {:?}", self.identity);
+        let way = match source {
+            Err(why) => Way::None(why),
+            Ok(Source::TokenExchange { tenant_id, client_id, token_file }) => {
+                let client_id = match self.identity {
+                    None => client_id.unwrap_or_default(),
+                    Some(UserAssigned::ClientId(id)) => id,
+                    Some(UserAssigned::ObjectId(_) | UserAssigned::ResourceId(_)) => {
+                        return Err(Failed::configuration(NAME, "a token exchange names the identity by client id")
+                            .mend("give the identity's client id")
+                            .into());
+                    }
+                };
+                let options = TenantOptions::default();
+                let endpoint = TokenEndpoint::new(NAME, &tenant_id, &client_id, &options, &surroundings)?;
+                let exchange = Box::new(Exchange { endpoint, file: token_file.clone() });
+                Way::Exchange {
+                    exchange,
+                    source: Source::TokenExchange { tenant_id, client_id: Some(client_id), token_file },
+                }
+            }
+            Ok(source) => {
+                let guided = matches!(source, Source::Arc { .. } | Source::Imds { .. });
+                let default = if guided { RetryPolicy::imds } else { RetryPolicy::service };
+                let managed = ManagedIdentity::new(source, surroundings.http(NAME)?)
+                    .with_key_directory(&surroundings.key_directory)
+                    .with_clock(Arc::clone(&clock));
+                Way::Endpoint(Box::new(Endpoint {
+                    managed,
+                    identity: self.identity,
+                    retry: self.retry.unwrap_or_else(default),
+                    clock: Arc::clone(&clock),
+                    probe: self.probe.unwrap_or(PROBE),
+                    answered: AtomicBool::new(false),
+                }))
+            }
+        };
+        Ok(Arc::new(ManagedIdentityCredential(Cached::new(way, &label, &surroundings.cache, clock))))
+    }
+}
+
+enum Way {
+    Endpoint(Box<Endpoint>),
+    Exchange { exchange: Box<Exchange>, source: Source },
+    None(NoSource),
+}
+
+struct Endpoint {
+    managed: ManagedIdentity,
+    identity: Option<UserAssigned>,
+    retry: RetryPolicy,
+    clock: Arc<dyn Clock>,
+    probe: Duration,
+    /// Somebody has answered there before: no probe is needed.
+    answered: AtomicBool,
+}
+
+impl Fetch for Way {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fetch<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Token, CredentialError>> {
+        Box::pin(async move {
+            match self {
+                Self::Endpoint(endpoint) => endpoint.token(ask).await,
+                Self::Exchange { exchange, .. } => exchange.token(ask).await,
+                Self::None(why) => Err(Unavailable::new(NAME, why.to_string()).into()),
+            }
+        })
+    }
+}
+
+impl Endpoint {
+    async fn token(&self, ask: &Ask) -> Result<Token, CredentialError> {
+        let resource = ask.resource(NAME)?;
+        if let Source::Imds { endpoint, named: false } = self.managed.source()
+            && ask.in_chain
+            && !self.answered.load(Ordering::Relaxed)
+        {
+            imds::probe(self.managed.http(), endpoint, self.probe).await.map_err(|why| {
+                Unavailable::new(NAME, format!("no managed identity endpoint: {why}")).mend(
+                    "run on a machine with a managed identity, or source the env file its agent wrote \
+                     (IDENTITY_ENDPOINT, IMDS_ENDPOINT)",
+                )
+            })?;
+        }
+        let identity = self.identity.as_ref();
+        let answer = self.retry.run(&*self.clock, || self.managed.ask(resource, identity)).await;
+        self.answered.fetch_or(answer.is_ok(), Ordering::Relaxed);
+        let unreachable = answer.as_ref().is_ok_and(imds::is_unreachable);
+        answer.and_then(|answer| self.managed.read(&answer, identity)).map_err(|e| self.verdict(e, unreachable))
+    }
+
+    fn verdict(&self, error: TokenError, unreachable: bool) -> CredentialError {
+        let source = self.managed.source().name();
+        let text = format!("{source}: {error}");
+        let failed = |kind, remedy: &str| CredentialError::from(Failed::new(NAME, kind, text.clone()).mend(remedy));
+        let unavailable = |remedy: &str| CredentialError::from(Unavailable::new(NAME, text.clone()).mend(remedy));
+        match error {
+            TokenError::NoSource(_) => unavailable("source the env file the machine's agent wrote"),
+            TokenError::Unsupported(_) => failed(FailureKind::Configuration, "see the decision table in the README"),
+            // The one server that is pinned: what answers there is somebody else, or the thumbprint is old.
+            TokenError::Unavailable(_) if is_untrusted(&text) => {
+                failed(FailureKind::Untrusted, "compare IDENTITY_SERVER_THUMBPRINT with the server's certificate")
+            }
+            TokenError::Unavailable(_) => unavailable("is the agent running, and is its env file this process's?"),
+            TokenError::Challenge(ChallengeError::Unreadable { .. }) => {
+                failed(FailureKind::Challenge, "run as root or as a member of the agent's group")
+            }
+            TokenError::Challenge(_) => failed(FailureKind::Challenge, "find out who listens on the agent's port"),
+            TokenError::OtherIdentity => failed(
+                FailureKind::OtherIdentity,
+                "update the agent: an older one ignores the identity asked for; check AZURE_CLIENT_ID",
+            ),
+            TokenError::NotAToken(_) => match self.identity {
+                None => unavailable("something else than an identity endpoint answers there"),
+                Some(_) => failed(FailureKind::NotAToken, "something else than an identity endpoint answers there"),
+            },
+            TokenError::Refused { .. } if unreachable => unavailable("this container has no route to IMDS"),
+            TokenError::Refused { status, reason } => {
+                let json: Option<serde_json::Value> = serde_json::from_str(&reason).ok();
+                let code = json.as_ref().and_then(word).map(str::to_owned);
+                let kind = FailureKind::Refused { status: status.as_u16(), code };
+                match (status, &self.identity, json) {
+                    (_, Some(_), _) => failed(kind, "assign this identity to the machine, or check its id"),
+                    (StatusCode::BAD_REQUEST, None, _) => {
+                        unavailable("assign a system-assigned identity to the machine, or name a user-assigned one")
+                    }
+                    (_, None, None) if status != StatusCode::UNAUTHORIZED => {
+                        unavailable("something else than an identity endpoint answers there")
+                    }
+                    (StatusCode::UNAUTHORIZED, None, _) => {
+                        failed(kind, "the endpoint did not accept our proof: is this process allowed to use it?")
+                    }
+                    _ => failed(kind, "the endpoint is there and in trouble: see its log, try again later"),
+                }
+            }
+        }
+    }
+}
+
+fn is_untrusted(text: &str) -> bool {
+    text.contains("certificate")
+}
+
+/// `error`, as a word or as an object with a code.
+fn word(json: &serde_json::Value) -> Option<&str> {
+    let error = json.get("error")?;
+    error.as_str().or_else(|| error.get("code")?.as_str())
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(endpoint) => write!(f, "{:?}, {:?}", endpoint.managed.source(), endpoint.identity),
+            Self::Exchange { exchange, .. } => write!(f, "{exchange:?}"),
+            Self::None(_) => f.write_str("no source"),
+        }
+    }
+}

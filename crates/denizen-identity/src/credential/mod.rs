@@ -1,0 +1,157 @@
+//! The credentials. Each file is one way of proving who a program is; all of them are [`Credential`]s, and with the
+//! feature `azure_core` the official clients' `TokenCredential` too.
+
+mod chained;
+mod client_assertion;
+#[cfg(feature = "certificate")]
+mod client_certificate;
+mod client_secret;
+mod default;
+#[cfg(feature = "developer")]
+pub(crate) mod developer;
+mod environment;
+mod managed_identity;
+mod pipelines;
+mod username_password;
+mod workload_identity;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+#[cfg(feature = "certificate")]
+pub use self::client_certificate::{ClientCertificateCredential, ClientCertificateCredentialBuilder};
+#[cfg(feature = "developer")]
+pub use self::developer::{AzureCliCredential, AzureDeveloperCliCredential};
+pub use self::{
+    chained::{ChainedTokenCredential, ChainedTokenCredentialBuilder},
+    client_assertion::{Assertion, ClientAssertionCredential, ClientAssertionCredentialBuilder},
+    client_secret::{ClientSecretCredential, ClientSecretCredentialBuilder},
+    default::{DefaultAzureCredential, DefaultAzureCredentialBuilder, Link},
+    environment::{EnvironmentCredential, EnvironmentCredentialBuilder},
+    managed_identity::{ManagedIdentityCredential, ManagedIdentityCredentialBuilder},
+    pipelines::{AzurePipelinesCredential, AzurePipelinesCredentialBuilder},
+    username_password::{UsernamePasswordCredential, UsernamePasswordCredentialBuilder},
+    workload_identity::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder},
+};
+use crate::{
+    error::{CredentialError, Unavailable},
+    token::{Token, TokenRequest},
+};
+
+/// A future that owns nothing but what it was called with.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Anything that gives tokens.
+pub trait Credential: Send + Sync + fmt::Debug {
+    /// What people know it by, `ManagedIdentityCredential` for one.
+    fn name(&self) -> &str;
+
+    /// A token for the scopes asked for. The error says whether a chain may go on.
+    fn token<'a>(&'a self, request: TokenRequest<'a>) -> BoxFuture<'a, Result<Token, CredentialError>>;
+
+    /// A token that is at hand, without waiting for anything.
+    fn cached(&self, request: &TokenRequest<'_>) -> Option<Token> {
+        let _ = request;
+        None
+    }
+}
+
+/// A link that cannot be made here, and says why when its turn comes.
+#[derive(Debug)]
+pub(crate) struct Absent(pub(crate) Unavailable);
+
+impl Absent {
+    /// A link whose making failed: in a default chain that is a reason to go on, whatever it was.
+    pub(crate) fn because(credential: &'static str, error: &CredentialError) -> Arc<dyn Credential> {
+        let (reason, remedy) = match error {
+            CredentialError::Unavailable(e) => (e.reason.clone(), e.remedy.clone()),
+            CredentialError::Failed(e) => (e.reason.clone(), e.remedy.clone()),
+            CredentialError::Chain(e) => (e.to_string(), None),
+        };
+        Arc::new(Self(Unavailable { credential: credential.into(), reason, remedy }))
+    }
+}
+
+impl Credential for Absent {
+    fn name(&self) -> &str {
+        &self.0.credential
+    }
+
+    fn token<'a>(&'a self, _: TokenRequest<'a>) -> BoxFuture<'a, Result<Token, CredentialError>> {
+        Box::pin(std::future::ready(Err(self.0.clone().into())))
+    }
+}
+
+/// `Credential` for a type around a [`Cached`](crate::cache::Cached) fetch, and `TokenCredential` by it.
+macro_rules! cached_credential {
+    ($credential:ident) => {
+        impl $crate::credential::Credential for $credential {
+            fn name(&self) -> &str {
+                stringify!($credential)
+            }
+
+            fn token<'a>(
+                &'a self,
+                request: $crate::token::TokenRequest<'a>,
+            ) -> $crate::credential::BoxFuture<'a, Result<$crate::token::Token, $crate::error::CredentialError>> {
+                Box::pin(self.0.token(request))
+            }
+
+            fn cached(&self, request: &$crate::token::TokenRequest<'_>) -> Option<$crate::token::Token> {
+                self.0.cached(request)
+            }
+        }
+
+        impl std::fmt::Debug for $credential {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($credential), "({:?})"), self.0.fetch)
+            }
+        }
+
+        $crate::credential::token_credential!($credential);
+    };
+}
+
+/// The official trait, by ours.
+macro_rules! token_credential {
+    ($credential:ident) => {
+        #[cfg(feature = "azure_core")]
+        #[async_trait::async_trait]
+        impl azure_core::credentials::TokenCredential for $credential {
+            async fn get_token(
+                &self,
+                scopes: &[&str],
+                options: Option<azure_core::credentials::TokenRequestOptions<'_>>,
+            ) -> azure_core::Result<azure_core::credentials::AccessToken> {
+                $crate::azure::get_token(self, scopes, options.as_ref()).await
+            }
+        }
+    };
+}
+
+/// The builder's setters that credentials of a tenant have in common.
+macro_rules! tenant_setters {
+    () => {
+        /// The token service, `https://login.microsoftonline.com` unless `AZURE_AUTHORITY_HOST` says otherwise.
+        #[must_use]
+        pub fn authority_host(mut self, host: impl Into<String>) -> Self {
+            self.options.authority_host = Some(host.into());
+            self
+        }
+
+        /// Tenants a request may name besides the credential's own; `*` is any.
+        #[must_use]
+        pub fn additionally_allowed_tenants<T: Into<String>>(mut self, tenants: impl IntoIterator<Item = T>) -> Self {
+            self.options.additionally_allowed_tenants.extend(tenants.into_iter().map(Into::into));
+            self
+        }
+
+        /// Where it takes environment, clock, connections and memory from, instead of the process.
+        #[must_use]
+        pub fn surroundings(mut self, surroundings: $crate::Surroundings) -> Self {
+            self.surroundings = Some(surroundings);
+            self
+        }
+    };
+}
+
+pub(crate) use {cached_credential, tenant_setters, token_credential};

@@ -1,0 +1,193 @@
+//! The HTTP client of this crate: HTTP/1.1 over TCP or TLS, bounded answers, no redirects, no proxies (a proxy would
+//! see the key of a local endpoint).
+//!
+//! TLS is made when the first `https` URL is asked for: reading the system's roots costs more than a whole exchange
+//! with a local endpoint, which needs none of them.
+
+use std::{
+    fs::File,
+    io::BufReader,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client as Legacy, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use crate::{environment::Environment, pin::Pin};
+
+/// The largest answer that is read, bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// One exchange takes at most this long.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Who asks.
+const USER_AGENT: &str = concat!("denizen-identity/", env!("CARGO_PKG_VERSION"));
+
+type Tls = Legacy<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A client. Cheap to clone; connections are kept and reused.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    plain: Legacy<HttpConnector, Full<Bytes>>,
+    tls: OnceLock<Result<Tls, String>>,
+    trust: Trust,
+}
+
+/// Whose certificates are believed.
+enum Trust {
+    /// The system's.
+    System,
+    /// These and no others.
+    Roots(RootCertStore),
+    /// The one certificate with this thumbprint, whoever signed it.
+    Pinned(Pin),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The client could not be made.
+    #[error("the TLS roots cannot be read: {0}")]
+    Roots(String),
+    /// The request is not one.
+    #[error("not a request: {0}")]
+    Request(#[from] http::Error),
+    /// Nobody answered.
+    #[error("no answer from {url}: {source}")]
+    Connection {
+        /// Whom we asked.
+        url: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Client {
+    /// With the roots `SSL_CERT_FILE` names, or else the system's.
+    pub fn new(environment: &Environment) -> Result<Self, HttpError> {
+        let Some(path) = environment.get("SSL_CERT_FILE") else { return Ok(Self::trusting(Trust::System)) };
+        let unreadable = |e: &dyn std::fmt::Display| HttpError::Roots(format!("SSL_CERT_FILE={path}: {e}"));
+        let file = File::open(path).map_err(|e| unreadable(&e))?;
+        let certificates = CertificateDer::pem_reader_iter(BufReader::new(file))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| unreadable(&e))?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates);
+        Self::with_roots(roots)
+    }
+
+    /// With these roots and no others.
+    pub fn with_roots(roots: RootCertStore) -> Result<Self, HttpError> {
+        Ok(Self::trusting(Trust::Roots(roots)))
+    }
+
+    /// Believing the one certificate with this SHA-1 thumbprint, as Service Fabric names it.
+    pub(crate) fn pinned(pin: Pin) -> Self {
+        Self::trusting(Trust::Pinned(pin))
+    }
+
+    fn trusting(trust: Trust) -> Self {
+        let plain = Legacy::builder(TokioExecutor::new()).build(HttpConnector::new());
+        Self(Arc::new(Inner { plain, tls: OnceLock::new(), trust }))
+    }
+
+    /// Sends one request and reads the answer whole.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Bytes>, HttpError> {
+        self.send_within(PATIENCE, method, url, headers, body).await
+    }
+
+    /// The same, giving up after `patience`.
+    pub async fn send_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Bytes>, HttpError> {
+        let mut request = Request::builder().method(method).uri(url).header(header::USER_AGENT, USER_AGENT);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
+        let failed = |source| HttpError::Connection { url: bare(url), source };
+        let future = match request.uri().scheme_str() {
+            Some("https") => self.0.tls()?.request(request),
+            _ => self.0.plain.request(request),
+        };
+        let exchange = async {
+            let (head, body) = future.await.map_err(|e| failed(deepest(&e)))?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(patience, exchange)
+            .await
+            .unwrap_or_else(|_| Err(failed(format!("no answer within {} ms", patience.as_millis()).into())))
+    }
+}
+
+impl Inner {
+    fn tls(&self) -> Result<&Tls, HttpError> {
+        let made = self.tls.get_or_init(|| {
+            self.trust.config().map(|tls| {
+                let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+                Legacy::builder(TokioExecutor::new()).build(connector)
+            })
+        });
+        made.as_ref().map_err(|e| HttpError::Roots(e.clone()))
+    }
+}
+
+impl Trust {
+    fn config(&self) -> Result<ClientConfig, String> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?;
+        Ok(match self {
+            Self::System => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            Self::Roots(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),
+            Self::Pinned(pin) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(pin.clone())).with_no_client_auth()
+            }
+        })
+    }
+}
+
+/// hyper's own text is "client error (Connect)": the reason is at the end of its chain.
+fn deepest(error: &dyn std::error::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string().into()
+}
+
+/// Without the query, which names whom the token is for and says nothing about the connection.
+fn bare(url: &str) -> String {
+    url.split('?').next().unwrap_or(url).to_owned()
+}

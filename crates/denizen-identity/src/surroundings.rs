@@ -1,0 +1,104 @@
+//! Everything a credential takes from outside, in one value: environment, clock, connections, memory. Tests make
+//! their own and run in parallel; programs take [`Surroundings::of_process`].
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use denizen_wire::identity::{ARC_KEY_DIRECTORY, AZCMAGENT_MARKER};
+
+use crate::{
+    cache::TokenCache,
+    clock::{Clock, SystemClock},
+    environment::Environment,
+    error::{CredentialError, Failed},
+    http::Client,
+};
+
+/// What a credential takes from outside. Clones share connections and tokens.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub(crate) environment: Arc<Environment>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cache: Arc<TokenCache>,
+    pub(crate) key_directory: PathBuf,
+    /// Whether Microsoft's own agent is installed here.
+    pub(crate) azcmagent: bool,
+    http: Arc<OnceLock<Client>>,
+}
+
+impl Surroundings {
+    /// This process's own.
+    pub fn of_process() -> Self {
+        Self { azcmagent: Path::new(AZCMAGENT_MARKER).exists(), ..Self::of(Environment::of_process()) }
+    }
+
+    /// This environment and nothing else of the process: no marker file is looked for.
+    pub fn of(environment: Environment) -> Self {
+        Self {
+            environment: Arc::new(environment),
+            clock: Arc::new(SystemClock),
+            cache: Arc::default(),
+            key_directory: ARC_KEY_DIRECTORY.into(),
+            azcmagent: false,
+            http: Arc::default(),
+        }
+    }
+
+    /// With this clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// With this client, for its roots.
+    #[must_use]
+    pub fn with_http(self, client: Client) -> Self {
+        Self { http: Arc::new(OnceLock::from(client)), ..self }
+    }
+
+    /// With this memory, shared with whoever else was given it.
+    #[must_use]
+    pub fn with_cache(self, cache: Arc<TokenCache>) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// With Arc key files in `directory` and no other: for tests, and agents in a sandbox. Whoever can write there
+    /// can choose what this process sends to the endpoint.
+    #[must_use]
+    pub fn with_key_directory(self, directory: impl Into<PathBuf>) -> Self {
+        Self { key_directory: directory.into(), ..self }
+    }
+
+    /// The same with these variables set, or unset where the value is `None`; connections and tokens are shared.
+    pub(crate) fn overlaid(&self, pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Self {
+        Self { environment: Arc::new(self.environment.overlaid(pairs)), ..self.clone() }
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    pub(crate) fn http(&self, credential: &'static str) -> Result<Client, CredentialError> {
+        if let Some(client) = self.http.get() {
+            return Ok(client.clone());
+        }
+        let client = Client::new(&self.environment).map_err(|e| Failed::configuration(credential, e.to_string()))?;
+        Ok(self.http.get_or_init(|| client).clone())
+    }
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self::of_process()
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("environment", &self.environment).finish_non_exhaustive()
+    }
+}

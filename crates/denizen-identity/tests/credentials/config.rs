@@ -1,0 +1,243 @@
+//! Credentials out of configuration: both forms, each way of writing them down, and connection strings.
+
+use std::sync::Arc;
+
+use denizen_identity::{
+    Credential, CredentialError, Surroundings,
+    config::{Configuration, ConfiguredCredential},
+    connection_string::AzureServiceTokenProvider,
+    environment::Environment,
+    testkit::{Application, Authority, ClientCertificate, Identities, Identity},
+};
+
+use super::{Arcs, Time, claims, get};
+
+const TENANT: &str = denizen_identity::testkit::issuer::TENANT;
+const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
+
+fn user() -> Identity {
+    Identities::default().user.remove(0)
+}
+
+fn json(value: &serde_json::Value) -> Configuration {
+    Configuration::from_json(&value.to_string()).unwrap()
+}
+
+fn of(value: &serde_json::Value, s: &Surroundings) -> Result<Option<Arc<ConfiguredCredential>>, CredentialError> {
+    json(value).credential("Vault", s)
+}
+
+fn nowhere() -> Surroundings {
+    Surroundings::of(Environment::default())
+}
+
+/// The object id in the token that this section gets on an Arc machine.
+async fn oid(arc: &Arcs, section: serde_json::Value) -> String {
+    let surroundings = arc.surroundings();
+    let credential = of(&serde_json::json!({ "Vault": section }), &surroundings).unwrap().unwrap();
+    claims(&get(&*credential).await.unwrap())["oid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_flat_form_names_a_managed_identity_in_each_way() {
+    let arc = Arcs::start().await;
+    let (system, user) = (Identities::default().system.unwrap().object_id, user());
+    let mi = |more: serde_json::Value| {
+        let mut section = serde_json::json!({"vaultUri": "https://v", "CREDENTIAL": "ManagedIdentity"});
+        section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        section
+    };
+    assert_eq!(oid(&arc, mi(serde_json::json!({}))).await, system);
+    for section in [
+        mi(serde_json::json!({"clientId": user.client_id})),
+        mi(serde_json::json!({"managedIdentityClientId": user.client_id})),
+        mi(serde_json::json!({"managedIdentityObjectId": user.object_id})),
+        mi(serde_json::json!({"clientId": "another", "managedIdentityResourceId": user.resource_id})),
+        serde_json::json!({"managedIdentityClientId": user.client_id}),
+        serde_json::json!({"managedIdentityResourceId": user.resource_id}),
+        serde_json::json!({"clientId": user.client_id}),
+    ] {
+        assert_eq!(oid(&arc, section.clone()).await, user.object_id, "{section}");
+    }
+}
+
+#[tokio::test]
+async fn the_section_form_does_too() {
+    let arc = Arcs::start().await;
+    let user = user();
+    let with = |kind: &str, id: &str| {
+        serde_json::json!({"Credential": {"CredentialSource": "ManagedIdentityCredential",
+            "ManagedIdentityIdKind": kind, "ManagedIdentityId": id, "Retry": {"MaxRetries": 3}}})
+    };
+    for section in
+        [with("ClientId", &user.client_id), with("objectid", &user.object_id), with("ResourceId", &user.resource_id)]
+    {
+        assert_eq!(oid(&arc, section.clone()).await, user.object_id, "{section}");
+    }
+    let system = serde_json::json!({"Credential": {"CredentialSource": "ManagedIdentity"}});
+    assert_eq!(oid(&arc, system).await, Identities::default().system.unwrap().object_id);
+}
+
+#[tokio::test]
+async fn a_secret_in_the_configuration_wins_over_the_environment() {
+    let time = Time::new();
+    let authority = Authority::start(time.options()).await.unwrap();
+    authority.register(Application::new(CLIENT).with_secret("s3cret"));
+    let variables = [("AZURE_CLIENT_ID", "another"), ("AZURE_CLIENT_SECRET", "wr0ng")];
+    let surroundings = time.surroundings(authority.environment(&variables));
+    let section = serde_json::json!({"CredentialSource": "Environment", "TenantId": TENANT, "ClientId": CLIENT,
+        "ClientSecret": "s3cret"});
+    for value in [
+        serde_json::json!({"Vault": {"tenantId": TENANT, "clientId": CLIENT, "clientSecret": "s3cret"}}),
+        serde_json::json!({"Vault": {"Credential": section}}),
+        serde_json::json!({"Vault": section}),
+        serde_json::json!({"Vault": {"Credential": "$Shared:App"}, "Shared": {"App": section}}),
+        serde_json::json!({"Vault": {"Credential": "$A"}, "A": "$Shared:App", "Shared": {"App": section}}),
+    ] {
+        let credential = of(&value, &surroundings.clone().with_cache(Arc::default())).unwrap().unwrap();
+        assert_eq!(claims(&get(&*credential).await.unwrap())["appid"], CLIENT, "{value}");
+        assert!(!format!("{credential:?}").contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_in_the_configuration_is_not_outvoted_by_a_secret_in_the_environment() {
+    let certificate = ClientCertificate::generate().unwrap();
+    let time = Time::new();
+    let authority = Authority::start(time.options()).await.unwrap();
+    authority.register(Application::new(CLIENT).with_certificate(&certificate));
+    let file = authority.directory().join("client.pem");
+    std::fs::write(&file, format!("{}{}", certificate.pem(), certificate.key_pem())).unwrap();
+    let surroundings = time.surroundings(authority.environment(&[("AZURE_CLIENT_SECRET", "wr0ng")]));
+    let value = serde_json::json!({"Vault": {"Credential": {"CredentialSource": "Environment", "TenantId": TENANT,
+        "ClientId": CLIENT, "ClientCertificatePath": file, "SendCertificateChain": true}}});
+    get(&*of(&value, &surroundings).unwrap().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_managed_identity_can_be_an_applications_assertion() {
+    let arc = Arcs::start().await;
+    let section = serde_json::json!({"credential": "managedidentityasfederatedidentity", "tenantId": TENANT,
+        "clientId": CLIENT, "managedIdentityClientId": user().client_id, "azureCloud": "usgov"});
+    let credential = of(&serde_json::json!({ "Vault": section }), &arc.surroundings()).unwrap().unwrap();
+    assert_eq!(credential.name(), "ClientAssertionCredential");
+    let missing = of(&serde_json::json!({"Vault": {"credential": "managedidentityasfederatedidentity"}}), &nowhere());
+    assert!(missing.unwrap_err().to_string().contains("managedIdentityClientId"));
+}
+
+#[tokio::test]
+async fn a_chain_in_the_configuration_passes_over_what_is_not_here() {
+    let arc = Arcs::start().await;
+    let value = serde_json::json!({"Vault": {"Credential": {"CredentialSource": "ChainedToken", "Sources": [
+        {"CredentialSource": "VisualStudio"},
+        {"CredentialSource": "WorkloadIdentity"},
+        {"CredentialSource": "ManagedIdentity"},
+    ]}}});
+    let credential = of(&value, &arc.surroundings()).unwrap().unwrap();
+    get(&*credential).await.unwrap();
+    let wrong = serde_json::json!({"Vault": {"Credential": {"CredentialSource": "ChainedToken", "Sources": [
+        {"CredentialSource": "ManagedIdentity", "ManagedIdentityId": "x"}]}}});
+    assert!(!of(&wrong, &nowhere()).unwrap_err().is_unavailable(), "a wrong link is not passed over");
+}
+
+#[test]
+fn what_says_nothing_is_nothing_and_what_is_wrong_is_refused_with_a_remedy() {
+    for value in [
+        serde_json::json!({}),
+        serde_json::json!({"Vault": {}}),
+        serde_json::json!({"Vault": {"vaultUri": "https://v", "connectionString": "x"}}),
+    ] {
+        assert!(of(&value, &nowhere()).unwrap().is_none(), "{value}");
+    }
+    for (section, part) in [
+        (serde_json::json!({"credential": "broker"}), "credential=broker"),
+        (serde_json::json!({"managedIdentityObjectId": "o"}), "without credential=managedidentity"),
+        (
+            serde_json::json!({"credential": "managedidentity", "managedIdentityObjectId": "o",
+                "managedIdentityClientId": "c"}),
+            "at once",
+        ),
+        (serde_json::json!({"tenantId": "t", "clientId": "c", "clientCertificate": "00"}), "certificate store"),
+        (serde_json::json!({"credential": "azurepipelines", "tenantId": "t"}), "clientId, serviceConnectionId"),
+        (serde_json::json!({"azureCloud": "moon", "tenantId": "t"}), "azureCloud=moon"),
+        (serde_json::json!({"Credential": {"CredentialSource": "Nope"}}), "CredentialSource=nope"),
+        (serde_json::json!({"Credential": {"CredentialSource": "ApiKey", "Key": "s3cret"}}), "ApiKey"),
+        (
+            serde_json::json!({"Credential": {"CredentialSource": "Environment", "ClentId": "x", "Foo": "y"}}),
+            "clentid, foo",
+        ),
+        (serde_json::json!({"Credential": "$Vault:Credential"}), "circle"),
+        (serde_json::json!({"Credential": "$No:Where"}), "no section"),
+        (serde_json::json!({"Credential": [{}]}), "is a list"),
+        (
+            serde_json::json!({"Credential": {"CredentialSource": "ManagedIdentity", "ManagedIdentityIdKind": "ClientId"}}),
+            "ManagedIdentityId not given",
+        ),
+        (
+            serde_json::json!({"Credential": {"CredentialSource": "WorkloadIdentity", "IsAzureProxyEnabled": true}}),
+            "IsAzureProxyEnabled",
+        ),
+    ] {
+        let error = of(&serde_json::json!({ "Vault": section }), &nowhere()).unwrap_err().to_string();
+        assert!(error.contains(part) && !error.contains("s3cret"), "{section}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn json_toml_and_the_environment_say_the_same() {
+    let arc = Arcs::start().await;
+    let user = user();
+    let mut all = vec![json(&serde_json::json!({"Vault": {"Credential": {"CredentialSource": "ChainedToken",
+        "Sources": [{"CredentialSource": "ManagedIdentity", "ManagedIdentityIdKind": "ClientId",
+        "ManagedIdentityId": user.client_id}]}}}))];
+    let variables = Environment::from([
+        ("APP__Vault__Credential__CredentialSource", "ChainedToken"),
+        ("APP__Vault__Credential__Sources__0__CredentialSource", "ManagedIdentity"),
+        ("APP__Vault__Credential__Sources__0__ManagedIdentityIdKind", "ClientId"),
+        ("APP__VAULT__CREDENTIAL__SOURCES__0__MANAGEDIDENTITYID", user.client_id.as_str()),
+        ("OTHER__Vault__Credential__CredentialSource", "Nope"),
+    ]);
+    all.push(Configuration::from_environment(&variables, "APP"));
+    #[cfg(feature = "toml")]
+    all.push(
+        Configuration::from_toml(&format!(
+            "[Vault.Credential]\nCredentialSource = \"ChainedToken\"\n[[Vault.Credential.Sources]]\n\
+             CredentialSource = \"ManagedIdentity\"\nManagedIdentityIdKind = \"ClientId\"\nManagedIdentityId = \"{}\"\n",
+            user.client_id
+        ))
+        .unwrap(),
+    );
+    for configuration in all {
+        let credential = configuration.credential("vault", &arc.surroundings()).unwrap().unwrap();
+        assert_eq!(claims(&get(&*credential).await.unwrap())["oid"], user.object_id);
+    }
+    // As Azure Functions writes it.
+    let functions =
+        Environment::from([("Storage__credential", "managedidentity"), ("Storage__clientId", user.client_id.as_str())]);
+    let credential = Configuration::from_environment(&functions, "Storage").credential("", &arc.surroundings());
+    assert_eq!(claims(&get(&*credential.unwrap().unwrap()).await.unwrap())["oid"], user.object_id);
+}
+
+#[test]
+fn a_text_that_is_no_configuration_is_refused_without_repeating_it() {
+    let error = Configuration::from_json("{\"ClientSecret\": \"s3cret\",,}").err().unwrap().to_string();
+    assert!(error.contains("line 1") && !error.contains("s3cret"), "{error}");
+    let twice = Configuration::from_json("{\"a\": 1, \"A\": 2}").err().unwrap().to_string();
+    assert!(twice.contains("twice"), "{twice}");
+    #[cfg(feature = "toml")]
+    assert!(!Configuration::from_toml("ClientSecret = s3cret").err().unwrap().to_string().contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_connection_string_gives_tokens_by_resource() {
+    let arc = Arcs::start().await;
+    let user = user();
+    let provider = AzureServiceTokenProvider::new(Some("RunAs=App"), &arc.surroundings()).unwrap();
+    let token =
+        provider.get_access_token("https://management.azure.com/").await.map_err(|e| e.to_string()).ok().unwrap();
+    assert_eq!(claims(token.secret())["aud"], "https://management.azure.com/");
+    let text = format!("RunAs=App;AppId={}", user.client_id);
+    let provider = AzureServiceTokenProvider::new(Some(&text), &arc.surroundings()).unwrap();
+    let token = provider.get_access_token("https://vault.azure.net").await.map_err(|e| e.to_string()).ok().unwrap();
+    assert_eq!(claims(token.secret())["oid"], user.object_id);
+}

@@ -1,0 +1,233 @@
+//! The credentials of applications and users, against a token service over TLS.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use denizen_identity::{
+    AzurePipelinesCredential, ClientAssertionCredential, ClientCertificateCredential, ClientSecretCredential,
+    Credential, EnvironmentCredential, ManagedIdentityCredential, UsernamePasswordCredential,
+    WorkloadIdentityCredential,
+    error::{CredentialError, FailureKind},
+    testkit::{Application, Authority, ClientCertificate, Fault, Issuer},
+};
+use denizen_identity::{Surroundings, TokenRequest};
+
+use super::{Time, VAULT, claims, get};
+
+const TENANT: &str = denizen_identity::testkit::issuer::TENANT;
+const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
+
+struct Place {
+    authority: Authority,
+    time: Time,
+}
+
+impl Place {
+    async fn start(application: impl FnOnce(Application) -> Application) -> Self {
+        let time = Time::new();
+        let authority = Authority::start(time.options()).await.unwrap();
+        authority.register(application(Application::new(CLIENT)));
+        Self { authority, time }
+    }
+
+    fn surroundings(&self, more: &[(&'static str, &str)]) -> Surroundings {
+        self.time.surroundings(self.authority.environment(more))
+    }
+
+    fn secret(&self, secret: &str) -> Arc<ClientSecretCredential> {
+        let builder = ClientSecretCredential::builder(TENANT, CLIENT, secret);
+        builder.surroundings(self.surroundings(&[])).build().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_secret_gives_a_token_and_a_wrong_one_says_what_to_do() {
+    let place = Place::start(|a| a.with_secret("s3cret")).await;
+    let token = get(&*place.secret("s3cret")).await.unwrap();
+    assert_eq!(claims(&token)["appid"], CLIENT);
+    let error = get(&*place.secret("wr0ng")).await.unwrap_err();
+    assert!(matches!(error.failed().unwrap().kind, FailureKind::Refused { status: 401, .. }), "{error}");
+    assert!(error.remedy().unwrap().contains("secret's value"), "{error}");
+    assert!(!error.to_string().contains("wr0ng") && !format!("{:?}", place.secret("wr0ng")).contains("wr0ng"));
+}
+
+#[tokio::test]
+async fn an_authority_that_is_not_trusted_gets_no_secret() {
+    let place = Place::start(|a| a.with_secret("s3cret")).await;
+    let other = Authority::start(place.time.options()).await.unwrap();
+    let ca = other.ca_file().display().to_string();
+    let surroundings = place.surroundings(&[("SSL_CERT_FILE", &ca)]);
+    let credential = ClientSecretCredential::builder(TENANT, CLIENT, "s3cret").surroundings(surroundings).build();
+    let error = get(&*credential.unwrap()).await.unwrap_err();
+    assert_eq!(error.failed().unwrap().kind, FailureKind::NoAnswer, "{error}");
+    assert!(place.authority.server().requests().is_empty());
+}
+
+#[tokio::test]
+async fn claims_and_tenants_reach_the_token_service() {
+    let place = Place::start(|a| a.with_secret("s3cret")).await;
+    let credential = place.secret("s3cret");
+    get(&*credential).await.unwrap();
+    get(&*credential).await.unwrap();
+    assert_eq!(place.authority.server().requests().len(), 1, "the second is from the cache");
+    let scopes = [VAULT];
+    credential.token(TokenRequest::new(&scopes).with_claims("{\"x\":1}")).await.ok().unwrap();
+    let form = place.authority.server().requests().pop().unwrap().form();
+    assert!(form.contains(&("claims".into(), "{\"x\":1}".into())), "claims are answered by no cached token");
+    let elsewhere = credential.token(TokenRequest::new(&scopes).for_tenant("contoso.com")).await.err().unwrap();
+    assert!(elsewhere.to_string().contains("not allowed"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn a_busy_token_service_is_asked_again_when_it_says() {
+    let place = Place::start(|a| a.with_secret("s3cret")).await;
+    place.authority.server().fail(1, Fault::retry_after(429, 7));
+    get(&*place.secret("s3cret")).await.unwrap();
+    assert_eq!(place.time.0.pauses(), [std::time::Duration::from_secs(7)]);
+}
+
+#[tokio::test]
+async fn a_certificate_gives_a_token_out_of_pem_with_its_chain_if_wanted() {
+    let certificate = ClientCertificate::generate().unwrap();
+    let place = Place::start(|a| a.with_certificate(&certificate)).await;
+    // The key first, the certificate after it: any order will do.
+    let pem = format!("{}{}", certificate.key_pem(), certificate.pem());
+    for send_chain in [false, true] {
+        let credential = ClientCertificateCredential::builder(TENANT, CLIENT, pem.clone())
+            .send_certificate_chain(send_chain)
+            .surroundings(place.surroundings(&[]))
+            .build()
+            .unwrap();
+        get(&*credential).await.unwrap();
+        let form = place.authority.server().requests().pop().unwrap().form();
+        let assertion = form.iter().find(|(name, _)| name == "client_assertion").unwrap().1.clone();
+        let header = assertion.split('.').next().unwrap();
+        let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+        assert_eq!((header["alg"].as_str(), header.get("x5c").is_some()), (Some("PS256"), send_chain));
+    }
+    let other = ClientCertificate::generate().unwrap();
+    let pem = format!("{}{}", other.key_pem(), other.pem());
+    let builder = ClientCertificateCredential::builder(TENANT, CLIENT, pem).surroundings(place.surroundings(&[]));
+    let error = get(&*builder.build().unwrap()).await.unwrap_err();
+    assert!(error.remedy().unwrap().contains("not registered"), "{error}");
+}
+
+#[tokio::test]
+async fn an_assertion_is_asked_for_once_per_token() {
+    let issuer = Issuer::entra("70000000-0000-4000-8000-000000000001");
+    let place = Place::start(|a| a.with_federated(&issuer, "job-1")).await;
+    let now = super::NOW;
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let credential = ClientAssertionCredential::builder(TENANT, CLIENT, move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let claims = federated(&issuer, "job-1", now);
+        std::future::ready(Ok(issuer.sign(&claims).unwrap()))
+    });
+    let credential = credential.surroundings(place.surroundings(&[])).build().unwrap();
+    get(&*credential).await.unwrap();
+    get(&*credential).await.unwrap();
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+fn federated(issuer: &Issuer, subject: &str, now: denizen_wire::UnixTime) -> serde_json::Value {
+    serde_json::json!({
+        "iss": issuer.iss(), "sub": subject, "aud": "api://AzureADTokenExchange",
+        "iat": now, "nbf": now, "exp": now + 600,
+    })
+}
+
+#[tokio::test]
+async fn a_token_file_is_exchanged_and_read_anew() {
+    let issuer = Issuer::entra("70000000-0000-4000-8000-000000000001");
+    let place = Place::start(|a| a.with_federated(&issuer, "pod")).await;
+    let file = place.authority.directory().join("token");
+    let path = file.display().to_string();
+    let variables =
+        [("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", CLIENT), ("AZURE_FEDERATED_TOKEN_FILE", path.as_str())];
+    let credential =
+        WorkloadIdentityCredential::builder().surroundings(place.surroundings(&variables)).build().unwrap();
+    let missing = get(&*credential).await.unwrap_err();
+    assert!(!missing.is_unavailable() && missing.to_string().contains(&path), "{missing}");
+    // With the newline an editor leaves behind.
+    let token = issuer.sign(&federated(&issuer, "pod", super::NOW)).unwrap();
+    std::fs::write(&file, format!("{token}\n")).unwrap();
+    get(&*credential).await.unwrap();
+
+    // The managed identity finds the same way in the same environment.
+    let surroundings = place.surroundings(&variables);
+    let managed = ManagedIdentityCredential::builder().surroundings(surroundings).build().unwrap();
+    assert_eq!(managed.source().unwrap().name(), "token exchange");
+    get(&*managed).await.unwrap();
+    let unset = WorkloadIdentityCredential::builder().surroundings(place.surroundings(&[])).build().unwrap_err();
+    assert!(unset.is_unavailable() && unset.to_string().contains("AZURE_FEDERATED_TOKEN_FILE"), "{unset}");
+}
+
+#[tokio::test]
+async fn a_user_signs_in_with_a_password() {
+    let place = Place::start(|a| a.with_user("ada@contoso.com", "pa55")).await;
+    let with = |password: &str| {
+        UsernamePasswordCredential::builder(TENANT, CLIENT, "ada@contoso.com", password)
+            .surroundings(place.surroundings(&[]))
+            .build()
+            .unwrap()
+    };
+    get(&*with("pa55")).await.unwrap();
+    assert!(!get(&*with("n0")).await.unwrap_err().is_unavailable());
+}
+
+#[tokio::test]
+async fn the_environment_names_a_secret_a_certificate_or_a_user() {
+    let certificate = ClientCertificate::generate().unwrap();
+    let place =
+        Place::start(|a| a.with_secret("s3cret").with_certificate(&certificate).with_user("ada@contoso.com", "pa55"))
+            .await;
+    let file = place.authority.directory().join("client.pem");
+    std::fs::write(&file, format!("{}{}", certificate.pem(), certificate.key_pem())).unwrap();
+    let path = file.display().to_string();
+    let base = [("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", CLIENT)];
+    let cases: [(&[(&'static str, &str)], &str); 3] = [
+        (&[("AZURE_CLIENT_SECRET", "s3cret"), ("AZURE_CLIENT_CERTIFICATE_PATH", "/none")], "client_secret"),
+        (&[("AZURE_CLIENT_CERTIFICATE_PATH", &path)], "client_assertion"),
+        (&[("AZURE_USERNAME", "ada@contoso.com"), ("AZURE_PASSWORD", "pa55")], "username"),
+    ];
+    for (more, proof) in cases {
+        let variables: Vec<_> = base.iter().chain(more).copied().collect();
+        let credential = EnvironmentCredential::builder().surroundings(place.surroundings(&variables)).build().unwrap();
+        get(&*credential).await.unwrap();
+        let form = place.authority.server().requests().pop().unwrap().form();
+        assert!(form.iter().any(|(name, _)| name == proof), "{proof}: {form:?}");
+    }
+    let with = |variables: &[(&'static str, &str)]| {
+        EnvironmentCredential::builder().surroundings(place.surroundings(variables)).build()
+    };
+    let nothing = get(&*with(&[]).unwrap()).await.unwrap_err();
+    assert!(nothing.is_unavailable() && nothing.to_string().contains(": AZURE_CLIENT_ID not set"), "{nothing}");
+    let half = get(&*with(&base).unwrap()).await.unwrap_err();
+    assert!(half.is_unavailable() && half.to_string().contains("AZURE_CLIENT_SECRET"), "{half}");
+    let wrong: Vec<_> = base.iter().chain(&[("AZURE_CLIENT_SECRET", "wr0ng")]).copied().collect();
+    let wrong = get(&*with(&wrong).unwrap()).await.unwrap_err();
+    assert!(matches!(&wrong, CredentialError::Failed(f) if f.credential == "EnvironmentCredential"), "{wrong:?}");
+    let no_file: Vec<_> = base.iter().chain(&[("AZURE_CLIENT_CERTIFICATE_PATH", "/none.pem")]).copied().collect();
+    assert!(with(&no_file).unwrap_err().to_string().contains("/none.pem"));
+}
+
+#[tokio::test]
+async fn a_pipeline_gives_the_assertion() {
+    let place = Place::start(|a| a).await;
+    let build = |variables: &[(&'static str, &str)], token: &str| {
+        AzurePipelinesCredential::builder(TENANT, CLIENT, "connection", token)
+            .surroundings(place.surroundings(variables))
+            .build()
+    };
+    assert!(build(&[], "t").unwrap_err().is_unavailable());
+    let url = format!("{}/oidc", place.authority.server().url());
+    let variables = [("SYSTEM_OIDCREQUESTURI", url.as_str())];
+    assert!(!build(&variables, "").unwrap_err().is_unavailable());
+    let error = get(&*build(&variables, "bu1ld").unwrap()).await.unwrap_err();
+    assert!(!error.to_string().contains("bu1ld"), "{error}");
+    let request = place.authority.server().requests().remove(0);
+    assert_eq!(request.header("authorization"), Some("Bearer bu1ld"));
+    assert_eq!(request.raw_query, "api-version=7.1&serviceConnectionId=connection");
+}

@@ -1,0 +1,86 @@
+//! The credentials against truthful endpoints in process, and against bent ones.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failed one is the message of the test"
+)]
+
+mod attacks;
+mod chain;
+mod config;
+mod entra;
+mod matrix;
+mod sources;
+
+use std::sync::Arc;
+
+use denizen_identity::{
+    Credential, CredentialError, Surroundings, TokenRequest, UserAssigned,
+    clock::ManualClock,
+    credential::ManagedIdentityCredential,
+    environment::Environment,
+    testkit::{ArcEndpoint, Options},
+};
+use denizen_wire::UnixTime;
+
+/// When every test happens.
+const NOW: UnixTime = UnixTime(1_795_239_900);
+const VAULT: &str = "https://vault.azure.net/.default";
+
+/// Endpoints and clients that agree on the time.
+struct Time(Arc<ManualClock>);
+
+impl Time {
+    fn new() -> Self {
+        Self(Arc::new(ManualClock::at(NOW)))
+    }
+
+    fn options(&self) -> Options {
+        let clock = Arc::clone(&self.0);
+        Options { clock: Arc::new(move || denizen_identity::clock::Clock::now(&*clock)), ..Options::default() }
+    }
+
+    fn surroundings(&self, environment: Environment) -> Surroundings {
+        Surroundings::of(environment).with_clock(Arc::clone(&self.0) as _)
+    }
+}
+
+/// A token for the vault, or the error.
+async fn get(credential: &dyn Credential) -> Result<String, CredentialError> {
+    credential.token(TokenRequest::new(&[VAULT])).await.map(|token| token.secret().to_owned())
+}
+
+/// The claims of a token.
+fn claims(token: &str) -> serde_json::Value {
+    use base64::Engine;
+    let payload = token.split('.').nth(1).expect("a JWT");
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+/// An agent and a credential that asks it.
+struct Arcs {
+    endpoint: ArcEndpoint,
+    time: Time,
+}
+
+impl Arcs {
+    async fn start() -> Self {
+        let time = Time::new();
+        Self { endpoint: ArcEndpoint::start(time.options()).await.unwrap(), time }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let surroundings = self.time.surroundings(self.endpoint.environment());
+        surroundings.with_key_directory(self.endpoint.key_directory())
+    }
+
+    fn credential(&self, identity: Option<UserAssigned>) -> Arc<ManagedIdentityCredential> {
+        let mut builder = ManagedIdentityCredential::builder().surroundings(self.surroundings());
+        if let Some(identity) = identity {
+            builder = builder.user_assigned(identity);
+        }
+        builder.build().unwrap()
+    }
+}
