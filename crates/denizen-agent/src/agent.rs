@@ -1,0 +1,184 @@
+//! A whole agent: state, upstream, endpoints and accept loops, put together.
+//!
+//! Everything it uses comes in by [`AgentConfig`] and [`Listeners`], so any number of agents run in one process.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    broker::{Broker, Identity},
+    cache::Cache,
+    config::{AgentConfig, Listeners},
+    endpoints::{
+        Endpoints, Face, app_service::AppServiceEndpoint, arc::ArcEndpoint, challenge::Challenges,
+        instance::InstanceDocument,
+    },
+    identity_file::{IdentityFile, StateDirectory, StateError},
+    keydir::{KeyDirRefusal, KeyDirectory},
+    metrics::Metrics,
+    policy::Policy,
+    server::{self, Connections, ListenerError, stopped},
+    upstream::{
+        Upstream,
+        https::{HttpsClient, HttpsError},
+        oauth::OAuthClient,
+    },
+};
+
+/// How often what is over is removed, and what is due is renewed.
+const ROUND: Duration = Duration::from_secs(15);
+/// Every so many rounds the key directory is swept of what no challenge stands behind.
+const SWEEP_ROUNDS: u64 = 20;
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Its state: not enrolled, in use, damaged.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The Arc key directory.
+    #[error(transparent)]
+    KeyDirectory(#[from] KeyDirRefusal),
+    /// A listener.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    /// The way upstream.
+    #[error(transparent)]
+    Upstream(#[from] HttpsError),
+    /// The App Service secret is empty.
+    #[error("the App Service secret is empty: anybody could send it")]
+    EmptySecret,
+}
+
+/// A running agent.
+pub struct Agent {
+    identity: IdentityFile,
+    local: Vec<SocketAddr>,
+    imds: Vec<SocketAddr>,
+    metrics: Arc<Metrics>,
+    challenges: Option<Arc<Challenges>>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Its lock keeps a second agent off the same state.
+    _state: StateDirectory,
+}
+
+impl Agent {
+    /// Starts an agent for an enrolled machine. When this returns, the listeners answer.
+    pub async fn start(config: AgentConfig, listeners: Listeners) -> Result<Self, AgentError> {
+        let state = StateDirectory::open(&config.state_dir)?;
+        let identity = state.enrolled()?;
+        let key = state.key()?.ok_or_else(|| state.missing("node.key"))?;
+        let certificate = state.certificate(&key)?.ok_or_else(|| state.missing("node.crt"))?;
+        let https = HttpsClient::new(&identity.server, config.ca_file.as_deref())?;
+        let upstream = OAuthClient::new(
+            https,
+            &identity.enrolled.token_endpoint,
+            key,
+            &certificate.thumbprint_sha256(),
+            config.clock.clone(),
+        )?;
+        Self::assemble(config, listeners, state, identity, Upstream::Denizen(Box::new(upstream)))
+    }
+
+    pub(crate) fn assemble(
+        config: AgentConfig,
+        listeners: Listeners,
+        state: StateDirectory,
+        identity: IdentityFile,
+        upstream: Upstream,
+    ) -> Result<Self, AgentError> {
+        let AgentConfig { arc, app_service_header, imds_group, clock, marker, .. } = config;
+        let check_all = |listeners: &[_]| listeners.iter().map(server::check).collect::<Result<Vec<_>, _>>();
+        let (local, imds) = (check_all(&listeners.local)?, check_all(&listeners.imds)?);
+        let metrics = Arc::new(Metrics::default());
+        let cache = Cache::new(upstream, clock.clone(), metrics.clone());
+        let policy = Policy::Group { own_uid: rustix::process::geteuid().as_raw(), group: imds_group };
+        let system_assigned = Identity {
+            client_id: identity.enrolled.client_id,
+            object_id: identity.enrolled.principal_id,
+            resource_id: identity.enrolled.resource_id.clone(),
+        };
+        let challenges = match arc {
+            Some(arc) => {
+                let keys = KeyDirectory::open(&arc.key_dir, &marker, arc.group.as_deref())?;
+                Some(Arc::new(Challenges::new(keys, clock.clone())))
+            }
+            None => None,
+        };
+        let app_service = match app_service_header {
+            Some(secret) => Some(AppServiceEndpoint::new(secret).ok_or(AgentError::EmptySecret)?),
+            None => None,
+        };
+        let endpoints = Arc::new(Endpoints {
+            broker: Broker::new(system_assigned, policy, cache.clone(), clock.clone(), metrics.clone()),
+            arc: challenges.clone().map(|challenges| ArcEndpoint { challenges, metrics: metrics.clone() }),
+            app_service,
+            instance: InstanceDocument::new(&identity),
+            clock,
+        });
+        let connections = Arc::new(Connections::new(metrics.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let faces = listeners.local.into_iter().map(|l| (l, Face::Local));
+        let faces = faces.chain(listeners.imds.into_iter().map(|l| (l, Face::Imds)));
+        let mut tasks: Vec<_> = faces
+            .map(|(listener, face)| {
+                tokio::spawn(server::serve(listener, face, endpoints.clone(), connections.clone(), stopping.clone()))
+            })
+            .collect();
+        tasks.push(tokio::spawn(rounds(cache, challenges.clone(), stopping)));
+        Ok(Self { identity, local, imds, metrics, challenges, stop, tasks, _state: state })
+    }
+
+    /// The machine's identity.
+    pub fn identity(&self) -> &IdentityFile {
+        &self.identity
+    }
+
+    /// Where Arc, App Service and instance metadata answer.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local
+    }
+
+    /// Where IMDS answers.
+    pub fn imds_addrs(&self) -> &[SocketAddr] {
+        &self.imds
+    }
+
+    /// What it has counted so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Stops: takes no more connections, lets answers finish, removes its key files.
+    pub async fn shutdown(self) {
+        // The tasks hold the other ends for as long as they run.
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        if let Some(challenges) = self.challenges {
+            challenges.close();
+        }
+    }
+}
+
+/// What has to happen though nobody asks: expiry, and renewal of what is in use.
+async fn rounds(cache: Cache, challenges: Option<Arc<Challenges>>, mut stop: watch::Receiver<bool>) {
+    let mut round: u64 = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            () = stopped(&mut stop) => return,
+        }
+        round = round.wrapping_add(1);
+        cache.refresh_due();
+        if let Some(challenges) = &challenges {
+            challenges.expire();
+            if round.is_multiple_of(SWEEP_ROUNDS) {
+                challenges.sweep();
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What an agent is started with. Touches nothing: files, addresses and the clock come in as values.
+
+use std::path::PathBuf;
+
+use denizen_keys::SecretString;
+
+use crate::clock::Clock;
+
+/// How an agent is to run.
+pub struct AgentConfig {
+    /// Where its key and its identity are: see [`crate::identity_file`].
+    pub state_dir: PathBuf,
+    /// The Arc dialect; off without.
+    pub arc: Option<ArcConfig>,
+    /// The App Service dialect's secret; off without.
+    pub app_service_header: Option<SecretString>,
+    /// The group whose members IMDS gives tokens to, besides root and the agent's own user.
+    pub imds_group: Option<String>,
+    /// The time.
+    pub clock: Clock,
+    /// The only certificates that are trusted upstream, PEM; without, the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// A file that says Microsoft's own agent is installed, which then keeps the key directory.
+    pub marker: PathBuf,
+}
+
+/// The Arc dialect's key directory.
+pub struct ArcConfig {
+    /// Where: clients know one path only, `/var/opt/azcmagent/tokens`.
+    pub key_dir: PathBuf,
+    /// The group whose members may read the keys; without, root alone.
+    pub group: Option<String>,
+}
+
+/// Sockets the caller has bound, so that a port is never free between two agents. All must be loopback, or
+/// 169.254.169.254 where the loopback interface has it.
+#[derive(Default)]
+pub struct Listeners {
+    /// For Arc, App Service and instance metadata.
+    pub local: Vec<tokio::net::TcpListener>,
+    /// For IMDS: it gives tokens without a key file, so it is never on the local one's port.
+    pub imds: Vec<tokio::net::TcpListener>,
+}

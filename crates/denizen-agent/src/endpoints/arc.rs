@@ -1,0 +1,110 @@
+//! Azure Arc's dialect: a challenge that names a key file, then the token.
+//!
+//! The first request is always answered 401, since clients take anything else for a failure; the 401 has a JSON body
+//! and no `Retry-After`, and its one challenge is `Basic realm=<absolute path>`, without quotes.
+
+use std::sync::Arc;
+
+use denizen_wire::identity::{ARC_VERSIONS, Error};
+use http::{HeaderValue, StatusCode, header, request::Parts};
+
+use super::{
+    answer::{Answer, Fault, Style, json},
+    challenge::{Challenges, IssueError},
+    query::Query,
+};
+use crate::{
+    broker::{Broker, Dialect, TokenRequest},
+    caller::Caller,
+    metrics::Metrics,
+    policy::Proof,
+};
+/// The Arc endpoint.
+pub struct ArcEndpoint {
+    /// Its challenges.
+    pub challenges: Arc<Challenges>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The endpoint is not there, and that will not pass by itself.
+pub fn off() -> Fault {
+    Fault::bad("The Azure Arc dialect is off on this machine: the agent has no key directory. Use App Service or IMDS")
+}
+
+impl ArcEndpoint {
+    /// Answers a token request.
+    pub async fn answer(&self, broker: &Broker, caller: Caller, request: &Parts, query: &str) -> Answer {
+        let asked = match Query::read(query, version) {
+            Ok(asked) => asked,
+            Err(fault) => return Style::OAuth.fault(fault),
+        };
+        let mut presented = request.headers.get_all(header::AUTHORIZATION).iter();
+        let authorization = match (presented.next(), presented.next()) {
+            (None, _) => return self.challenge(&caller, "Missing Basic Authorization header"),
+            (Some(value), None) => value.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => return Style::OAuth.fault(Fault::bad("There is more than one Authorization header")),
+        };
+        let redeemed = match self.challenges.redeem(authorization, &caller, query) {
+            Ok(redeemed) => redeemed,
+            Err(refusal) => {
+                tracing::warn!(target: "audit", %caller, %refusal, "challenge key refused");
+                return self.challenge(&caller, &refusal.to_string());
+            }
+        };
+        let receipt = redeemed.receipt();
+        let outcome = broker
+            .token(TokenRequest {
+                caller,
+                proof: Proof::KeyFile(redeemed),
+                selector: asked.selector,
+                resource: asked.resource,
+                dialect: Dialect::Arc,
+            })
+            .await;
+        // Not before: a client repeats a request that failed with the key it has.
+        if outcome.is_ok() {
+            self.challenges.spend(receipt);
+        }
+        Style::OAuth.token(outcome)
+    }
+
+    fn challenge(&self, caller: &Caller, description: &str) -> Answer {
+        let path = match self.challenges.issue(caller) {
+            Ok(path) => path,
+            // A 429 would be repeated by some clients and not by others; a 400 is final, and says what to do.
+            Err(error @ (IssueError::TooManyForUser | IssueError::TooMany)) => {
+                return Style::OAuth.fault(Fault::bad(error.to_string()));
+            }
+            Err(error @ IssueError::Directory(_)) => {
+                tracing::error!(%error, "no challenge");
+                let description = "The agent cannot write a key file: see its log";
+                return Style::OAuth.fault(Fault::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "temporarily_unavailable",
+                    description,
+                ));
+            }
+        };
+        self.metrics.challenges.count();
+        let body = Error {
+            error: "unauthorized_client".to_owned(),
+            error_description: description.to_owned(),
+            error_codes: vec![401],
+        };
+        let mut answer = json(StatusCode::UNAUTHORIZED, serde_json::to_vec(&body).unwrap_or_default().into());
+        // The key directory refused every path that is not plain ASCII.
+        if let Ok(challenge) = HeaderValue::from_str(&format!("Basic realm={path}")) {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        answer
+    }
+}
+
+fn version(version: Option<&str>) -> Result<(), Fault> {
+    if version.is_some_and(|version| ARC_VERSIONS.contains(&version)) {
+        return Ok(());
+    }
+    // The words after 'Supported are' are parsed by Microsoft's own scripts.
+    Err(Fault::bad(format!("The api-version not specified. Supported are {}", ARC_VERSIONS.join(" "))))
+}

@@ -1,0 +1,252 @@
+//! Arc's challenge: a secret in a file that only the group can read.
+//!
+//! A challenge is issued to one caller, lives a minute, and is spent by the first success. Then its file goes at once;
+//! for two seconds more the same request from the same caller is answered again, since clients repeat a request whose
+//! answer was lost with the same bytes. The secret itself is not kept, only its SHA-256: presented secrets are looked up
+//! by their hash, so that timing tells nothing about them.
+//!
+//! ```text
+//!   issue --> Open --first success--> Spent --2 s--> (forgotten)
+//!              |  \--upstream failed: stays Open, to be tried again
+//!              \--60 s--> (forgotten, file removed)
+//! ```
+//!
+//! Touches the key directory. Tests: `challenge/tests.rs`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use denizen_keys::{hash::sha256, random};
+use denizen_wire::{UnixTime, identity::ARC_KEY_MAX};
+use uuid::Uuid;
+
+use crate::{caller::Caller, clock::Clock, directory::DirectoryError, keydir::KeyDirectory};
+
+#[cfg(test)]
+mod tests;
+
+/// An unanswered challenge lives this long, seconds.
+pub const LIFETIME: i64 = 60;
+/// After the first success the same request is answered again for this long, seconds.
+pub const GRACE: i64 = 2;
+/// Challenges that may be open for one user.
+pub const MAX_PER_USER: usize = 64;
+/// Challenges that may be open in all.
+pub const MAX_OPEN: usize = 4096;
+/// Spent ones that are remembered; past that, the oldest lose their grace early.
+const MAX_SPENT: usize = 4096;
+/// Random bytes in a secret.
+const SECRET_BYTES: usize = 32;
+
+type Hash = [u8; 32];
+
+/// The challenges of one key directory.
+pub struct Challenges {
+    keys: KeyDirectory,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    open: HashMap<Hash, Open>,
+    by_user: HashMap<Option<u32>, usize>,
+    spent: HashMap<Hash, Spent>,
+    spent_order: VecDeque<(Hash, UnixTime)>,
+}
+
+struct Open {
+    file: Uuid,
+    uid: Option<u32>,
+    issued: UnixTime,
+    /// The request it was first presented with: it buys nothing else.
+    request: Option<Box<str>>,
+}
+
+struct Spent {
+    uid: Option<u32>,
+    request: Box<str>,
+    at: UnixTime,
+}
+
+/// Evidence that a caller presented the key that was made for them. Only [`Challenges::redeem`] makes it.
+#[derive(Debug)]
+pub struct Redeemed(Receipt);
+
+/// Names a redeemed challenge, to be told of the outcome.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipt(Hash);
+
+/// Why a key is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefusal {
+    /// Not `Basic`, or nothing behind it.
+    #[error("The Authorization header is not of the form 'Basic <content of the key file>'")]
+    NotBasic,
+    /// No challenge has this secret: a wrong, a truncated or a long forgotten one.
+    #[error("The key is wrong, or its time is over: ask again without Authorization and read the new key file")]
+    Unknown,
+    /// It was made for another user.
+    #[error("The key was made for another caller: ask without Authorization and read your own key file")]
+    Foreign,
+    /// It was used before.
+    #[error("The key was used before: ask again without Authorization and read the new key file")]
+    Reused,
+}
+
+/// Why no challenge is issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// This user has too many open.
+    #[error("Too many challenges are open for this user (64): answer them, or wait a minute")]
+    TooManyForUser,
+    /// All together have.
+    #[error("Too many challenges are open on this machine (4096): wait a minute")]
+    TooMany,
+    /// The key file cannot be written.
+    #[error("cannot write a key file: {0}")]
+    Directory(#[from] DirectoryError),
+}
+
+impl Redeemed {
+    /// To be handed to [`Challenges::spend`] after a success.
+    pub fn receipt(&self) -> Receipt {
+        self.0
+    }
+}
+
+impl Challenges {
+    /// Of an open key directory; what an earlier run left in it goes.
+    pub fn new(keys: KeyDirectory, clock: Clock) -> Self {
+        keys.sweep(clock.now());
+        Self { keys, clock, state: Mutex::default() }
+    }
+
+    /// Issues a challenge to a caller; returns the path of its key file, which the group can read by now.
+    pub fn issue(&self, caller: &Caller) -> Result<String, IssueError> {
+        let (now, uid) = (self.clock.now(), caller.uid());
+        let room = self.state().room(uid);
+        if room.is_err() {
+            self.expire();
+            self.state().room(uid)?;
+        }
+        let secret = random::token(SECRET_BYTES);
+        let file = self.keys.write(secret.expose())?;
+        let mut state = self.state();
+        *state.by_user.entry(uid).or_default() += 1;
+        state.open.insert(sha256(secret.expose().as_bytes()), Open { file, uid, issued: now, request: None });
+        Ok(self.keys.path_of(file))
+    }
+
+    /// Checks the `Authorization` header that `caller` sent with `request` (its path and query).
+    pub fn redeem(&self, authorization: &str, caller: &Caller, request: &str) -> Result<Redeemed, KeyRefusal> {
+        let secret = match authorization.split_once(' ') {
+            Some((scheme, secret)) if scheme.eq_ignore_ascii_case("basic") => secret.trim(),
+            Some(_) | None => return Err(KeyRefusal::NotBasic),
+        };
+        if secret.is_empty() || secret.len() > ARC_KEY_MAX {
+            return Err(KeyRefusal::NotBasic);
+        }
+        let (hash, now, uid) = (sha256(secret.as_bytes()), self.clock.now(), caller.uid());
+        let mut state = self.state();
+        if let Some(open) = state.open.get_mut(&hash) {
+            if !(0..LIFETIME).contains(&now.since(open.issued)) {
+                drop(state);
+                self.expire();
+                return Err(KeyRefusal::Unknown);
+            }
+            if open.uid != uid {
+                return Err(KeyRefusal::Foreign);
+            }
+            if open.request.get_or_insert_with(|| request.into()).as_ref() != request {
+                return Err(KeyRefusal::Reused);
+            }
+            return Ok(Redeemed(Receipt(hash)));
+        }
+        match state.spent.get(&hash) {
+            None => Err(KeyRefusal::Unknown),
+            Some(spent) if spent.uid != uid => Err(KeyRefusal::Foreign),
+            Some(spent) if spent.request.as_ref() == request && (0..=GRACE).contains(&now.since(spent.at)) => {
+                Ok(Redeemed(Receipt(hash)))
+            }
+            Some(_) => Err(KeyRefusal::Reused),
+        }
+    }
+
+    /// The redeemed challenge brought a token: its file goes, and only a repetition is answered from now on.
+    pub fn spend(&self, receipt: Receipt) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        // A repetition within the grace has nothing left to spend.
+        let Some(open) = state.remove(&receipt.0) else { return };
+        state.forget_spent(now);
+        state.spent.insert(receipt.0, Spent { uid: open.uid, request: open.request.unwrap_or_default(), at: now });
+        state.spent_order.push_back((receipt.0, now));
+        drop(state);
+        self.keys.remove(open.file);
+    }
+
+    /// Forgets what nobody answered in time, and removes its files.
+    pub fn expire(&self) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.forget_spent(now);
+        let over: Vec<Hash> = state
+            .open
+            .iter()
+            .filter(|(_, open)| !(0..LIFETIME).contains(&now.since(open.issued)))
+            .map(|(hash, _)| *hash)
+            .collect();
+        let files: Vec<Uuid> = over.iter().filter_map(|hash| state.remove(hash)).map(|open| open.file).collect();
+        drop(state);
+        files.into_iter().for_each(|file| self.keys.remove(file));
+    }
+
+    /// Removes the files of all open challenges: the agent stops.
+    pub fn close(&self) {
+        let mut state = self.state();
+        let open = std::mem::take(&mut *state).open;
+        drop(state);
+        open.into_values().for_each(|open| self.keys.remove(open.file));
+    }
+
+    /// Removes key files that no challenge of ours stands behind.
+    pub fn sweep(&self) -> usize {
+        self.keys.sweep(self.clock.now())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn room(&self, uid: Option<u32>) -> Result<(), IssueError> {
+        if self.by_user.get(&uid).is_some_and(|open| *open >= MAX_PER_USER) {
+            return Err(IssueError::TooManyForUser);
+        }
+        if self.open.len() >= MAX_OPEN { Err(IssueError::TooMany) } else { Ok(()) }
+    }
+
+    fn remove(&mut self, hash: &Hash) -> Option<Open> {
+        let open = self.open.remove(hash)?;
+        if let Some(count) = self.by_user.get_mut(&open.uid) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_user.remove(&open.uid);
+            }
+        }
+        Some(open)
+    }
+
+    fn forget_spent(&mut self, now: UnixTime) {
+        while let Some((hash, at)) = self.spent_order.front()
+            && (!(0..=GRACE).contains(&now.since(*at)) || self.spent_order.len() >= MAX_SPENT)
+        {
+            self.spent.remove(hash);
+            self.spent_order.pop_front();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use super::*;
+use crate::caller::{Doubt, How};
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+
+fn user(uid: u32) -> Caller {
+    Caller::Known { uid, cgroup: None, how: How::SockDiag }
+}
+
+fn challenges() -> (tempfile::TempDir, Challenges, Clock) {
+    let temp = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(NOW);
+    let keys = KeyDirectory::open(&temp.path().join("tokens"), std::path::Path::new("/nonexistent"), None).unwrap();
+    (temp, Challenges::new(keys, clock.clone()), clock)
+}
+
+fn key(path: &str) -> String {
+    format!("Basic {}", std::fs::read_to_string(path).unwrap())
+}
+
+#[test]
+fn challenges_stand_beside_each_other() {
+    let (_temp, challenges, _) = challenges();
+    let paths: Vec<_> = (0..10).map(|_| challenges.issue(&user(7)).unwrap()).collect();
+    let keys: Vec<_> = paths.iter().map(|path| key(path)).collect();
+    for (path, key) in paths.iter().zip(&keys).rev() {
+        let redeemed = challenges.redeem(key, &user(7), "q").unwrap();
+        challenges.spend(redeemed.receipt());
+        assert!(!std::path::Path::new(path).exists());
+    }
+    let unique: std::collections::HashSet<_> = keys.iter().collect();
+    assert_eq!(unique.len(), 10);
+}
+
+#[test]
+fn a_key_is_for_the_caller_it_was_made_for_even_an_unknown_one() {
+    let (_temp, challenges, _) = challenges();
+    let unknown = Caller::Unknown(Doubt::NoAnswer);
+    let (ours, theirs) = (key(&challenges.issue(&user(7)).unwrap()), key(&challenges.issue(&unknown).unwrap()));
+    assert_eq!(challenges.redeem(&ours, &user(8), "q").unwrap_err(), KeyRefusal::Foreign);
+    assert_eq!(challenges.redeem(&ours, &unknown, "q").unwrap_err(), KeyRefusal::Foreign);
+    assert_eq!(challenges.redeem(&theirs, &user(7), "q").unwrap_err(), KeyRefusal::Foreign);
+    challenges.redeem(&theirs, &unknown, "q").unwrap();
+    // Spent, it is no less personal.
+    let redeemed = challenges.redeem(&ours, &user(7), "q").unwrap();
+    challenges.spend(redeemed.receipt());
+    assert_eq!(challenges.redeem(&ours, &user(8), "q").unwrap_err(), KeyRefusal::Foreign);
+}
+
+#[test]
+fn a_key_buys_the_request_it_was_first_presented_with_and_nothing_else() {
+    let (_temp, challenges, clock) = challenges();
+    let key = key(&challenges.issue(&user(7)).unwrap());
+    let first = challenges.redeem(&key, &user(7), "resource=a").unwrap();
+    // Before the first success already: two at once do not get two tokens.
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), KeyRefusal::Reused);
+    challenges.spend(first.receipt());
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), KeyRefusal::Reused);
+    clock.advance(GRACE);
+    challenges.redeem(&key, &user(7), "resource=a").unwrap();
+    clock.advance(1);
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=a").unwrap_err(), KeyRefusal::Reused);
+}
+
+#[test]
+fn time_ends_a_challenge_forwards_and_backwards() {
+    let (_temp, challenges, clock) = challenges();
+    let path = challenges.issue(&user(7)).unwrap();
+    let key = key(&path);
+    clock.advance(LIFETIME - 1);
+    challenges.redeem(&key, &user(7), "q").unwrap();
+    clock.advance(1);
+    assert_eq!(challenges.redeem(&key, &user(7), "q").unwrap_err(), KeyRefusal::Unknown);
+    assert!(!std::path::Path::new(&path).exists());
+
+    let path = challenges.issue(&user(7)).unwrap();
+    let key = self::key(&path);
+    clock.advance(-1);
+    assert_eq!(
+        challenges.redeem(&key, &user(7), "q").unwrap_err(),
+        KeyRefusal::Unknown,
+        "a clock set back says nothing"
+    );
+}
+
+#[test]
+fn d9_what_is_remembered_is_bounded() {
+    let (_temp, challenges, _) = challenges();
+    for _ in 0..MAX_SPENT + 50 {
+        let redeemed = challenges.redeem(&key(&challenges.issue(&user(7)).unwrap()), &user(7), "q").unwrap();
+        challenges.spend(redeemed.receipt());
+    }
+    let state = challenges.state();
+    assert!(state.spent.len() <= MAX_SPENT && state.spent_order.len() <= MAX_SPENT);
+    assert!(state.open.is_empty() && state.by_user.is_empty());
+    drop(state);
+    for uid in 0..=(MAX_OPEN / MAX_PER_USER) as u32 {
+        for _ in 0..MAX_PER_USER {
+            let issued = challenges.issue(&user(uid));
+            assert_eq!(issued.is_ok(), uid < (MAX_OPEN / MAX_PER_USER) as u32, "{uid}");
+        }
+    }
+}
+
+#[test]
+fn no_two_secrets_are_alike_and_none_is_kept() {
+    let (_temp, challenges, _) = challenges();
+    let key = key(&challenges.issue(&user(7)).unwrap());
+    let kept = format!("{:?}", challenges.state().open.keys().collect::<Vec<_>>());
+    assert!(!kept.contains(&key["Basic ".len()..]));
+    for scheme in ["basic", "BASIC"] {
+        let other = key.replace("Basic", scheme);
+        challenges.redeem(&other, &user(7), "q").unwrap();
+    }
+}

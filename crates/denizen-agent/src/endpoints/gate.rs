@@ -1,0 +1,161 @@
+//! The checks every request passes before a protocol sees it, and the one canonicalizer of paths.
+//!
+//! Metadata endpoints are reached by tricking some program on the machine into a GET. What such a request cannot have,
+//! or cannot avoid, is asked for here: a required header, no forwarding header, a loopback host, no browser.
+
+use denizen_wire::identity::{APP_SERVICE_PATH, TOKEN_PATH};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts, uri::Authority};
+
+use super::{
+    Face,
+    answer::{Fault, Style},
+};
+
+/// A known path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The token path of Arc and of IMDS.
+    Token,
+    /// The token path of App Service.
+    AppService,
+    /// `/metadata/instance` and what is under it.
+    Instance,
+    /// `/metadata/versions`.
+    Versions,
+}
+
+/// The path of the instance document.
+pub const INSTANCE_PATH: &str = "/metadata/instance";
+const VERSIONS_PATH: &str = "/metadata/versions";
+
+/// Lets a request in, or says how it is refused.
+pub fn admit(face: Face, request: &Parts) -> Result<Route, (Style, Fault)> {
+    let route = route(face, request.uri.path());
+    let style = if route == Some(Route::AppService) { Style::AppService } else { Style::OAuth };
+    checked(route, request).map_err(|fault| (style, fault))
+}
+
+fn checked(route: Option<Route>, request: &Parts) -> Result<Route, Fault> {
+    if request.method != Method::GET {
+        return Err(Fault::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "Only GET is allowed"));
+    }
+    let route = route.ok_or_else(unknown_path)?;
+    let headers = &request.headers;
+    if headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-")) {
+        return Err(Fault::bad("A forwarded request is refused: ask from this machine, without a proxy"));
+    }
+    host(request)?;
+    let cross_site = headers.get_all("sec-fetch-site").iter().any(|site| site.as_bytes() != b"none");
+    // 'Sec-Fetch-Mode' says nothing: the fetch of Node.js sends it too.
+    if headers.contains_key(header::ORIGIN) || cross_site {
+        return Err(Fault::bad("A request from a browser is refused"));
+    }
+    if route != Route::AppService && !one(headers, "metadata").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Err(Fault::bad("Required metadata header not specified"));
+    }
+    Ok(route)
+}
+
+/// Exactly a known path, or none. Nothing is decoded, so nothing can be understood in two ways; the tolerances are
+/// those that real clients need: one trailing slash (a Node.js client with its host overridden), and for the token path
+/// a doubled leading one (the Java client, likewise).
+fn route(face: Face, path: &str) -> Option<Route> {
+    let once = path.strip_suffix('/').unwrap_or(path);
+    if once == TOKEN_PATH || once.strip_prefix('/') == Some(TOKEN_PATH) {
+        return Some(Route::Token);
+    }
+    match face {
+        Face::Local if once == APP_SERVICE_PATH => return Some(Route::AppService),
+        Face::Imds if once == VERSIONS_PATH => return Some(Route::Versions),
+        Face::Local | Face::Imds => {}
+    }
+    let under = once.strip_prefix(INSTANCE_PATH)?;
+    let plain = |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric());
+    (under.is_empty() || under.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)))
+        .then_some(Route::Instance)
+}
+
+/// 404: for paths nobody has. The one status clients may take for "no such endpoint here".
+pub fn unknown_path() -> Fault {
+    Fault::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path")
+}
+
+/// Against DNS rebinding: a page that made its own name point here still sends that name.
+fn host(request: &Parts) -> Result<(), Fault> {
+    let named = one(&request.headers, header::HOST.as_str()).and_then(|host| host.parse::<Authority>().ok());
+    // A request through a proxy names the host in its first line as well.
+    let asked = request.uri.authority();
+    match named {
+        Some(named) if loopback(&named) && asked.is_none_or(loopback) => Ok(()),
+        Some(_) | None => Err(Fault::bad(
+            "The Host header must be localhost, 127.0.0.1, [::1] or 169.254.169.254: ask this machine by that name",
+        )),
+    }
+}
+
+fn loopback(authority: &Authority) -> bool {
+    let host = authority.host();
+    // The part before '@' is no host, and has no business here.
+    !authority.as_str().contains('@')
+        && (host.eq_ignore_ascii_case("localhost") || ["127.0.0.1", "[::1]", "169.254.169.254"].contains(&host))
+}
+
+/// A header that is there exactly once, as text.
+pub fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    first.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_0_8_the_token_path_is_known_with_and_without_slashes() {
+        for path in [TOKEN_PATH, "/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"] {
+            assert_eq!(route(Face::Local, path), Some(Route::Token), "{path}");
+            assert_eq!(route(Face::Imds, path), Some(Route::Token), "{path}");
+        }
+    }
+
+    #[test]
+    fn d18_what_is_not_exactly_a_known_path_is_unknown() {
+        for path in [
+            "/",
+            "",
+            "*",
+            "/metadata",
+            "/metadata/identity",
+            "/metadata/identity/getplatformmetadata",
+            "/metadata/identity\\oauth2\\token",
+            "/metadata/identity\\oauth2\\token/",
+            "/metadata/identity/oauth2/token//",
+            "/metadata/identity//oauth2/token",
+            "/metadata/identity/./oauth2/token",
+            "/metadata/x/../identity/oauth2/token",
+            "/metadata/identity/oauth2%2ftoken",
+            "/metadata/identity/oauth2/toke%6e",
+            "/metadata/identity/oauth2/token%00",
+            "/metadata/identity/oauth2/token;x",
+            "/METADATA/identity/oauth2/token",
+            "///metadata/identity/oauth2/token",
+            "/metadata/instance//compute",
+            "/metadata/instance/../identity/oauth2/token",
+            "/metadata/instance/com%70ute",
+            "/metadata/instancex",
+            "//metadata/instance",
+            "//msi/token",
+        ] {
+            for face in [Face::Local, Face::Imds] {
+                assert_eq!(route(face, path), None, "{face:?} {path}");
+            }
+        }
+        assert_eq!(route(Face::Imds, "/msi/token"), None, "App Service is not on the IMDS listener");
+        assert_eq!(route(Face::Local, "/metadata/versions"), None);
+        assert_eq!(route(Face::Local, "/metadata/instance/compute/tagsList/0/"), Some(Route::Instance));
+    }
+}

@@ -1,0 +1,97 @@
+//! The local protocols: thin adapters onto the broker, behind one gate.
+//!
+//! Every request passes the same checks, in this order, before its protocol sees it: method, path, forwarding headers,
+//! host, browser, `Metadata`, query. Nothing is routed that is not exactly a known path.
+//!
+//! ```text
+//!            local listener                         IMDS listener
+//!   token path   /msi/token   instance       token path   instance   versions
+//!       |            |            |              |            |          |
+//!     [arc]    [app_service] [instance]        [imds]    [instance]   [imds]
+//!       \____________|___________________________/
+//!                    v
+//!                 [broker]
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`gate`] | the checks, and the one canonicalizer of paths |
+//! | [`query`] | the lenient query string |
+//! | [`challenge`] | Arc's keys: issue, redeem, expire |
+//! | [`arc`], [`imds`], [`app_service`] | the dialects |
+//! | [`instance`] | `/metadata/instance` |
+//! | [`answer`] | where an error becomes a status and a body |
+//!
+//! Tests: `endpoints/tests/`, over raw sockets.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::{broker::Broker, caller::Caller, clock::Clock};
+
+pub mod answer;
+pub mod app_service;
+pub mod arc;
+pub mod challenge;
+pub mod gate;
+pub mod imds;
+pub mod instance;
+pub mod query;
+
+use answer::{Answer, Style};
+use gate::Route;
+
+/// Which listener a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// Arc, App Service and instance metadata.
+    Local,
+    /// IMDS: gives tokens without a key file, by who is calling.
+    Imds,
+}
+
+/// Everything that answers.
+pub struct Endpoints {
+    /// The token path.
+    pub broker: Broker,
+    /// Arc, where a key directory can be had.
+    pub arc: Option<arc::ArcEndpoint>,
+    /// App Service, where a secret was set.
+    pub app_service: Option<app_service::AppServiceEndpoint>,
+    /// The instance document.
+    pub instance: instance::InstanceDocument,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Endpoints {
+    /// Answers one request.
+    pub async fn answer(self: &Arc<Self>, face: Face, caller: Caller, request: &Parts) -> Answer {
+        let route = match gate::admit(face, request) {
+            Ok(route) => route,
+            Err((style, fault)) => return style.fault(fault),
+        };
+        let query = request.uri.query().unwrap_or_default();
+        match (face, route) {
+            (Face::Local, Route::Token) => match &self.arc {
+                Some(arc) => arc.answer(&self.broker, caller, request, query).await,
+                None => Style::OAuth.fault(arc::off()),
+            },
+            (Face::Local, Route::AppService) => match &self.app_service {
+                Some(endpoint) => endpoint.answer(&self.broker, caller, request, query).await,
+                None => Style::AppService.fault(app_service::off()),
+            },
+            (Face::Imds, Route::Token) => imds::token(&self.broker, caller, query).await,
+            (Face::Local | Face::Imds, Route::Instance) => self.instance.answer(request.uri.path(), query),
+            (Face::Imds, Route::Versions) => imds::versions(),
+            // The gate knows no such route on these faces; should it ever, nobody is let in here.
+            (Face::Imds, Route::AppService) | (Face::Local, Route::Versions) => {
+                Style::OAuth.fault(gate::unknown_path())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The query string, read leniently: clients differ in order, in encoding and in what else they send.
+//!
+//! Strict in one thing: what chooses an identity. A selector in any known spelling counts, whatever its case, since one
+//! that went unnoticed would be answered with the wrong identity. One that is repeated, empty or joined by another is
+//! an error.
+
+use std::borrow::Cow;
+
+use super::answer::Fault;
+use crate::broker::Selector;
+
+/// Longest resource that is taken, bytes.
+const MAX_RESOURCE: usize = 512;
+
+/// What a token request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The api-version, as written.
+    pub api_version: Option<String>,
+    /// The resource.
+    pub resource: String,
+    /// The identity.
+    pub selector: Selector,
+}
+
+/// The api-version alone, for what has no resource. A repeated one counts as none.
+pub fn parameter(query: &str, name: &str) -> Option<String> {
+    let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    let value = found.next()?.1.into_owned();
+    found.next().is_none().then_some(value)
+}
+
+/// Whether any key stands there twice.
+pub fn repeats(query: &str) -> bool {
+    let mut keys: Vec<_> = form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key.to_ascii_lowercase()).collect();
+    keys.sort_unstable();
+    keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+}
+
+impl Query {
+    /// Reads a token request's query. `version` checks the api-version, before anything else is looked at.
+    pub fn read(query: &str, version: impl FnOnce(Option<&str>) -> Result<(), Fault>) -> Result<Self, Fault> {
+        let (mut api_version, mut resource, mut selector) = (None, None, None);
+        let mut trouble = None;
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let known = match key.to_ascii_lowercase().as_str() {
+                "api-version" => set(&mut api_version, "api-version", value.into_owned()),
+                "resource" => set(&mut resource, "resource", value.into_owned()),
+                "client_id" | "clientid" => choose(&mut selector, &key, value, Selector::ClientId),
+                "object_id" | "objectid" | "principal_id" | "principalid" => {
+                    choose(&mut selector, &key, value, Selector::ObjectId)
+                }
+                "msi_res_id" | "mi_res_id" | "msi-res-id" | "mi-res-id" | "resource_id" => {
+                    choose(&mut selector, &key, value, Selector::ResourceId)
+                }
+                // Capabilities, revocation hints and whatever the next SDK adds.
+                _ => Ok(()),
+            };
+            trouble = trouble.or(known.err());
+        }
+        version(api_version.as_deref())?;
+        if let Some(fault) = trouble {
+            return Err(fault);
+        }
+        let resource = resource.ok_or_else(|| Fault::bad("The resource is not specified: add resource=https://..."))?;
+        let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b);
+        if resource.is_empty() || resource.len() > MAX_RESOURCE || !resource.bytes().all(plain) {
+            return Err(Fault::bad("The resource must be a URI or a GUID of at most 512 characters"));
+        }
+        Ok(Self { api_version, resource, selector: selector.unwrap_or(Selector::SystemAssigned) })
+    }
+}
+
+fn set(place: &mut Option<String>, name: &str, value: String) -> Result<(), Fault> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Fault::bad(format!("{name} is specified more than once"))),
+    }
+}
+
+fn choose(
+    place: &mut Option<Selector>,
+    key: &str,
+    value: Cow<'_, str>,
+    make: fn(String) -> Selector,
+) -> Result<(), Fault> {
+    if value.is_empty() {
+        return Err(Fault::bad(format!(
+            "{} is empty: leave it out for the system-assigned identity",
+            key.escape_default()
+        )));
+    }
+    match place.replace(make(value.into_owned())) {
+        None => Ok(()),
+        Some(_) => {
+            Err(Fault::bad("More than one identity is specified: use one of client_id, object_id and msi_res_id, once"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<Query, Fault> {
+        Query::read(query, |_| Ok(()))
+    }
+
+    #[test]
+    fn rule_0_8_order_encoding_and_unknown_keys_do_not_matter() {
+        let expected = Query {
+            api_version: Some("2020-06-01".into()),
+            resource: "https://vault.azure.net".into(),
+            selector: Selector::SystemAssigned,
+        };
+        for query in [
+            "api-version=2020-06-01&resource=https://vault.azure.net",
+            "resource=https%3A%2F%2Fvault.azure.net&api-version=2020-06-01",
+            "xms_cc=cp1&resource=https%3a%2f%2fvault.azure.net&api-version=2020-06-01&xms_cc=cp2&=&&flag",
+            "api%2Dversion=2020-06-01&resourc%65=https:%2F/vault.azure.net",
+        ] {
+            assert_eq!(read(query).unwrap(), expected, "{query}");
+        }
+        let slash = read("resource=https%3A%2F%2Fmanagement.azure.com%2F").unwrap();
+        assert_eq!(slash.resource, "https://management.azure.com/", "a trailing slash is the caller's");
+    }
+
+    #[test]
+    fn every_spelling_of_a_selector_selects() {
+        let id = "/subscriptions/s/x";
+        for key in ["msi_res_id", "mi_res_id", "msi-res-id", "resource_id", "MSI_RES_ID"] {
+            assert_eq!(
+                read(&format!("resource=r&{key}=%2Fsubscriptions/s/x")).unwrap().selector,
+                Selector::ResourceId(id.into())
+            );
+        }
+        for key in ["client_id", "Client_Id", "clientid"] {
+            assert_eq!(read(&format!("resource=r&{key}=1")).unwrap().selector, Selector::ClientId("1".into()), "{key}");
+        }
+        for key in ["object_id", "principalId"] {
+            assert_eq!(read(&format!("{key}=1&resource=r")).unwrap().selector, Selector::ObjectId("1".into()), "{key}");
+        }
+    }
+
+    #[test]
+    fn d15_repeated_contradictory_and_empty_selectors_are_refused() {
+        for query in [
+            "resource=r&client_id=1&client_id=1",
+            "resource=r&client_id=1&object_id=2",
+            "resource=r&msi_res_id=1&mi_res_id=1",
+            "resource=r&client_id=1&CLIENT_ID=2",
+            "resource=r&client_id=1&client%5Fid=1",
+            "resource=r&client_id=",
+            "resource=r&client_id",
+            "resource=r&resource=s",
+            "resource=r&api-version=a&api-version=a",
+            "resource=",
+            "resource",
+            "",
+            "resource=a%20b",
+            "resource=a%0Ab",
+            "resource=%ff",
+            "resource=a%00",
+            "resource=%22",
+        ] {
+            let fault = read(query).unwrap_err();
+            assert_eq!(fault.status, 400, "{query}");
+            assert_eq!(fault.error, "invalid_request", "{query}");
+        }
+        assert!(read(&format!("resource={}", "a".repeat(512))).is_ok());
+        assert!(read(&format!("resource={}", "a".repeat(513))).is_err());
+    }
+
+    #[test]
+    fn repeated_keys_are_seen_through_case_and_encoding() {
+        assert!(repeats("a=1&b=2&A=3") && repeats("a=1&%61=1"));
+        assert!(!repeats("a=1&b=1") && !repeats(""));
+        assert_eq!(parameter("api-version=1&x=2", "api-version").as_deref(), Some("1"));
+        assert_eq!(parameter("api-version=1&api-version=2", "api-version"), None);
+    }
+}

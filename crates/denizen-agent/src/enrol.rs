@@ -1,0 +1,207 @@
+//! Enrolment: how a machine joins, once.
+//!
+//! ```text
+//!            no key                   key and certificate kept               answered
+//!   Begun ------------> make both ------------------------------> Keyed -----------------> Enrolled
+//!     |                                                            ^  |                       ^
+//!     |  a key is there: an earlier attempt broke off              |  | not answered: stays   |
+//!     +------------------------------------------------------------+  +--> Keyed              |
+//!     |  identity.json is there, for the same server and name                                 |
+//!     +---------------------------------------------------------------------------------------+
+//! ```
+//!
+//! The key is kept *before* the request is sent, so an attempt whose answer was lost is repeated with the same key, by
+//! which the server knows it again. What proves the key's possession is a signature over this use of the join token.
+//!
+//! Touches the state directory and one server. Tests: `enrol/tests.rs`.
+
+use std::path::{Path, PathBuf};
+
+use denizen_keys::{Algorithm, KeyError, RsaBits, SecretString, Signer, b64, hash, jws, x509, x509::Certificate};
+use denizen_wire::node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, PROOF_LIFETIME, Refused};
+use hyper::body::Bytes;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::{
+    clock::Clock,
+    facts,
+    identity_file::{IdentityFile, StateDirectory, StateError},
+    upstream::https::{HttpsClient, HttpsError},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// How long the node key's certificate is valid: two years, seconds. It is no more than the form the key is kept in.
+const CERTIFICATE_LIFETIME: i64 = 730 * 86_400;
+/// It begins this much early, for servers whose clock is behind. Seconds.
+const CERTIFICATE_HEAD_START: i64 = 300;
+
+/// What to enrol with.
+pub struct ConnectOptions {
+    /// The server: `https://host[:port]`.
+    pub server: String,
+    /// The only certificates that are trusted for it, PEM; without, the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// The single-use join token.
+    pub join_token: SecretString,
+    /// The machine's name: letters, digits, `-`, `_`, `.`, at most 54.
+    pub machine_name: String,
+    /// Where to keep key and identity.
+    pub state_dir: PathBuf,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why a machine did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The name breaks the rule for machines' names.
+    #[error("'{0}' cannot be a machine's name: use 1 to 54 letters, digits, '-', '_' and '.'")]
+    BadName(String),
+    /// It has joined before, elsewhere or under another name.
+    #[error(
+        "this machine is enrolled at {server} as '{name}' already: use another state directory for a second identity"
+    )]
+    Already {
+        /// Where.
+        server: String,
+        /// As what.
+        name: String,
+    },
+    /// The server said no.
+    #[error("the server refused: {message} ({code})")]
+    Refused {
+        /// A stable word.
+        code: String,
+        /// Its own sentence.
+        message: String,
+    },
+    /// Something else than Denizen answered, or a broken one.
+    #[error("the server's answer cannot be used: {0}")]
+    Malformed(String),
+    /// The server could not be reached, or is not the one it should be.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
+    /// The key could not be made or used.
+    #[error("the node key: {0}")]
+    Key(#[from] KeyError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// How far an enrolment has come.
+enum Enrolment {
+    Begun,
+    Keyed { key: Signer, certificate: Certificate },
+    Enrolled(Box<IdentityFile>),
+}
+
+/// Enrols this machine, or finishes an enrolment that broke off. Done before, it says what it gave.
+pub async fn connect(options: ConnectOptions) -> Result<IdentityFile, EnrolError> {
+    let name = &options.machine_name;
+    if name.is_empty() || name.len() > 54 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return Err(EnrolError::BadName(name.clone()));
+    }
+    let https = HttpsClient::new(&options.server, options.ca_file.as_deref())?;
+    let state = StateDirectory::open(&options.state_dir)?;
+    let mut enrolment = Enrolment::of(&state, &options, &https)?;
+    loop {
+        enrolment = match enrolment {
+            Enrolment::Begun => make_key(&state, &options).await?,
+            Enrolment::Keyed { key, certificate } => {
+                let enrolled = ask(&https, &options, &key, &certificate).await?;
+                let identity = IdentityFile {
+                    server: https.origin().to_string(),
+                    machine_name: options.machine_name.clone(),
+                    enrolled,
+                    machine: facts::gather(Path::new("/")),
+                };
+                state.keep_identity(&identity)?;
+                Enrolment::Enrolled(Box::new(identity))
+            }
+            Enrolment::Enrolled(identity) => return Ok(*identity),
+        };
+    }
+}
+
+impl Enrolment {
+    fn of(state: &StateDirectory, options: &ConnectOptions, https: &HttpsClient) -> Result<Self, EnrolError> {
+        if let Some(identity) = state.identity()? {
+            let (server, name) = (&identity.server, &identity.machine_name);
+            if *server == https.origin().to_string() && name.eq_ignore_ascii_case(&options.machine_name) {
+                return Ok(Self::Enrolled(Box::new(identity)));
+            }
+            return Err(EnrolError::Already { server: server.clone(), name: name.clone() });
+        }
+        let Some(key) = state.key()? else { return Ok(Self::Begun) };
+        let now = options.clock.now();
+        let kept = state.certificate(&key)?.filter(|certificate| certificate.not_after() > now.0);
+        let certificate = match kept {
+            Some(certificate) => certificate,
+            None => make_certificate(state, &key, options)?,
+        };
+        Ok(Self::Keyed { key, certificate })
+    }
+}
+
+async fn make_key(state: &StateDirectory, options: &ConnectOptions) -> Result<Enrolment, EnrolError> {
+    // A good part of a second of computing: off the runtime's threads.
+    let key = tokio::task::spawn_blocking(|| Signer::generate_rsa(RsaBits::B2048))
+        .await
+        .map_err(|e| EnrolError::Malformed(format!("no key was made: {e}")))??;
+    state.keep_key(&key)?;
+    let certificate = make_certificate(state, &key, options)?;
+    Ok(Enrolment::Keyed { key, certificate })
+}
+
+fn make_certificate(state: &StateDirectory, key: &Signer, options: &ConnectOptions) -> Result<Certificate, EnrolError> {
+    let now = options.clock.now();
+    let (from, to) = (now - CERTIFICATE_HEAD_START, now + CERTIFICATE_LIFETIME);
+    let certificate = x509::self_signed(key, &options.machine_name, from.0, to.0)?;
+    state.keep_certificate(&certificate)?;
+    Ok(certificate)
+}
+
+async fn ask(
+    https: &HttpsClient,
+    options: &ConnectOptions,
+    key: &Signer,
+    certificate: &Certificate,
+) -> Result<Enrolled, EnrolError> {
+    let now = options.clock.now();
+    let claims = EnrolClaims {
+        aud: format!("{}{ENROL_PATH}", https.origin()),
+        join: hash::hex(&hash::sha256(options.join_token.expose().as_bytes())),
+        name: options.machine_name.clone(),
+        iat: now.0,
+        exp: (now + PROOF_LIFETIME).0,
+    };
+    let malformed = |e: serde_json::Error| EnrolError::Malformed(e.to_string());
+    let claims = serde_json::to_string(&claims).map_err(malformed)?;
+    let proof = jws::sign_compact(key, Algorithm::Rs256, r#"{"alg":"RS256","typ":"JWT"}"#, &claims)?;
+    let mut request = EnrolRequest {
+        join_token: options.join_token.expose().to_owned(),
+        machine_name: options.machine_name.clone(),
+        certificate: b64::standard(certificate.der()),
+        proof,
+        machine: facts::gather(Path::new("/")),
+    };
+    let body = serde_json::to_vec(&request).map(Zeroizing::new);
+    request.join_token.zeroize();
+    let (status, answer) =
+        https.post(ENROL_PATH, "application/json", Bytes::from_owner(body.map_err(malformed)?)).await?;
+    if !status.is_success() {
+        return Err(match serde_json::from_slice::<Refused>(&answer) {
+            Ok(Refused { error }) => EnrolError::Refused { code: error.code, message: error.message },
+            Err(_) => {
+                EnrolError::Malformed(format!("status {} without a reason: is this a Denizen server?", status.as_u16()))
+            }
+        });
+    }
+    let enrolled: Enrolled = serde_json::from_slice(&answer).map_err(malformed)?;
+    // Whoever answers here cannot send the agent elsewhere for its tokens.
+    https.origin().path_of(&enrolled.token_endpoint)?;
+    Ok(enrolled)
+}

@@ -1,0 +1,177 @@
+use std::os::unix::fs::MetadataExt as _;
+
+use denizen_keys::jws::Unverified;
+
+use super::*;
+use crate::upstream::fake::FakeServer;
+
+const JOIN_TOKEN: &str = "a-join-token";
+
+fn options(server: &FakeServer, state_dir: &Path) -> ConnectOptions {
+    ConnectOptions {
+        server: server.url(),
+        ca_file: Some(server.ca_file.clone()),
+        join_token: JOIN_TOKEN.into(),
+        machine_name: "web-1".into(),
+        state_dir: state_dir.to_owned(),
+        clock: Clock::System,
+    }
+}
+
+/// What a server answers; `port` is where its token endpoint is said to be.
+fn enrolled(port: u16) -> String {
+    format!(
+        r#"{{"tenantId":"aaaaaaaa-0000-0000-0000-000000000000","resourceId":"/subscriptions/6f9619ff-8b86-d011-b42d-00cf4fc964ff/resourceGroups/dev/providers/Microsoft.HybridCompute/machines/web-1","clientId":"11111111-2222-3333-4444-555555555555","principalId":"66666666-7777-8888-9999-000000000000","tokenEndpoint":"https://localhost:{port}/t/oauth2/v2.0/token","machineId":"bbbbbbbb-0000-0000-0000-000000000000","location":"local"}}"#
+    )
+}
+
+/// A server that answers each request with the next of these; `PORT` in a text is its own.
+async fn server(answers: Vec<(u16, String)>) -> FakeServer {
+    let port = std::sync::Arc::new(std::sync::OnceLock::new());
+    let (mut answers, own) = (answers.into_iter(), port.clone());
+    let server = FakeServer::new(move |_, _| {
+        let (status, text) = answers.next().unwrap();
+        (status, text.replace(":0/", &format!(":{}/", own.get().unwrap())))
+    })
+    .await;
+    port.set(server.address.port()).unwrap();
+    server
+}
+
+#[tokio::test]
+async fn a_machine_joins_once_and_keeps_what_it_was_given() {
+    let temp = tempfile::tempdir().unwrap();
+    let state_dir = temp.path().join("agent");
+    let server = server(vec![(200, enrolled(0))]).await;
+    let identity = connect(options(&server, &state_dir)).await.unwrap();
+    assert_eq!(identity.server, server.url());
+    assert_eq!(identity.enrolled.client_id.to_string(), "11111111-2222-3333-4444-555555555555");
+
+    let (path, body) = server.asked().remove(0);
+    assert_eq!(path, "/node/v1/enrol");
+    let request: EnrolRequest = serde_json::from_str(&body).unwrap();
+    assert_eq!((request.join_token.as_str(), request.machine_name.as_str()), (JOIN_TOKEN, "web-1"));
+    let certificate = Certificate::from_der(&b64::decode_standard(&request.certificate).unwrap()).unwrap();
+    assert_eq!(certificate.subject_cn(), Some("web-1"));
+    let proof = Unverified::parse(&request.proof, 16_384).unwrap();
+    let claims: EnrolClaims =
+        proof.verify(&certificate.public_key().unwrap(), &[Algorithm::Rs256]).unwrap().claims().unwrap();
+    assert_eq!(claims.aud, format!("{}/node/v1/enrol", server.url()));
+    assert_eq!(claims.join, hash::hex(&hash::sha256(JOIN_TOKEN.as_bytes())));
+    assert_eq!((claims.name.as_str(), claims.exp - claims.iat), ("web-1", PROOF_LIFETIME));
+
+    let mode = |name: &str| std::fs::metadata(state_dir.join(name)).unwrap().mode() & 0o7777;
+    assert_eq!(mode(""), 0o700);
+    for name in ["node.key", "node.crt", "identity.json", "lock"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    for name in ["node.crt", "identity.json"] {
+        assert!(!std::fs::read_to_string(state_dir.join(name)).unwrap().contains(JOIN_TOKEN), "{name}");
+    }
+
+    // Again: it is done, and the server is not asked.
+    let again = connect(options(&server, &state_dir)).await.unwrap();
+    assert_eq!(again.enrolled.principal_id, identity.enrolled.principal_id);
+    assert_eq!(server.asked().len(), 1);
+    // Elsewhere, or as somebody else: not over this one.
+    let other = ConnectOptions { machine_name: "web-2".into(), ..options(&server, &state_dir) };
+    let error = connect(other).await.unwrap_err();
+    assert!(matches!(&error, EnrolError::Already { name, .. } if name == "web-1"), "{error}");
+}
+
+#[tokio::test]
+async fn an_attempt_whose_answer_was_lost_is_repeated_with_the_same_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(vec![(502, "<html>".into()), (200, "{}".into()), (200, enrolled(0))]).await;
+    for _ in 0..2 {
+        let error = connect(options(&server, temp.path())).await.unwrap_err();
+        assert!(matches!(error, EnrolError::Malformed(_)), "{error}");
+        assert!(!temp.path().join("identity.json").exists());
+    }
+    connect(options(&server, temp.path())).await.unwrap();
+    let certificates: std::collections::HashSet<_> = server
+        .asked()
+        .iter()
+        .map(|(_, body)| serde_json::from_str::<EnrolRequest>(body).unwrap().certificate)
+        .collect();
+    assert_eq!((server.asked().len(), certificates.len()), (3, 1));
+}
+
+#[tokio::test]
+async fn a_certificate_lost_in_a_crash_is_made_again_for_the_same_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let refusal = r#"{"error":{"code":"JoinTokenRefused","message":"The join token is used up."}}"#;
+    let server = server(vec![(403, refusal.into()), (200, enrolled(0))]).await;
+    let error = connect(options(&server, temp.path())).await.unwrap_err();
+    assert_eq!(error.to_string(), "the server refused: The join token is used up. (JoinTokenRefused)");
+    let key = std::fs::read(temp.path().join("node.key")).unwrap();
+    std::fs::remove_file(temp.path().join("node.crt")).unwrap();
+    connect(options(&server, temp.path())).await.unwrap();
+    assert_eq!(std::fs::read(temp.path().join("node.key")).unwrap(), key);
+}
+
+#[tokio::test]
+async fn d8_an_answer_that_sends_the_agent_elsewhere_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(vec![(200, enrolled(0).replace("localhost:0", "evil.example"))]).await;
+    let error = connect(options(&server, temp.path())).await.unwrap_err();
+    assert!(matches!(error, EnrolError::Https(HttpsError::OtherOrigin { .. })), "{error}");
+    assert!(!temp.path().join("identity.json").exists());
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_a_machines_are_refused_before_anything_is_made() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(Vec::new()).await;
+    for name in ["", "a b", "a/b", "../x", "ä", &"a".repeat(55)] {
+        let state_dir = temp.path().join("never");
+        let error =
+            connect(ConnectOptions { machine_name: name.into(), ..options(&server, &state_dir) }).await.unwrap_err();
+        assert!(matches!(error, EnrolError::BadName(_)), "{name}: {error}");
+        assert!(!state_dir.exists());
+    }
+}
+
+#[tokio::test]
+async fn d22_damaged_state_is_refused_by_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(vec![(200, enrolled(0))]).await;
+    let state_dir = temp.path().join("agent");
+    connect(options(&server, &state_dir)).await.unwrap();
+    let other = Signer::generate_rsa(RsaBits::B2048).unwrap();
+    let foreign = x509::self_signed(&other, "web-1", 0, 4_000_000_000).unwrap().pem();
+    for (name, content) in
+        [("identity.json", "{"), ("node.key", "x"), ("node.crt", "x"), ("node.crt", foreign.as_str())]
+    {
+        let path = state_dir.join(name);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, content).unwrap();
+        let config = crate::AgentConfig {
+            state_dir: state_dir.clone(),
+            arc: None,
+            app_service_header: None,
+            imds_group: None,
+            clock: Clock::System,
+            ca_file: Some(server.ca_file.clone()),
+            marker: temp.path().join("himds"),
+        };
+        let Err(error) = crate::Agent::start(config, crate::Listeners::default()).await else { panic!("{name}") };
+        assert!(error.to_string().contains(&format!("{} is damaged", path.display())), "{name}: {error}");
+        std::fs::write(&path, whole).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_second_agent_on_the_same_state_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let held = StateDirectory::open(temp.path()).unwrap();
+    let error = StateDirectory::open(temp.path()).unwrap_err();
+    assert!(matches!(error, StateError::InUse(_)), "{error}");
+    drop(held);
+    let fresh = StateDirectory::open(temp.path()).unwrap();
+    assert!(matches!(fresh.enrolled(), Err(StateError::NotEnrolled(_))));
+    std::fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    drop(fresh);
+    let error = StateDirectory::open(temp.path()).unwrap_err().to_string();
+    assert!(error.contains("chmod go-w"), "d2: {error}");
+}

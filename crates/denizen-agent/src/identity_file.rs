@@ -1,0 +1,178 @@
+//! The agent's state: the node key, its certificate, and what enrolment gave.
+//!
+//! | file | what |
+//! |---|---|
+//! | `node.key` | the private key, PKCS #8 |
+//! | `node.crt` | its self-signed certificate, PEM |
+//! | `identity.json` | [`IdentityFile`] |
+//! | `lock` | held by the agent that uses the directory |
+//!
+//! The directory is 0700, the files 0600, each written whole or not at all. Touches the file system only.
+//! Tests: with those of enrolment.
+
+use std::path::{Path, PathBuf};
+
+use denizen_keys::{KeyError, Signer, x509::Certificate};
+use denizen_wire::node::{Enrolled, MachineFacts};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::directory::{self, Directory, DirectoryError};
+
+const KEY: &str = "node.key";
+const CERTIFICATE: &str = "node.crt";
+const IDENTITY: &str = "identity.json";
+const LOCK: &str = "lock";
+/// No file of ours is larger.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// What enrolment gave, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityFile {
+    /// Where the machine is enrolled: `https://host:port`.
+    pub server: String,
+    /// The machine's name.
+    pub machine_name: String,
+    /// Its identity, and where to ask for tokens.
+    pub enrolled: Enrolled,
+    /// What it said of itself.
+    pub machine: MachineFacts,
+}
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Nothing is enrolled there.
+    #[error("this machine is not enrolled (no {IDENTITY} in {}): run `denizen-agent connect`", .0.display())]
+    NotEnrolled(PathBuf),
+    /// Another agent runs on it.
+    #[error("another agent is using {}: stop it first", .0.display())]
+    InUse(PathBuf),
+    /// A file does not hold what it should.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// In what way.
+        reason: String,
+    },
+    /// The key could not be made, read or written out.
+    #[error("the node key: {0}")]
+    Key(#[from] KeyError),
+    /// The directory, or the system.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// The open state directory. Held for as long as the agent runs: its lock goes with it.
+#[derive(Debug)]
+pub struct StateDirectory {
+    directory: Directory,
+    _lock: std::fs::File,
+}
+
+impl StateDirectory {
+    /// Opens and locks `path`, making it when it is missing. Nobody else may hold it.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let settled = directory::settled(path).map_err(|source| DirectoryError::Io {
+            doing: "resolve",
+            path: path.to_owned(),
+            source,
+        })?;
+        let directory = Directory::open_or_create(&settled, 0o700)?;
+        rustix::fs::fchmod(&directory, rustix::fs::Mode::RWXU).map_err(|errno| DirectoryError::Io {
+            doing: "close to others",
+            path: settled.clone(),
+            source: errno.into(),
+        })?;
+        let lock = match directory.create(LOCK, 0o600) {
+            Ok(file) => file,
+            Err(_) => directory.open_file(LOCK)?,
+        };
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(settled))?;
+        Ok(Self { directory, _lock: lock })
+    }
+
+    /// What enrolment gave, without taking the lock: for a look beside a running agent.
+    pub fn peek(path: &Path) -> Result<IdentityFile, StateError> {
+        let settled = directory::settled(path).map_err(|source| DirectoryError::Io {
+            doing: "resolve",
+            path: path.to_owned(),
+            source,
+        })?;
+        let bytes = match Directory::open(&settled).and_then(|directory| directory.read(IDENTITY, MAX_FILE)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_missing() => return Err(StateError::NotEnrolled(settled)),
+            Err(error) => return Err(error.into()),
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|e| StateError::Damaged { path: settled.join(IDENTITY), reason: e.to_string() })
+    }
+
+    /// What enrolment gave, if this machine is enrolled.
+    pub fn identity(&self) -> Result<Option<IdentityFile>, StateError> {
+        let Some(bytes) = self.read(IDENTITY)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| self.damaged(IDENTITY, &e.to_string()))
+    }
+
+    /// As [`StateDirectory::identity`]; not being enrolled is an error.
+    pub fn enrolled(&self) -> Result<IdentityFile, StateError> {
+        self.identity()?.ok_or_else(|| StateError::NotEnrolled(self.directory.path().to_owned()))
+    }
+
+    /// Keeps what enrolment gave.
+    pub fn keep_identity(&self, identity: &IdentityFile) -> Result<(), StateError> {
+        let json = serde_json::to_vec_pretty(identity).map_err(|e| self.damaged(IDENTITY, &e.to_string()))?;
+        Ok(self.directory.replace(IDENTITY, &json, 0o600)?)
+    }
+
+    /// The node key, if one was made.
+    pub fn key(&self) -> Result<Option<Signer>, StateError> {
+        let Some(bytes) = self.read(KEY)? else { return Ok(None) };
+        let der = bytes.to_vec().into();
+        Signer::from_pkcs8(&der).map(Some).map_err(|e| self.damaged(KEY, &e.to_string()))
+    }
+
+    /// Keeps the node key.
+    pub fn keep_key(&self, key: &Signer) -> Result<(), StateError> {
+        Ok(self.directory.replace(KEY, key.to_pkcs8()?.expose(), 0o600)?)
+    }
+
+    /// The node key's certificate, if there is one; it must be this key's.
+    pub fn certificate(&self, key: &Signer) -> Result<Option<Certificate>, StateError> {
+        let Some(bytes) = self.read(CERTIFICATE)? else { return Ok(None) };
+        let certificate = std::str::from_utf8(&bytes)
+            .map_err(|e| e.to_string())
+            .and_then(|pem| Certificate::from_pem(pem).map_err(|e| e.to_string()))
+            .map_err(|reason| self.damaged(CERTIFICATE, &reason))?;
+        let public = certificate.public_key().map_err(|e| self.damaged(CERTIFICATE, &e.to_string()))?;
+        if public.n() != key.public().n() || public.e() != key.public().e() {
+            return Err(self.damaged(CERTIFICATE, "it is of another key than node.key"));
+        }
+        Ok(Some(certificate))
+    }
+
+    /// Keeps the certificate.
+    pub fn keep_certificate(&self, certificate: &Certificate) -> Result<(), StateError> {
+        Ok(self.directory.replace(CERTIFICATE, certificate.pem().as_bytes(), 0o600)?)
+    }
+
+    /// A file that should be there and is not.
+    pub fn missing(&self, name: &str) -> StateError {
+        self.damaged(name, "it is missing: enrol again with a new join token, in an empty state directory")
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
+        match self.directory.read(name, MAX_FILE) {
+            Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn damaged(&self, name: &str, reason: &str) -> StateError {
+        StateError::Damaged { path: self.directory.path().join(name), reason: reason.to_owned() }
+    }
+}

@@ -1,0 +1,185 @@
+//! The Arc challenge's key directory: where a caller proves its group by reading a file.
+//!
+//! Its path is written into every client (`/var/opt/azcmagent/tokens`), and so are the limits a file must keep:
+//! directly inside, `.key`, at most 4096 bytes, no trailing newline, readable before the challenge is sent. A file is
+//! complete before its name leaves this module, is readable by the group and writable by nobody, and is removed
+//! through the directory's descriptor.
+//!
+//! Touches the file system only. Tests: `keydir/tests.rs`.
+
+use std::{
+    io::{self, Write as _},
+    os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
+};
+
+use denizen_wire::UnixTime;
+use rustix::{
+    fs::{Access, AtFlags, Dir, Gid, Mode, accessat, fchmod, fchown, statat},
+    io::Errno,
+};
+use uuid::Uuid;
+
+use crate::{
+    caller::group,
+    directory::{Directory, DirectoryError},
+};
+
+#[cfg(test)]
+mod tests;
+
+/// A key file older than this belongs to a challenge that nobody can answer any more. Seconds.
+const STALE_AFTER: i64 = 180;
+
+/// Why the key directory cannot be used, by rule, with what mends it.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyDirRefusal {
+    /// Microsoft's own agent is installed: the directory and the port are its own.
+    #[error("the Azure Connected Machine agent is installed here ({} exists) and owns the key directory: remove it, or use the App Service dialect", .0.display())]
+    MicrosoftAgent(PathBuf),
+    /// There is no such group.
+    #[error("there is no group '{0}' whose members could read the keys: `groupadd --system {0}`")]
+    NoSuchGroup(String),
+    /// The path would break a client's parser.
+    #[error("the key directory {} has a character that clients trip over in a challenge: use letters, digits, '/', '.', '-' and '_'", .0.display())]
+    Unspeakable(PathBuf),
+    /// It is there, or could be, but we may not write there.
+    #[error("may not write in {}: run as root, or let root do `install -d -o {us} -m 0750 {}`", at.display(), wanted.display())]
+    NotWritable {
+        /// The part of the path that exists.
+        at: PathBuf,
+        /// The whole path.
+        wanted: PathBuf,
+        /// Who we are.
+        us: u32,
+    },
+    /// The files cannot be handed to the group.
+    #[error("may not hand files in {} to the group: the agent's user must be a member of it", .0.display())]
+    NotAMember(PathBuf),
+    /// A component breaks a rule, or the system refused.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// The open key directory.
+#[derive(Debug)]
+pub struct KeyDirectory {
+    directory: Directory,
+    /// `<path>/`, as the challenge names it.
+    prefix: String,
+    group: Option<Gid>,
+}
+
+/// Whether [`KeyDirectory::open`] would succeed; makes and changes nothing.
+pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), KeyDirRefusal> {
+    outside_rules(path, marker)?;
+    group.map(gid_of).transpose()?;
+    let (found, whole) = Directory::deepest(path)?;
+    let us = rustix::process::geteuid().as_raw();
+    let ours = !whole || found.status()?.1 == us;
+    // Asked of the kernel, so that a read-only file system is found too.
+    if !ours || accessat(&found, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_err() {
+        return Err(KeyDirRefusal::NotWritable { at: found.path().to_owned(), wanted: path.to_owned(), us });
+    }
+    Ok(())
+}
+
+impl KeyDirectory {
+    /// Opens `path`, making it when it is missing. With a `group` other than root's, only its members can read the
+    /// keys; without one, only root can. `marker` is a file that says Microsoft's agent is installed.
+    pub fn open(path: &Path, marker: &Path, group: Option<&str>) -> Result<Self, KeyDirRefusal> {
+        usable(path, marker, group)?;
+        let group = group.map(gid_of).transpose()?;
+        // The group must be able to pass through. Where that is root's, anybody may look and root alone may read:
+        // clients then say "permission denied", not "no such file".
+        let mode = if group.is_some_and(|gid| !gid.is_root()) { 0o750 } else { 0o755 };
+        let directory = Directory::open_or_create(path, 0o700)?;
+        if let Some(gid) = group
+            && fchown(&directory, None, Some(gid)).is_err()
+        {
+            return Err(KeyDirRefusal::NotAMember(path.to_owned()));
+        }
+        fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(|e| failed("set the mode of", path, e))?;
+        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group })
+    }
+
+    /// Writes a key file and returns its name, once a member of the group can read it.
+    pub fn write(&self, secret: &str) -> Result<Uuid, DirectoryError> {
+        let id = denizen_keys::random::uuid_v4();
+        let name = file_name(id);
+        // Made unreadable for others, filled, handed over, and only then opened to the group.
+        let mut file = self.directory.create(&name, 0o400)?;
+        let mut fill = || -> io::Result<()> {
+            file.write_all(secret.as_bytes())?;
+            if self.group.is_some() {
+                fchown(&file, None, self.group)?;
+            }
+            fchmod(&file, Mode::from_bits_truncate(0o440))?;
+            Ok(())
+        };
+        // Deliberately no fsync: a key that does not survive a crash was of no use after it.
+        fill().map_err(|source| {
+            self.remove(id);
+            DirectoryError::Io { doing: "write", path: self.directory.path().join(&name), source }
+        })?;
+        Ok(id)
+    }
+
+    /// The key's absolute path, as the challenge names it.
+    pub fn path_of(&self, id: Uuid) -> String {
+        format!("{}{id}.key", self.prefix)
+    }
+
+    /// Removes a key file. One that is gone already is as good.
+    pub fn remove(&self, id: Uuid) {
+        match self.directory.unlink(&file_name(id)) {
+            Ok(()) => {}
+            Err(error) if error.is_missing() => {}
+            Err(error) => tracing::warn!(%error, "a challenge's key file stays behind"),
+        }
+    }
+
+    /// Removes key files that an earlier run left behind; never one that a living agent may still be asked about.
+    pub fn sweep(&self, now: UnixTime) -> usize {
+        let Ok(entries) = Dir::read_from(self.directory.as_fd()) else { return 0 };
+        let us = rustix::process::geteuid().as_raw();
+        let mut removed = 0;
+        for entry in entries.flatten() {
+            let Some(id) = key_id(entry.file_name().to_bytes()) else { continue };
+            let Ok(stat) = statat(&self.directory, file_name(id), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if stat.st_uid == us && now.since(UnixTime(stat.st_mtime)) > STALE_AFTER {
+                self.remove(id);
+                removed += 1;
+            }
+        }
+        removed
+    }
+}
+
+fn outside_rules(path: &Path, marker: &Path) -> Result<(), KeyDirRefusal> {
+    if marker.symlink_metadata().is_ok() {
+        return Err(KeyDirRefusal::MicrosoftAgent(marker.to_owned()));
+    }
+    // Clients split the challenge at '=' and trim at spaces and quotes.
+    if !path.as_os_str().as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(b)) {
+        return Err(KeyDirRefusal::Unspeakable(path.to_owned()));
+    }
+    Ok(())
+}
+
+fn gid_of(group: &str) -> Result<Gid, KeyDirRefusal> {
+    group::gid(group).map(Gid::from_raw).ok_or_else(|| KeyDirRefusal::NoSuchGroup(group.to_owned()))
+}
+
+fn file_name(id: Uuid) -> String {
+    format!("{id}.key")
+}
+
+fn key_id(name: &[u8]) -> Option<Uuid> {
+    let id = std::str::from_utf8(name).ok()?.strip_suffix(".key")?;
+    Uuid::try_parse(id).ok().filter(|parsed| parsed.to_string() == id)
+}
+
+fn failed(doing: &'static str, path: &Path, errno: Errno) -> DirectoryError {
+    DirectoryError::Io { doing, path: path.to_owned(), source: errno.into() }
+}

@@ -1,0 +1,125 @@
+//! The command itself: what it prints, and with which code it leaves.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a test's own message")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Command, Output, Stdio},
+};
+
+fn agent(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_denizen-agent"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = agent(arguments).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn the_codes_are_those_of_sysexits() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = temp.path().join("state");
+    let state = state.to_str().unwrap();
+    let (code, out, _) = run(&["version"]);
+    assert_eq!((code, out.trim()), (0, concat!("denizen-agent ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(run(&["--help"]).0, 0);
+    assert_eq!(run(&["run", "--no-such-flag"]).0, 64);
+    let (code, _, err) = run(&["show", "--state-dir", state]);
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("not enrolled") && err.contains("denizen-agent connect"), "{err}");
+    assert!(!std::path::Path::new(state).exists(), "looking makes nothing");
+
+    let token = temp.path().join("token");
+    std::fs::write(&token, "\n").unwrap();
+    let connect =
+        ["connect", "--state-dir", state, "--server", "https://localhost:1", "--name", "m", "--join-token-file"];
+    let with = |file: &str| run(&[&connect[..], &[file]].concat());
+    assert_eq!(with("/nonexistent").0, 77);
+    assert_eq!(with(token.to_str().unwrap()).0, 65);
+    std::fs::write(&token, "a-join-token\n").unwrap();
+    let (code, _, err) = with(token.to_str().unwrap());
+    assert_eq!(code, 69, "{err}");
+    assert!(!err.contains("a-join-token"));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let temp = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = run(&["run", "--listen", &address, "--state-dir", temp.path().to_str().unwrap()]);
+    assert_eq!(code, 69);
+    assert!(err.contains(&address), "{err}");
+}
+
+#[test]
+fn addresses_others_can_reach_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let (code, _, err) = run(&["run", "--no-arc", "--listen", "0.0.0.0:0", "--state-dir", &state]);
+    assert_eq!(code, 78, "{err}");
+    assert!(err.contains("not loopback"), "{err}");
+}
+
+#[test]
+fn it_runs_says_where_and_stops_when_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let keys = temp.path().join("tokens");
+    let mut child = agent(&["run", "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0", "--state-dir", &state])
+        .arg("--key-dir")
+        .arg(&keys)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    while !seen.iter().any(|line: &String| line.starts_with("imds")) {
+        seen.push(lines.next().expect("it says where IMDS is").unwrap());
+    }
+    let text = seen.join("\n");
+    assert!(text.contains("arc          http://127.0.0.1:") && text.contains("client id    11111111"), "{text}");
+    // A second one on the same state is refused, and the first is not disturbed.
+    let (code, _, err) = run(&["run", "--no-arc", "--listen", "127.0.0.1:0", "--state-dir", &state]);
+    assert_eq!(code, 69, "{err}");
+    let (code, shown, _) = run(&["show", "--state-dir", &state]);
+    assert_eq!(code, 0);
+    assert!(shown.contains("client id    11111111"), "{shown}");
+
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(!log.contains("PRIVATE"), "{log}");
+}
+
+/// A state directory as enrolment leaves it.
+fn enrolled(temp: &std::path::Path) -> String {
+    let state = temp.join("state");
+    let directory = denizen_agent::identity_file::StateDirectory::open(&state).unwrap();
+    let key = denizen_keys::Signer::generate_rsa(denizen_keys::RsaBits::B2048).unwrap();
+    directory.keep_key(&key).unwrap();
+    directory.keep_certificate(&denizen_keys::x509::self_signed(&key, "m", 0, 4_000_000_000).unwrap()).unwrap();
+    let identity = serde_json::json!({
+        "server": "https://localhost:8443",
+        "machineName": "m",
+        "enrolled": {
+            "tenantId": "aaaaaaaa-0000-0000-0000-000000000000",
+            "resourceId": "/subscriptions/6f9619ff-8b86-d011-b42d-00cf4fc964ff/resourceGroups/dev/providers/Microsoft.HybridCompute/machines/m",
+            "clientId": "11111111-2222-3333-4444-555555555555",
+            "principalId": "66666666-7777-8888-9999-000000000000",
+            "tokenEndpoint": "https://localhost:8443/t/oauth2/v2.0/token",
+            "machineId": "bbbbbbbb-0000-0000-0000-000000000000",
+            "location": "local",
+        },
+        "machine": {},
+    });
+    directory.keep_identity(&serde_json::from_value(identity).unwrap()).unwrap();
+    state.to_str().unwrap().to_owned()
+}
