@@ -1,1 +1,82 @@
-fn main() {}
+//! `denizen`: one command for development, and the client side of the identity endpoint and the vault.
+//!
+//! | file | command |
+//! |---|---|
+//! | [`dev`] | `denizen dev`: everything on loopback, in one process |
+//! | [`token`] | `denizen token get` |
+//! | [`secret`] | `denizen secret get`, `set`, `list` |
+//! | [`signing_key`] | `denizen signing-key rotate` |
+//! | [`exit`] | what the process ends with |
+//!
+//! Tests: `tests/it`, against this very binary.
+
+mod dev;
+mod exit;
+mod logging;
+mod secret;
+mod signing_key;
+mod token;
+mod vault_client;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Failure;
+
+/// Managed identities for servers that live outside Azure.
+#[derive(Parser)]
+#[command(name = "denizen", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything on loopback, for development: token service, vault and this machine's agent
+    Dev(dev::Args),
+    /// Tokens of this machine's managed identity
+    Token(token::Args),
+    /// Secrets of a vault, with this machine's managed identity
+    Secret(secret::Args),
+    /// The keys that sign tokens
+    SigningKey(signing_key::Args),
+    /// What `dev -- CMD` runs CMD through
+    #[command(name = dev::namespace::COMMAND, hide = true)]
+    InNamespace(dev::namespace::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    report(match cli.command {
+        // Before any thread is made: a user namespace can be entered only by a process of one thread.
+        Command::InNamespace(args) => dev::namespace::enter(&args),
+        Command::Dev(args) => on_runtime(dev::run(args)),
+        Command::Token(args) => on_runtime(token::run(args)),
+        Command::Secret(args) => on_runtime(secret::run(args)),
+        Command::SigningKey(args) => on_runtime(signing_key::run(args)),
+    })
+}
+
+fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::while_(exit::OS_ERROR, "the runtime cannot be started"))?
+        .block_on(command)
+}
+
+#[expect(clippy::print_stderr, reason = "a command's failure is for its caller to read")]
+fn report(outcome: Result<ExitCode, Failure>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("denizen: {failure}");
+        ExitCode::from(failure.code)
+    })
+}

@@ -1,0 +1,85 @@
+//! The development CA, kept, and the server's certificate, issued anew at every start.
+//!
+//! The CA is constrained to loopback names, so that trusting it puts nothing else at risk; its key is sealed under
+//! the root key.
+
+use std::fs;
+
+use denizen_keys::{
+    SecretString, b64,
+    ca::{DevCa, IssuedServer, SanEntry},
+    envelope::{DataKey, RootKey, SealedKey, aad, open, seal},
+};
+use denizen_wire::UnixTime;
+
+use super::data::{DataDir, write_private};
+use crate::exit::{self, Failure};
+
+/// What the CA's common name starts with.
+pub(crate) const CA_NAME: &str = "Denizen development CA";
+/// The server's certificate lives this long, days.
+const LEAF_DAYS: u32 = 90;
+/// Ties the sealed key to its place.
+const BINDING: [&str; 1] = ["development-ca"];
+
+/// CA and server certificate.
+pub(crate) struct Certificates {
+    ca: DevCa,
+    server: IssuedServer,
+}
+
+impl Certificates {
+    /// Opens the CA, or makes it at the first start, and issues a certificate for this run.
+    pub(crate) fn open(data: &DataDir, root: &RootKey, now: UnixTime) -> Result<Self, Failure> {
+        let fault = Failure::while_(exit::DATA, "the development CA");
+        let sealed_file = data.path().join("ca.key.sealed");
+        let ca = match (fs::read_to_string(data.ca_file()), fs::read_to_string(&sealed_file)) {
+            (Ok(pem), Ok(sealed)) => {
+                let key = unseal(root, &sealed).ok_or_else(|| {
+                    let text =
+                        "does not open with root.key; if the root key was replaced, remove the whole data directory";
+                    Failure::new(exit::DATA, format!("{} {text}", sealed_file.display()))
+                })?;
+                DevCa::from_parts(&pem, &key).map_err(&fault)?
+            }
+            _ => {
+                let name = format!("{CA_NAME} {}", denizen_keys::random::uuid_v4().simple());
+                let ca = DevCa::generate(&name, now.0).map_err(&fault)?;
+                let data_key = DataKey::generate();
+                let wrapped = root.wrap(&data_key, &aad(&BINDING));
+                let sealed = seal(&data_key, ca.key().expose(), &aad(&BINDING));
+                let text = format!("{}\n{}\n", b64::standard(wrapped.as_bytes()), b64::standard(&sealed));
+                write_private(&sealed_file, text.as_bytes())?;
+                ca
+            }
+        };
+        let names = [
+            SanEntry::Dns("localhost".into()),
+            SanEntry::Dns(format!("*.{}", super::VAULT_SUFFIX)),
+            SanEntry::Ip([127, 0, 0, 1].into()),
+            SanEntry::Ip(std::net::Ipv6Addr::LOCALHOST.into()),
+        ];
+        let server = ca.issue_server(&names, now.0, LEAF_DAYS).map_err(&fault)?;
+        Ok(Self { ca, server })
+    }
+
+    pub(crate) fn ca_pem(&self) -> &str {
+        self.ca.ca_pem()
+    }
+
+    pub(crate) fn chain_pem(&self) -> String {
+        self.server.chain_pem()
+    }
+
+    pub(crate) fn key_pem(&self) -> SecretString {
+        self.server.key_pem()
+    }
+}
+
+/// The sealed file: the wrapped data key, then the CA's private key under it, a line each.
+fn unseal(root: &RootKey, text: &str) -> Option<denizen_keys::SecretBytes> {
+    let (wrapped, sealed) = text.split_once('\n')?;
+    let wrapped = SealedKey::from_bytes(&b64::decode_lax(wrapped)?).ok()?;
+    let data_key = root.unwrap(&wrapped, &aad(&BINDING)).ok()?;
+    open(&data_key, &b64::decode_lax(sealed)?, &aad(&BINDING)).ok()
+}

@@ -1,0 +1,77 @@
+//! `-- CMD`: run with the environment, in a private view of the hosts file where that is permitted, its exit code
+//! becoming ours.
+
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::{
+    data::{DataDir, write_public},
+    manifest::Manifest,
+    namespace,
+};
+use crate::exit::{self, Failure};
+
+/// Runs the command to its end.
+pub(crate) async fn run(command: &[String], manifest: &Manifest, data: &DataDir) -> Result<u8, Failure> {
+    let hosts = data.path().join("hosts");
+    let system = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let name = format!("{}.{}", manifest.vault_name, super::VAULT_SUFFIX);
+    write_public(&hosts, format!("127.0.0.1 {name}\n{system}").as_bytes())?;
+
+    let us = std::env::current_exe().map_err(Failure::while_(exit::OS_ERROR, "our own executable"))?;
+    let mut child = Command::new(us)
+        .arg(namespace::COMMAND)
+        .args(["--hosts".as_ref(), hosts.as_os_str()])
+        .args(["--vault-url", &manifest.vault_url_named])
+        .arg("--")
+        .args(command)
+        .env_remove("IDENTITY_HEADER")
+        .env_remove("IMDS_ENDPOINT")
+        .env_remove("IDENTITY_SERVER_THUMBPRINT")
+        .env_remove("MSI_ENDPOINT")
+        .env_remove("MSI_SECRET")
+        .envs(manifest.variables(data))
+        .env("DENIZEN_DEV_JSON", data.manifest_file())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(Failure::while_(exit::OS_ERROR, "the command cannot be started"))?;
+
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::while_(exit::OS_ERROR, "SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::while_(exit::OS_ERROR, "SIGINT"))?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.map_err(Failure::while_(exit::OS_ERROR, "the command"))?,
+            // A terminal sends SIGINT to the whole group: the command has it already, and decides.
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {
+                if let Some(pid) = pid {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
+        }
+    };
+    Ok(code_of(status))
+}
+
+/// The exit code as a shell would say it.
+fn code_of(status: ExitStatus) -> u8 {
+    let code =
+        status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(i32::from(exit::SOFTWARE));
+    u8::try_from(code).unwrap_or(exit::SOFTWARE)
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn wait_for_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without signals there is nothing to wait for but the end of the process.
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+}

@@ -1,0 +1,232 @@
+//! The data directory: one owner at a time, closed to everybody else, and the files written into it.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use denizen_identity::environment::Environment;
+use denizen_keys::{envelope::RootKey, x509::Certificate};
+use rustix::fs::{FlockOperation, flock};
+
+use super::{certificates::Certificates, manifest::Manifest};
+use crate::exit::{self, Failure};
+
+const LOCK: &str = "lock";
+const MANIFEST: &str = "dev.json";
+
+/// The data directory, held.
+pub(crate) struct DataDir {
+    path: PathBuf,
+    lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be, checks that it is ours alone, and takes its lock.
+    pub(crate) fn open(asked: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
+        let path = match asked {
+            Some(path) => std::path::absolute(path).map_err(Failure::while_(exit::USAGE, "--data"))?,
+            None => default_path(environment)?,
+        };
+        let at = path.display().to_string();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(Failure::while_(exit::CANNOT_CREATE, &format!("the data directory {at} cannot be made")))?;
+        let meta = fs::symlink_metadata(&path).map_err(Failure::while_(exit::OS_ERROR, &at))?;
+        if !meta.is_dir() {
+            return Err(Failure::new(
+                exit::NO_PERMISSION,
+                format!("{at} is a link or a file; name a directory with --data"),
+            ));
+        }
+        let us = rustix::process::geteuid().as_raw();
+        if meta.uid() != us {
+            let text =
+                format!("{at} belongs to user {}, not to {us}; name a directory of your own with --data", meta.uid());
+            return Err(Failure::new(exit::NO_PERMISSION, text));
+        }
+        if meta.mode() & 0o077 != 0 {
+            // An existing directory may have been made by `mkdir`: closing it takes nothing from anybody.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(Failure::while_(
+                exit::NO_PERMISSION,
+                &format!("{at} is open to others and cannot be closed"),
+            ))?;
+        }
+        // A home behind a link is ordinary; below it nothing may be one.
+        let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, lock })
+    }
+
+    /// Who holds the directory, and what that process says of itself.
+    pub(crate) fn holder(asked: Option<&Path>, environment: &Environment) -> Result<(i32, serde_json::Value), Failure> {
+        let path = match asked {
+            Some(path) => path.to_owned(),
+            None => default_path(environment)?,
+        };
+        let read = |name: &str| {
+            let file = path.join(name);
+            fs::read_to_string(&file).map_err(Failure::while_(exit::DATA, &file.display().to_string()))
+        };
+        let pid =
+            read(LOCK)?.trim().parse().map_err(Failure::while_(exit::DATA, "the holder of the data directory"))?;
+        let manifest = serde_json::from_str(&read(MANIFEST)?).map_err(Failure::while_(exit::DATA, MANIFEST))?;
+        Ok((pid, manifest))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.path.join("ca.pem")
+    }
+
+    pub(crate) fn ca_bundle_file(&self) -> PathBuf {
+        self.path.join("ca-bundle.pem")
+    }
+
+    pub(crate) fn env_file(&self) -> PathBuf {
+        self.path.join("env")
+    }
+
+    pub(crate) fn manifest_file(&self) -> PathBuf {
+        self.path.join(MANIFEST)
+    }
+
+    pub(crate) fn agent_state(&self) -> PathBuf {
+        self.path.join("agent")
+    }
+
+    /// The root key: made at the first start.
+    pub(crate) fn root_key(&self) -> Result<RootKey, Failure> {
+        RootKey::load_or_create(&self.path.join("root.key")).map_err(Failure::while_(exit::DATA, "the root key"))
+    }
+
+    /// The manifest of the last run, if there was one.
+    pub(crate) fn previous(&self) -> Result<Option<serde_json::Value>, Failure> {
+        match fs::read(self.manifest_file()) {
+            // One that was cut short is as good as none: all it holds can be made anew.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Failure::new(exit::DATA, format!("{}: {e}", self.manifest_file().display()))),
+        }
+    }
+
+    /// `ca.pem`, and `ca-bundle.pem`: the system's roots and ours. `SSL_CERT_FILE` replaces a client's roots, so ours
+    /// alone would cut it off from everything else.
+    pub(crate) fn write_ca(&self, certificates: &Certificates) -> Result<(), Failure> {
+        let ca = certificates.ca_pem();
+        write_public(&self.ca_file(), ca.as_bytes())?;
+        let mut bundle = String::new();
+        for root in rustls_native_certs::load_native_certs().certs {
+            // A shell that sourced an env file of ours names a bundle of ours as the system's: do not pile them up.
+            if let Ok(root) = Certificate::from_der(&root)
+                && !root.subject_cn().is_some_and(|cn| cn.starts_with(super::certificates::CA_NAME))
+            {
+                bundle.push_str(&root.pem());
+            }
+        }
+        bundle.push_str(ca);
+        write_public(&self.ca_bundle_file(), bundle.as_bytes())
+    }
+
+    /// `dev.json` and `env`: both hold secrets.
+    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let json = serde_json::to_vec_pretty(manifest).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
+        write_private(&self.manifest_file(), &json)?;
+        write_private(&self.env_file(), manifest.env_file(self).as_bytes())
+    }
+
+    /// Lets go of the lock.
+    pub(crate) fn close(self) {
+        drop(self.lock);
+    }
+}
+
+fn default_path(environment: &Environment) -> Result<PathBuf, Failure> {
+    let state = match (environment.get("XDG_STATE_HOME"), environment.get("HOME")) {
+        (Some(state), _) if Path::new(state).is_absolute() => PathBuf::from(state),
+        (_, Some(home)) => Path::new(home).join(".local/state"),
+        _ => {
+            return Err(Failure::new(
+                exit::USAGE,
+                "neither XDG_STATE_HOME nor HOME is set; name a directory with --data",
+            ));
+        }
+    };
+    Ok(state.join("denizen/dev"))
+}
+
+fn lock(path: &Path) -> Result<File, Failure> {
+    let at = path.join(LOCK);
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&at)
+        .map_err(Failure::while_(exit::CANNOT_CREATE, &format!("{}", at.display())))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            let _ = file.set_len(0);
+            let _ = write!(file, "{}", std::process::id());
+            Ok(file)
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder).map(drop));
+            Err(Failure::new(
+                exit::TRY_AGAIN,
+                format!(
+                    "another denizen dev (process {}) is using {}; stop it, or name another directory with --data",
+                    holder.trim(),
+                    path.display()
+                ),
+            ))
+        }
+        Err(e) => Err(Failure::new(exit::OS_ERROR, format!("{} cannot be locked: {e}", at.display()))),
+    }
+}
+
+/// Writes a file that anyone may read, whole or not at all.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write(path, bytes, 0o644)
+}
+
+/// Writes a file that only we may read, whole or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write(path, bytes, 0o600)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let failed =
+        |e: std::io::Error| Failure::new(exit::CANNOT_CREATE, format!("{} cannot be written: {e}", path.display()));
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("file");
+    let temporary = path.with_file_name(format!(".{name}.{}", denizen_keys::random::uuid_v4().simple()));
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(failed)
+}
+
+/// Removes a file that an earlier run may have left.
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::new(exit::CANNOT_CREATE, format!("{}: {e}", path.display())))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

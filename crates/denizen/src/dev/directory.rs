@@ -1,0 +1,114 @@
+//! What the development server keeps: a tenant, its administrator, a vault with one secret. Made at the first start
+//! with the same use cases an operator has; found again at every other.
+
+use denizen_keys::{SecretString, random};
+use denizen_server::{
+    app::{ChangeError, vaults::NewVault},
+    domain::{
+        Ctx,
+        secrets::{NewSecret, SecretName},
+    },
+    run::Server,
+};
+use denizen_wire::{ClientId, ResourceId, SubscriptionId, TenantId};
+
+use crate::exit::{self, Failure};
+
+/// The vault's name: `dev.vault.denizen.test`.
+pub(crate) const VAULT: &str = "dev";
+/// The resource group's name.
+const RESOURCE_GROUP: &str = "dev";
+/// The location of everything here.
+const LOCATION: &str = "local";
+/// How long a deleted secret can be recovered.
+const RETENTION_DAYS: u32 = 90;
+/// The one secret there is at the start.
+const SECRET: (&str, &str) = ("hello", "Hello from a vault that no secret opened");
+/// The administrator's display name, by which it is found again.
+const ADMIN: &str = "Development administrator";
+
+/// What was made or found.
+pub(crate) struct Kept {
+    pub(crate) tenant: TenantId,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) resource_group: ResourceId,
+    pub(crate) vault: ResourceId,
+    pub(crate) admin_client: ClientId,
+    pub(crate) admin_secret: String,
+    pub(crate) secret: (String, String),
+}
+
+impl Kept {
+    /// Makes what is missing. `previous` is the last run's manifest: the administrator's secret is kept nowhere else.
+    pub(crate) async fn open(server: &Server, previous: &Option<serde_json::Value>) -> Result<Self, Failure> {
+        Self::make(server, previous).await.map_err(Failure::while_(exit::DATA, "setting up the development tenant"))
+    }
+
+    async fn make(server: &Server, previous: &Option<serde_json::Value>) -> Result<Self, ChangeError> {
+        let existing = server.store.snapshot().tenants().next().map(|tenant| tenant.id);
+        let first_start = existing.is_none();
+        let tenant = existing.unwrap_or_else(|| TenantId(random::uuid_v4()));
+        let ctx = || server.context(tenant, "development set-up");
+        if first_start {
+            server.directory.create_tenant(&ctx(), "dev.denizen.test", "Development").await?;
+        }
+        let keys = server.signing.ensure_keys(&ctx()).await;
+        keys.map_err(|e| ChangeError::Invalid(format!("the signing keys: {e}")))?;
+
+        let snapshot = server.store.snapshot();
+        let group = snapshot.resource_groups(tenant).next().map(|group| group.id.clone());
+        let resource_group = match group {
+            Some(group) => group,
+            None => {
+                let subscription = SubscriptionId(random::uuid_v4());
+                server.directory.create_resource_group(&ctx(), subscription, RESOURCE_GROUP, LOCATION).await?.id
+            }
+        };
+        let subscription = resource_group
+            .subscription_id()
+            .ok_or_else(|| ChangeError::Missing(format!("the subscription of {resource_group}")))?;
+
+        let admin = snapshot.applications(tenant).find(|app| app.display_name == ADMIN).map(|app| app.client_id);
+        let admin_client = match admin {
+            Some(client) => client,
+            None => server.directory.create_application(&ctx(), ADMIN).await?.0.client_id,
+        };
+        let principal = server.store.snapshot().principal_of_client(tenant, admin_client).map(|p| p.id);
+        let principal = principal.ok_or_else(|| ChangeError::Missing("the administrator's principal".into()))?;
+        let everything = ResourceId::subscription(subscription);
+        server.rbac.assign(&ctx(), principal, "Owner", &everything).await?;
+        server.rbac.assign(&ctx(), principal, "Key Vault Administrator", &everything).await?;
+
+        let vault = match server.store.snapshot().vault(VAULT) {
+            Some(vault) => vault.id.clone(),
+            None => {
+                let new = NewVault { name: VAULT, location: LOCATION, retention_days: RETENTION_DAYS };
+                let vault = server.vaults.create(&ctx(), &resource_group, &new, "development set-up").await?;
+                first_secret(server, &ctx(), &vault.id).await?;
+                vault.id.clone()
+            }
+        };
+
+        let kept = previous.as_ref().and_then(|p| {
+            let admin = p.get("admin")?;
+            let client = admin.get("client_id")?.as_str()?.parse::<ClientId>().ok()?;
+            (client == admin_client).then(|| admin.get("client_secret")?.as_str().map(str::to_owned)).flatten()
+        });
+        let admin_secret = match kept {
+            Some(secret) => secret,
+            None => server.directory.reset_password(&ctx(), admin_client, "dev.json").await?.expose().to_owned(),
+        };
+        let secret = (SECRET.0.to_owned(), SECRET.1.to_owned());
+        Ok(Self { tenant, subscription, resource_group, vault, admin_client, admin_secret, secret })
+    }
+}
+
+async fn first_secret(server: &Server, ctx: &Ctx, vault: &ResourceId) -> Result<(), ChangeError> {
+    let snapshot = server.store.snapshot();
+    let vault = snapshot.vault(vault.name()).ok_or_else(|| ChangeError::Missing(vault.to_string()))?;
+    let fault = |e: &dyn std::error::Error| ChangeError::Invalid(format!("the first secret: {e}"));
+    let name: SecretName = SECRET.0.parse().map_err(|e| fault(&e))?;
+    let mut new = NewSecret::of(SecretString::from(SECRET.1.to_owned()));
+    new.content_type = Some("text/plain".into());
+    server.secrets.set(ctx, vault, &name, new, "development set-up").await.map(drop).map_err(|e| fault(&e))
+}

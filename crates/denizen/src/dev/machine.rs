@@ -1,0 +1,146 @@
+//! This machine: enrolled over the wire as any machine is, with a join token, and its agent.
+
+use std::{net::SocketAddr, path::Path};
+
+use denizen_agent::{
+    Agent, AgentConfig, ArcConfig, Listeners,
+    clock::Clock,
+    enrol::{self, ConnectOptions},
+    facts,
+    identity_file::{IdentityFile, StateDirectory},
+    keydir,
+};
+use denizen_keys::{SecretString, random};
+use denizen_server::{http::PublicNames, run::Server};
+use denizen_wire::identity::{APP_SERVICE_PATH, ARC_KEY_DIRECTORY, AZCMAGENT_MARKER, TOKEN_PATH};
+
+use super::{data::DataDir, directory::Kept, ports::AgentAddrs};
+use crate::exit::{self, Failure};
+
+/// A join token made for ourselves is used at once.
+const JOIN_TOKEN_LIFETIME: i64 = 300;
+/// What a development machine may do in the development vault.
+const ROLE: &str = "Key Vault Secrets Officer";
+
+/// This machine and its running agent.
+pub(crate) struct Machine {
+    pub(crate) identity: IdentityFile,
+    pub(crate) arc: Option<ArcUrls>,
+    /// Which endpoint programs are pointed at, and why.
+    pub(crate) why: String,
+    pub(crate) imds_host: String,
+    pub(crate) app_service: (String, SecretString),
+    agent: Agent,
+}
+
+/// The Arc endpoint's two URLs.
+#[derive(Clone)]
+pub(crate) struct ArcUrls {
+    pub(crate) identity_endpoint: String,
+    pub(crate) imds_endpoint: String,
+}
+
+impl Machine {
+    pub(crate) async fn start(
+        server: &Server,
+        kept: &Kept,
+        data: &DataDir,
+        names: &PublicNames,
+        listeners: Listeners,
+        addrs: &AgentAddrs,
+    ) -> Result<Self, Failure> {
+        let identity = identity(server, kept, data, names).await?;
+        let ctx = server.context(kept.tenant, "development set-up");
+        server
+            .rbac
+            .assign(&ctx, identity.enrolled.principal_id, ROLE, &kept.vault)
+            .await
+            .map_err(Failure::while_(exit::DATA, "this machine's role"))?;
+
+        let marker = Path::new(AZCMAGENT_MARKER);
+        let refusal = keydir::usable(Path::new(ARC_KEY_DIRECTORY), marker, None).err();
+        let why = match &refusal {
+            None => format!("Arc: the key directory {ARC_KEY_DIRECTORY} can be used"),
+            Some(refusal) => format!("App Service, because Arc cannot be offered: {refusal}"),
+        };
+        let app_service_header = random::token(32);
+        let config = AgentConfig {
+            state_dir: data.agent_state(),
+            arc: refusal.is_none().then(|| ArcConfig { key_dir: ARC_KEY_DIRECTORY.into(), group: None }),
+            app_service_header: Some(app_service_header.clone()),
+            imds_group: None,
+            clock: Clock::System,
+            ca_file: Some(data.ca_file()),
+            marker: marker.to_owned(),
+        };
+        let agent = Agent::start(config, listeners).await.map_err(Failure::while_(exit::UNAVAILABLE, "the agent"))?;
+        let host = |addr: SocketAddr| match addr.ip() {
+            ip if ip.is_loopback() && ip.is_ipv4() => format!("http://localhost:{}", addr.port()),
+            _ => format!("http://{addr}"),
+        };
+        let local = host(addrs.local);
+        let arc = refusal
+            .is_none()
+            .then(|| ArcUrls { identity_endpoint: format!("{local}{TOKEN_PATH}"), imds_endpoint: local.clone() });
+        Ok(Self {
+            identity,
+            arc,
+            why,
+            imds_host: format!("http://{}", addrs.imds),
+            app_service: (format!("{local}{APP_SERVICE_PATH}"), app_service_header),
+            agent,
+        })
+    }
+
+    pub(crate) async fn stop(self) {
+        self.agent.shutdown().await;
+    }
+}
+
+/// The identity this machine has, or gets now.
+async fn identity(server: &Server, kept: &Kept, data: &DataDir, names: &PublicNames) -> Result<IdentityFile, Failure> {
+    let state = data.agent_state();
+    let fault = Failure::while_(exit::DATA, "this machine's identity");
+    // Held only while it is read: the agent takes it next.
+    let held = StateDirectory::open(&state).map_err(&fault)?;
+    if let Some(mut known) = held.identity().map_err(&fault)? {
+        if server.store.snapshot().machine(kept.tenant, &known.enrolled.resource_id).is_none() {
+            let text = "is enrolled in a database that is gone; remove the whole data directory and start again";
+            return Err(Failure::new(exit::DATA, format!("the agent in {} {text}", state.display())));
+        }
+        // The port may be another one than at the last start.
+        let endpoint = format!("{}/{}/oauth2/v2.0/token", names.authority, kept.tenant);
+        if known.enrolled.token_endpoint != endpoint {
+            known.enrolled.token_endpoint = endpoint;
+            known.server.clone_from(&names.authority);
+            held.keep_identity(&known).map_err(&fault)?;
+        }
+        return Ok(known);
+    }
+    drop(held);
+    let ctx = server.context(kept.tenant, "development set-up");
+    let name = machine_name();
+    let join_token = server
+        .machines
+        .create_join_token(&ctx, &kept.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
+        .await
+        .map_err(Failure::while_(exit::DATA, "a join token for this machine"))?;
+    enrol::connect(ConnectOptions {
+        server: names.authority.clone(),
+        ca_file: Some(data.ca_file()),
+        join_token,
+        machine_name: name,
+        state_dir: state,
+        clock: Clock::System,
+    })
+    .await
+    .map_err(Failure::while_(exit::UNAVAILABLE, "this machine's enrolment"))
+}
+
+/// The host's name, less what a resource's name cannot have.
+fn machine_name() -> String {
+    let host = facts::gather(Path::new("/")).fqdn;
+    let name: String =
+        host.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(54).collect::<String>();
+    if name.chars().all(|c| c == '.') { "machine".into() } else { name }
+}

@@ -1,0 +1,157 @@
+//! `dev.json` and `env`: the same facts, for programs and for shells.
+
+use std::net::SocketAddr;
+
+use denizen_server::http::PublicNames;
+use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
+use serde::Serialize;
+
+use super::{
+    data::DataDir,
+    directory::{Kept, VAULT},
+    machine::Machine,
+};
+
+/// `dev.json`. Has no `Debug`: it holds secrets.
+#[derive(Serialize)]
+pub(crate) struct Manifest {
+    /// The token service's base: `AZURE_AUTHORITY_HOST`.
+    pub(crate) authority: String,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) subscription_id: SubscriptionId,
+    pub(crate) resource_group: String,
+    /// Where the resource manager answers, on the same listener.
+    pub(crate) arm_url: String,
+    /// Where the directory's REST face answers, on the same listener.
+    pub(crate) graph_url: String,
+    /// The vault, by a name that needs no resolver.
+    pub(crate) vault_url: String,
+    /// The vault, by a name under the challenge's domain, for where that name resolves to loopback.
+    pub(crate) vault_url_named: String,
+    pub(crate) vault_name: String,
+    /// Counters, for operators and benches.
+    pub(crate) metrics_url: String,
+    pub(crate) ca_file: String,
+    pub(crate) ca_bundle_file: String,
+    pub(crate) admin: Admin,
+    pub(crate) machine: MachineIds,
+    pub(crate) agent: AgentEndpoints,
+    pub(crate) secret: Secret,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Admin {
+    pub(crate) client_id: ClientId,
+    pub(crate) client_secret: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct MachineIds {
+    pub(crate) resource_id: ResourceId,
+    pub(crate) client_id: ClientId,
+    pub(crate) principal_id: PrincipalId,
+}
+
+#[derive(Serialize)]
+pub(crate) struct AgentEndpoints {
+    /// `null` when this user may not offer it.
+    pub(crate) arc: Option<Arc>,
+    /// `AZURE_POD_IDENTITY_AUTHORITY_HOST`.
+    pub(crate) imds_host: String,
+    pub(crate) app_service: AppService,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Arc {
+    pub(crate) identity_endpoint: String,
+    pub(crate) imds_endpoint: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct AppService {
+    pub(crate) identity_endpoint: String,
+    pub(crate) identity_header: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl Manifest {
+    pub(crate) fn new(
+        names: &PublicNames,
+        kept: &Kept,
+        machine: &Machine,
+        data: &DataDir,
+        metrics: SocketAddr,
+    ) -> Self {
+        Self {
+            authority: names.authority.clone(),
+            tenant_id: kept.tenant,
+            subscription_id: kept.subscription,
+            resource_group: kept.resource_group.name().to_owned(),
+            arm_url: names.authority.clone(),
+            graph_url: names.authority.clone(),
+            vault_url: format!("https://localhost:{}", names.vault_port),
+            vault_url_named: format!("https://{VAULT}.{}:{}", names.vault_suffix, names.vault_port),
+            vault_name: VAULT.to_owned(),
+            metrics_url: format!("http://{metrics}/metrics"),
+            ca_file: data.ca_file().display().to_string(),
+            ca_bundle_file: data.ca_bundle_file().display().to_string(),
+            admin: Admin { client_id: kept.admin_client, client_secret: kept.admin_secret.clone() },
+            machine: MachineIds {
+                resource_id: machine.identity.enrolled.resource_id.clone(),
+                client_id: machine.identity.enrolled.client_id,
+                principal_id: machine.identity.enrolled.principal_id,
+            },
+            agent: AgentEndpoints {
+                arc: machine
+                    .arc
+                    .clone()
+                    .map(|arc| Arc { identity_endpoint: arc.identity_endpoint, imds_endpoint: arc.imds_endpoint }),
+                imds_host: machine.imds_host.clone(),
+                app_service: AppService {
+                    identity_endpoint: machine.app_service.0.clone(),
+                    identity_header: machine.app_service.1.expose().to_owned(),
+                },
+            },
+            secret: Secret { name: kept.secret.0.clone(), value: kept.secret.1.clone() },
+        }
+    }
+
+    /// The variables a program needs. `IDENTITY_HEADER` must be absent with Arc: its mere presence means App Service.
+    pub(crate) fn variables(&self, data: &DataDir) -> Vec<(&'static str, String)> {
+        let bundle = data.ca_bundle_file().display().to_string();
+        let mut variables = vec![
+            ("SSL_CERT_FILE", bundle.clone()),
+            ("REQUESTS_CA_BUNDLE", bundle),
+            ("NODE_EXTRA_CA_CERTS", self.ca_file.clone()),
+            ("AZURE_AUTHORITY_HOST", self.authority.clone()),
+            ("DENIZEN_VAULT_URL", self.vault_url.clone()),
+        ];
+        match &self.agent.arc {
+            Some(arc) => variables.extend([
+                ("IDENTITY_ENDPOINT", arc.identity_endpoint.clone()),
+                ("IMDS_ENDPOINT", arc.imds_endpoint.clone()),
+            ]),
+            None => variables.extend([
+                ("IDENTITY_ENDPOINT", self.agent.app_service.identity_endpoint.clone()),
+                ("IDENTITY_HEADER", self.agent.app_service.identity_header.clone()),
+            ]),
+        }
+        variables
+    }
+
+    /// `env`, to be sourced.
+    pub(crate) fn env_file(&self, data: &DataDir) -> String {
+        let mut text = String::from("# Denizen, for development. Source this file: . env\n");
+        // A variable of the other dialect, left from an earlier shell, would win over ours.
+        text.push_str("unset IDENTITY_HEADER IMDS_ENDPOINT IDENTITY_SERVER_THUMBPRINT MSI_ENDPOINT MSI_SECRET\n");
+        for (name, value) in self.variables(data) {
+            text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
+        }
+        text
+    }
+}

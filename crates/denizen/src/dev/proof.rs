@@ -1,0 +1,51 @@
+//! The main job, done once at the start through the endpoints a program would use: challenge, token, secret.
+
+use std::path::Path;
+
+use denizen_identity::{environment::Environment, http::Client, managed_identity::ManagedIdentity};
+
+use super::manifest::Manifest;
+use crate::{
+    exit::{self, Failure},
+    token,
+    vault_client::VaultClient,
+};
+
+/// What was seen.
+pub(crate) struct Proof {
+    /// `Azure Arc` or `App Service`.
+    pub(crate) source: &'static str,
+    /// Seconds the token lives.
+    pub(crate) secret_version: String,
+}
+
+impl Proof {
+    /// Gets a token, reads the secret with it, compares the value.
+    pub(crate) async fn make(manifest: &Manifest, ca_file: &Path) -> Result<Self, Failure> {
+        let ca_file = ca_file.display().to_string();
+        let environment = match &manifest.agent.arc {
+            Some(arc) => Environment::from([
+                ("SSL_CERT_FILE", ca_file.as_str()),
+                ("IDENTITY_ENDPOINT", &arc.identity_endpoint),
+                ("IMDS_ENDPOINT", &arc.imds_endpoint),
+            ]),
+            None => Environment::from([
+                ("SSL_CERT_FILE", ca_file.as_str()),
+                ("IDENTITY_ENDPOINT", &manifest.agent.app_service.identity_endpoint),
+                ("IDENTITY_HEADER", &manifest.agent.app_service.identity_header),
+            ]),
+        };
+        let http = Client::new(&environment).map_err(Failure::while_(exit::SOFTWARE, "the proof's HTTP client"))?;
+        let identity = ManagedIdentity::detect(&environment, http.clone())
+            .map_err(Failure::while_(exit::SOFTWARE, "the proof's identity"))?;
+        let source = identity.source().name();
+        identity.token("https://vault.azure.net", None).await.map_err(|e| token::refused(&identity, &e))?;
+        let mut vault = VaultClient::new(&manifest.vault_url, http, identity);
+        let secret = vault.get(&manifest.secret.name, None).await?;
+        // The value may have been changed since; that it can be read is what is proved.
+        if secret.value.is_none() {
+            return Err(Failure::new(exit::SOFTWARE, "the vault gave a secret without its value"));
+        }
+        Ok(Self { source, secret_version: secret.id.rsplit('/').next().unwrap_or_default().to_owned() })
+    }
+}

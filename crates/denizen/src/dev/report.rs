@@ -1,0 +1,67 @@
+//! What a person reads when the development server is up.
+
+use std::io::Write;
+
+use super::{data::DataDir, machine::Machine, manifest::Manifest, proof::Proof};
+
+/// Prints to standard output, or to standard error when a command's own output goes there.
+pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, command_follows: bool) {
+    let text = text(manifest, machine, proof, data, command_follows);
+    // A closed pipe is the reader's choice.
+    let _ = if command_follows {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        let mut out = std::io::stdout();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    };
+}
+
+fn text(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, command_follows: bool) -> String {
+    let Manifest { authority, tenant_id, vault_url, .. } = manifest;
+    let resource = machine.identity.enrolled.resource_id.name();
+    let client = machine.identity.enrolled.client_id;
+    let name = &manifest.secret.name;
+    let asked = format!("1. asked the {} endpoint for a token, as any Azure SDK does", proof.source);
+    let signed = "2. the agent signed an assertion with the node key, a JWT came back";
+    let version = proof.secret_version.get(..8).unwrap_or_default();
+    let read = format!("3. read the secret '{name}' (version {version}...) from the vault with it");
+    let why = &machine.why;
+    let mut text = format!(
+        "\
+Denizen is up, FOR DEVELOPMENT ONLY (loopback, self-made CA). Data: {data}
+
+  machine      {resource}, enrolled with a join token; its key never leaves it
+  identity     client id {client}, no secret stored anywhere
+  endpoint     {why}
+  authority    {authority}/{tenant_id}
+  vault        {vault_url}
+
+It has proved the main job to itself, through its own endpoints:
+  {asked:<72} ok
+  {signed:<72} ok
+  {read:<72} ok
+
+",
+        data = data.path().display(),
+    );
+    if command_follows {
+        text.push_str("Now the command, with the environment of this machine.\n");
+        return text;
+    }
+    let env = data.env_file();
+    // As it was called: nothing is installed yet when a newcomer reads this.
+    let denizen = std::env::args().next().unwrap_or_else(|| "denizen".to_owned());
+    text.push_str(&format!(
+        "\
+Try next, in another terminal:
+  . {env}
+  {denizen} secret get {name}
+  {denizen} token get --resource https://vault.azure.net
+Programs on any Azure SDK work in that terminal too. Their Key Vault client needs one option there, because no
+localhost name can pass its domain check (Python: verify_challenge_resource=False). Run under Denizen, they need none:
+  {denizen} dev -- python3 app.py
+",
+        env = env.display(),
+    ));
+    text
+}

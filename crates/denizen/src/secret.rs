@@ -1,0 +1,115 @@
+//! `denizen secret`: a vault's secrets, through the endpoints any program would use.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use denizen_identity::{environment::Environment, http::Client};
+use zeroize::Zeroizing;
+
+use crate::{
+    exit::{self, Failure},
+    token,
+    vault_client::VaultClient,
+};
+
+/// Secrets.
+#[derive(Parser)]
+pub(crate) struct Args {
+    /// The vault; `denizen dev` writes it to its env file
+    #[arg(long, global = true, env = "DENIZEN_VAULT_URL")]
+    vault_url: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints a secret's value
+    Get {
+        /// Its name
+        name: String,
+        /// A version; the latest when absent
+        #[arg(long)]
+        version: Option<String>,
+        /// Print the whole answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sets a secret: a new version of it
+    Set {
+        /// Its name
+        name: String,
+        /// A file that holds the value; standard input when absent, which keeps the value out of the process list
+        #[arg(long)]
+        value_file: Option<PathBuf>,
+        /// The value itself, for values that are not secret
+        #[arg(long, conflicts_with = "value_file")]
+        value: Option<String>,
+        /// What the value is, `text/plain` for one
+        #[arg(long)]
+        content_type: Option<String>,
+    },
+    /// Lists the secrets' names
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for is this command's output")]
+pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let environment = Environment::of_process();
+    let Some(url) = args.vault_url else {
+        return Err(Failure::new(
+            exit::USAGE,
+            "no vault is named: give --vault-url, or set DENIZEN_VAULT_URL (`. DIR/env`)",
+        ));
+    };
+    let http = Client::new(&environment).map_err(Failure::while_(exit::UNAVAILABLE, "no HTTP client"))?;
+    let mut vault = VaultClient::new(&url, http, token::of_process(&environment)?);
+    match args.command {
+        Command::Get { name, version, json } => {
+            let secret = vault.get(&name, version.as_deref()).await?;
+            if json {
+                println!("{}", serde_json::to_string(&secret).map_err(Failure::while_(exit::SOFTWARE, "JSON"))?);
+            } else {
+                println!("{}", secret.value.map(Zeroizing::new).as_deref().map_or("", String::as_str));
+            }
+        }
+        Command::Set { name, value_file, value, content_type } => {
+            let value = read_value(value, value_file.as_deref())?;
+            println!("{}", vault.set(&name, &value, content_type.as_deref()).await?.id);
+        }
+        Command::List { json } => {
+            let items = vault.list().await?;
+            if json {
+                println!("{}", serde_json::to_string(&items).map_err(Failure::while_(exit::SOFTWARE, "JSON"))?);
+            } else {
+                for item in items {
+                    println!("{}", item.id.rsplit('/').next().unwrap_or_default());
+                }
+            }
+        }
+    }
+    Ok(ExitCode::from(exit::OK))
+}
+
+/// The value, less the one newline that editors and `echo` add.
+fn read_value(value: Option<String>, file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    if let Some(value) = value {
+        return Ok(Zeroizing::new(value));
+    }
+    let mut text = Zeroizing::new(String::new());
+    let read = match file {
+        Some(path) => std::fs::File::open(path).and_then(|mut f| f.read_to_string(&mut text)),
+        None => std::io::stdin().read_to_string(&mut text),
+    };
+    read.map_err(Failure::while_(exit::DATA, "the value cannot be read"))?;
+    let trimmed = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t)).unwrap_or(&text);
+    Ok(Zeroizing::new(trimmed.to_owned()))
+}

@@ -1,0 +1,88 @@
+//! `denizen token get`: a token of this machine's identity, through the endpoint any program would use.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use denizen_identity::{
+    environment::Environment,
+    http::Client,
+    managed_identity::{ManagedIdentity, TokenError, UserAssigned},
+};
+
+use crate::exit::{self, Failure};
+
+/// Tokens.
+#[derive(Parser)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Gets a token and prints it
+    Get(Get),
+}
+
+#[derive(Parser)]
+struct Get {
+    /// The resource the token is for
+    #[arg(long, default_value = "https://vault.azure.net")]
+    resource: String,
+    /// A user-assigned identity, by client id
+    #[arg(long)]
+    client_id: Option<String>,
+    /// What to print
+    #[arg(long, short, value_enum, default_value_t = Output::Token)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    /// The token alone
+    Token,
+    /// JSON: token, expiry, resource, source
+    Json,
+}
+
+#[expect(clippy::print_stdout, reason = "the token is this command's output")]
+pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let Command::Get(get) = args.command;
+    let environment = Environment::of_process();
+    let identity = of_process(&environment)?;
+    let selected = get.client_id.map(UserAssigned::ClientId);
+    let token = identity.token(&get.resource, selected.as_ref()).await.map_err(|e| refused(&identity, &e))?;
+    match get.output {
+        Output::Token => println!("{}", token.secret()),
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({
+                "accessToken": token.secret(),
+                "expiresOn": token.expires_on.rfc3339(),
+                "expires_on": token.expires_on,
+                "resource": get.resource,
+                "source": identity.source().name(),
+                "tokenType": "Bearer",
+            })
+        ),
+    }
+    Ok(ExitCode::from(exit::OK))
+}
+
+/// The managed identity that serves this process.
+pub(crate) fn of_process(environment: &Environment) -> Result<ManagedIdentity, Failure> {
+    let http = Client::new(environment).map_err(Failure::while_(exit::UNAVAILABLE, "no HTTP client"))?;
+    ManagedIdentity::detect(environment, http).map_err(|e| Failure::new(exit::UNAVAILABLE, e.to_string()))
+}
+
+/// A refusal, with the source that was asked and what usually mends it.
+pub(crate) fn refused(identity: &ManagedIdentity, error: &TokenError) -> Failure {
+    let (code, mend) = match error {
+        TokenError::NoSource(_) | TokenError::Unavailable(_) => {
+            (exit::UNAVAILABLE, "; is the agent running, and is its env file sourced (`. DIR/env`)?")
+        }
+        TokenError::Challenge(_) | TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
+        TokenError::Unsupported(_) | TokenError::NotAToken(_) | TokenError::OtherIdentity => (exit::DATA, ""),
+    };
+    Failure::new(code, format!("{} ({:?}){mend}", error, identity.source()))
+}

@@ -1,0 +1,164 @@
+//! The vault from outside: challenge, token, request, as any Key Vault client does it.
+
+use denizen_identity::{
+    http::{Client, HttpError},
+    managed_identity::{ManagedIdentity, Token},
+};
+use denizen_wire::vault::{Error, Page, SecretBundle, SecretItem};
+use http::{Method, Response, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    exit::{self, Failure},
+    token,
+};
+
+/// The api-version asked for.
+const API: &str = "7.6";
+
+/// One vault, through one identity.
+pub(crate) struct VaultClient {
+    url: String,
+    http: Client,
+    identity: ManagedIdentity,
+    token: Option<Token>,
+}
+
+impl VaultClient {
+    pub(crate) fn new(url: &str, http: Client, identity: ManagedIdentity) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), http, identity, token: None }
+    }
+
+    pub(crate) async fn get(&mut self, name: &str, version: Option<&str>) -> Result<SecretBundle, Failure> {
+        let path = format!("/secrets/{name}/{}?api-version={API}", version.unwrap_or_default());
+        self.call(Method::GET, &path, None).await
+    }
+
+    pub(crate) async fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+        content_type: Option<&str>,
+    ) -> Result<SecretBundle, Failure> {
+        let mut body = serde_json::json!({ "value": value });
+        if let (Some(object), Some(content_type)) = (body.as_object_mut(), content_type) {
+            object.insert("contentType".into(), content_type.into());
+        }
+        let body = body.to_string().into_bytes();
+        self.call(Method::PUT, &format!("/secrets/{name}?api-version={API}"), Some(body)).await
+    }
+
+    pub(crate) async fn list(&mut self) -> Result<Vec<SecretItem>, Failure> {
+        let mut items = Vec::new();
+        let mut next = Some(format!("/secrets?api-version={API}"));
+        while let Some(path) = next {
+            let page: Page<SecretItem> = self.call(Method::GET, &path, None).await?;
+            items.extend(page.value);
+            next =
+                match page.next_link {
+                    // A link to another host would take the token there.
+                    Some(link) => Some(link.strip_prefix(&self.url).map(str::to_owned).ok_or_else(|| {
+                        Failure::new(exit::DATA, format!("the vault's next page is elsewhere: {link}"))
+                    })?),
+                    None => None,
+                };
+        }
+        Ok(items)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, Failure> {
+        let url = format!("{}{path}", self.url);
+        if self.token.is_none() {
+            // Without a token and without the body: a value is not shown to whoever answers first.
+            let challenge = self.send(method.clone(), &url, None).await?;
+            let resource = challenged(&challenge).ok_or_else(|| {
+                Failure::new(
+                    exit::DATA,
+                    format!("{} is no vault: it answered {} without a challenge", self.url, challenge.status()),
+                )
+            })?;
+            check_resource(&self.url, &resource)?;
+            let token = self.identity.token(&resource, None).await.map_err(|e| token::refused(&self.identity, &e))?;
+            self.token = Some(token);
+        }
+        let answer = self.send(method, &url, body).await?;
+        if answer.status() == StatusCode::OK {
+            return serde_json::from_slice(answer.body()).map_err(Failure::while_(exit::DATA, "the vault's answer"));
+        }
+        let text = serde_json::from_slice::<Error>(answer.body()).map_or_else(
+            |_| String::from_utf8_lossy(answer.body()).into_owned(),
+            |e| format!("{}: {}", e.error.code, e.error.message),
+        );
+        let code = match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => exit::NO_PERMISSION,
+            status if status.is_server_error() => exit::UNAVAILABLE,
+            _ => exit::DATA,
+        };
+        Err(Failure::new(code, format!("the vault answered {}: {text}", answer.status())))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<hyper::body::Bytes>, Failure> {
+        let bearer = self.token.as_ref().map(|t| zeroize::Zeroizing::new(format!("Bearer {}", t.secret())));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|b| ("Authorization", b.as_str())).collect();
+        self.http.send(method, url, &headers, body).await.map_err(|e: HttpError| {
+            let mend = match e {
+                HttpError::Connection { .. } => {
+                    "; is the vault there, and does SSL_CERT_FILE name its CA (`. DIR/env`)?"
+                }
+                HttpError::Roots(_) | HttpError::Request(_) => "",
+            };
+            Failure::new(exit::UNAVAILABLE, format!("{e}{mend}"))
+        })
+    }
+}
+
+fn challenged(answer: &Response<hyper::body::Bytes>) -> Option<String> {
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    let text = answer.headers().get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
+    let (_, rest) = text.split_once("resource=\"")?;
+    rest.split_once('"').map(|(resource, _)| resource.to_owned())
+}
+
+/// The vault's host must lie under the resource's: a foreign server must not be able to ask for a token to the real
+/// one. A loopback address has no domain to check and is left out.
+fn check_resource(vault: &str, resource: &str) -> Result<(), Failure> {
+    let host = |url: &str| {
+        url.strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default().to_ascii_lowercase())
+    };
+    let (Some(vault), Some(resource)) = (host(vault), host(resource)) else {
+        return Err(Failure::new(exit::USAGE, "a vault's URL starts with https://"));
+    };
+    let name = vault.rsplit_once(':').map_or(vault.as_str(), |(name, _)| name);
+    if matches!(name, "localhost" | "127.0.0.1" | "[::1]") || vault.ends_with(&format!(".{resource}")) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        exit::DATA,
+        format!("the vault at {vault} asks for a token to {resource}, which it is not part of"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_may_ask_for_its_own_domain_only() {
+        assert!(check_resource("https://dev.vault.denizen.test:8444", "https://vault.denizen.test:8444").is_ok());
+        assert!(check_resource("https://localhost:8444", "https://vault.azure.net").is_ok());
+        assert!(check_resource("https://evil.test", "https://vault.azure.net").is_err());
+        assert!(check_resource("https://evilvault.azure.net", "https://vault.azure.net").is_err());
+    }
+}
