@@ -1,1 +1,1 @@
-
+//! Nothing: the tests are in `tests/it`, one binary that boots the real processes.

@@ -1,0 +1,54 @@
+//! End to end: the real processes, on free ports, in directories of their own.
+//!
+//! `cargo build --bins` first: these tests run the programs that lie beside them in the target directory. Every test
+//! has its own server, so they run in any order and all at once. As root each server gets mounts of its own
+//! ([`place`]), so that nothing on the machine is touched, the Arc endpoint can be offered, and other users can be
+//! tried; as anybody else the tests that need root say so and pass by.
+//!
+//! | file | what it boots and asks |
+//! |---|---|
+//! | [`place`], [`dev`], [`wire`], [`jwt`], [`offline`] | what the tests are made with |
+//! | [`start`] | the files `denizen dev` writes, and its environment |
+//! | [`refuse`] | the starts it refuses |
+//! | [`restart`] | what survives a stop, and a kill in the middle of writes |
+//! | [`program`] | `denizen dev -- CMD` |
+//! | [`commands`] | `denizen token`, `denizen secret` |
+//! | [`rotation`] | `denizen signing-key rotate` |
+//! | [`keydir`] | Arc or App Service: which one is offered, and why |
+//! | [`token_service`] | discovery, keys, tokens |
+//! | [`vault`], [`forged`] | secrets, and tokens that must not open them |
+//! | [`enrol`] | how machines come in |
+//! | [`routes`] | every route without a credential, and with a powerless one |
+//! | [`arc`], [`imds`] | the endpoints of the agent inside it |
+//! | [`agent`] | `denizen-agent` as a process of its own |
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a failed unwrap in a test is the test's own message"
+)]
+
+mod agent;
+mod arc;
+mod commands;
+mod dev;
+mod enrol;
+mod forged;
+mod imds;
+mod jwt;
+mod keydir;
+mod offline;
+mod place;
+mod program;
+mod refuse;
+mod restart;
+mod rotation;
+mod routes;
+mod start;
+mod token_service;
+mod vault;
+mod wire;

@@ -1,0 +1,59 @@
+//! The server's own use cases over a data directory that no process holds: what an operator's commands will do, and
+//! what only the keeper of the signing key can do.
+
+use std::path::Path;
+
+use denizen_keys::envelope::RootKey;
+use denizen_server::{
+    clock::Clock,
+    domain::{Ctx, directory::TokenVersion},
+    http::PublicNames,
+    run::{Server, ServerConfig, database_in},
+    store::Engine,
+};
+use denizen_wire::{TenantId, UnixTime};
+use serde_json::Value;
+
+/// An open server that does not listen.
+pub(crate) struct Offline {
+    pub(crate) server: Server,
+    pub(crate) tenant: TenantId,
+}
+
+impl Offline {
+    /// Opens what is in `data`, as `authority`.
+    pub(crate) async fn open(data: &Path, authority: &str) -> Self {
+        let names = PublicNames {
+            authority: authority.to_owned(),
+            vault_suffix: "vault.denizen.test".into(),
+            vault_port: 1,
+            vault_local: None,
+        };
+        let root_key = RootKey::load(&data.canonicalize().unwrap().join("root.key")).unwrap();
+        let engine = Engine::Sqlite { path: database_in(data) };
+        let server = Server::open(ServerConfig { engine, names, root_key, clock: Clock::System }).await.unwrap();
+        let tenant = server.store.snapshot().tenants().next().unwrap().id;
+        Self { server, tenant }
+    }
+
+    pub(crate) fn now(&self) -> UnixTime {
+        Clock::System.now()
+    }
+
+    pub(crate) fn context(&self) -> Ctx {
+        self.server.context(self.tenant, "a test's set-up")
+    }
+
+    /// Signs any claims with the key whose turn it is.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let keys = self.server.signing.keys(&self.server.store.snapshot(), self.tenant).unwrap();
+        keys.sign(&claims.to_string(), TokenVersion::V1, self.now()).unwrap().token
+    }
+
+    pub(crate) async fn close(self) {
+        let Self { server, .. } = self;
+        let store = server.store.clone();
+        drop(server);
+        store.close().await;
+    }
+}

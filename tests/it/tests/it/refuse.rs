@@ -1,0 +1,174 @@
+//! Starts that are refused: with the reason, a code that says of which kind it is, and nothing damaged.
+
+use std::{
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
+
+use crate::{
+    dev::{Dev, Launch},
+    place::{NOBODY, Place, User, root},
+    start::below,
+};
+
+const USAGE: Option<i32> = Some(64);
+const DATA: Option<i32> = Some(65);
+const UNAVAILABLE: Option<i32> = Some(69);
+const CANNOT_CREATE: Option<i32> = Some(73);
+const TRY_AGAIN: Option<i32> = Some(75);
+const NO_PERMISSION: Option<i32> = Some(77);
+
+/// The port in a URL.
+fn port(url: &str) -> &str {
+    url.rsplit(':').next().unwrap().split('/').next().unwrap()
+}
+
+async fn still_serves(dev: &Dev<'_>) {
+    let token = dev.admin_token("https://vault.azure.net").await;
+    dev.vault("GET", "/secrets/hello/?api-version=7.6", Some(&token), None).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_one_on_the_same_data_names_the_first() {
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let before = std::fs::read(dev.data.join("dev.json")).unwrap();
+    let refused = Launch::new(&place, User::Ours).refused().await;
+    assert_eq!(refused.code, TRY_AGAIN, "{refused:?}");
+    let named = format!("another denizen dev (process {}) is using {}", dev.pid(), dev.data.display());
+    assert!(refused.err.contains(&named), "{}", refused.err);
+    assert_eq!(std::fs::read(dev.data.join("dev.json")).unwrap(), before);
+    still_serves(&dev).await;
+    // The lock goes with the process, however it ends.
+    dev.kill().await;
+    Dev::start(&place).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_one_on_the_same_ports_names_the_flag() {
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let agent = dev.fact("/agent/app_service/identity_endpoint");
+    for (flag, taken) in [
+        ("--listen", port(dev.fact("/authority"))),
+        ("--vault-listen", port(dev.fact("/vault_url"))),
+        ("--agent-listen", port(agent)),
+        ("--imds-listen", port(dev.fact("/agent/imds_host"))),
+        ("--metrics-listen", port(dev.fact("/metrics_url"))),
+    ] {
+        let second = place.path("second");
+        let address = format!("127.0.0.1:{taken}");
+        let refused = Launch::new(&place, User::Ours).data(&second).flag(flag, &address).refused().await;
+        assert_eq!(refused.code, UNAVAILABLE, "{flag}: {refused:?}");
+        assert!(refused.err.contains(&format!("{flag} {address}")), "{flag}: {}", refused.err);
+        assert!(refused.err.contains(&format!("{flag} 127.0.0.1:0")), "what mends it: {}", refused.err);
+        // Nothing was begun there but the lock.
+        let left: Vec<_> = below(&second).into_iter().filter(|path| path.is_file()).collect();
+        assert_eq!(left, [second.join("lock")], "{flag}");
+    }
+    still_serves(&dev).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d35_it_listens_on_loopback_only() {
+    let place = Place::new().await;
+    for flag in ["--listen", "--vault-listen", "--agent-listen", "--imds-listen", "--metrics-listen"] {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:0.0.0.0]:0"] {
+            let refused = Launch::new(&place, User::Ours).flag(flag, address).refused().await;
+            assert_eq!(refused.code, USAGE, "{flag} {address}: {refused:?}");
+            assert!(refused.err.contains(flag) && refused.err.contains("loopback"), "{}", refused.err);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_is_checked() {
+    let place = Place::new().await;
+    for words in [&["dev", "--no-such-flag"][..], &["dev", "--listen", "localhost"], &["no-such-command"], &[]] {
+        let mut command = place.denizen(User::Ours);
+        command.args(words);
+        let ended = crate::place::ended(command).await;
+        assert_eq!(ended.code, USAGE, "{words:?}: {ended:?}");
+        assert!(ended.out.is_empty() && !ended.err.is_empty(), "{ended:?}");
+    }
+    // Where it would keep its data cannot be told.
+    let mut command = place.denizen(User::Ours);
+    command.arg("dev");
+    let ended = crate::place::ended(command).await;
+    assert_eq!(ended.code, USAGE, "{ended:?}");
+    assert!(ended.err.contains("--data"), "{}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d02_d03_a_data_directory_that_is_not_ours_alone_is_refused() {
+    let place = Place::new().await;
+    let real = place.path("real");
+    std::fs::create_dir(&real).unwrap();
+    let refused = |data: &Path| Launch::new(&place, User::Ours).data(data).refused();
+
+    let link = place.path("link");
+    symlink(&real, &link).unwrap();
+    let ended = refused(&link).await;
+    assert_eq!(ended.code, NO_PERMISSION, "{ended:?}");
+    assert!(ended.err.contains("is a link"), "{}", ended.err);
+    assert_eq!(below(&real).len(), 1, "it wrote through the link");
+
+    let dangling = place.path("dangling");
+    symlink(place.path("nothing"), &dangling).unwrap();
+    let ended = refused(&dangling).await;
+    assert!([CANNOT_CREATE, NO_PERMISSION].contains(&ended.code), "{ended:?}");
+    assert!(!place.path("nothing").exists(), "it made what the link points at");
+
+    let file = place.path("file");
+    std::fs::write(&file, "mine").unwrap();
+    let ended = refused(&file).await;
+    assert_eq!(ended.code, CANNOT_CREATE, "{ended:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+
+    if root() {
+        let foreign = place.path("foreign");
+        std::fs::create_dir(&foreign).unwrap();
+        std::os::unix::fs::chown(&foreign, Some(NOBODY), Some(NOBODY)).unwrap();
+        let ended = refused(&foreign).await;
+        assert_eq!(ended.code, NO_PERMISSION, "{ended:?}");
+        assert!(ended.err.contains(&format!("belongs to user {NOBODY}, not to 0")), "{}", ended.err);
+        assert_eq!(below(&foreign).len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d02_a_parent_that_others_can_write_is_refused() {
+    let place = Place::new().await;
+    let open = place.path("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let ended = Launch::new(&place, User::Ours).data(&open.join("data")).refused().await;
+    assert!([DATA, NO_PERMISSION].contains(&ended.code), "{ended:?}");
+    assert!(ended.err.contains(open.to_str().unwrap()), "{}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_key_that_others_could_read_is_not_used_and_not_replaced() {
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let (key, database) = (dev.data.join("root.key"), dev.data.join("denizen.db"));
+    dev.stop().await;
+    let (key_before, database_before) = (std::fs::read(&key).unwrap(), std::fs::read(&database).unwrap());
+
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let ended = Launch::new(&place, User::Ours).refused().await;
+    assert_eq!(ended.code, DATA, "{ended:?}");
+    assert!(ended.err.contains("root.key") || ended.err.contains("root key"), "{}", ended.err);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+
+    // Another root key opens nothing: that is said, and nothing is made anew over what the old one would open.
+    std::fs::rename(&key, place.path("root.key.kept")).unwrap();
+    let ended = Launch::new(&place, User::Ours).refused().await;
+    assert_eq!(ended.code, DATA, "{ended:?}");
+    std::fs::rename(place.path("root.key.kept"), &key).unwrap();
+
+    assert_eq!(std::fs::read(&key).unwrap(), key_before);
+    assert_eq!(std::fs::read(&database).unwrap(), database_before);
+    let dev = Dev::start(&place).await;
+    still_serves(&dev).await;
+}

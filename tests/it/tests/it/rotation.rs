@@ -1,0 +1,40 @@
+//! `denizen signing-key rotate`, with the server running and at rest.
+
+use crate::{
+    dev::Dev,
+    jwt,
+    place::{Place, User, ended},
+    restart::kids,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good() {
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let data = dev.fact("/ca_file").strip_suffix("/ca.pem").unwrap().to_owned();
+    let rotate = || {
+        let mut command = place.denizen(User::Ours);
+        command.args(["signing-key", "rotate", "--data", &data]);
+        command
+    };
+    let read = async |token: &str| dev.vault("GET", "/secrets/hello/?api-version=7.6", Some(token), None).await.status;
+
+    let (before, old) = (kids(&dev).await, dev.admin_token("https://vault.azure.net").await);
+    assert_eq!(before.len(), 2, "one that signs, and the next");
+    let said = ended(rotate()).await.ok();
+    let after = kids(&dev).await;
+    assert_eq!(after.len(), 3, "{said}");
+    assert!(before.iter().all(|kid| after.contains(kid) && said.contains(kid.as_str())), "{said}");
+    let new = dev.admin_token("https://vault.azure.net").await;
+    assert_ne!(jwt::header(&old)["kid"], jwt::header(&new)["kid"]);
+    assert!(before.iter().any(|kid| jwt::header(&new)["kid"] == kid.as_str()), "what signs now was published before");
+    assert_eq!((read(&old).await, read(&new).await), (200, 200));
+
+    dev.stop().await;
+    ended(rotate()).await.ok();
+    let again = Dev::start(&place).await;
+    assert_eq!(kids(&again).await.len(), 4);
+    let newest = again.admin_token("https://vault.azure.net").await;
+    assert_ne!(jwt::header(&newest)["kid"], jwt::header(&new)["kid"]);
+    again.stop().await;
+}
