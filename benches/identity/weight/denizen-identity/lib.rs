@@ -1,0 +1,1 @@
+//! Nothing: what the dependency brings is weighed.

@@ -1,0 +1,190 @@
+//! `./bench NAME`: the figures Denizen is held to, each as a ratio taken in one run.
+//!
+//! A figure is ours per CPU second over a limit's or a bare peer's per CPU second, in rounds that alternate, on the
+//! machine at hand: absolute numbers differ from machine to machine, the ratio hardly does. What is measured are the
+//! real programs, as child processes; peers are subcommands of this program, measured the same way.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`figures`] | one file for each figure |
+//! | [`dev`], [`agent`], [`machine`] | what is measured, started and spoken to |
+//! | [`peer`], [`limit`] | what it is held against |
+//! | [`load`], [`http`] | the load: bounded in time and number, loopback only |
+//! | [`child`] | a process and what the kernel charged it |
+//! | [`report`], [`results`] | tables, the verdict, `benches/RESULTS.md` |
+//!
+//! Tests: beside the code, for what is computed; the rest is the run itself.
+
+mod agent;
+mod child;
+mod dev;
+mod figures;
+mod http;
+mod limit;
+mod load;
+mod machine;
+mod peer;
+mod report;
+mod results;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::figures::{Page, Plan, agent_token, footprint, identity, token_issue, vault_get};
+
+/// Measures Denizen against what the machine could do.
+#[derive(Parser)]
+#[command(name = "bench", disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// Which figure; `all` for each in turn
+    #[arg(value_enum, required = true)]
+    name: Option<Name>,
+    /// Rounds of each side
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Connections of the load
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    connections: u16,
+    /// Keeps what was printed in benches/RESULTS.md
+    #[arg(long)]
+    record: bool,
+    /// Builds the weighed libraries from clean as well (identity only; takes minutes)
+    #[arg(long)]
+    compile: bool,
+    #[command(subcommand)]
+    internal: Option<Internal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// Tokens issued, against bare RSA signatures
+    TokenIssue,
+    /// Arc exchanges, against a bare server with the same file work
+    AgentToken,
+    /// Secret reads, against a bare TLS server
+    VaultGet,
+    /// The agent's memory, size and start
+    Footprint,
+    /// The credential library's chain, against fixed limits, beside the official ones
+    Identity,
+    /// Each in turn
+    All,
+}
+
+#[derive(Subcommand)]
+enum Internal {
+    /// What a figure is held against
+    #[command(subcommand, hide = true)]
+    Peer(Peer),
+    /// The part of a figure that runs in namespaces of its own
+    #[command(hide = true)]
+    IdentityStage {
+        /// Rounds of each chain
+        #[arg(long)]
+        rounds: u32,
+        /// Where Node is
+        #[arg(long)]
+        node: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Peer {
+    /// Recorded answers and an Arc challenge's file work
+    Arc(peer::arc::Arguments),
+    /// One recorded answer over TLS
+    Tls(peer::tls::Tls),
+}
+
+impl Name {
+    fn each(self) -> Vec<Self> {
+        match self {
+            Self::All => {
+                vec![Self::TokenIssue, Self::AgentToken, Self::VaultGet, Self::Footprint, Self::Identity]
+            }
+            one @ (Self::TokenIssue | Self::AgentToken | Self::VaultGet | Self::Footprint | Self::Identity) => {
+                vec![one]
+            }
+        }
+    }
+
+    async fn measure(self, plan: Plan) -> Result<Option<Page>> {
+        match self {
+            Self::TokenIssue => token_issue::run(plan).await.map(Some),
+            Self::AgentToken => agent_token::run(plan).await.map(Some),
+            Self::VaultGet => vault_get::run(plan).await.map(Some),
+            Self::Footprint => footprint::run(plan).await.map(Some),
+            Self::Identity => identity::run(plan).await.map(Some),
+            Self::All => Ok(None),
+        }
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    let plan = Plan {
+        rounds: cli.rounds,
+        time: Duration::from_secs(cli.seconds),
+        connections: cli.connections.into(),
+        compile: cli.compile,
+    };
+    match cli.internal {
+        // As the agent runs: everything on one thread.
+        Some(Internal::Peer(Peer::Arc(args))) => runtime(true)?.block_on(peer::arc::run(args))?,
+        // As the server runs: a worker for each processor.
+        Some(Internal::Peer(Peer::Tls(args))) => runtime(false)?.block_on(peer::tls::run(args))?,
+        Some(Internal::IdentityStage { rounds, node }) => {
+            runtime(false)?.block_on(identity::stage::run(rounds, &node))?;
+        }
+        None => {
+            let names = cli.name.map_or_else(Vec::new, Name::each);
+            return runtime(false)?.block_on(async {
+                tokio::select! {
+                    measured = measure(names, plan, cli.record) => measured,
+                    // Dropping the rest ends the children and removes their files.
+                    stopped = told_to_stop() => stopped.and_then(|()| bail!("stopped before it was measured")),
+                }
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime(one_thread: bool) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match one_thread {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
+async fn told_to_stop() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}
+
+async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode> {
+    let mut good = true;
+    for name in names {
+        let Some(Page { text, verdict }) = name.measure(plan).await? else { continue };
+        show(&format!("{text}\n{}", verdict.line()));
+        if record {
+            results::keep(&text, &verdict)?;
+        }
+        good &= verdict.ok();
+    }
+    Ok(ExitCode::from(u8::from(!good)))
+}
+
+#[expect(clippy::print_stdout, reason = "the page is what the program is for")]
+fn show(page: &str) {
+    println!("{page}");
+}
