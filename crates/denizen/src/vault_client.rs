@@ -57,7 +57,7 @@ impl VaultClient {
             next =
                 match page.next_link {
                     // A link to another host would take the token there.
-                    Some(link) => Some(link.strip_prefix(&self.url).map(str::to_owned).ok_or_else(|| {
+                    Some(link) => Some(path_within(&self.url, &link).map(str::to_owned).ok_or_else(|| {
                         Failure::new(exit::DATA, format!("the vault's next page is elsewhere: {link}"))
                     })?),
                     None => None,
@@ -122,6 +122,12 @@ impl VaultClient {
     }
 }
 
+/// The path of a link at this very vault. The text after the vault's URL must be a path: `https://v:84440` begins with
+/// `https://v:8444` too.
+fn path_within<'l>(vault: &str, link: &'l str) -> Option<&'l str> {
+    link.strip_prefix(vault).filter(|rest| rest.starts_with('/'))
+}
+
 fn challenged(answer: &Response<hyper::body::Bytes>) -> Option<String> {
     if answer.status() != StatusCode::UNAUTHORIZED {
         return None;
@@ -153,6 +159,20 @@ fn check_resource(vault: &str, resource: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_next_page_elsewhere_is_not_followed() {
+        let vault = "https://localhost:8444";
+        assert_eq!(path_within(vault, "https://localhost:8444/secrets?x=1"), Some("/secrets?x=1"));
+        for link in [
+            "https://localhost:84440/",
+            "https://localhost:8444.evil.test/",
+            "https://localhost:8444@evil.test/",
+            "https://evil.test/",
+        ] {
+            assert_eq!(path_within(vault, link), None, "{link}");
+        }
+    }
 
     #[test]
     fn a_vault_may_ask_for_its_own_domain_only() {

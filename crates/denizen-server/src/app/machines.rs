@@ -126,7 +126,9 @@ impl Machines {
         if let Err(refused) = &outcome
             && !matches!(refused, EnrolError::Store(_))
         {
-            let event = AuditEvent::refused(CONNECT, &request.machine_name, &refused.to_string());
+            // The name is whatever a stranger sent: the trail takes no more of it than a name can have.
+            let name: String = request.machine_name.chars().take(54).collect();
+            let event = AuditEvent::refused(CONNECT, &name, &refused.to_string());
             self.store.audit(&ctx, event).await.map_err(EnrolError::Store)?;
         }
         outcome

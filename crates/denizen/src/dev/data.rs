@@ -9,6 +9,7 @@ use std::{
 
 use denizen_identity::environment::Environment;
 use denizen_keys::{envelope::RootKey, x509::Certificate};
+use denizen_server::run::database_in;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{certificates::Certificates, manifest::Manifest};
@@ -102,9 +103,12 @@ impl DataDir {
         self.path.join("agent")
     }
 
-    /// The root key: made at the first start.
+    /// The root key: made at the first start. Where there is a database, a new one would open nothing of it, so a
+    /// missing one is said to be missing.
     pub(crate) fn root_key(&self) -> Result<RootKey, Failure> {
-        RootKey::load_or_create(&self.path.join("root.key")).map_err(Failure::while_(exit::DATA, "the root key"))
+        let file = self.path.join("root.key");
+        let key = if database_in(&self.path).exists() { RootKey::load(&file) } else { RootKey::load_or_create(&file) };
+        key.map_err(Failure::while_(exit::DATA, "the root key"))
     }
 
     /// The manifest of the last run, if there was one.

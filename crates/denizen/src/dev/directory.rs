@@ -3,7 +3,7 @@
 
 use denizen_keys::{SecretString, random};
 use denizen_server::{
-    app::{ChangeError, vaults::NewVault},
+    app::{ChangeError, secrets::SecretError, vaults::NewVault},
     domain::{
         Ctx,
         secrets::{NewSecret, SecretName},
@@ -83,9 +83,7 @@ impl Kept {
             Some(vault) => vault.id.clone(),
             None => {
                 let new = NewVault { name: VAULT, location: LOCATION, retention_days: RETENTION_DAYS };
-                let vault = server.vaults.create(&ctx(), &resource_group, &new, "development set-up").await?;
-                first_secret(server, &ctx(), &vault.id).await?;
-                vault.id.clone()
+                server.vaults.create(&ctx(), &resource_group, &new, "development set-up").await?.id
             }
         };
 
@@ -98,17 +96,33 @@ impl Kept {
             Some(secret) => secret,
             None => server.directory.reset_password(&ctx(), admin_client, "dev.json").await?.expose().to_owned(),
         };
-        let secret = (SECRET.0.to_owned(), SECRET.1.to_owned());
+        let secret = (SECRET.0.to_owned(), secret(server, &ctx(), &vault).await?);
         Ok(Self { tenant, subscription, resource_group, vault, admin_client, admin_secret, secret })
     }
 }
 
-async fn first_secret(server: &Server, ctx: &Ctx, vault: &ResourceId) -> Result<(), ChangeError> {
+/// The value of the one secret there is at the start. Whoever deleted or disabled it since gets it back: the server
+/// proves itself with it, and must not fail to start for want of it.
+async fn secret(server: &Server, ctx: &Ctx, vault: &ResourceId) -> Result<String, ChangeError> {
+    let fault = |e: &dyn std::error::Error| ChangeError::Invalid(format!("the first secret: {e}"));
+    let why = "development set-up";
     let snapshot = server.store.snapshot();
     let vault = snapshot.vault(vault.name()).ok_or_else(|| ChangeError::Missing(vault.to_string()))?;
-    let fault = |e: &dyn std::error::Error| ChangeError::Invalid(format!("the first secret: {e}"));
     let name: SecretName = SECRET.0.parse().map_err(|e| fault(&e))?;
-    let mut new = NewSecret::of(SecretString::from(SECRET.1.to_owned()));
-    new.content_type = Some("text/plain".into());
-    server.secrets.set(ctx, vault, &name, new, "development set-up").await.map(drop).map_err(|e| fault(&e))
+    match server.secrets.get(ctx, &snapshot, vault, &name, None, why).await {
+        Ok(kept) => return Ok(kept.value.expose().to_owned()),
+        Err(SecretError::NotFound | SecretError::Disabled) => {}
+        Err(other) => return Err(fault(&other)),
+    }
+    let new = || {
+        let mut new = NewSecret::of(SecretString::from(SECRET.1.to_owned()));
+        new.content_type = Some("text/plain".into());
+        new
+    };
+    let mut set = server.secrets.set(ctx, vault, &name, new(), why).await;
+    if matches!(set, Err(SecretError::Deleted)) {
+        server.secrets.recover(ctx, vault, &name, why).await.map_err(|e| fault(&e))?;
+        set = server.secrets.set(ctx, vault, &name, new(), why).await;
+    }
+    set.map(|_| SECRET.1.to_owned()).map_err(|e| fault(&e))
 }

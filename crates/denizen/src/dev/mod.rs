@@ -42,7 +42,7 @@ use denizen_server::{
     store::Engine,
 };
 use denizen_wire::TenantId;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     exit::{self, Failure},
@@ -88,6 +88,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         data::remove_if_there(file)?;
     }
 
+    // Before the directory is held: who finds its holder may tell it at once, and an unhandled SIGUSR1 ends a process.
+    let told = signal(SignalKind::user_defined1()).map_err(Failure::while_(exit::OS_ERROR, "SIGUSR1"))?;
     let data = data::DataDir::open(args.data.as_deref(), &environment)?;
     let ports = ports::Ports::bind(&args).await?;
     let names = PublicNames {
@@ -111,7 +113,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
     let serving = server.serve(ports.control, ports.vault, ports.metrics, &tls);
     let machine = machine::Machine::start(&server, &kept, &data, &names, ports.agent, &ports.agent_addrs).await?;
-    let rotating = tokio::spawn(rotate_when_told(server.clone(), kept.tenant));
+    let rotating = tokio::spawn(rotate_when_told(told, server.clone(), kept.tenant));
     let manifest = manifest::Manifest::new(&names, &kept, &machine, &data, ports.metrics_addr);
     let proof = proof::Proof::make(&manifest, data.ca_file().as_path()).await?;
     data.write_manifest(&manifest)?;
@@ -134,8 +136,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// `denizen signing-key rotate` tells a running server by SIGUSR1: it alone may write to its database.
-async fn rotate_when_told(server: Server, tenant: TenantId) {
-    let Ok(mut told) = signal(SignalKind::user_defined1()) else { return };
+async fn rotate_when_told(mut told: Signal, server: Server, tenant: TenantId) {
     while told.recv().await.is_some() {
         let outcome = server.signing.rotate(&server.context(tenant, "denizen signing-key rotate")).await;
         match outcome {

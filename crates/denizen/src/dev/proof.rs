@@ -15,12 +15,12 @@ use crate::{
 pub(crate) struct Proof {
     /// `Azure Arc` or `App Service`.
     pub(crate) source: &'static str,
-    /// Seconds the token lives.
+    /// The version of the secret that was read.
     pub(crate) secret_version: String,
 }
 
 impl Proof {
-    /// Gets a token, reads the secret with it, compares the value.
+    /// Gets a token, reads the secret with it, compares its value with the one the vault is known to keep.
     pub(crate) async fn make(manifest: &Manifest, ca_file: &Path) -> Result<Self, Failure> {
         let ca_file = ca_file.display().to_string();
         let environment = match &manifest.agent.arc {
@@ -42,9 +42,9 @@ impl Proof {
         identity.token("https://vault.azure.net", None).await.map_err(|e| token::refused(&identity, &e))?;
         let mut vault = VaultClient::new(&manifest.vault_url, http, identity);
         let secret = vault.get(&manifest.secret.name, None).await?;
-        // The value may have been changed since; that it can be read is what is proved.
-        if secret.value.is_none() {
-            return Err(Failure::new(exit::SOFTWARE, "the vault gave a secret without its value"));
+
+        if secret.value.as_deref() != Some(manifest.secret.value.as_str()) {
+            return Err(Failure::new(exit::SOFTWARE, "the vault gave another value than it keeps"));
         }
         Ok(Self { source, secret_version: secret.id.rsplit('/').next().unwrap_or_default().to_owned() })
     }

@@ -177,3 +177,25 @@ async fn the_metrics_count_and_name_nobody() {
     }
     assert!(after.body.ends_with("# EOF\n"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_does_not_fail_for_want_of_the_first_secret() {
+    let place = Place::new().await;
+    let first = Dev::start(&place).await;
+    let token = first.admin_token("https://vault.azure.net").await;
+    let changed = r#"{"value":"mine"}"#;
+    first.vault("PUT", "/secrets/hello?api-version=7.6", Some(&token), Some(changed)).await.expect(200);
+    first.stop().await;
+
+    let second = Dev::start(&place).await;
+    assert_eq!(second.fact("/secret/value"), "mine", "dev.json says what the vault keeps");
+    let token = second.admin_token("https://vault.azure.net").await;
+    second.vault("DELETE", "/secrets/hello?api-version=7.6", Some(&token), None).await.expect(200);
+    second.stop().await;
+
+    let third = Dev::start(&place).await;
+    let token = third.admin_token("https://vault.azure.net").await;
+    let read = third.vault("GET", "/secrets/hello/?api-version=7.6", Some(&token), None).await.expect(200);
+    assert_eq!(read.text("/value"), third.fact("/secret/value"));
+    third.stop().await;
+}
