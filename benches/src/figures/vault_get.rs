@@ -1,6 +1,6 @@
 //! Secret reads over TLS keep-alive, with a token the client has cached, against a bare TLS server that answers with
 //! the same bytes under the same TLS configuration. What lies between is the token's check, the authorization, the
-//! decryption and the audit record that is committed before the value leaves.
+//! decryption and the audit record that is written before the value leaves, and moved into the trail afterwards.
 
 use std::fmt::Write as _;
 

@@ -11,6 +11,16 @@ pub fn sha256(message: &[u8]) -> [u8; 32] {
     to_array(digest::digest(&digest::SHA256, message).as_ref())
 }
 
+/// SHA-256 of a message that is in parts.
+#[must_use]
+pub fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    to_array(context.finish().as_ref())
+}
+
 /// SHA-1 thumbprint of a DER certificate, as `x5t` and portals show it. Not a security function.
 #[must_use]
 pub fn sha1_thumbprint(der: &[u8]) -> [u8; 20] {
@@ -79,6 +89,7 @@ mod tests {
     #[test]
     fn published_vectors_hold() {
         assert_eq!(hex(&sha256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(sha256_of(&[b"a", b"", b"bc"]), sha256(b"abc"));
         assert_eq!(hex_upper(&sha1_thumbprint(b"abc")), "A9993E364706816ABA3E25717850C26C9CD0D89D");
         // RFC 4231, test case 2.
         let tag = hmac_sha256(b"Jefe", b"what do ya want for nothing?");

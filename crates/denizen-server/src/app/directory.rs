@@ -42,7 +42,7 @@ impl Directory {
         };
         let mut tx = self.store.begin(ctx).await?;
         tx.insert(&tenant).await?;
-        tx.commit(AuditEvent::allowed("Denizen.Directory/tenants/write", &tenant.id.to_string(), "set-up")).await?;
+        tx.commit(AuditEvent::allowed("Denizen.Directory/tenants/write", tenant.id.to_string(), "set-up")).await?;
         Ok(tenant)
     }
 
@@ -101,7 +101,7 @@ impl Directory {
         let mut tx = self.store.begin(ctx).await?;
         tx.insert(&application).await?;
         tx.insert(&principal).await?;
-        tx.commit(AuditEvent::allowed("microsoft.directory/applications/create", &client_id.to_string(), "asked for"))
+        tx.commit(AuditEvent::allowed("microsoft.directory/applications/create", client_id.to_string(), "asked for"))
             .await?;
         Ok((application, principal))
     }
@@ -135,7 +135,7 @@ impl Directory {
         tx.put(&application).await?;
         tx.commit(AuditEvent::allowed(
             "microsoft.directory/applications/credentials/update",
-            &client.to_string(),
+            client.to_string(),
             "asked for",
         ))
         .await?;

@@ -128,8 +128,8 @@ impl Machines {
         {
             // The name is whatever a stranger sent: the trail takes no more of it than a name can have.
             let name: String = request.machine_name.chars().take(54).collect();
-            let event = AuditEvent::refused(CONNECT, &name, &refused.to_string());
-            self.store.audit(&ctx, event).await.map_err(EnrolError::Store)?;
+            let event = AuditEvent::refused(CONNECT, name, refused.to_string());
+            self.store.audit(&ctx, &event).map_err(EnrolError::Store)?;
         }
         outcome
     }

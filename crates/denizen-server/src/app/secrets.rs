@@ -2,8 +2,8 @@
 //!
 //! The caller has been authorized; `because` is the decision, and goes to the audit. Two rules hold throughout:
 //!
-//! - **nothing is read unrecorded**: the audit record of a read is durable before the value is given to the caller,
-//!   and when it cannot be written the read is refused;
+//! - **nothing is read unrecorded**: the audit record of a read is written before the value is given to the caller, and
+//!   when it cannot be written the read is refused;
 //! - **values exist in the clear only on their way**: each version is sealed under a data key of its own, which is
 //!   wrapped by the vault's key. Both seals are bound to tenant, vault, name and version, so that no row can stand
 //!   in for another. What is cached is the sealed form.
@@ -13,7 +13,7 @@
 //!
 //! Tests: `secrets/tests.rs`.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use denizen_keys::{
     KeyError, SecretString,
@@ -185,7 +185,7 @@ impl Secrets {
         Ok(made)
     }
 
-    /// A version with its value, the latest when none is named. Recorded durably before it is given.
+    /// A version with its value, the latest when none is named. Recorded before it is given.
     ///
     /// # Errors
     /// [`SecretError::NotFound`], [`SecretError::Disabled`], [`SecretError::Unrecorded`], the store's, the keys'.
@@ -213,7 +213,7 @@ impl Secrets {
             }
         };
         let read = event(actions::GET, Outcome::Allowed, vault, name, Some(&found.version), because);
-        self.store.audit(ctx, read).await.map_err(SecretError::Unrecorded)?;
+        self.record(ctx, &read)?;
         Ok(Opened { version: found, value })
     }
 
@@ -251,7 +251,7 @@ impl Secrets {
         because: &str,
     ) -> Result<Listed<SecretVersion>, SecretError> {
         let found = self.store.secrets(ctx, &vault.id, after, limit.saturating_add(1)).await?;
-        self.record(ctx, listing(vault, "secrets", because)).await?;
+        self.record(ctx, &listing(vault, "secrets", because))?;
         Ok(page(found, limit, |last| last.name.to_ascii_lowercase()))
     }
 
@@ -273,8 +273,7 @@ impl Secrets {
         if found.is_empty() && after.is_none() {
             return Err(SecretError::NotFound);
         }
-        self.record(ctx, event(actions::READ_METADATA, Outcome::Allowed, vault, name, Some("versions"), because))
-            .await?;
+        self.record(ctx, &event(actions::READ_METADATA, Outcome::Allowed, vault, name, Some("versions"), because))?;
         Ok(page(found, limit, |last| last.version.clone()))
     }
 
@@ -310,8 +309,7 @@ impl Secrets {
     ) -> Result<DeletedSecret, SecretError> {
         let found = self.store.deleted_secret(ctx, &vault.id, name.canonical()).await?;
         let found = found.filter(|found| ctx.now < found.purge_at).ok_or(SecretError::NotFound)?;
-        self.record(ctx, event(actions::READ_METADATA, Outcome::Allowed, vault, name, Some("deleted"), because))
-            .await?;
+        self.record(ctx, &event(actions::READ_METADATA, Outcome::Allowed, vault, name, Some("deleted"), because))?;
         Ok(found)
     }
 
@@ -328,7 +326,7 @@ impl Secrets {
         because: &str,
     ) -> Result<Listed<DeletedSecret>, SecretError> {
         let found = self.store.deleted_secrets(ctx, &vault.id, after, limit.saturating_add(1)).await?;
-        self.record(ctx, listing(vault, "deletedsecrets", because)).await?;
+        self.record(ctx, &listing(vault, "deletedsecrets", because))?;
         let mut listed = page(found, limit, |last| last.latest.name.to_ascii_lowercase());
         // Past their time, though nobody has cleared them away yet.
         listed.items.retain(|deleted| ctx.now < deleted.purge_at);
@@ -383,30 +381,15 @@ impl Secrets {
             if still.is_none_or(|now| ctx.now < now.purge_at) || !tx.secret_purge(&secret.vault, &secret.name).await? {
                 continue;
             }
-            tx.commit(AuditEvent {
-                action: actions::PURGE.to_owned(),
-                outcome: Outcome::Allowed,
-                target: format!("{}/secrets/{}", secret.vault, secret.name),
-                because: "the time to recover it is over".to_owned(),
-                detail: None,
-            })
-            .await?;
+            let target = format!("{}/secrets/{}", secret.vault, secret.name);
+            tx.commit(AuditEvent::allowed(actions::PURGE, target, "the time to recover it is over")).await?;
         }
         Ok(due.len())
     }
 
     /// Records that a caller was refused. Not waited for: a refusal gives nothing away.
     pub fn refused(&self, ctx: &Ctx, action: &str, target: &ResourceId, because: &str) {
-        self.note(
-            ctx,
-            AuditEvent {
-                action: action.to_owned(),
-                outcome: Outcome::Refused,
-                target: target.as_str().to_owned(),
-                because: because.to_owned(),
-                detail: None,
-            },
-        );
+        self.note(ctx, &AuditEvent::refused(action, target.as_str(), because));
     }
 
     async fn find(
@@ -437,8 +420,8 @@ impl Secrets {
         Ok(SecretString::from(text))
     }
 
-    async fn record(&self, ctx: &Ctx, read: AuditEvent) -> Result<(), SecretError> {
-        self.store.audit(ctx, read).await.map_err(SecretError::Unrecorded)
+    fn record(&self, ctx: &Ctx, read: &AuditEvent<'_>) -> Result<(), SecretError> {
+        self.store.audit(ctx, read).map_err(SecretError::Unrecorded)
     }
 
     /// Notes an authorized read that gave nothing.
@@ -451,12 +434,12 @@ impl Secrets {
         version: Option<&str>,
         error: SecretError,
     ) -> SecretError {
-        self.note(ctx, event(action, Outcome::Failed, vault, name, version, &error.to_string()));
+        self.note(ctx, &event(action, Outcome::Failed, vault, name, version, error.to_string()));
         error
     }
 
-    fn note(&self, ctx: &Ctx, event: AuditEvent) {
-        if let Err(error) = self.store.audit_soon(ctx, event) {
+    fn note(&self, ctx: &Ctx, event: &AuditEvent<'_>) {
+        if let Err(error) = self.store.audit(ctx, event) {
             tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be recorded");
         }
     }
@@ -496,30 +479,24 @@ fn cache_key(vault: &Vault, name: &SecretName, version: Option<&str>) -> String 
     key
 }
 
-fn event(
-    action: &str,
+fn event<'a>(
+    action: &'a str,
     outcome: Outcome,
     vault: &Vault,
     name: &SecretName,
     version: Option<&str>,
-    because: &str,
-) -> AuditEvent {
+    because: impl Into<Cow<'a, str>>,
+) -> AuditEvent<'a> {
     let vault = vault.id.as_str();
     let target = match version {
         Some(version) => [vault, "/secrets/", name.as_str(), "/", version].concat(),
         None => [vault, "/secrets/", name.as_str()].concat(),
     };
-    AuditEvent { action: action.to_owned(), outcome, target, because: because.to_owned(), detail: None }
+    AuditEvent::new(action, outcome, target, because)
 }
 
-fn listing(vault: &Vault, collection: &str, because: &str) -> AuditEvent {
-    AuditEvent {
-        action: actions::READ_METADATA.to_owned(),
-        outcome: Outcome::Allowed,
-        target: format!("{}/{collection}", vault.id),
-        because: because.to_owned(),
-        detail: None,
-    }
+fn listing<'a>(vault: &Vault, collection: &str, because: &'a str) -> AuditEvent<'a> {
+    AuditEvent::allowed(actions::READ_METADATA, format!("{}/{collection}", vault.id), because)
 }
 
 fn purge_time(vault: &Vault, now: UnixTime) -> UnixTime {

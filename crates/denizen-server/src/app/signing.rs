@@ -228,10 +228,10 @@ impl KeyRing {
             }
             let kids = |keys: Vec<&str>| keys.join(" ");
             let event = AuditEvent {
-                action: ROTATE.to_owned(),
+                action: ROTATE.into(),
                 outcome: Outcome::Allowed,
-                target: ctx.tenant.to_string(),
-                because: because.to_owned(),
+                target: ctx.tenant.to_string().into(),
+                because: because.into(),
                 detail: Some(serde_json::json!({
                     "written": kids(put.iter().map(|key| key.kid.as_str()).collect()),
                     "forgotten": kids(forget.iter().map(String::as_str).collect()),

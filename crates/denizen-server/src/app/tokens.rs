@@ -350,10 +350,10 @@ impl TokenService {
         let keys = self.keys.keys(snapshot, principal.tenant).map_err(TokenError::Signing)?;
         let signed = keys.sign(&json, audience.version, ctx.now).map_err(TokenError::Signing)?;
         let event = AuditEvent {
-            action: ISSUE.to_owned(),
+            action: ISSUE.into(),
             outcome: Outcome::Allowed,
-            target: audience.asked.clone(),
-            because: format!("credential {}", proved.credential),
+            target: audience.asked.as_str().into(),
+            because: format!("credential {}", proved.credential).into(),
             detail: Some(serde_json::json!({
                 "principal": principal.id,
                 "uti": claims.uti,
@@ -361,7 +361,7 @@ impl TokenService {
                 "exp": claims.exp,
             })),
         };
-        self.store.audit_soon(&Ctx { actor, ..ctx.clone() }, event).map_err(TokenError::Unrecorded)?;
+        self.store.audit(&Ctx { actor, ..ctx.clone() }, &event).map_err(TokenError::Unrecorded)?;
         Ok(Issued {
             token: signed.token,
             expires_in: lifetime,
@@ -374,14 +374,14 @@ impl TokenService {
 
     fn record_refusal(&self, ctx: &Ctx, actor: Actor, error: &TokenError) {
         let event = AuditEvent {
-            action: ISSUE.to_owned(),
+            action: ISSUE.into(),
             outcome: if error.is_ours() { Outcome::Failed } else { Outcome::Refused },
-            target: ctx.tenant.to_string(),
-            because: format!("AADSTS{}", error.code()),
+            target: ctx.tenant.to_string().into(),
+            because: format!("AADSTS{}", error.code()).into(),
             detail: Some(serde_json::json!({ "reason": error.to_string() })),
         };
         // A refusal stands whether or not it can be recorded.
-        if let Err(unrecorded) = self.store.audit_soon(&Ctx { actor, ..ctx.clone() }, event) {
+        if let Err(unrecorded) = self.store.audit(&Ctx { actor, ..ctx.clone() }, &event) {
             tracing::warn!(tenant = %ctx.tenant, code = error.code(), %unrecorded, "a refused token is not in the audit");
         }
         if error.is_ours() {

@@ -22,7 +22,7 @@ use crate::{
         resources::Vault,
         secrets::{MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, is_vault_name},
     },
-    store::{AuditEvent, Outcome, Snapshot, Store},
+    store::{AuditEvent, Snapshot, Store},
 };
 
 /// The resource type of a vault.
@@ -100,14 +100,7 @@ impl Vaults {
         };
         let mut tx = self.store.begin(ctx).await?;
         tx.insert(&vault).await?;
-        tx.commit(AuditEvent {
-            action: "Microsoft.KeyVault/vaults/write".to_owned(),
-            outcome: Outcome::Allowed,
-            target: vault.id.as_str().to_owned(),
-            because: because.to_owned(),
-            detail: None,
-        })
-        .await?;
+        tx.commit(AuditEvent::allowed("Microsoft.KeyVault/vaults/write", vault.id.as_str(), because)).await?;
         Ok(vault)
     }
 

@@ -82,7 +82,15 @@ fn text(store: &Store) -> String {
         &[("{kind=\"read\"}", c.reads), ("{kind=\"write\"}", c.writes)],
     );
     family("denizen_audit_commits", "Transactions that committed a group of audit records.", &[("", c.audit_commits)]);
-    family("denizen_audit_events", "Audit records committed.", &[("", c.audit_events)]);
+    family("denizen_audit_events", "Audit records written, other than those of transactions.", &[("", c.audit_events)]);
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "# HELP denizen_audit_behind_bytes Bytes of the audit's journal that are not in the trail yet.\n\
+         # TYPE denizen_audit_behind_bytes gauge\n\
+         denizen_audit_behind_bytes {}",
+        store.audit_behind()
+    );
     out.push_str("# EOF\n");
     out
 }

@@ -45,7 +45,7 @@ pub struct Counters {
     pub writes: u64,
     /// Group commits of audit events.
     pub audit_commits: u64,
-    /// Audit events in those commits.
+    /// Audit events recorded, other than those of transactions.
     pub audit_events: u64,
 }
 
@@ -57,17 +57,17 @@ pub(super) struct Counting {
     /// Those of `writes` that were a group commit of audit events.
     pub(super) audit_statements: AtomicU64,
     pub(super) audit_commits: AtomicU64,
-    pub(super) audit_events: AtomicU64,
 }
 
 impl Counting {
-    pub(super) fn now(&self) -> Counters {
+    /// The counts; the journal keeps the one of `audit_events`.
+    pub(super) fn now(&self, audit_events: u64) -> Counters {
         Counters {
             reads: self.reads.load(Ordering::Relaxed),
             // Counted one after the other, so for a moment there may be more of the part than of the whole.
             writes: self.writes.load(Ordering::Relaxed).saturating_sub(self.audit_statements.load(Ordering::Relaxed)),
             audit_commits: self.audit_commits.load(Ordering::Relaxed),
-            audit_events: self.audit_events.load(Ordering::Relaxed),
+            audit_events,
         }
     }
 }
@@ -300,11 +300,12 @@ impl Row {
     }
 }
 
-/// An open database, and what keeps other processes out of it.
+/// An open database, what keeps other processes out of it, and where its audit's journal is.
 pub(super) struct Opened {
     pub(super) readers: Pool,
     pub(super) writer: Conn,
     pub(super) lock: File,
+    pub(super) journal: PathBuf,
 }
 
 /// Opens and migrates.
@@ -345,21 +346,26 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
         .test_before_acquire(false)
         .connect_with(options.read_only(true))
         .await?;
-    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock })
+    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, journal: beside(path, ".audit") })
 }
 
 /// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends.
 fn claim(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
     private(path).map_err(failed)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let lock = private(Path::new(&beside)).map_err(failed)?;
+    let lock = private(&beside(path, ".lock")).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// The path with something added to its last part.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    beside.into()
 }
 
 /// Opens or makes a file that nobody but its owner may read; SQLite gives its companions the same mode.

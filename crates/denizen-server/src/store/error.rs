@@ -6,7 +6,7 @@ use super::Kind;
 
 /// Why the store refused or failed.
 ///
-/// It is cheap to clone, because one failed group commit is the answer to many callers.
+/// It is cheap to clone, because one failed commit is the answer to whoever waits for the audit.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The caller: a record with that key, or one that holds a name which must be unique, is there already.
@@ -45,9 +45,19 @@ pub enum StoreError {
     /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
     #[error("an earlier statement of this transaction failed")]
     Aborted,
-    /// The surroundings: the audit queue is full. Nothing may be done that cannot be recorded.
-    #[error("the audit queue is full")]
+    /// The surroundings: the audit's journal is full, because the database has been away for long. Nothing may be done
+    /// that cannot be recorded.
+    #[error("the audit's journal is full")]
     AuditFull,
+    /// The surroundings: the audit's journal cannot be written.
+    #[error("the audit's journal in {} cannot be written", folder.display())]
+    Journal {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// The surroundings: the database cannot be reached or does not do what it is asked.
     #[error("the database is unavailable")]
     Unavailable(#[source] Arc<sqlx::Error>),

@@ -4,7 +4,7 @@
 //! reads:   Store::snapshot ──────────────► Arc<Snapshot>        no query: tokens are issued while the database is down
 //!          Store::secret … ──► read pool ► cold data
 //! writes:  Store::begin ─► Tx ─► commit:  records + change log + audit, one transaction ─► snapshot ─► caller
-//! audit:   Store::audit, audit_soon ─► queue ─► batch task: one statement for all that wait
+//! audit:   Store::audit ─► journal (a file; then the caller goes on) ─► carrier task ─► trail: one statement for many
 //! ```
 //!
 //! | file | holds |
@@ -14,23 +14,25 @@
 //! | [`writer`], [`tx`] | the one connection that writes, and the one way to use it |
 //! | [`join_tokens`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
-//! | [`audit`], [`batch`] | the hash chain, and its group commit |
+//! | [`audit`], [`journal`], [`carrier`], [`trail`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`snapshot`] | the directory in memory |
 //!
 //! Nothing is reached without a [`Ctx`], and its tenant is part of every key and query. Tests: `contract`, a list of
 //! functions that every engine must pass.
 
 mod audit;
-mod batch;
+mod carrier;
 mod changes;
 mod db;
 mod error;
 mod join_tokens;
+mod journal;
 mod record;
 mod records;
 mod secret_writes;
 mod secrets;
 mod snapshot;
+mod trail;
 mod tx;
 mod writer;
 
@@ -62,21 +64,22 @@ pub struct Revision(pub u64);
 #[derive(Clone)]
 pub struct Store {
     core: Arc<Core>,
-    queue: batch::Queue,
+    carrier: carrier::Carrier,
 }
 
-/// What the store and its batch task share.
+/// What the store and its carrier task share.
 pub(in crate::store) struct Core {
     readers: db::Pool,
     writer: Arc<Mutex<writer::Writer>>,
     snapshot: ArcSwap<Snapshot>,
     counting: db::Counting,
+    journal: journal::Journal,
 }
 
 impl Store {
     /// Opens the database, brings its schema up to date and loads the snapshot.
     ///
-    /// Must be called inside a Tokio runtime: the batch task of the audit is started on it. It is refused when the
+    /// Must be called inside a Tokio runtime: the audit's carrier task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]) and when another process has it
     /// ([`StoreError::InUse`]).
     pub async fn open(engine: Engine) -> Result<Self, StoreError> {
@@ -84,13 +87,16 @@ impl Store {
         let opened = db::open(&engine).await?;
         let mut writer = writer::Writer::new(opened.writer, opened.lock);
         let snapshot = writer.load(&counting).await?;
+        let carried = writer.read_heads(&counting).await?.journal;
+        let journal = journal::Journal::open(&opened.journal, carried)?;
         let core = Arc::new(Core {
             readers: opened.readers,
             writer: Arc::new(Mutex::new(writer)),
             snapshot: ArcSwap::from_pointee(snapshot),
             counting,
+            journal,
         });
-        Ok(Self { queue: batch::start(core.clone()), core })
+        Ok(Self { carrier: carrier::Carrier::start(core.clone(), carried), core })
     }
 
     /// The directory as it is now. Take one per request and decide everything by it.
@@ -98,21 +104,25 @@ impl Store {
         self.core.snapshot.load_full()
     }
 
-    /// Starts a transaction. There is one at a time: the next waits until this one has committed or is dropped, and
-    /// so does the audit: while you hold one, do not await [`Store::audit`] but end with [`Tx::abandon`].
+    /// Starts a transaction. There is one at a time: the next waits until this one has committed or is dropped.
     pub async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
         Tx::begin(self.core.clone(), ctx).await
     }
 
     /// How often the database was asked since the store was opened.
     pub fn counters(&self) -> Counters {
-        self.core.counting.now()
+        self.core.counting.now(self.core.journal.written())
     }
 
-    /// Writes what the audit queue holds, then closes the database. Other clones of the store are closed with it:
+    /// Bytes of the audit's journal that are not in the trail yet.
+    pub fn audit_behind(&self) -> u64 {
+        self.core.journal.behind()
+    }
+
+    /// Moves what the audit's journal holds into the trail, then closes the database. Other clones of the store are closed with it:
     /// they go on serving the snapshot, and refuse everything else.
     pub async fn close(self) {
-        self.queue.close().await;
+        self.carrier.close().await;
         self.core.readers.close().await;
         self.core.writer.lock().await.close().await;
     }

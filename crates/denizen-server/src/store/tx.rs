@@ -6,17 +6,17 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use denizen_wire::TenantId;
+use denizen_wire::{TenantId, UnixTime};
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::OwnedMutexGuard};
 
 use super::{
-    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError,
-    audit::Draft,
+    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError, audit,
     changes::{self, Entry},
     db::{Arg, Row, args},
     record::{decode, encode, logged},
     snapshot::Effect,
+    trail,
     writer::{Heads, Writer},
 };
 use crate::domain::Ctx;
@@ -113,32 +113,31 @@ impl Tx<'_> {
     ///
     /// When it errs, nothing was kept; except that a database which vanished during the commit itself may turn out
     /// to have kept it, and then the snapshot has it as soon as the database is back.
-    pub async fn commit(mut self, event: AuditEvent) -> Result<Revision, StoreError> {
+    pub async fn commit(mut self, event: AuditEvent<'_>) -> Result<Revision, StoreError> {
         if self.failed {
             return Err(StoreError::Aborted);
         }
         let Some(writer) = self.writer.take() else { return Err(StoreError::Aborted) };
-        self.end(writer, event).await
+        self.end(writer, &event).await
     }
 
     /// Gives everything up and records why: the way out for a refusal that is found while the transaction is held.
-    pub async fn abandon(mut self, event: AuditEvent) -> Result<(), StoreError> {
+    /// The record is one of the journal's: a flood of refusals costs no commit each.
+    pub async fn abandon(mut self, event: AuditEvent<'_>) -> Result<(), StoreError> {
         let Some(mut writer) = self.writer.take() else { return Err(StoreError::Aborted) };
         writer.rollback(&self.core.counting).await;
-        self.entries.clear();
-        self.effects.clear();
-        self.purged = false;
-        writer.begin(&self.core.counting).await?;
-        self.end(writer, event).await.map(drop)
+        drop(writer);
+        self.core.journal.append(self.ctx.tenant, &audit::line(&self.ctx, &event, None)?)
     }
 
-    async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: AuditEvent) -> Result<Revision, StoreError> {
+    async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {
         let revision = if self.entries.is_empty() { self.heads.revision } else { Revision(self.heads.revision.0 + 1) };
         let ending = Ending {
             core: self.core.clone(),
             revision,
             heads: self.heads.clone(),
-            draft: Draft::new(&self.ctx, event, (!self.entries.is_empty()).then_some(revision)),
+            line: audit::line(&self.ctx, event, (!self.entries.is_empty()).then_some(revision))?,
+            at: self.ctx.now,
             tenant: self.ctx.tenant,
             entries: std::mem::take(&mut self.entries),
             effects: std::mem::take(&mut self.effects),
@@ -286,7 +285,8 @@ struct Ending {
     core: Arc<Core>,
     revision: Revision,
     heads: Heads,
-    draft: Draft,
+    line: String,
+    at: UnixTime,
     tenant: TenantId,
     entries: Vec<Entry>,
     effects: Vec<Effect>,
@@ -296,14 +296,12 @@ struct Ending {
 impl Ending {
     async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
         let counting = &self.core.counting;
-        let (line, mut heads) = self.draft.follow(&self.heads)?;
+        let (row, mut heads) = trail::Row::of_transaction(&self.heads, self.tenant, self.line);
         heads.revision = self.revision;
         let written = async {
-            let at = self.draft.at();
-            changes::append(writer.conn()?, counting, self.revision, self.tenant, at, &self.entries).await?;
-            let (seq, tenant) = (i64::try_from(heads.seq).unwrap_or(i64::MAX), self.draft.tenant());
-            let row = args![seq, &tenant, &line, &heads.hash];
-            writer.execute(counting, "INSERT INTO audit (seq, tenant, line, hash) VALUES ($1, $2, $3, $4)", row).await
+            changes::append(writer.conn()?, counting, self.revision, self.tenant, self.at, &self.entries).await?;
+            let (sql, args) = trail::insert(std::slice::from_ref(&row));
+            writer.execute(counting, sql, &args).await
         }
         .await;
         if let Err(error) = written {

@@ -35,8 +35,10 @@ pub(super) struct Heads {
     pub(super) revision: Revision,
     /// Sequence number of the last audit record; zero before the first.
     pub(super) seq: u64,
-    /// Its hash, hexadecimal; empty before the first.
+    /// The hash of the last row, hexadecimal; empty before the first.
     pub(super) hash: String,
+    /// The position up to which the trail has the audit's journal.
+    pub(super) journal: u64,
 }
 
 impl Writer {
@@ -140,12 +142,22 @@ impl Writer {
     pub(super) async fn read_heads(&mut self, counting: &Counting) -> Result<Heads, StoreError> {
         let rows = self
             .conn()?
-            .rows(counting, "SELECT (SELECT COALESCE(MAX(revision), 0) FROM changes), seq, hash FROM audit ORDER BY seq DESC LIMIT 1", &[])
+            .rows(
+                counting,
+                "SELECT (SELECT COALESCE(MAX(revision), 0) FROM changes), last, hash, journal \
+                 FROM audit ORDER BY seq DESC LIMIT 1",
+                &[],
+            )
             .await?;
         match rows.first() {
-            Some(row) => Ok(Heads { revision: Revision(row.count(0)?), seq: row.count(1)?, hash: row.text(2)? }),
+            Some(row) => Ok(Heads {
+                revision: Revision(row.count(0)?),
+                seq: row.count(1)?,
+                hash: row.text(2)?,
+                journal: row.count(3)?,
+            }),
             // No audit record, so no transaction: each commits one.
-            None => Ok(Heads { revision: Revision(0), seq: 0, hash: String::new() }),
+            None => Ok(Heads { revision: Revision(0), seq: 0, hash: String::new(), journal: 0 }),
         }
     }
 

@@ -1,15 +1,17 @@
 //! What survives: a stop, other ports, a torn manifest, and a kill in the middle of writes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use denizen_server::{
+    domain::{Actor, Ctx},
     run::database_in,
-    store::{Engine, Store},
+    store::{Engine, Outcome, Store},
 };
+use denizen_wire::UnixTime;
 
 use crate::{
     dev::{Dev, Launch},
@@ -157,6 +159,46 @@ async fn an_acknowledged_secret_survives_a_kill() {
     store.close().await;
 }
 
+/// Readers read until the server is killed under them. Every value that left has its record, though most of the
+/// records were still in the journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
+    const ENOUGH: usize = 200;
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let token = dev.admin_token("https://vault.azure.net").await;
+    let answered = AtomicUsize::new(0);
+    let reader = || async {
+        while let Ok(answer) = dev.try_vault("GET", "/secrets/hello/?api-version=7.6", Some(&token), None).await {
+            answer.expect(200);
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let killer = async {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        while answered.load(Ordering::Relaxed) < ENOUGH && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        dev.signal(rustix::process::Signal::KILL);
+    };
+    tokio::join!(reader(), reader(), reader(), killer);
+    let answered = answered.load(Ordering::Relaxed);
+    assert!(answered >= ENOUGH, "only {answered} reads were answered");
+    let (data, tenant) = (dev.data.clone(), dev.fact("/tenant_id").parse().unwrap());
+    dev.kill().await;
+
+    let store = Store::open(Engine::Sqlite { path: database_in(&data) }).await.unwrap();
+    let ctx = Ctx { tenant, actor: Actor::System("test"), now: UnixTime(0), request_id: uuid::Uuid::nil() };
+    let records = store.audit_tail(&ctx, 1_000_000).await.unwrap();
+    let reads = records.iter().filter(|it| it.action.ends_with("/getSecret/action") && it.target.contains("/hello/"));
+    assert!(reads.clone().all(|it| it.outcome == Outcome::Allowed));
+    let (reads, requests) = (reads.clone().count(), reads.map(|it| it.request_id).collect::<BTreeSet<_>>().len());
+    assert!(reads >= answered, "{answered} reads were answered, {reads} were recorded");
+    assert_eq!(requests, reads, "a record is there twice");
+    assert_eq!(store.audit_verify().await.unwrap(), records.len() as u64);
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_metrics_count_and_name_nobody() {
     let place = Place::new().await;
@@ -168,7 +210,7 @@ async fn the_metrics_count_and_name_nobody() {
     };
     let before = dev.wire.get(&url, &[]).await.expect(200);
     let token = dev.admin_token("https://vault.azure.net").await;
-    // A read is answered after its audit record is durable, so the count is up by then.
+    // A read is answered after its audit record is written, so the count is up by then.
     dev.vault("GET", "/secrets/hello/?api-version=7.6", Some(&token), None).await.expect(200);
     let after = dev.wire.get(&url, &[]).await.expect(200);
     assert!(commits(&after.body) > commits(&before.body), "{before:?} {after:?}");

@@ -54,8 +54,8 @@ async fn what_is_set_is_read_and_stands_nowhere_in_the_clear() {
     assert_eq!(bed.value("db").await, value);
     bed.secrets.delete(&bed.ctx(), &bed.vault, &name("db"), "test").await.unwrap();
     let mut files = 0;
-    for file in fs::read_dir(bed.dir.path()).unwrap() {
-        let bytes = fs::read(file.unwrap().path()).unwrap();
+    for path in bed.files() {
+        let bytes = fs::read(path).unwrap();
         files += usize::from(!bytes.is_empty());
         assert!(!bytes.windows(value.len()).any(|window| window == value.as_bytes()));
     }

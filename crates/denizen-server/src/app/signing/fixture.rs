@@ -16,7 +16,7 @@ use crate::{
             TokenVersion,
         },
     },
-    store::{AuditEvent, Engine, Outcome, Record, Store},
+    store::{AuditEvent, Engine, Record, Store},
 };
 
 pub(crate) const NOW: UnixTime = UnixTime(1_795_239_900);
@@ -184,14 +184,7 @@ impl Deployment {
     pub(crate) async fn put<R: Record>(&self, tenant: TenantId, record: &R) {
         let mut tx = self.store.begin(&ctx(tenant, NOW)).await.unwrap();
         tx.put(record).await.unwrap();
-        let event = AuditEvent {
-            action: "test".into(),
-            outcome: Outcome::Allowed,
-            target: String::new(),
-            because: String::new(),
-            detail: None,
-        };
-        tx.commit(event).await.unwrap();
+        tx.commit(AuditEvent::allowed("test", "", "")).await.unwrap();
     }
 
     /// A tenant's signing keys, as they are kept.

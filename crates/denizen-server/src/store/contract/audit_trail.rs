@@ -1,10 +1,6 @@
-//! The audit trail: the chain, the group commit, and a database that goes away.
+//! The audit: the chain, the journal before it, and a database that goes away.
 
-use std::{
-    pin::pin,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::time::Duration;
 
 use denizen_keys::hash;
 
@@ -15,7 +11,13 @@ use crate::{
 };
 
 async fn actions(store: &Store, ctx: &Ctx) -> Vec<String> {
-    store.audit_tail(ctx, 100_000).await.unwrap().into_iter().map(|it| it.action).collect()
+    store.audit_tail(ctx, 1_000_000).await.unwrap().into_iter().map(|it| it.action).collect()
+}
+
+/// Records an event and waits until it is in the trail, in a row of its own.
+async fn recorded(store: &Store, event: &AuditEvent<'_>) {
+    store.audit(&ctx(1), event).unwrap();
+    store.audit_tail(&ctx(1), 1).await.unwrap();
 }
 
 pub(super) async fn every_write_is_recorded_with_its_actor(place: impl Place) {
@@ -25,34 +27,33 @@ pub(super) async fn every_write_is_recorded_with_its_actor(place: impl Place) {
     tx.insert(&principal(1, 1)).await.unwrap();
     let revision = tx.commit(event("principal/create")).await.unwrap();
     let refused = AuditEvent {
-        outcome: Outcome::Refused,
-        target: "line one\nline two".to_owned(),
         detail: Some(serde_json::json!({ "why": "not yours" })),
-        ..event("secret/get")
+        ..AuditEvent::refused("secret/get", "line one\nline two \u{2028} \"three\"", "no role")
     };
-    store.audit(&by, refused.clone()).await.unwrap();
-    store.audit_soon(&ctx(2), event("elsewhere")).unwrap();
+    store.audit(&by, &refused).unwrap();
+    store.audit(&ctx(2), &event("elsewhere")).unwrap();
 
     let tail = store.audit_tail(&by, 2).await.unwrap();
     assert_eq!(tail.iter().map(|it| it.seq).collect::<Vec<_>>(), [2, 3]);
     let AuditRecord { at, tenant, actor, request_id, revision: of, .. } = tail[0].clone();
     assert_eq!((at, tenant, request_id, of), (by.now, by.tenant, by.request_id, Some(revision)));
     assert_eq!(actor, format!("principal:{}", principal_id(3)));
-    let AuditRecord { action, outcome, target, because, revision: of, detail, .. } = tail[1].clone();
-    assert_eq!(AuditEvent { action, outcome, target, because, detail }, refused);
-    assert_eq!(of, None, "it changed nothing");
+    let AuditRecord { action, outcome, target, because, revision: of, detail, .. } = &tail[1];
+    assert_eq!((action.as_str(), *outcome), ("secret/get", Outcome::Refused));
+    assert_eq!((target.as_str(), because.as_str(), detail), (&*refused.target, "no role", &refused.detail));
+    assert_eq!(*of, None, "it changed nothing");
     assert_eq!(actions(&store, &ctx(1)).await.len(), 3, "another tenant's event is among them");
 }
 
 pub(super) async fn an_edited_row_is_found(place: impl Place) {
     let store = founded(&place).await;
     for n in 0..5 {
-        store.audit(&ctx(1), event(&format!("read/{n}"))).await.unwrap();
+        recorded(&store, &event(&format!("read/{n}"))).await;
     }
     assert_eq!(store.audit_verify().await.unwrap(), 6);
-    place.sql("UPDATE audit SET line = replace(line, 'read/2', 'read/9') WHERE seq = 4").await;
+    place.sql("UPDATE audit SET lines = replace(lines, 'read/2', 'read/9') WHERE seq = 4").await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 4);
-    place.sql("UPDATE audit SET line = replace(line, 'read/9', 'read/2') WHERE seq = 4").await;
+    place.sql("UPDATE audit SET lines = replace(lines, 'read/9', 'read/2') WHERE seq = 4").await;
     assert_eq!(store.audit_verify().await.unwrap(), 6);
     // Shown to another tenant.
     place.sql("UPDATE audit SET tenant = 'a0000000-0000-0000-0000-000000000002' WHERE seq = 3").await;
@@ -62,7 +63,7 @@ pub(super) async fn an_edited_row_is_found(place: impl Place) {
 pub(super) async fn a_removed_row_is_found(place: impl Place) {
     let store = founded(&place).await;
     for n in 0..5 {
-        store.audit(&ctx(1), event(&format!("read/{n}"))).await.unwrap();
+        recorded(&store, &event(&format!("read/{n}"))).await;
     }
     // The last ones: the chain that is left is whole, but it is not the one this process wrote.
     place.sql("CREATE TABLE kept AS SELECT * FROM audit; DELETE FROM audit WHERE seq > 4").await;
@@ -77,7 +78,7 @@ pub(super) async fn a_removed_row_is_found(place: impl Place) {
 pub(super) async fn a_forged_end_is_found(place: impl Place) {
     let store = founded(&place).await;
     for n in 0..3 {
-        store.audit(&ctx(1), event(&format!("read/{n}"))).await.unwrap();
+        recorded(&store, &event(&format!("read/{n}"))).await;
     }
     let tail = store.audit_tail(&ctx(1), 9).await.unwrap();
     let forge = |text: &str| {
@@ -87,10 +88,12 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
             if record.seq == 4 {
                 record.because = text.to_owned();
             }
-            last = serde_json::to_string::<AuditRecord>(&record).unwrap();
-            hash = hash::hex(&hash::sha256(format!("{hash}{last}").as_bytes()));
+            let place = format!("\"seq\":{},", record.seq);
+            last = serde_json::to_string::<AuditRecord>(&record).unwrap().replace(&place, "") + "\n";
+            let (seq, tenant) = (record.seq, record.tenant);
+            hash = hash::hex(&hash::sha256(format!("{hash}{seq}\n{tenant}\n{last}").as_bytes()));
         }
-        format!("UPDATE audit SET line = '{last}', hash = '{hash}' WHERE seq = 4").leak()
+        format!("UPDATE audit SET lines = '{last}', hash = '{hash}' WHERE seq = 4").leak()
     };
     place.sql(forge("forged")).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 4);
@@ -98,53 +101,73 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
     assert_eq!(store.audit_verify().await.unwrap(), 4, "the chain is not what is documented");
 }
 
-pub(super) async fn many_share_a_commit(place: impl Place) {
+pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl Place) {
     let store = founded(&place).await;
     let before = store.counters();
-    // While a transaction holds the writer, all of these come to wait; then they go together.
+    // While a transaction holds the writer, nothing is moved; and nobody waits for it.
     let tx = store.begin(&ctx(1)).await.unwrap();
-    let by = ctx(1);
-    let mut waiting: Vec<_> = (0..400).map(|n| Box::pin(store.audit(&by, event(&format!("read/{n}"))))).collect();
-    let mut idle = Context::from_waker(Waker::noop());
-    for one in &mut waiting {
-        assert!(one.as_mut().poll(&mut idle).is_pending());
+    for n in 0..400 {
+        store.audit(&ctx(1), &event(&format!("read/{n}"))).unwrap();
     }
+    assert_eq!(store.counters().audit_commits, before.audit_commits);
+    assert!(store.audit_behind() > 0);
     tx.commit(event("x")).await.unwrap();
-    for one in waiting {
-        one.await.unwrap();
-    }
+    assert_eq!(actions(&store, &ctx(1)).await.len(), 402);
     let after = store.counters();
     assert_eq!(after.audit_events - before.audit_events, 400);
     assert_eq!(after.audit_commits - before.audit_commits, 1);
     // BEGIN, the transaction's own record, COMMIT; the four hundred are counted above.
     assert_eq!(after.writes - before.writes, 3);
+    assert_eq!(store.audit_behind(), 0);
 
-    // And when nobody arranges it, many at once still share.
+    // From many threads, more than one statement takes.
     let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..1000 {
+    for thread in 0..8 {
         let store = store.clone();
-        tasks.spawn(async move { store.audit(&ctx(1), event(&format!("more/{n}"))).await });
+        tasks.spawn(
+            async move { (0..1500).try_for_each(|n| store.audit(&ctx(1), &event(&format!("more/{thread}/{n}")))) },
+        );
     }
     assert!(tasks.join_all().await.iter().all(Result::is_ok));
+    assert_eq!(store.audit_verify().await.unwrap(), 12_402);
+    let mut seen = actions(&store, &ctx(1)).await.split_off(402);
+    seen.sort();
+    let mut expected: Vec<_> = (0..8).flat_map(|t| (0..1500).map(move |n| format!("more/{t}/{n}"))).collect();
+    expected.sort();
+    assert_eq!(seen, expected);
     let end = store.counters();
-    assert_eq!(end.audit_events - after.audit_events, 1000);
-    assert!(end.audit_commits - after.audit_commits <= 500, "{} commits", end.audit_commits - after.audit_commits);
-    assert_eq!(store.audit_verify().await.unwrap(), 1402);
+    assert!(end.audit_commits - after.audit_commits <= 100, "{} commits", end.audit_commits - after.audit_commits);
 }
 
-pub(super) async fn a_database_that_goes_away_refuses_those_who_wait_and_keeps_the_rest(place: impl Place) {
+pub(super) async fn a_row_holds_one_tenants_records(place: impl Place) {
+    let store = founded(&place).await;
+    let tx = store.begin(&ctx(1)).await.unwrap();
+    let long = "x".repeat(1000);
+    for n in 0..1000 {
+        let who = if n % 3 == 0 { 2 } else { 1 };
+        store.audit(&ctx(who), &AuditEvent::allowed(&format!("read/{n}"), &long, "a test")).unwrap();
+    }
+    drop(tx);
+    let of =
+        |who: u8| -> Vec<_> { (0..1000).filter(|n| (n % 3 == 0) == (who == 2)).map(|n| format!("read/{n}")).collect() };
+    assert_eq!(actions(&store, &ctx(1)).await.split_off(1), of(1));
+    assert_eq!(actions(&store, &ctx(2)).await, of(2));
+    assert_eq!(store.audit_tail(&ctx(2), 3).await.unwrap().last().unwrap().action, "read/999");
+    assert_eq!(store.audit_tail(&ctx(2), 3).await.unwrap().len(), 3);
+    assert_eq!(store.audit_verify().await.unwrap(), 1001);
+}
+
+pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl Place) {
     let store = founded(&place).await;
     place.sql("ALTER TABLE audit RENAME TO audit_away").await;
-    assert!(matches!(store.audit(&ctx(1), event("read/refused")).await, Err(StoreError::Unavailable(_))));
     for n in 0..3 {
-        store.audit_soon(&ctx(1), event(&format!("token/{n}"))).unwrap();
+        store.audit(&ctx(1), &event(&format!("read/{n}"))).unwrap();
     }
-    // Those who wait are told soon, whoever waits before them.
-    let told = tokio::time::timeout(Duration::from_secs(5), store.audit(&ctx(1), event("read/refused"))).await;
-    assert!(matches!(told, Ok(Err(_))), "{told:?}");
+    // Whoever wants to see the trail is told.
+    assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Unavailable(_))));
     assert!(store.snapshot().tenant(tenant_id(1)).is_some());
-    store.audit_soon(&ctx(1), event("token/3")).unwrap();
-    // The group they are in is tried, and fails, and is kept.
+    store.audit(&ctx(1), &event("read/3")).unwrap();
+    // The batch they are in is tried, and fails, and is kept.
     let asked = || store.counters().reads + store.counters().writes;
     let (before, mut waited) = (asked(), 0);
     while asked() < before + 4 {
@@ -152,61 +175,87 @@ pub(super) async fn a_database_that_goes_away_refuses_those_who_wait_and_keeps_t
         assert!(waited < 2000, "it is not tried again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let told = tokio::time::timeout(Duration::from_secs(5), async {
-        for _ in 0..50 {
-            assert!(store.audit(&ctx(1), event("read/refused")).await.is_err());
-        }
-    });
-    assert!(told.await.is_ok(), "those who wait are refused only when it is tried again");
-
     place.sql("ALTER TABLE audit_away RENAME TO audit").await;
     let mut tries = 0;
-    while store.audit(&ctx(1), event("read/again")).await.is_err() {
+    while store.audit_tail(&ctx(1), 1).await.is_err() {
         tries += 1;
         assert!(tries < 500, "it does not come back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    store.audit(&ctx(1), &event("read/again")).unwrap();
     assert_eq!(
         actions(&store, &ctx(1)).await,
-        ["tenant/create", "token/0", "token/1", "token/2", "token/3", "read/again"],
-        "each once and in order, and nothing that was refused"
+        ["tenant/create", "read/0", "read/1", "read/2", "read/3", "read/again"],
+        "each once and in order"
     );
     assert_eq!(store.audit_verify().await.unwrap(), 6);
 }
 
-pub(super) async fn a_full_queue_refuses(place: impl Place) {
+/// The statement was executed, and its answer was lost: as when a connection breaks during the commit.
+pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: impl Place) {
     let store = founded(&place).await;
-    // A transaction in progress: nothing can be written, and nothing has failed.
-    let tx = store.begin(&ctx(1)).await.unwrap();
-    let mut taken = 0u64;
-    while store.audit_soon(&ctx(1), event("token")).is_ok() {
-        taken += 1;
-        assert!(taken <= 65_536, "the queue has no end");
+    {
+        let mut writer = store.core.writer.lock().await;
+        for n in 0..5 {
+            store.audit(&ctx(1), &event(&format!("read/{n}"))).unwrap();
+        }
+        // What the carrier does, with the journal not told. It will find the position in the trail's last row.
+        let start = writer.ready(&store.core).await.unwrap();
+        let journal = journal::Journal::open(store.core.journal.folder(), start.journal).unwrap();
+        let (rows, heads) = trail::Row::of_batch(&start, &journal.take().unwrap());
+        let (sql, args) = trail::insert(&rows);
+        writer.execute(&store.core.counting, sql, &args).await.unwrap();
+        writer.advance(heads);
     }
-    assert_eq!(taken, 65_536);
-    assert!(matches!(store.audit_soon(&ctx(1), event("token")), Err(StoreError::AuditFull)));
-    assert!(matches!(pin!(store.audit(&ctx(1), event("read"))).await, Err(StoreError::AuditFull)));
+    assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read/0", "read/1", "read/2", "read/3", "read/4"]);
+    assert_eq!(store.audit_verify().await.unwrap(), 6);
+}
+
+pub(super) async fn a_full_disk_refuses(place: impl Place) {
+    let store = founded(&place).await;
+    store.audit(&ctx(1), &event("read")).unwrap();
+    store.core.journal.fill_the_disk();
+    let refused = store.audit(&ctx(1), &event("unrecorded")).unwrap_err();
+    assert!(matches!(refused, StoreError::Journal { .. }), "{refused}");
+    assert!(refused.to_string().contains(".audit cannot be written"), "{refused}");
+    assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read"]);
+}
+
+pub(super) async fn a_full_journal_refuses(place: impl Place) {
+    let store = founded(&place).await;
+    // A transaction in progress: nothing can be moved, and nothing has failed.
+    let tx = store.begin(&ctx(1)).await.unwrap();
+    let long = "x".repeat(10_000);
+    let token = AuditEvent::allowed("token", &long, "a test");
+    let mut taken = 0u64;
+    while store.audit(&ctx(1), &token).is_ok() {
+        taken += 1;
+        assert!(taken * 10_000 <= journal::ROOM, "the journal has no end");
+    }
+    assert!((taken + 1) * 10_300 > journal::ROOM, "only {taken} were taken");
+    assert!(matches!(store.audit(&ctx(1), &token), Err(StoreError::AuditFull)));
     drop(tx);
     store.close().await;
     let store = place.open().await;
     assert_eq!(store.audit_verify().await.unwrap(), taken + 1, "what was accepted was not written");
-    store.audit(&ctx(1), event("read")).await.unwrap();
+    store.audit(&ctx(1), &token).unwrap();
 }
 
-pub(super) async fn closing_writes_what_waits(place: impl Place) {
+pub(super) async fn closing_moves_what_waits(place: impl Place) {
     let store = founded(&place).await;
-    for n in 0..2000 {
-        store.audit_soon(&ctx(1), event(&format!("token/{n}"))).unwrap();
+    for n in 0..10_000 {
+        store.audit(&ctx(1), &event(&format!("token/{n}"))).unwrap();
     }
-    let other = store.clone();
+    let (other, folder) = (store.clone(), store.core.journal.folder().to_owned());
     store.close().await;
-    assert!(matches!(other.audit_soon(&ctx(1), event("late")), Err(StoreError::Closed)));
-    assert!(matches!(other.audit(&ctx(1), event("late")).await, Err(StoreError::Closed)));
+    assert!(matches!(other.audit(&ctx(1), &event("late")), Err(StoreError::Closed)));
     assert!(matches!(other.begin(&ctx(1)).await.err(), Some(StoreError::Closed)));
     assert!(other.snapshot().tenant(tenant_id(1)).is_some());
     drop(other);
+    let left: u64 = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(left, 0, "the journal was not cleared");
     let store = place.open().await;
     let expected: Vec<_> =
-        std::iter::once("tenant/create".to_owned()).chain((0..2000).map(|n| format!("token/{n}"))).collect();
+        std::iter::once("tenant/create".to_owned()).chain((0..10_000).map(|n| format!("token/{n}"))).collect();
     assert_eq!(actions(&store, &ctx(1)).await, expected);
 }

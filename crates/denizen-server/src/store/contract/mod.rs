@@ -8,7 +8,7 @@
 //! | [`isolation`] | two tenants never see each other's rows |
 //! | [`join_tokens`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
-//! | [`audit_trail`] | the chain, the group commit, and a database that goes away |
+//! | [`audit_trail`] | the chain, the journal before it, and a database that goes away |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod audit_trail;
@@ -32,8 +32,10 @@ pub(super) trait Place: Send + Sync {
     fn engine(&self) -> Engine;
     /// Runs statements past the store, as an intruder, an accident or an older release would.
     async fn sql(&self, text: &'static str);
-    /// What a machine that lost power now would find when it starts again.
-    fn after_a_crash(&self) -> Self;
+    /// What a machine that lost power now finds, at the worst, when it starts again: what was committed.
+    fn after_a_power_cut(&self) -> Self;
+    /// What is found after this process was killed now: what was written.
+    fn after_a_kill(&self) -> Self;
     /// The files the data is in, where the engine is one that has any.
     fn files(&self) -> Vec<PathBuf>;
 
@@ -93,13 +95,17 @@ macro_rules! on {
                 an_edited_row_is_found
                 a_removed_row_is_found
                 a_forged_end_is_found
-                many_share_a_commit
-                a_database_that_goes_away_refuses_those_who_wait_and_keeps_the_rest
-                a_full_queue_refuses
-                closing_writes_what_waits;
+                nobody_waits_and_many_share_a_commit
+                a_row_holds_one_tenants_records
+                a_database_that_goes_away_loses_no_record
+                a_batch_whose_commit_ended_in_doubt_is_written_once
+                a_full_disk_refuses
+                a_full_journal_refuses
+                closing_moves_what_waits;
             survival:
                 a_restart_finds_everything
-                a_crash_loses_no_acknowledged_write
+                a_power_cut_loses_no_acknowledged_write
+                a_kill_loses_no_record
                 the_data_belongs_to_one_process
                 newer_data_is_refused
                 a_database_that_is_ahead_is_loaded_again

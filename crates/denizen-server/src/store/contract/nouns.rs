@@ -13,7 +13,7 @@ use crate::{
         roles::{RoleAssignment, RoleDefinition, RoleId},
         secrets::SecretVersion,
     },
-    store::{AuditEvent, Outcome},
+    store::AuditEvent,
 };
 
 pub(super) const NOW: UnixTime = UnixTime(1_795_239_900);
@@ -30,14 +30,8 @@ pub(super) fn ctx(tenant: u8) -> Ctx {
     Ctx { tenant: tenant_id(tenant), actor: Actor::System("test"), now: NOW, request_id: uuid(0xEE, tenant) }
 }
 
-pub(super) fn event(action: &str) -> AuditEvent {
-    AuditEvent {
-        action: action.to_owned(),
-        outcome: Outcome::Allowed,
-        target: "/".to_owned(),
-        because: "a test".to_owned(),
-        detail: None,
-    }
+pub(super) fn event(action: &str) -> AuditEvent<'_> {
+    AuditEvent::allowed(action, "/", "a test")
 }
 
 pub(super) fn tenant(n: u8) -> Tenant {

@@ -37,12 +37,26 @@ impl Place for File {
         conn.close().await.unwrap();
     }
 
-    fn after_a_crash(&self) -> Self {
-        let crashed = Self::new();
+    fn after_a_power_cut(&self) -> Self {
+        let found = Self::new();
         for file in self.files() {
-            fs::copy(&file, crashed.folder.path().join(file.file_name().unwrap())).unwrap();
+            fs::copy(&file, found.folder.path().join(file.file_name().unwrap())).unwrap();
         }
-        crashed
+        found
+    }
+
+    fn after_a_kill(&self) -> Self {
+        // The journal first: what is moved into the data meanwhile is in both, and must not count twice.
+        let found = Self::new();
+        let (from, to) = (self.folder.path().join("denizen.db.audit"), found.folder.path().join("denizen.db.audit"));
+        fs::create_dir(&to).unwrap();
+        for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        for file in self.files() {
+            fs::copy(&file, found.folder.path().join(file.file_name().unwrap())).unwrap();
+        }
+        found
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -62,14 +76,20 @@ async fn nobody_else_may_read_the_file() {
     // Made beforehand by someone careless.
     fs::write(place.path(), b"").unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    // And the journal's folder, open to all.
+    fs::create_dir(place.folder.path().join("denizen.db.audit")).unwrap();
     let _store = founded(&place).await;
     let mut seen = 0;
     for entry in fs::read_dir(place.folder.path()).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        let expected = if entry.metadata().unwrap().is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, expected, "{:?}", entry.file_name());
         seen += 1;
     }
-    assert_eq!(seen, 4, "the data, its log, its index and its lock");
+    assert_eq!(seen, 5, "the data, its log, its index, its lock, and the audit's journal");
+    for segment in fs::read_dir(place.folder.path().join("denizen.db.audit")).unwrap() {
+        assert_eq!(segment.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }
 
 #[tokio::test]
@@ -91,7 +111,7 @@ async fn child_that_writes() {
         tx.insert(&principal(1, n)).await.unwrap();
         tx.insert(&machine(1, n)).await.unwrap();
         tx.commit(event("enrol")).await.unwrap();
-        store.audit(&ctx(1), event("read")).await.unwrap();
+        store.audit(&ctx(1), &event("read")).unwrap();
         println!("acknowledged {n}");
     }
 }

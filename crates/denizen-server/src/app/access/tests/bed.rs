@@ -148,10 +148,19 @@ impl Bed {
         self.secrets.set(&self.ctx(), &self.vault, &name.parse().unwrap(), new, "test").await.unwrap().version
     }
 
+    /// Every file the server keeps, the audit's journal included.
+    pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
+        let (mut files, mut folders) = (Vec::new(), vec![self.dir.path().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
+    }
+
     /// The audit records about this, oldest first: outcome, target, reason.
     pub(crate) async fn audited(&self, action: &str) -> Vec<(Outcome, String, String)> {
-        // Records that nobody waits for are written in order: once this one is there, so are they.
-        self.store.audit(&self.ctx(), event()).await.unwrap();
         let tail = self.store.audit_tail(&self.ctx(), 1000).await.unwrap();
         tail.into_iter().filter(|r| r.action == action).map(|r| (r.outcome, r.target, r.because)).collect()
     }
@@ -170,7 +179,7 @@ pub(crate) fn ctx(tenant: TenantId) -> Ctx {
     Ctx { tenant, actor: Actor::System("test"), now: NOW, request_id: Uuid::from_u128(9) }
 }
 
-pub(crate) fn event() -> AuditEvent {
+pub(crate) fn event() -> AuditEvent<'static> {
     AuditEvent {
         action: "test".into(),
         outcome: Outcome::Allowed,

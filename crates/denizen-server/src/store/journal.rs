@@ -1,0 +1,371 @@
+//! The audit's journal: where an event is written before what it speaks of happens.
+//!
+//! One `write(2)` to a file beside the data, then the caller goes on. What has been written survives the end of the
+//! process, however it ends; [`super::carrier`] moves it into the trail within moments, and that commit is what
+//! survives the loss of power (`docs/adr/0004`).
+//!
+//! ```text
+//! NAME.audit/00000000000000000000.jsonl   the journal is one stream of bytes, cut into segments;
+//! NAME.audit/00000000000008388821.jsonl   a segment is named after the position of its first byte
+//! ```
+//!
+//! The trail's last row says up to which position the journal has been carried, so that a record is neither lost nor
+//! written twice, whenever the process dies. Segments whose end has been carried are removed.
+//!
+//! Touches its folder. Knows nothing of the database. Tests: `journal/tests.rs`, and the contract suite.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use denizen_wire::TenantId;
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+use super::StoreError;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes that may wait to be carried. When the database is away for longer than this lasts, nothing more is recorded,
+/// and so nothing more is done.
+pub(super) const ROOM: u64 = 32 * 1024 * 1024;
+/// A segment is closed when it has grown beyond this many bytes.
+const SEGMENT: u64 = 8 * 1024 * 1024;
+/// Records that are carried at once, at most.
+pub(super) const BATCH: usize = 4096;
+
+/// The journal.
+pub(super) struct Journal {
+    folder: PathBuf,
+    state: Mutex<State>,
+    /// Told when the first record comes to wait, and when the journal is closed.
+    pub(super) filled: Notify,
+    written: AtomicU64,
+}
+
+struct State {
+    active: File,
+    /// The position of the active segment's first byte.
+    base: u64,
+    /// The position after the last record.
+    end: u64,
+    /// The position up to which the trail has everything.
+    carried: u64,
+    /// What nobody has taken yet.
+    waiting: Batch,
+    /// Positions of closed segments that are still there, oldest first.
+    closed_segments: Vec<u64>,
+    /// Whether part of a record may stand at the end of the file.
+    torn: bool,
+    closed: bool,
+}
+
+/// Records in the order they were written.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Their lines, each with its newline.
+    pub(super) text: String,
+    /// For each, whose it is and how long.
+    pub(super) marks: Vec<Mark>,
+    /// The position in the journal after the last of them.
+    pub(super) end: u64,
+}
+
+/// One record of a [`Batch`].
+pub(super) struct Mark {
+    pub(super) tenant: TenantId,
+    /// The length of its line, bytes, newline included.
+    pub(super) length: usize,
+    /// The position in the journal after it.
+    end: u64,
+}
+
+impl Journal {
+    /// Opens the folder, makes it when it is not there, and takes up what the trail, which has everything before
+    /// `carried`, does not have yet.
+    pub(super) fn open(folder: &Path, carried: u64) -> Result<Self, StoreError> {
+        let opened = private_folder(folder).and_then(|()| State::open(folder, carried));
+        let state = opened.map_err(|source| failed(folder, source))?;
+        let journal = Self {
+            folder: folder.to_owned(),
+            state: Mutex::new(state),
+            filled: Notify::new(),
+            written: AtomicU64::new(0),
+        };
+        if !journal.state().waiting.marks.is_empty() {
+            journal.filled.notify_one();
+        }
+        Ok(journal)
+    }
+
+    /// Writes one record. `line` ends with its only newline. On an error nothing of it is kept.
+    pub(super) fn append(&self, tenant: TenantId, line: &str) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        let end = state.end + line.len() as u64;
+        if end - state.carried > ROOM {
+            return Err(StoreError::AuditFull);
+        }
+        state.write(line).map_err(|source| failed(&self.folder, source))?;
+        state.end = end;
+        let first = state.waiting.marks.is_empty();
+        state.waiting.push(tenant, line, end);
+        drop(state);
+        self.written.fetch_add(1, Ordering::Relaxed);
+        if first {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes what waits, at most [`BATCH`] records; none when nothing does. It stays in the files until
+    /// [`Self::carried`] is told.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut state = self.state();
+        (!state.waiting.marks.is_empty()).then(|| state.waiting.split())
+    }
+
+    /// How many records wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.marks.len()
+    }
+
+    /// The position after the last record.
+    pub(super) fn end(&self) -> u64 {
+        self.state().end
+    }
+
+    /// Bytes that are not in the trail yet.
+    pub(super) fn behind(&self) -> u64 {
+        let state = self.state();
+        state.end - state.carried
+    }
+
+    /// How many records were written since the journal was opened.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Says that the trail has, durably, everything before `position`: segments that lie before it are removed.
+    pub(super) fn carried(&self, position: u64) {
+        let mut state = self.state();
+        state.carried = state.carried.max(position);
+        if (state.end - state.base > SEGMENT || (state.closed && state.end > state.base))
+            && let Err(error) = state.turn(&self.folder)
+        {
+            // The segment goes on growing; nothing is lost.
+            tracing::warn!(%error, folder = %self.folder.display(), "no new segment of the audit's journal could be made");
+        }
+        let done = state.let_go();
+        drop(state);
+        for base in done {
+            let path = self.folder.join(name(base));
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "a segment of the audit's journal stays behind");
+            }
+        }
+    }
+
+    /// Brings the files to the disk: what is done while the trail cannot be written.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let active = self.state().active.try_clone()?;
+        active.sync_data()?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Refuses every later record.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.filled.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// A panic elsewhere leaves the state as it was before or after a record, so it stays good.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it is.
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes every later write fail, as a full disk does.
+    #[cfg(test)]
+    pub(super) fn fill_the_disk(&self) {
+        let mut state = self.state();
+        let path = self.folder.join(name(state.base));
+        state.active = File::open(path).unwrap();
+    }
+}
+
+impl State {
+    fn open(folder: &Path, carried: u64) -> io::Result<Self> {
+        let mut waiting = Batch { end: carried, ..Batch::default() };
+        let mut segments = segments(folder)?;
+        segments.sort_unstable();
+        // Where what was read so far ends.
+        let mut end = carried;
+        for base in &segments {
+            if *base > end {
+                tracing::error!(from = end, to = *base, "a part of the audit's journal is missing");
+            }
+            end = end.max(read(&folder.join(name(*base)), *base, carried, &mut waiting)?);
+        }
+        waiting.end = end;
+        let active = new_segment(folder, end)?;
+        // The new one may take the name of an empty old one.
+        segments.retain(|base| *base != end);
+        Ok(Self { active, base: end, end, carried, waiting, closed_segments: segments, torn: false, closed: false })
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        self.mend()?;
+        let written = self.active.write_all(line.as_bytes());
+        if written.is_err() {
+            self.torn = true;
+            // If it cannot be cut now, it is tried again before the next record is written.
+            let _ = self.mend();
+        }
+        written
+    }
+
+    /// Cuts off what a failed write may have left.
+    fn mend(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.active.set_len(self.end - self.base)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Starts a new segment.
+    fn turn(&mut self, folder: &Path) -> io::Result<()> {
+        self.mend()?;
+        self.active = new_segment(folder, self.end)?;
+        self.closed_segments.push(self.base);
+        self.base = self.end;
+        Ok(())
+    }
+
+    /// The closed segments whose end has been carried: no longer ours.
+    fn let_go(&mut self) -> Vec<u64> {
+        // Each ends where the next begins.
+        let ends = self.closed_segments.iter().skip(1).chain([&self.base]);
+        let done = self.closed_segments.iter().zip(ends).take_while(|(_, end)| **end <= self.carried).count();
+        self.closed_segments.drain(..done).collect()
+    }
+}
+
+impl Batch {
+    fn push(&mut self, tenant: TenantId, line: &str, end: u64) {
+        self.text.push_str(line);
+        self.marks.push(Mark { tenant, length: line.len(), end });
+        self.end = end;
+    }
+
+    /// Gives the first [`BATCH`] records, and keeps the others.
+    fn split(&mut self) -> Self {
+        if self.marks.len() <= BATCH {
+            return std::mem::take(self);
+        }
+        let marks = self.marks.split_off(BATCH);
+        let length = self.marks.iter().map(|mark| mark.length).sum();
+        let rest = Self { text: self.text.split_off(length), marks, end: self.end };
+        let mut first = std::mem::replace(self, rest);
+        first.end = first.marks.last().map_or(first.end, |mark| mark.end);
+        first
+    }
+}
+
+fn failed(folder: &Path, source: io::Error) -> StoreError {
+    StoreError::Journal { folder: folder.to_owned(), source: Arc::new(source) }
+}
+
+fn name(base: u64) -> String {
+    format!("{base:020}.jsonl")
+}
+
+/// The positions of the segments in a folder.
+fn segments(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.file_name();
+        let Some(base) = file.to_str().and_then(|file| file.strip_suffix(".jsonl")).and_then(|base| base.parse().ok())
+        else {
+            tracing::warn!(file = %file.display(), "a file that is no part of the audit's journal is in its folder");
+            continue;
+        };
+        found.push(base);
+    }
+    Ok(found)
+}
+
+/// Reads one segment's records from `carried` on; gives the position after its last whole record.
+fn read(path: &Path, base: u64, carried: u64, into: &mut Batch) -> io::Result<u64> {
+    #[derive(Deserialize)]
+    struct Owner {
+        tenant: TenantId,
+    }
+    let bytes = fs::read(path)?;
+    let mut end = base;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if line.last() != Some(&b'\n') {
+            // Nobody was told that it was written. Cut off, so that it is not taken for the start of another.
+            tracing::warn!(path = %path.display(), "the audit's journal ends in the middle of a record");
+            OpenOptions::new().write(true).open(path)?.set_len(end - base)?;
+            break;
+        }
+        end += line.len() as u64;
+        if end <= carried {
+            continue;
+        }
+        let text = std::str::from_utf8(line).ok();
+        match text.and_then(|text| Some((text, serde_json::from_str::<Owner>(text).ok()?.tenant))) {
+            Some((text, tenant)) => into.push(tenant, text, end),
+            None => {
+                tracing::error!(path = %path.display(), position = end, "a record of the audit's journal is damaged")
+            }
+        }
+    }
+    Ok(end)
+}
+
+/// Makes a segment. One that is there under this name is empty, or it would end later.
+fn new_segment(folder: &Path, base: u64) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(folder.join(name(base)))
+}
+
+/// Makes the folder, and makes it its owner's alone.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+
+const TENANT: TenantId = TenantId(Uuid::from_u128(7));
+
+fn line(n: usize) -> String {
+    format!("{{\"tenant\":\"{TENANT}\",\"n\":{n}}}\n")
+}
+
+fn open(folder: &TempDir, carried: u64) -> Journal {
+    Journal::open(&folder.path().join("j"), carried).unwrap()
+}
+
+fn write(journal: &Journal, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        journal.append(TENANT, &line(n)).unwrap();
+    }
+}
+
+/// Takes everything; gives the numbers, and the end of the last batch.
+fn taken(journal: &Journal) -> (Vec<usize>, Option<u64>) {
+    let (mut numbers, mut end) = (Vec::new(), None);
+    while let Some(batch) = journal.take() {
+        assert_eq!(batch.marks.iter().map(|mark| mark.length).sum::<usize>(), batch.text.len());
+        assert!(batch.marks.iter().all(|mark| mark.tenant == TENANT));
+        end = Some(batch.end);
+        for line in batch.text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            numbers.push(usize::try_from(value["n"].as_u64().unwrap()).unwrap());
+        }
+    }
+    (numbers, end)
+}
+
+fn files(folder: &TempDir) -> Vec<(String, u64)> {
+    let mut found: Vec<_> = fs::read_dir(folder.path().join("j"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len()))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn what_was_not_carried_is_there_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    write(&journal, 0..5);
+    let first = journal.take().unwrap().end;
+    write(&journal, 5..8);
+    drop(journal);
+    // The process died: of what it took, nothing was carried; or it was.
+    let journal = open(&folder, 0);
+    assert_eq!(taken(&journal).0, [0, 1, 2, 3, 4, 5, 6, 7]);
+    drop(journal);
+    let journal = open(&folder, first);
+    assert_eq!(taken(&journal).0, [5, 6, 7]);
+    // And it goes on where it ended.
+    write(&journal, 8..9);
+    let (numbers, end) = taken(&journal);
+    assert_eq!((numbers, end), (vec![8], Some(journal.end())));
+    drop(journal);
+    assert_eq!(taken(&open(&folder, first)).0, [5, 6, 7, 8]);
+}
+
+#[test]
+fn a_batch_ends_where_its_last_record_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    write(&journal, 0..BATCH + 10);
+    let first = journal.take().unwrap();
+    assert_eq!((first.marks.len(), journal.waiting()), (BATCH, 10));
+    assert_eq!(first.end, first.text.len() as u64);
+    write(&journal, BATCH + 10..BATCH + 11);
+    let second = journal.take().unwrap();
+    assert_eq!((second.marks.len(), second.end), (11, journal.end()));
+    drop(journal);
+    assert_eq!(taken(&open(&folder, first.end)).0, (BATCH..BATCH + 11).collect::<Vec<_>>());
+}
+
+#[test]
+fn half_a_record_at_the_end_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    write(&journal, 0..2);
+    let end = journal.end();
+    drop(journal);
+    let path = folder.path().join("j").join(name(0));
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(&line(2).as_bytes()[..20]).unwrap();
+    let journal = open(&folder, 0);
+    assert_eq!(taken(&journal), (vec![0, 1], Some(end)));
+    write(&journal, 3..4);
+    drop(journal);
+    assert_eq!(taken(&open(&folder, 0)).0, [0, 1, 3]);
+}
+
+#[test]
+fn a_damaged_record_costs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    write(&journal, 0..BATCH + 3);
+    drop(journal);
+    let path = folder.path().join("j").join(name(0));
+    let mut bytes = fs::read(&path).unwrap();
+    let second = line(0).len();
+    bytes[second..second + 5].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let journal = open(&folder, 0);
+    let first = journal.take().unwrap();
+    assert_eq!(taken(&journal).0, [BATCH + 1, BATCH + 2]);
+    drop(journal);
+    // What follows the first batch is what follows it, though fewer bytes were taken than lie before it.
+    assert_eq!(taken(&open(&folder, first.end)).0, [BATCH + 1, BATCH + 2]);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    write(&journal, 0..2);
+    let (end, written) = (journal.end(), journal.written());
+    journal.fill_the_disk();
+    assert!(matches!(journal.append(TENANT, &line(2)), Err(StoreError::Journal { .. })));
+    assert_eq!((journal.end(), journal.written(), journal.waiting()), (end, written, 2));
+    // The disk has room again; half of the record that failed had reached it.
+    let path = folder.path().join("j").join(name(0));
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(&line(2).as_bytes()[..20]).unwrap();
+    journal.state().active = file;
+    write(&journal, 3..4);
+    drop(journal);
+    assert_eq!(taken(&open(&folder, 0)).0, [0, 1, 3]);
+}
+
+#[test]
+fn segments_go_when_they_are_carried() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    let long = format!("{{\"tenant\":\"{TENANT}\",\"n\":0,\"x\":\"{}\"}}\n", "x".repeat(64 * 1024));
+    for _ in 0..130 {
+        journal.append(TENANT, &long).unwrap();
+    }
+    let whole = journal.end();
+    assert!(whole > SEGMENT);
+    // Half of it: a new segment is begun, and the old one is still needed.
+    journal.carried(whole / 2);
+    journal.append(TENANT, &line(1)).unwrap();
+    assert_eq!(files(&folder), [(name(0), whole), (name(whole), line(1).len() as u64)]);
+    drop(journal);
+    // A restart begins one of its own.
+    let journal = open(&folder, whole);
+    let end = journal.end();
+    assert_eq!(taken(&journal), (vec![1], Some(end)));
+    journal.carried(whole);
+    assert_eq!(files(&folder), [(name(whole), line(1).len() as u64), (name(end), 0)]);
+    journal.carried(end);
+    assert_eq!(files(&folder), [(name(end), 0)]);
+    drop(journal);
+    let journal = open(&folder, end);
+    assert_eq!((journal.end(), files(&folder)), (end, vec![(name(end), 0)]));
+}
+
+#[test]
+fn a_trail_that_is_ahead_is_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    // The power went: the trail was on the disk and the journal was not.
+    let journal = open(&folder, 5000);
+    assert_eq!((journal.end(), taken(&journal).0), (5000, vec![]));
+    write(&journal, 0..1);
+    drop(journal);
+    assert_eq!(taken(&open(&folder, 5000)).0, [0]);
+}
+
+#[test]
+fn a_closed_journal_takes_nothing_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(&folder, 0);
+    write(&journal, 0..3);
+    journal.close();
+    assert!(matches!(journal.append(TENANT, &line(3)), Err(StoreError::Closed)));
+    let (_, end) = taken(&journal);
+    journal.carried(end.unwrap());
+    assert_eq!(files(&folder), [(name(end.unwrap()), 0)]);
+}
