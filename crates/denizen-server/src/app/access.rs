@@ -24,7 +24,7 @@ use crate::{
         directory::SigningKey,
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
-    store::{Snapshot, Store},
+    store::{Revision, Snapshot, Store},
 };
 
 #[cfg(test)]
@@ -134,6 +134,11 @@ impl Access {
     /// The directory as it is now. A request takes one, and is authenticated and decided by it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.store.snapshot()
+    }
+
+    /// The directory's revision now: while it stays the same, so does everything that is decided by it in one second.
+    pub fn revision(&self) -> Revision {
+        self.store.revision()
     }
 
     /// Says who presents `token`, which must be issued by `tenant` for one of `audiences`; the first of them is what

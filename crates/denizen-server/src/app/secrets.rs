@@ -13,7 +13,7 @@
 //!
 //! Tests: `secrets/tests.rs`.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use denizen_keys::{
     KeyError, SecretString,
@@ -22,12 +22,13 @@ use denizen_keys::{
 };
 use denizen_wire::{ResourceId, UnixTime, vault::UpdateSecret};
 use moka::sync::Cache;
+use uuid::Uuid;
 
 use super::vaults::Vaults;
 pub use crate::domain::secrets::NewSecret;
 use crate::{
     domain::{
-        Ctx,
+        Actor, Ctx,
         resources::Vault,
         secrets::{BadSecret, DeletedSecret, SecretName, SecretVersion},
     },
@@ -67,7 +68,7 @@ pub mod actions {
 pub struct Secrets {
     store: Store,
     vaults: Vaults,
-    sealed: Cache<String, Kept>,
+    cache: Cache<String, Kept>,
 }
 
 /// A sealed version, as it was when the vault was at `revision`.
@@ -77,12 +78,33 @@ struct Kept {
     version: Arc<SecretVersion>,
 }
 
-/// A version with its value in the clear. Has no `Debug`.
-pub struct Opened {
+/// A version that was found for somebody who may read it: what is left is to open and record it. Holds nothing secret.
+#[derive(Clone)]
+pub struct Readable {
+    vault: Arc<Vault>,
+    version: Arc<SecretVersion>,
+    /// What the audit calls it.
+    target: String,
+    /// What its seals are bound to.
+    key_place: Vec<u8>,
+    value_place: Vec<u8>,
+}
+
+impl Readable {
     /// The version.
-    pub version: Arc<SecretVersion>,
-    /// Its value.
-    pub value: SecretString,
+    pub fn version(&self) -> &SecretVersion {
+        &self.version
+    }
+
+    /// The length of its sealed value, bytes.
+    pub fn sealed_len(&self) -> usize {
+        self.version.sealed_value.len()
+    }
+
+    /// A context to open it in.
+    pub fn ctx(&self, actor: &Actor, now: UnixTime, request_id: Uuid) -> Ctx {
+        Ctx { tenant: self.vault.tenant, actor: actor.clone(), now, request_id }
+    }
 }
 
 /// One page of a list.
@@ -138,7 +160,7 @@ impl Secrets {
         let weight = |key: &String, kept: &Kept| {
             u32::try_from(key.len() + kept.version.sealed_value.len() + CACHE_OVERHEAD).unwrap_or(u32::MAX)
         };
-        Self { store, vaults, sealed: Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build() }
+        Self { store, vaults, cache: Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build() }
     }
 
     /// Makes a version; the first one makes the secret.
@@ -181,40 +203,54 @@ impl Secrets {
             tx.secret_purge(&vault.id, name.canonical()).await?;
         }
         tx.secret_add(&made).await?;
-        tx.commit(event(actions::SET, Outcome::Allowed, vault, name, Some(&made.version), because)).await?;
+        tx.commit(AuditEvent::allowed(actions::SET, target(vault, name, Some(&made.version)), because)).await?;
         Ok(made)
     }
 
-    /// A version with its value, the latest when none is named. Recorded before it is given.
+    /// A version that may be opened, the latest when none is named. That there is none, or a disabled one, is recorded.
     ///
     /// # Errors
-    /// [`SecretError::NotFound`], [`SecretError::Disabled`], [`SecretError::Unrecorded`], the store's, the keys'.
-    pub async fn get(
+    /// [`SecretError::NotFound`], [`SecretError::Disabled`], the store's.
+    pub async fn find(
         &self,
         ctx: &Ctx,
         snapshot: &Snapshot,
-        vault: &Vault,
+        vault: &Arc<Vault>,
         name: &SecretName,
         version: Option<&str>,
-        because: &str,
-    ) -> Result<Opened, SecretError> {
-        let found = match self.find(ctx, snapshot, vault, name, version).await {
+    ) -> Result<Readable, SecretError> {
+        let found = match self.sealed(ctx, snapshot, vault, name, version).await {
             Ok(found) => found,
-            Err(error) => return Err(self.failed(ctx, actions::GET, vault, name, version, error)),
+            Err(error) => return Err(self.failed(ctx, target(vault, name, version), error)),
         };
         if !found.enabled {
-            return Err(self.failed(ctx, actions::GET, vault, name, Some(&found.version), SecretError::Disabled));
+            return Err(self.failed(ctx, target(vault, name, Some(&found.version)), SecretError::Disabled));
         }
-        let value = match self.reveal(vault, name, &found) {
+        let place = Place { vault, name, version: &found.version };
+        Ok(Readable {
+            key_place: place.of_key(),
+            value_place: place.of_value(),
+            target: target(vault, name, Some(&found.version)),
+            vault: Arc::clone(vault),
+            version: found,
+        })
+    }
+
+    /// Opens a version and records the read, in one step: there is no value without a record.
+    ///
+    /// # Errors
+    /// [`SecretError::Key`] when a seal does not open, [`SecretError::Unrecorded`].
+    pub fn open(&self, ctx: &Ctx, readable: &Readable, because: &str) -> Result<SecretString, SecretError> {
+        let Readable { vault, version, target, .. } = readable;
+        let value = match self.reveal(readable) {
             Ok(value) => value,
             Err(error) => {
-                tracing::error!(%error, vault = %vault.id, secret = name.as_str(), version = %found.version, "a secret does not open");
-                return Err(self.failed(ctx, actions::GET, vault, name, Some(&found.version), error));
+                tracing::error!(%error, vault = %vault.id, version = %version.version, "a secret does not open");
+                return Err(self.failed(ctx, target.clone(), error));
             }
         };
-        let read = event(actions::GET, Outcome::Allowed, vault, name, Some(&found.version), because);
-        self.record(ctx, &read)?;
-        Ok(Opened { version: found, value })
+        self.record(ctx, &AuditEvent::allowed(actions::GET, target, because))?;
+        Ok(value)
     }
 
     /// Changes a version's metadata, the latest's when none is named.
@@ -234,7 +270,7 @@ impl Secrets {
         let before = tx.secret(&vault.id, name.canonical(), version).await?;
         let after = before.ok_or(SecretError::NotFound)?.updated(change, ctx.now)?;
         tx.secret_update(&after).await?;
-        tx.commit(event(actions::UPDATE, Outcome::Allowed, vault, name, Some(&after.version), because)).await?;
+        tx.commit(AuditEvent::allowed(actions::UPDATE, target(vault, name, Some(&after.version)), because)).await?;
         Ok(after)
     }
 
@@ -273,7 +309,7 @@ impl Secrets {
         if found.is_empty() && after.is_none() {
             return Err(SecretError::NotFound);
         }
-        self.record(ctx, &event(actions::READ_METADATA, Outcome::Allowed, vault, name, Some("versions"), because))?;
+        self.record(ctx, &AuditEvent::allowed(actions::READ_METADATA, target(vault, name, Some("versions")), because))?;
         Ok(page(found, limit, |last| last.version.clone()))
     }
 
@@ -292,7 +328,7 @@ impl Secrets {
         let purge_at = purge_time(vault, ctx.now);
         let deleted = tx.secret_delete(&vault.id, name.canonical(), ctx.now, purge_at).await?;
         let deleted = deleted.ok_or(SecretError::NotFound)?;
-        tx.commit(event(actions::DELETE, Outcome::Allowed, vault, name, None, because)).await?;
+        tx.commit(AuditEvent::allowed(actions::DELETE, target(vault, name, None), because)).await?;
         Ok(deleted)
     }
 
@@ -309,7 +345,7 @@ impl Secrets {
     ) -> Result<DeletedSecret, SecretError> {
         let found = self.store.deleted_secret(ctx, &vault.id, name.canonical()).await?;
         let found = found.filter(|found| ctx.now < found.purge_at).ok_or(SecretError::NotFound)?;
-        self.record(ctx, &event(actions::READ_METADATA, Outcome::Allowed, vault, name, Some("deleted"), because))?;
+        self.record(ctx, &AuditEvent::allowed(actions::READ_METADATA, target(vault, name, Some("deleted")), because))?;
         Ok(found)
     }
 
@@ -348,7 +384,7 @@ impl Secrets {
         let found = tx.deleted_secret(&vault.id, name.canonical()).await?;
         found.filter(|found| ctx.now < found.purge_at).ok_or(SecretError::NotFound)?;
         let recovered = tx.secret_recover(&vault.id, name.canonical()).await?.ok_or(SecretError::NotFound)?;
-        tx.commit(event(actions::RECOVER, Outcome::Allowed, vault, name, None, because)).await?;
+        tx.commit(AuditEvent::allowed(actions::RECOVER, target(vault, name, None), because)).await?;
         Ok(recovered)
     }
 
@@ -362,7 +398,7 @@ impl Secrets {
         if !tx.secret_purge(&vault.id, name.canonical()).await? {
             return Err(SecretError::NotFound);
         }
-        tx.commit(event(actions::PURGE, Outcome::Allowed, vault, name, None, because)).await?;
+        tx.commit(AuditEvent::allowed(actions::PURGE, target(vault, name, None), because)).await?;
         Ok(())
     }
 
@@ -392,7 +428,7 @@ impl Secrets {
         self.note(ctx, &AuditEvent::refused(action, target.as_str(), because));
     }
 
-    async fn find(
+    async fn sealed(
         &self,
         ctx: &Ctx,
         snapshot: &Snapshot,
@@ -403,19 +439,19 @@ impl Secrets {
         // Taken before the database is asked: what is found is at least this new.
         let revision = snapshot.vault_revision(&vault.id);
         let key = cache_key(vault, name, version);
-        if let Some(kept) = self.sealed.get(&key).filter(|kept| kept.revision == revision) {
+        if let Some(kept) = self.cache.get(&key).filter(|kept| kept.revision == revision) {
             return Ok(kept.version);
         }
         let found = self.store.secret(ctx, &vault.id, name.canonical(), version).await?;
         let version = Arc::new(found.ok_or(SecretError::NotFound)?);
-        self.sealed.insert(key, Kept { revision, version: Arc::clone(&version) });
+        self.cache.insert(key, Kept { revision, version: Arc::clone(&version) });
         Ok(version)
     }
 
-    fn reveal(&self, vault: &Vault, name: &SecretName, found: &SecretVersion) -> Result<SecretString, SecretError> {
-        let place = Place { vault, name, version: &found.version };
-        let data_key = self.vaults.unwrap(vault, &found.wrapped_key, &place.of_key())?;
-        let value = open(&data_key, &found.sealed_value, &place.of_value())?;
+    fn reveal(&self, readable: &Readable) -> Result<SecretString, SecretError> {
+        let Readable { vault, version, key_place, value_place, .. } = readable;
+        let data_key = self.vaults.unwrap(vault, &version.wrapped_key, key_place)?;
+        let value = open(&data_key, &version.sealed_value, value_place)?;
         let text = std::str::from_utf8(value.expose()).map_err(|_| KeyError::SealedForm)?;
         Ok(SecretString::from(text))
     }
@@ -425,16 +461,8 @@ impl Secrets {
     }
 
     /// Notes an authorized read that gave nothing.
-    fn failed(
-        &self,
-        ctx: &Ctx,
-        action: &str,
-        vault: &Vault,
-        name: &SecretName,
-        version: Option<&str>,
-        error: SecretError,
-    ) -> SecretError {
-        self.note(ctx, &event(action, Outcome::Failed, vault, name, version, error.to_string()));
+    fn failed(&self, ctx: &Ctx, target: String, error: SecretError) -> SecretError {
+        self.note(ctx, &AuditEvent::new(actions::GET, Outcome::Failed, target, error.to_string()));
         error
     }
 
@@ -479,20 +507,13 @@ fn cache_key(vault: &Vault, name: &SecretName, version: Option<&str>) -> String 
     key
 }
 
-fn event<'a>(
-    action: &'a str,
-    outcome: Outcome,
-    vault: &Vault,
-    name: &SecretName,
-    version: Option<&str>,
-    because: impl Into<Cow<'a, str>>,
-) -> AuditEvent<'a> {
+/// What the audit calls a secret, a version, or another thing of a secret.
+fn target(vault: &Vault, name: &SecretName, part: Option<&str>) -> String {
     let vault = vault.id.as_str();
-    let target = match version {
-        Some(version) => [vault, "/secrets/", name.as_str(), "/", version].concat(),
+    match part {
+        Some(part) => [vault, "/secrets/", name.as_str(), "/", part].concat(),
         None => [vault, "/secrets/", name.as_str()].concat(),
-    };
-    AuditEvent::new(action, outcome, target, because)
+    }
 }
 
 fn listing<'a>(vault: &Vault, collection: &str, because: &'a str) -> AuditEvent<'a> {

@@ -31,8 +31,8 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Call {
     /// The method.
     pub method: Method,
-    /// The path as it was sent.
-    pub path: String,
+    /// Path and query as they were sent.
+    pub target: String,
     /// The path's segments, decoded. A trailing slash gives a last empty one, a double slash an empty one inside:
     /// on some faces both mean something ("the latest version").
     pub segments: Vec<String>,
@@ -111,8 +111,8 @@ impl Call {
         now: UnixTime,
         request_id: Uuid,
     ) -> Result<Self, Ambiguous> {
-        let path = uri.path().to_owned();
-        let segments = segments(&path)?;
+        let target = uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
+        let segments = segments(uri.path())?;
         let host = match headers.get(header::HOST).map(|v| v.to_str()) {
             Some(Ok(host)) => host.to_ascii_lowercase(),
             Some(Err(_)) => return Err(Ambiguous("comes with a Host that is not text")),
@@ -120,7 +120,7 @@ impl Call {
         };
         let query = Query::parse(uri.query().unwrap_or_default());
         let unread = Unread(Arc::new(AtomicBool::new(body.has_more())));
-        Ok(Self { method, path, segments, query, headers, host, request_id, now, peer, body: Some(body), unread })
+        Ok(Self { method, target, segments, query, headers, host, request_id, now, peer, body: Some(body), unread })
     }
 
     /// To be asked when the answer is made.

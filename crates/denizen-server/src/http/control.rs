@@ -18,13 +18,15 @@ impl Control {
 }
 
 impl Face for Control {
-    async fn handle(&self, call: Call) -> Reply {
+    type Recall = ();
+
+    async fn handle(&self, (): &(), call: Call) -> Reply {
         match call.segments.first().map(String::as_str) {
             Some("healthz") if call.segments.len() == 1 => {
                 reply::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
             }
             Some("node") => self.node.handle(call).await,
-            _ => self.sts.handle(call).await,
+            _ => self.sts.handle(&(), call).await,
         }
     }
 }

@@ -6,8 +6,14 @@
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use denizen_keys::random;
+use denizen_wire::UnixTime;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,6 +21,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
 
 use super::{Body, Call, Reply, reply};
 use crate::clock::Clock;
@@ -30,8 +37,39 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// Something that answers calls.
 pub trait Face: Send + Sync + 'static {
+    /// What the requests of one connection leave behind for those after them.
+    type Recall: Default + Send + Sync + 'static;
+
+    /// Answers a request without a body at once, when this connection has asked the same before and nothing has
+    /// changed. None: it has to be read.
+    fn again(&self, _: &Self::Recall, _: &Asked<'_>) -> Option<Reply> {
+        None
+    }
+
     /// Answers one.
-    fn handle(&self, call: Call) -> impl Future<Output = Reply> + Send;
+    fn handle(&self, recall: &Self::Recall, call: Call) -> impl Future<Output = Reply> + Send;
+}
+
+/// A request as it came, before it is read.
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub uri: &'a Uri,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// Our id for this request.
+    pub request_id: Uuid,
+    /// When it came.
+    pub now: UnixTime,
+}
+
+/// One connection, for all its requests.
+struct Connection<F: Face> {
+    face: Arc<F>,
+    recall: F::Recall,
+    clock: Clock,
+    peer: SocketAddr,
 }
 
 /// Serves until `stop` turns true, then lets connections in use finish.
@@ -91,9 +129,25 @@ async fn connection<F: Face>(
         Ok(Err(e)) => return tracing::debug!(%peer, error = %e, "no TLS handshake"),
         Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
     };
+    let here = Arc::new(Connection { face, recall: F::Recall::default(), clock, peer });
     let service = service_fn(|request: Request<Incoming>| {
-        let (face, now) = (Arc::clone(&face), clock.now());
-        async move { Ok::<_, Infallible>(answer(&*face, request, peer, now).await) }
+        let (now, request_id) = (here.clock.now(), random::uuid_v4());
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let again = match request.body().is_end_stream() {
+            true => here.face.again(&here.recall, &Asked { method, uri, headers, request_id, now }),
+            false => None,
+        };
+        let rest = match again {
+            Some(reply) => Ok(reply),
+            // On the heap, so that the short way does not carry the long one's state along.
+            None => Err(Box::pin(answer(Arc::clone(&here), request, now, request_id))),
+        };
+        async move {
+            Ok::<_, Infallible>(match rest {
+                Ok(reply) => reply,
+                Err(answer) => answer.await,
+            })
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -113,13 +167,17 @@ async fn connection<F: Face>(
     }
 }
 
-async fn answer<F: Face>(face: &F, request: Request<Incoming>, peer: SocketAddr, now: denizen_wire::UnixTime) -> Reply {
+async fn answer<F: Face>(
+    here: Arc<Connection<F>>,
+    request: Request<Incoming>,
+    now: UnixTime,
+    request_id: Uuid,
+) -> Reply {
     let (head, body) = request.into_parts();
-    let request_id = denizen_keys::random::uuid_v4();
-    match Call::new(head.method, &head.uri, head.headers, Body::Incoming(body), peer, now, request_id) {
+    match Call::new(head.method, &head.uri, head.headers, Body::Incoming(body), here.peer, now, request_id) {
         Ok(call) => {
             let unread = call.unread();
-            let mut reply = face.handle(call).await;
+            let mut reply = here.face.handle(&here.recall, call).await;
             if unread.is_true() {
                 announce_close(&mut reply);
             }

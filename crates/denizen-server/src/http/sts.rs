@@ -124,7 +124,9 @@ impl Sts {
 }
 
 impl Face for Sts {
-    async fn handle(&self, call: Call) -> Reply {
+    type Recall = ();
+
+    async fn handle(&self, (): &(), call: Call) -> Reply {
         let trace = Trace::of(&call);
         let mut answer = match route::find(ROUTES, &call.method, &call.segments, Case::Ignored) {
             Found::Row(row, params) => (row.run)(self, params, (), call).await,

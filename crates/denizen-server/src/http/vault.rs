@@ -20,12 +20,14 @@
 //! | [`fault`] | error bodies |
 //! | [`api_version`] | which versions are answered |
 //! | [`secrets`] | the route table and its handlers |
+//! | [`recall`] | what a connection remembers, so that a read that is asked again is answered at once |
 //!
 //! Tests: `vault/tests/`.
 
 mod api_version;
 mod fault;
 mod host;
+mod recall;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -34,15 +36,17 @@ use std::{sync::Arc, time::Duration};
 
 use denizen_wire::ResourceId;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use uuid::Uuid;
 
 pub use self::secrets::ROUTES;
 use self::{
     fault::Fault,
     host::{Address, Hosts},
+    recall::{Question, Recall, Warm},
 };
 use super::{
     Call, PublicNames, Reply, Requires,
-    listen::Face,
+    listen::{Asked, Face},
     route::{Case, Found, Params, find},
 };
 use crate::{
@@ -94,8 +98,9 @@ impl VaultFace {
     }
 
     /// Answers one call.
-    pub async fn handle(&self, mut call: Call) -> Reply {
+    pub async fn handle(&self, recall: &Recall, mut call: Call) -> Reply {
         let snapshot = self.access.snapshot();
+        let question = Question::of(&call, snapshot.revision());
         let (vault, address) = match self.hosts.resolve(&call, &snapshot) {
             Ok(found) => found,
             Err(fault) => return refuse(fault, &mut call).await,
@@ -105,8 +110,24 @@ impl VaultFace {
             Ok((row, params, permit)) => (row.run)(self, params, permit, call).await,
             Err(fault) => refuse(fault, &mut call).await,
         };
+        let warm = reply.extensions_mut().remove::<Warm>();
         echo.add_to(reply.headers_mut());
+        if let (Some(question), Some(warm)) = (question, warm) {
+            recall.keep(question, Warm { headers: Echo::without_ids(reply.headers()), ..warm });
+        }
         reply
+    }
+
+    /// Answers a read that this connection has asked before, if the gate would say what it said then.
+    fn again(&self, recall: &Recall, asked: &Asked<'_>) -> Option<Reply> {
+        let warm = recall.of(asked, self.access.revision())?;
+        let ctx = warm.readable.ctx(&warm.actor, asked.now, asked.request_id);
+        // Whatever is wrong is found again, and answered, the long way.
+        let value = self.secrets.open(&ctx, &warm.readable, &warm.because).ok()?;
+        let mut reply = warm.shell.with(value.expose());
+        *reply.headers_mut() = warm.headers.clone();
+        Echo::add_ids(reply.headers_mut(), asked.request_id, asked.headers.get(CLIENT_REQUEST_ID));
+        Some(reply)
     }
 
     fn gate(
@@ -167,8 +188,14 @@ impl VaultFace {
 }
 
 impl Face for VaultFace {
-    async fn handle(&self, call: Call) -> Reply {
-        Self::handle(self, call).await
+    type Recall = Recall;
+
+    fn again(&self, recall: &Recall, asked: &Asked<'_>) -> Option<Reply> {
+        Self::again(self, recall, asked)
+    }
+
+    async fn handle(&self, recall: &Recall, call: Call) -> Reply {
+        Self::handle(self, recall, call).await
     }
 }
 
@@ -215,9 +242,12 @@ async fn refuse(fault: Fault, call: &mut Call) -> Reply {
     fault.reply()
 }
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+
 /// What every answer of a vault carries beside its body.
 struct Echo {
-    request_id: Option<HeaderValue>,
+    request_id: Uuid,
     client_request_id: Option<HeaderValue>,
     region: Option<HeaderValue>,
     network: Option<HeaderValue>,
@@ -226,14 +256,11 @@ struct Echo {
 
 impl Echo {
     fn of(call: &Call, vault: &Vault, address: &Address) -> Self {
-        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-        let id: &str = call.request_id.hyphenated().encode_lower(&mut id);
         let family = if call.peer.is_ipv6() { ("Ipv6", "InterNetworkV6") } else { ("Ipv4", "InterNetwork") };
         let network = format!("conn_type={};addr={};act_addr_fam={};", family.0, call.peer.ip(), family.1);
-        let client = call.headers.get("x-ms-client-request-id").filter(|id| id.len() <= 128 && id.to_str().is_ok());
         Self {
-            request_id: HeaderValue::from_str(id).ok(),
-            client_request_id: client.cloned(),
+            request_id: call.request_id,
+            client_request_id: call.headers.get(CLIENT_REQUEST_ID).cloned(),
             region: HeaderValue::from_str(&vault.location).ok(),
             network: HeaderValue::from_maybe_shared(hyper::body::Bytes::from(network)).ok(),
             strict: address.strict_transport,
@@ -241,18 +268,12 @@ impl Echo {
     }
 
     fn add_to(self, headers: &mut HeaderMap) {
-        const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
-        const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
         const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
         const NETWORK: HeaderName = HeaderName::from_static("x-ms-keyvault-network-info");
         const VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-service-version");
         headers.reserve(12);
-        for (name, value) in [
-            (REQUEST_ID, self.request_id),
-            (CLIENT_REQUEST_ID, self.client_request_id),
-            (REGION, self.region),
-            (NETWORK, self.network),
-        ] {
+        Self::add_ids(headers, self.request_id, self.client_request_id.as_ref());
+        for (name, value) in [(REGION, self.region), (NETWORK, self.network)] {
             if let Some(value) = value {
                 headers.insert(name, value);
             }
@@ -266,5 +287,25 @@ impl Echo {
             let year = HeaderValue::from_static("max-age=31536000;includeSubDomains");
             headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
         }
+    }
+
+    /// What tells one answer from another: our id, and the client's when it gave one that can be repeated.
+    fn add_ids(headers: &mut HeaderMap, request_id: Uuid, client: Option<&HeaderValue>) {
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id: &str = request_id.hyphenated().encode_lower(&mut id);
+        if let Ok(id) = HeaderValue::from_str(id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if let Some(client) = client.filter(|id| id.len() <= 128 && id.to_str().is_ok()) {
+            headers.insert(CLIENT_REQUEST_ID, client.clone());
+        }
+    }
+
+    /// Everything else of an answer's headers.
+    fn without_ids(headers: &HeaderMap) -> HeaderMap {
+        let mut headers = headers.clone();
+        headers.remove(REQUEST_ID);
+        headers.remove(CLIENT_REQUEST_ID);
+        headers
     }
 }

@@ -104,6 +104,11 @@ impl Store {
         self.core.snapshot.load_full()
     }
 
+    /// The revision of [`Self::snapshot`].
+    pub fn revision(&self) -> Revision {
+        self.core.snapshot.load().revision()
+    }
+
     /// Starts a transaction. There is one at a time: the next waits until this one has committed or is dropped.
     pub async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
         Tx::begin(self.core.clone(), ctx).await

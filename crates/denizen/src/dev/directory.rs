@@ -109,8 +109,9 @@ async fn secret(server: &Server, ctx: &Ctx, vault: &ResourceId) -> Result<String
     let snapshot = server.store.snapshot();
     let vault = snapshot.vault(vault.name()).ok_or_else(|| ChangeError::Missing(vault.to_string()))?;
     let name: SecretName = SECRET.0.parse().map_err(|e| fault(&e))?;
-    match server.secrets.get(ctx, &snapshot, vault, &name, None, why).await {
-        Ok(kept) => return Ok(kept.value.expose().to_owned()),
+    let found = server.secrets.find(ctx, &snapshot, vault, &name, None).await;
+    match found.and_then(|found| server.secrets.open(ctx, &found, why)) {
+        Ok(kept) => return Ok(kept.expose().to_owned()),
         Err(SecretError::NotFound | SecretError::Disabled) => {}
         Err(other) => return Err(fault(&other)),
     }

@@ -17,14 +17,20 @@ fn name(text: &str) -> SecretName {
     text.parse().unwrap()
 }
 
+struct Opened {
+    version: Arc<SecretVersion>,
+    value: SecretString,
+}
+
 impl Bed {
     async fn read(&self, text: &str, version: Option<&str>) -> Result<Opened, SecretError> {
         self.read_in(&self.vault, text, version).await
     }
 
-    async fn read_in(&self, vault: &Vault, text: &str, version: Option<&str>) -> Result<Opened, SecretError> {
-        let snapshot = self.store.snapshot();
-        self.secrets.get(&ctx(vault.tenant), &snapshot, vault, &name(text), version, "test").await
+    async fn read_in(&self, vault: &Arc<Vault>, text: &str, version: Option<&str>) -> Result<Opened, SecretError> {
+        let (snapshot, ctx) = (self.store.snapshot(), ctx(vault.tenant));
+        let found = self.secrets.find(&ctx, &snapshot, vault, &name(text), version).await?;
+        Ok(Opened { value: self.secrets.open(&ctx, &found, "test")?, version: found.version })
     }
 
     async fn value(&self, text: &str) -> String {
@@ -146,15 +152,15 @@ async fn d34_a_sealed_row_opens_only_where_it_was_made() {
     let other = TenantId(Uuid::from_u128(0x0b));
     let group = set_up(&bed.store, &bed.keks, other, 2, &[]).await;
     let new = NewVault { name: "other", location: "here", retention_days: 7 };
-    let foreign = bed.vaults.create(&ctx(other), &group, &new, "test").await.unwrap();
+    let foreign = Arc::new(bed.vaults.create(&ctx(other), &group, &new, "test").await.unwrap());
     let home = NewVault { name: "second", location: "here", retention_days: 7 };
-    let second = bed.vaults.create(&bed.ctx(), &bed.group, &home, "test").await.unwrap();
+    let second = Arc::new(bed.vaults.create(&bed.ctx(), &bed.group, &home, "test").await.unwrap());
 
     // Copied, sealed as it is, by somebody who can write the database: to another name, version, vault, tenant.
     let row = bed.store.secret(&bed.ctx(), &bed.vault.id, "a", None).await.unwrap().unwrap();
     let places = [
-        (&*bed.vault, "b", row.version.clone()),
-        (&*bed.vault, "a", "1".repeat(32)),
+        (&bed.vault, "b", row.version.clone()),
+        (&bed.vault, "a", "1".repeat(32)),
         (&second, "a", row.version.clone()),
         (&foreign, "a", row.version.clone()),
     ];
@@ -175,7 +181,7 @@ async fn d34_a_sealed_row_opens_only_where_it_was_made() {
     assert_eq!(bed.read("a", Some(&row.version)).await.ok().unwrap().value.expose(), "the value of a");
     // And a tenant's secret cannot be asked for in another's name.
     let snapshot = bed.store.snapshot();
-    let asked = bed.secrets.get(&ctx(other), &snapshot, &second, &name("nothing"), None, "test").await;
+    let asked = bed.secrets.find(&ctx(other), &snapshot, &second, &name("nothing"), None).await;
     assert!(matches!(asked.err().unwrap(), SecretError::NotFound));
 }
 

@@ -59,7 +59,7 @@ impl Service {
         let body = Body::Bytes(Bytes::copy_from_slice(body.as_bytes()));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let call = Call::new(method, &uri.parse().unwrap(), map, body, peer, self.now, REQUEST).unwrap();
-        Answer::read(self.sts.handle(call).await).await
+        Answer::read(self.sts.handle(&(), call).await).await
     }
 
     async fn get(&self, uri: &str) -> Answer {

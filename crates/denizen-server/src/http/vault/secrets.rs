@@ -11,14 +11,19 @@ use denizen_wire::vault::{
     Attributes, DeletedSecret as DeletedBundle, MAX_BODY, MAX_PAGE, Page, SecretBundle, SecretItem, SetSecret,
     UpdateSecret,
 };
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::{Permit, VaultFace, fault::Fault, refuse};
+use super::{
+    Permit, VaultFace,
+    fault::Fault,
+    recall::{Shell, Warm},
+    refuse,
+};
 use crate::{
-    app::secrets::{Listed, NewSecret, Opened, SecretError, actions},
+    app::secrets::{Listed, NewSecret, SecretError, actions},
     domain::secrets::{BadSecret, DeletedSecret, SecretName, SecretVersion, is_version, recovery_level},
     http::{
         Call, Reply, Requires, Route, reply,
@@ -73,15 +78,20 @@ async fn set(face: &VaultFace, params: &Params, permit: &Permit, call: &mut Call
     let value = new.value.clone();
     let made = face.secrets.set(&permit.ctx, &permit.vault, &name, new, &permit.because).await;
     let made = made.map_err(|error| Fault::of(&error, Some(&name), None))?;
-    Ok(with_value(permit, &made, value.expose()))
+    Ok(Shell::of(permit, &made).with(value.expose()))
 }
 
 async fn get(face: &VaultFace, params: &Params, permit: &Permit, _: &mut Call) -> Result<Reply, Fault> {
     let (name, version) = (name(params)?, version(params)?);
     let Permit { ctx, snapshot, vault, because, .. } = permit;
-    let found = face.secrets.get(ctx, snapshot, vault, &name, version, because).await;
-    let Opened { version, value } = found.map_err(|error| Fault::of(&error, Some(&name), version))?;
-    Ok(with_value(permit, &version, value.expose()))
+    let failed = |error| Fault::of(&error, Some(&name), version);
+    let readable = face.secrets.find(ctx, snapshot, vault, &name, version).await.map_err(failed)?;
+    let value = face.secrets.open(ctx, &readable, because).map_err(failed)?;
+    let shell = Shell::of(permit, readable.version());
+    let mut reply = shell.with(value.expose());
+    let (actor, because) = (ctx.actor.clone(), because.clone());
+    reply.extensions_mut().insert(Warm { actor, because, readable, shell, headers: HeaderMap::new() });
+    Ok(reply)
 }
 
 async fn update(face: &VaultFace, params: &Params, permit: &Permit, call: &mut Call) -> Result<Reply, Fault> {
@@ -265,17 +275,25 @@ fn deleted_bundle(permit: &Permit, gone: DeletedSecret, versioned: Versioned) ->
     }
 }
 
-/// A bundle with its value. What holds the value on the way is wiped, the answer's own bytes included.
-fn with_value(permit: &Permit, secret: &SecretVersion, value: &str) -> Reply {
-    let mut bundle = bundle(permit, secret);
-    bundle.value = Some(value.to_owned());
-    // Room for all of it, so that growing leaves no copy behind; only control characters take more than two bytes.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(value.len() * 2 + 2048));
-    let written = serde_json::to_writer(&mut *bytes, &bundle);
-    bundle.value.zeroize();
-    match written {
-        Ok(()) => reply::json_bytes(StatusCode::OK, Bytes::from_owner(bytes)),
-        Err(_) => reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+impl Shell {
+    fn of(permit: &Permit, secret: &SecretVersion) -> Self {
+        // Our own types always serialize; if one day one does not, what is answered is not JSON, and no value.
+        Self(serde_json::to_string(&bundle(permit, secret)).unwrap_or_default())
+    }
+
+    /// The answer with this value. What holds the value on the way is wiped, the answer's own bytes included.
+    pub(super) fn with(&self, value: &str) -> Reply {
+        let Some(rest) = self.0.strip_prefix('{') else { return reply::empty(StatusCode::INTERNAL_SERVER_ERROR) };
+        // Room for all of it, so that growing leaves no copy behind; a character takes at most six bytes.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(value.len() * 6 + rest.len() + 16));
+        bytes.extend_from_slice(b"{\"value\":");
+        // Text always serializes, and a vector takes it.
+        if serde_json::to_writer(&mut *bytes, value).is_err() {
+            return reply::empty(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        bytes.push(b',');
+        bytes.extend_from_slice(rest.as_bytes());
+        reply::json_bytes(StatusCode::OK, Bytes::from_owner(bytes))
     }
 }
 

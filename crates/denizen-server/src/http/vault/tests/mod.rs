@@ -1,5 +1,9 @@
 //! The vault through its face, with a real store and real tokens.
+//!
+//! All requests of a test go over one connection, as far as the face can tell: what it remembers of one is there for
+//! the next.
 
+mod again;
 mod errors;
 mod gate;
 mod hosts;
@@ -11,10 +15,12 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::VaultFace;
+use denizen_wire::UnixTime;
+
+use super::{Recall, VaultFace};
 use crate::{
     app::access::tests::bed::{AUTHORITY, Bed, NOW, Who},
-    http::{Body, Call, PublicNames},
+    http::{Body, Call, PublicNames, listen::Asked},
 };
 
 /// The host that the tests ask, when they name no other.
@@ -25,6 +31,7 @@ struct Vaulted {
     bed: Bed,
     face: VaultFace,
     officer: Who,
+    recall: Recall,
 }
 
 /// An answer.
@@ -32,6 +39,8 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
+    /// Whether it was given without reading the request anew.
+    again: bool,
 }
 
 /// A request in the making.
@@ -41,6 +50,7 @@ struct Ask<'a> {
     uri: String,
     headers: HeaderMap,
     body: Bytes,
+    now: UnixTime,
 }
 
 fn names() -> PublicNames {
@@ -57,14 +67,14 @@ impl Vaulted {
         let bed = Bed::new().await;
         let officer = bed.with_role("Key Vault Secrets Officer", &bed.vault.id).await;
         let face = VaultFace::new(bed.secrets.clone(), bed.access.clone(), names());
-        Self { bed, face, officer }
+        Self { bed, face, officer, recall: Recall::default() }
     }
 
     /// Asks without a token.
     fn bare(&self, method: Method, uri: &str) -> Ask<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static(HOST));
-        Ask { vaulted: self, method, uri: uri.to_owned(), headers, body: Bytes::new() }
+        Ask { vaulted: self, method, uri: uri.to_owned(), headers, body: Bytes::new(), now: NOW }
     }
 
     /// Asks as the officer, with an api-version.
@@ -98,6 +108,11 @@ impl Ask<'_> {
         self
     }
 
+    fn at(mut self, now: UnixTime) -> Self {
+        self.now = now;
+        self
+    }
+
     fn json(self, body: &Value) -> Self {
         self.raw(body.to_string())
     }
@@ -108,13 +123,23 @@ impl Ask<'_> {
     }
 
     async fn send(self) -> Answer {
-        let uri = self.uri.parse().unwrap();
+        let Self { vaulted: Vaulted { face, recall, .. }, method, uri, headers, body, now } = self;
+        let uri = uri.parse().unwrap();
         let peer = ([127, 0, 0, 1], 5).into();
-        let id = Uuid::from_u128(1);
-        let call = Call::new(self.method, &uri, self.headers, Body::Bytes(self.body), peer, NOW, id).unwrap();
-        let (head, body) = self.vaulted.face.handle(call).await.into_parts();
+        let request_id = Uuid::from_u128(1);
+        let asked = Asked { method: &method, uri: &uri, headers: &headers, request_id, now };
+        let again = if body.is_empty() { face.again(recall, &asked) } else { None };
+        let (again, reply) = match again {
+            Some(reply) => (true, reply),
+            None => {
+                let call = Call::new(method, &uri, headers, Body::Bytes(body), peer, now, request_id).unwrap();
+                (false, face.handle(recall, call).await)
+            }
+        };
+        let (head, body) = reply.into_parts();
+        assert!(head.extensions.is_empty(), "something of ours leaves with the answer");
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: head.status, headers: head.headers, text }
+        Answer { status: head.status, headers: head.headers, text, again }
     }
 }
 
