@@ -2,9 +2,18 @@
 //!
 //! No session resumption is offered: a resumed session would skip whatever a full handshake checks.
 //!
-//! Tests: `tests/it`, over real sockets.
+//! Tests: `tests/it`, over real sockets; request ids below.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use denizen_keys::random;
 use denizen_wire::UnixTime;
@@ -70,6 +79,25 @@ struct Connection<F: Face> {
     recall: F::Recall,
     clock: Clock,
     peer: SocketAddr,
+    ids: RequestIds,
+}
+
+/// The ids of one connection's requests: random for the first, counted on from there. They name requests and prove
+/// nothing; asking the generator for each would cost as much as opening a secret.
+struct RequestIds {
+    first: u128,
+    given: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        Self { first: u128::from_be_bytes(random::bytes()), given: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> Uuid {
+        let number = self.first.wrapping_add(self.given.fetch_add(1, Ordering::Relaxed).into());
+        uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid()
+    }
 }
 
 /// Serves until `stop` turns true, then lets connections in use finish.
@@ -129,9 +157,9 @@ async fn connection<F: Face>(
         Ok(Err(e)) => return tracing::debug!(%peer, error = %e, "no TLS handshake"),
         Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
     };
-    let here = Arc::new(Connection { face, recall: F::Recall::default(), clock, peer });
+    let here = Arc::new(Connection { face, recall: F::Recall::default(), clock, peer, ids: RequestIds::new() });
     let service = service_fn(|request: Request<Incoming>| {
-        let (now, request_id) = (here.clock.now(), random::uuid_v4());
+        let (now, request_id) = (here.clock.now(), here.ids.next());
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let again = match request.body().is_end_stream() {
             true => here.face.again(&here.recall, &Asked { method, uri, headers, request_id, now }),
@@ -198,4 +226,23 @@ async fn answer<F: Face>(
 /// request into it.
 fn announce_close(reply: &mut Reply) {
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn request_ids_are_random_uuids_and_all_different() {
+        for first in [0, u128::MAX, 7 << 64, (1 << 62) - 50, (1 << 64) - 50] {
+            let ids = RequestIds { first, given: AtomicU64::new(0) };
+            let given: HashSet<_> = (0..100).map(|_| ids.next()).collect();
+            // The bits that say which kind of id it is stand in the way of a number that is just about to reach them.
+            assert!(given.len() == 100, "{first:x}: {}", given.len());
+            assert!(given.iter().all(|id| id.get_version_num() == 4));
+        }
+        assert_ne!(RequestIds::new().next(), RequestIds::new().next());
+    }
 }
