@@ -41,6 +41,9 @@ enum Kind {
 /// A key of 32 bytes: it seals one value, or wraps other keys. Wiped when dropped.
 pub struct DataKey(Zeroizing<[u8; KEY_BYTES]>);
 
+/// A wrapping key made ready for use: what it takes to begin is done once. The library wipes it when dropped.
+pub struct UnwrappingKey(LessSafeKey);
+
 /// A wrapped key as it is stored. Its form was checked; whether it opens is known only by opening it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedKey(Vec<u8>);
@@ -79,7 +82,13 @@ impl DataKey {
     /// # Errors
     /// [`KeyError::SealedForm`] or [`KeyError::Open`].
     pub fn unwrap_with(kek: &Self, wrapped: &[u8], aad: &[u8]) -> Result<Self, KeyError> {
-        Self::from_bytes(kek.open_kind(Kind::WrappedKey, wrapped, aad)?.expose())
+        kek.unwrapping().ok_or(KeyError::Open)?.unwrap(wrapped, aad)
+    }
+
+    /// This key made ready to unwrap many others. None when the library is broken.
+    #[must_use]
+    pub fn unwrapping(&self) -> Option<UnwrappingKey> {
+        self.cipher().map(UnwrappingKey)
     }
 
     #[allow(clippy::panic, reason = "sealing fails only above 64 GiB, or when the library is broken")]
@@ -105,25 +114,34 @@ impl DataKey {
         sealed
     }
 
-    fn open_kind(&self, kind: Kind, sealed: &[u8], aad: &[u8]) -> Result<SecretBytes, KeyError> {
-        let (first, rest) = sealed.split_first().ok_or(KeyError::SealedForm)?;
-        let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(KeyError::SealedForm)?;
-        if *first != kind as u8 || body.len() < TAG_BYTES {
-            return Err(KeyError::SealedForm);
-        }
-        let mut buffer = Zeroizing::new(body.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plaintext = self
-            .cipher()
-            .ok_or(KeyError::Open)?
-            .open_in_place(nonce, Aad::from(kind.bound(aad)), &mut buffer)
-            .map_err(|_| KeyError::Open)?;
-        Ok(SecretBytes::from(&*plaintext))
-    }
-
     fn cipher(&self) -> Option<LessSafeKey> {
         UnboundKey::new(&AES_256_GCM, self.bytes()).ok().map(LessSafeKey::new)
     }
+}
+
+impl UnwrappingKey {
+    /// Takes a key out of its wrapping.
+    ///
+    /// # Errors
+    /// [`KeyError::SealedForm`] or [`KeyError::Open`].
+    pub fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<DataKey, KeyError> {
+        DataKey::from_bytes(&open_kind(&self.0, Kind::WrappedKey, wrapped, aad)?)
+    }
+}
+
+/// Opens what was sealed as this kind.
+fn open_kind(cipher: &LessSafeKey, kind: Kind, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let (first, rest) = sealed.split_first().ok_or(KeyError::SealedForm)?;
+    let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(KeyError::SealedForm)?;
+    if *first != kind as u8 || body.len() < TAG_BYTES {
+        return Err(KeyError::SealedForm);
+    }
+    let mut buffer = Zeroizing::new(body.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let opened = cipher.open_in_place(nonce, Aad::from(kind.bound(aad)), &mut buffer).map_err(|_| KeyError::Open)?;
+    let length = opened.len();
+    buffer.truncate(length);
+    Ok(buffer)
 }
 
 impl Kind {
@@ -178,6 +196,12 @@ impl std::fmt::Debug for DataKey {
     }
 }
 
+impl std::fmt::Debug for UnwrappingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UnwrappingKey(..)")
+    }
+}
+
 impl std::fmt::Debug for SealedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SealedKey({} bytes)", self.0.len())
@@ -196,7 +220,8 @@ pub fn seal(data_key: &DataKey, plaintext: &[u8], aad: &[u8]) -> Vec<u8> {
 /// [`KeyError::SealedForm`] when it is no sealed value, [`KeyError::Open`] for another key, another place, or any
 /// change.
 pub fn open(data_key: &DataKey, sealed: &[u8], aad: &[u8]) -> Result<SecretBytes, KeyError> {
-    data_key.open_kind(Kind::Value, sealed, aad)
+    let cipher = data_key.cipher().ok_or(KeyError::Open)?;
+    open_kind(&cipher, Kind::Value, sealed, aad).map(SecretBytes::from)
 }
 
 /// Additional data that names a place: tenant, vault, kind, name, version, in whatever order the caller keeps to.

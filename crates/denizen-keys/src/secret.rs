@@ -73,6 +73,25 @@ impl From<&str> for SecretString {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for SecretBytes {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl TryFrom<SecretBytes> for SecretString {
+    type Error = std::str::Utf8Error;
+
+    /// The same bytes as text, not copied; when they are none they are wiped.
+    fn try_from(mut bytes: SecretBytes) -> Result<Self, Self::Error> {
+        String::from_utf8(std::mem::take(&mut *bytes.0)).map(Self::from).map_err(|error| {
+            let why = error.utf8_error();
+            drop(Zeroizing::new(error.into_bytes()));
+            why
+        })
+    }
+}
+
 impl From<Vec<u8>> for SecretBytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
@@ -107,6 +126,12 @@ mod tests {
         let bytes = SecretBytes::from(vec![0x68, 0x75]);
         assert_eq!(format!("{text:?} {bytes:?}"), "SecretString(..) SecretBytes(..)");
         assert_eq!(format!("{:#?}", Some(&text)), "Some(\n    SecretString(..),\n)");
+    }
+
+    #[test]
+    fn bytes_become_text_when_they_are_text() {
+        assert_eq!(SecretString::try_from(SecretBytes::from("ä".as_bytes())).unwrap().expose(), "ä");
+        assert!(SecretString::try_from(SecretBytes::from(vec![b'a', 0xff])).is_err());
     }
 
     #[test]

@@ -24,15 +24,15 @@ use denizen_wire::{ResourceId, UnixTime, vault::UpdateSecret};
 use moka::sync::Cache;
 use uuid::Uuid;
 
-use super::vaults::Vaults;
+use super::vaults::{self, Vaults};
 pub use crate::domain::secrets::NewSecret;
 use crate::{
     domain::{
-        Actor, Ctx,
+        Ctx,
         resources::Vault,
         secrets::{BadSecret, DeletedSecret, SecretName, SecretVersion},
     },
-    store::{AuditEvent, Outcome, Revision, Snapshot, Store, StoreError},
+    store::{AuditEvent, Outcome, Repeated, Revision, Snapshot, Store, StoreError},
 };
 
 #[cfg(test)]
@@ -78,10 +78,12 @@ struct Kept {
     version: Arc<SecretVersion>,
 }
 
-/// A version that was found for somebody who may read it: what is left is to open and record it. Holds nothing secret.
+/// A version that was found for somebody who may read it: what is left is to open and record it. Has no `Debug`.
 #[derive(Clone)]
 pub struct Readable {
     vault: Arc<Vault>,
+    /// None when it did not open: then it is tried again, and said.
+    vault_key: Option<Arc<vaults::Opened>>,
     version: Arc<SecretVersion>,
     /// What the audit calls it.
     target: String,
@@ -101,9 +103,13 @@ impl Readable {
         self.version.sealed_value.len()
     }
 
-    /// A context to open it in.
-    pub fn ctx(&self, actor: &Actor, now: UnixTime, request_id: Uuid) -> Ctx {
-        Ctx { tenant: self.vault.tenant, actor: actor.clone(), now, request_id }
+    /// What is recorded of each read of it by this caller in this second.
+    pub fn repeated(&self, ctx: &Ctx, because: &str) -> Option<Repeated> {
+        Repeated::new(ctx, &self.event(because))
+    }
+
+    fn event<'a>(&'a self, because: &'a str) -> AuditEvent<'a> {
+        AuditEvent::allowed(actions::GET, &self.target, because)
     }
 }
 
@@ -231,6 +237,7 @@ impl Secrets {
             key_place: place.of_key(),
             value_place: place.of_value(),
             target: target(vault, name, Some(&found.version)),
+            vault_key: self.vaults.open(vault).ok(),
             vault: Arc::clone(vault),
             version: found,
         })
@@ -249,7 +256,22 @@ impl Secrets {
                 return Err(self.failed(ctx, target.clone(), error));
             }
         };
-        self.record(ctx, &AuditEvent::allowed(actions::GET, target, because))?;
+        self.record(ctx, &readable.event(because))?;
+        Ok(value)
+    }
+
+    /// Opens it once more for the same caller in the same second. Whatever fails is not recorded: [`Self::open`] says it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_again(
+        &self,
+        readable: &Readable,
+        read: &Repeated,
+        request_id: Uuid,
+    ) -> Result<SecretString, SecretError> {
+        let value = self.reveal(readable)?;
+        self.store.audit_again(read, request_id).map_err(SecretError::Unrecorded)?;
         Ok(value)
     }
 
@@ -449,11 +471,13 @@ impl Secrets {
     }
 
     fn reveal(&self, readable: &Readable) -> Result<SecretString, SecretError> {
-        let Readable { vault, version, key_place, value_place, .. } = readable;
-        let data_key = self.vaults.unwrap(vault, &version.wrapped_key, key_place)?;
+        let Readable { vault, vault_key, version, key_place, value_place, .. } = readable;
+        let data_key = match vault_key {
+            Some(key) => key.unwrap(&version.wrapped_key, key_place)?,
+            None => self.vaults.open(vault)?.unwrap(&version.wrapped_key, key_place)?,
+        };
         let value = open(&data_key, &version.sealed_value, value_place)?;
-        let text = std::str::from_utf8(value.expose()).map_err(|_| KeyError::SealedForm)?;
-        Ok(SecretString::from(text))
+        SecretString::try_from(value).map_err(|_| KeyError::SealedForm.into())
     }
 
     fn record(&self, ctx: &Ctx, read: &AuditEvent<'_>) -> Result<(), SecretError> {

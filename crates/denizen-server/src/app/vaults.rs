@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use denizen_keys::{
     KeyError, b64,
-    envelope::{DataKey, aad},
+    envelope::{DataKey, UnwrappingKey, aad},
 };
 use denizen_wire::{ResourceId, TenantId};
 use moka::sync::Cache;
@@ -48,9 +48,17 @@ pub struct Vaults {
 }
 
 /// A vault's key, with the sealed form it was opened from: a vault that is deleted and made again has another.
-struct Opened {
+pub(super) struct Opened {
     sealed: String,
     key: DataKey,
+    unwrapping: UnwrappingKey,
+}
+
+impl Opened {
+    /// Takes the key of one thing in the vault out of its wrapping.
+    pub(super) fn unwrap(&self, wrapped: &[u8], binding: &[u8]) -> Result<DataKey, KeyError> {
+        self.unwrapping.unwrap(wrapped, binding)
+    }
 }
 
 impl Vaults {
@@ -109,19 +117,16 @@ impl Vaults {
         Ok(key.wrap_with(&self.open(vault)?.key, binding))
     }
 
-    /// Unwraps it.
-    pub(super) fn unwrap(&self, vault: &Vault, wrapped: &[u8], binding: &[u8]) -> Result<DataKey, KeyError> {
-        DataKey::unwrap_with(&self.open(vault)?.key, wrapped, binding)
-    }
-
-    fn open(&self, vault: &Vault) -> Result<Arc<Opened>, KeyError> {
+    /// The vault's key.
+    pub(super) fn open(&self, vault: &Vault) -> Result<Arc<Opened>, KeyError> {
         if let Some(opened) = self.opened.get(&vault.id).filter(|opened| opened.sealed == vault.sealed_key) {
             return Ok(opened);
         }
         let sealed = b64::decode_standard(&vault.sealed_key).ok_or(KeyError::SealedForm)?;
         let kek = self.kek(&self.store.snapshot(), vault.tenant)?;
         let key = DataKey::unwrap_with(&kek, &sealed, &binding(vault.tenant, &vault.id))?;
-        let opened = Arc::new(Opened { sealed: vault.sealed_key.clone(), key });
+        let unwrapping = key.unwrapping().ok_or(KeyError::Open)?;
+        let opened = Arc::new(Opened { sealed: vault.sealed_key.clone(), key, unwrapping });
         self.opened.insert(vault.id.clone(), Arc::clone(&opened));
         Ok(opened)
     }

@@ -121,9 +121,8 @@ impl VaultFace {
     /// Answers a read that this connection has asked before, if the gate would say what it said then.
     fn again(&self, recall: &Recall, asked: &Asked<'_>) -> Option<Reply> {
         let warm = recall.of(asked, self.access.revision())?;
-        let ctx = warm.readable.ctx(&warm.actor, asked.now, asked.request_id);
         // Whatever is wrong is found again, and answered, the long way.
-        let value = self.secrets.open(&ctx, &warm.readable, &warm.because).ok()?;
+        let value = self.secrets.open_again(&warm.readable, &warm.read, asked.request_id).ok()?;
         let mut reply = warm.shell.with(value.expose());
         *reply.headers_mut() = warm.headers.clone();
         Echo::add_ids(reply.headers_mut(), asked.request_id, asked.headers.get(CLIENT_REQUEST_ID));

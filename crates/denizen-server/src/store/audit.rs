@@ -95,6 +95,25 @@ pub struct AuditRecord {
     pub detail: Option<Value>,
 }
 
+/// An event that happens again within one second, under other requests: its line around the request's id.
+#[derive(Clone)]
+pub struct Repeated {
+    tenant: TenantId,
+    before: String,
+    after: String,
+}
+
+impl Repeated {
+    /// Of an event that was recorded in this context.
+    pub fn new(ctx: &Ctx, event: &AuditEvent<'_>) -> Option<Self> {
+        let line = line(ctx, event, None).ok()?;
+        // A quote inside of a text would be escaped, so this is the member and nothing else.
+        let (before, rest) = line.split_once("\"request_id\":\"")?;
+        let after = rest.get(uuid::fmt::Hyphenated::LENGTH..)?;
+        Some(Self { tenant: ctx.tenant, before: format!("{before}\"request_id\":\""), after: after.to_owned() })
+    }
+}
+
 /// The line of an event: one line of JSON, its newline included.
 pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>) -> Result<String, StoreError> {
     #[derive(Serialize)]
@@ -145,5 +164,15 @@ impl Store {
     /// and when there is no more room, [`StoreError::AuditFull`].
     pub fn audit(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
         self.core.journal.append(ctx.tenant, &line(ctx, event, None)?)
+    }
+
+    /// Records an event that differs from one that was recorded before in nothing but the request.
+    ///
+    /// # Errors
+    /// As [`Self::audit`].
+    pub fn audit_again(&self, repeated: &Repeated, request_id: Uuid) -> Result<(), StoreError> {
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id: &str = request_id.hyphenated().encode_lower(&mut id);
+        self.core.journal.append_again(repeated.tenant, &repeated.before, id, &repeated.after)
     }
 }

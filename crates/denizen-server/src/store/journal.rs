@@ -85,6 +85,8 @@ pub(super) struct Mark {
     pub(super) length: usize,
     /// The position in the journal after it.
     end: u64,
+    /// Where in its line the request's id stands, when it is one of many that differ in nothing else.
+    pub(super) id_at: Option<usize>,
 }
 
 impl Journal {
@@ -105,20 +107,31 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Writes one record. `line` ends with its only newline. On an error nothing of it is kept.
+    /// Writes one record: a line that ends with its only newline. On an error nothing of it is kept.
     pub(super) fn append(&self, tenant: TenantId, line: &str) -> Result<(), StoreError> {
+        self.append_parts(tenant, &[line], None)
+    }
+
+    /// Writes one record of many that differ in the request's id only.
+    pub(super) fn append_again(&self, tenant: TenantId, before: &str, id: &str, after: &str) -> Result<(), StoreError> {
+        self.append_parts(tenant, &[before, id, after], Some(before.len()))
+    }
+
+    fn append_parts(&self, tenant: TenantId, line: &[&str], id_at: Option<usize>) -> Result<(), StoreError> {
+        let length = line.iter().map(|part| part.len()).sum::<usize>();
         let mut state = self.state();
         if state.closed {
             return Err(StoreError::Closed);
         }
-        let end = state.end + line.len() as u64;
+        let end = state.end + length as u64;
         if end - state.carried > ROOM {
             return Err(StoreError::AuditFull);
         }
         state.write(line).map_err(|source| failed(&self.folder, source))?;
         state.end = end;
         let first = state.waiting.marks.is_empty();
-        state.waiting.push(tenant, line, end);
+        state.waiting.marks.push(Mark { tenant, length, end, id_at });
+        state.waiting.end = end;
         drop(state);
         self.written.fetch_add(1, Ordering::Relaxed);
         if first {
@@ -232,10 +245,17 @@ impl State {
         Ok(Self { active, base: end, end, carried, waiting, closed_segments: segments, torn: false, closed: false })
     }
 
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    /// Adds a line to what waits, and writes it to the file from there.
+    fn write(&mut self, line: &[&str]) -> io::Result<()> {
         self.mend()?;
-        let written = self.active.write_all(line.as_bytes());
+        let before = self.waiting.text.len();
+        for part in line {
+            self.waiting.text.push_str(part);
+        }
+        let text = self.waiting.text.as_bytes().get(before..).unwrap_or_default();
+        let written = self.active.write_all(text);
         if written.is_err() {
+            self.waiting.text.truncate(before);
             self.torn = true;
             // If it cannot be cut now, it is tried again before the next record is written.
             let _ = self.mend();
@@ -273,7 +293,7 @@ impl State {
 impl Batch {
     fn push(&mut self, tenant: TenantId, line: &str, end: u64) {
         self.text.push_str(line);
-        self.marks.push(Mark { tenant, length: line.len(), end });
+        self.marks.push(Mark { tenant, length: line.len(), end, id_at: None });
         self.end = end;
     }
 

@@ -5,19 +5,22 @@
 //! ```text
 //! seq, last   the places of its first and its last record
 //! tenant      whose they are
-//! lines       the records, one line of JSON each
+//! lines       the records, one line of JSON each; a line with `also` stands for as many more, which differ from it in
+//!             nothing but the request's id
 //! hash        SHA-256(hash of the row before ‖ seq ‖ LF ‖ tenant ‖ LF ‖ lines), lower-case hexadecimal
 //! journal     the position up to which the journal is in the trail
 //! ```
 //!
 //! Whoever edits, removes or inserts a record must rewrite every later row; who keeps the last hash elsewhere sees
-//! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Tests:
-//! the contract suite.
+//! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Records of
+//! one second may stand in another order than they came in. Tests: the contract suite.
 
 use std::collections::HashMap;
 
 use denizen_keys::hash;
 use denizen_wire::TenantId;
+use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{
     AuditBroken, AuditRecord, Store, StoreError,
@@ -31,6 +34,12 @@ use crate::{domain::Ctx, store::db::args};
 const PAGE: i64 = 16;
 /// A row takes no more lines when it has this many bytes.
 const ROW: usize = 256 * 1024;
+/// Lines that are looked at when a record might be one more of the same.
+const RECENT: usize = 16;
+/// Records that one line stands for, at most.
+const ALSO: usize = 1024;
+/// The length of a request's id.
+const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// A row.
 pub(super) struct Row {
@@ -60,29 +69,23 @@ impl Row {
     /// The rows of a batch: each tenant's records in their order. Only the last row says that the journal has been
     /// carried, so the rows are worth something only together.
     pub(super) fn of_batch(heads: &Heads, batch: &Batch) -> (Vec<Self>, Heads) {
-        struct Part {
-            tenant: TenantId,
-            lines: String,
-            records: u64,
-        }
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<Part<'_>> = Vec::new();
         let mut open: HashMap<TenantId, usize> = HashMap::new();
         let mut rest = batch.text.as_str();
         for mark in &batch.marks {
             let (line, after) = rest.split_at_checked(mark.length).unwrap_or((rest, ""));
             rest = after;
             let at = open.get(&mark.tenant).copied();
-            let part = match at.and_then(|at| parts.get_mut(at)).filter(|part| part.lines.len() < ROW) {
+            let part = match at.and_then(|at| parts.get_mut(at)).filter(|part| part.bytes < ROW) {
                 Some(part) => part,
                 None => {
                     open.insert(mark.tenant, parts.len());
-                    parts.push(Part { tenant: mark.tenant, lines: String::new(), records: 0 });
+                    parts.push(Part { tenant: mark.tenant, lines: Vec::new(), bytes: 0, records: 0 });
                     let Some(part) = parts.last_mut() else { continue };
                     part
                 }
             };
-            part.lines.push_str(line);
-            part.records += 1;
+            part.add(line, mark.id_at);
         }
         let mut heads = heads.clone();
         let mut rows = Vec::with_capacity(parts.len());
@@ -91,11 +94,71 @@ impl Row {
             if at == last {
                 heads.journal = batch.end;
             }
-            let (row, after) = Self::after(&heads, part.tenant, part.lines, part.records);
+            let (row, after) = Self::after(&heads, part.tenant, part.text(), part.records);
             rows.push(row);
             heads = after;
         }
         (rows, heads)
+    }
+}
+
+/// A row in the making.
+struct Part<'a> {
+    tenant: TenantId,
+    lines: Vec<Line<'a>>,
+    bytes: usize,
+    records: u64,
+}
+
+/// A line in the making: a record, and the ids of those that are like it.
+struct Line<'a> {
+    text: &'a str,
+    /// What stands before and after the request's id, when it is one of many.
+    around: Option<(&'a str, &'a str)>,
+    also: Vec<&'a str>,
+}
+
+impl<'a> Part<'a> {
+    fn add(&mut self, text: &'a str, id_at: Option<usize>) {
+        self.records += 1;
+        let cut = id_at.and_then(|at| {
+            let (before, rest) = text.split_at_checked(at)?;
+            let (id, after) = rest.split_at_checked(ID)?;
+            Some((id, (before, after)))
+        });
+        let around = cut.map(|(_, around)| around);
+        let alike = |line: &&mut Line<'_>| around.is_some() && line.around == around && line.also.len() < ALSO;
+        match (cut, self.lines.iter_mut().rev().take(RECENT).find(alike)) {
+            (Some((id, _)), Some(line)) => {
+                line.also.push(id);
+                self.bytes += ID + 3;
+            }
+            _ => {
+                self.lines.push(Line { text, around, also: Vec::new() });
+                self.bytes += text.len();
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::with_capacity(self.bytes + self.lines.len() * 16);
+        for line in &self.lines {
+            // Each is an object and a newline, so that one more member goes in at the end.
+            match line.text.strip_suffix("}\n").filter(|_| !line.also.is_empty()) {
+                None => out.push_str(line.text),
+                Some(open) => {
+                    out.push_str(open);
+                    out.push_str(",\"also\":[");
+                    for (n, id) in line.also.iter().enumerate() {
+                        out.push_str(if n == 0 { "\"" } else { ",\"" });
+                        out.push_str(id);
+                        out.push('"');
+                    }
+                    out.push_str("]}\n");
+                }
+            }
+        }
+        out
     }
 }
 
@@ -119,12 +182,23 @@ fn int(number: u64) -> i64 {
 
 /// The records of a row that starts at `seq`.
 fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
-    let read = |(seq, line): (u64, &str)| {
-        let record =
-            serde_json::from_str(line).map_err(|error| StoreError::Corrupt(format!("an audit record: {error}")))?;
-        Ok(AuditRecord { seq, ..record })
-    };
-    (seq..).zip(lines.lines()).map(read).collect()
+    #[derive(Deserialize)]
+    struct Also {
+        #[serde(default)]
+        also: Vec<Uuid>,
+    }
+    let corrupt = |error: serde_json::Error| StoreError::Corrupt(format!("an audit record: {error}"));
+    let mut found = Vec::new();
+    for line in lines.lines() {
+        let first: AuditRecord = serde_json::from_str(line).map_err(corrupt)?;
+        let Also { also } = serde_json::from_str(line).map_err(corrupt)?;
+        let others = also.into_iter().map(|request_id| AuditRecord { request_id, ..first.clone() });
+        found.extend(std::iter::once(first.clone()).chain(others));
+    }
+    for (seq, record) in (seq..).zip(&mut found) {
+        record.seq = seq;
+    }
+    Ok(found)
 }
 
 impl Store {

@@ -21,9 +21,8 @@ use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::{
     app::secrets::Readable,
-    domain::Actor,
     http::{Call, listen::Asked},
-    store::Revision,
+    store::{Repeated, Revision},
 };
 
 /// Reads that one connection remembers.
@@ -53,12 +52,10 @@ struct Under {
 /// A read that passed the gate and was answered.
 #[derive(Clone)]
 pub(super) struct Warm {
-    /// Who reads.
-    pub actor: Actor,
-    /// Why it is allowed.
-    pub because: String,
     /// What is read.
     pub readable: Readable,
+    /// What is recorded of it.
+    pub read: Repeated,
     /// The answer's body but for the value.
     pub shell: Shell,
     /// The answer's headers but for the ids of the request.

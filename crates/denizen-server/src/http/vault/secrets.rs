@@ -89,8 +89,9 @@ async fn get(face: &VaultFace, params: &Params, permit: &Permit, _: &mut Call) -
     let value = face.secrets.open(ctx, &readable, because).map_err(failed)?;
     let shell = Shell::of(permit, readable.version());
     let mut reply = shell.with(value.expose());
-    let (actor, because) = (ctx.actor.clone(), because.clone());
-    reply.extensions_mut().insert(Warm { actor, because, readable, shell, headers: HeaderMap::new() });
+    if let Some(read) = readable.repeated(ctx, because) {
+        reply.extensions_mut().insert(Warm { read, readable, shell, headers: HeaderMap::new() });
+    }
     Ok(reply)
 }
 

@@ -97,6 +97,7 @@ macro_rules! on {
                 a_forged_end_is_found
                 nobody_waits_and_many_share_a_commit
                 a_row_holds_one_tenants_records
+                what_happens_again_is_one_line
                 a_database_that_goes_away_loses_no_record
                 a_batch_whose_commit_ended_in_doubt_is_written_once
                 a_full_disk_refuses
