@@ -20,6 +20,10 @@ mod vault_client;
 
 use std::process::ExitCode;
 
+// The server allocates a few dozen times for each request, on as many threads as there are cores.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use clap::{Parser, Subcommand};
 
 use crate::exit::Failure;
