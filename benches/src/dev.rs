@@ -59,7 +59,7 @@ pub(crate) struct Counters {
     pub(crate) writes: u64,
     /// Commits of audit groups.
     pub(crate) audit_commits: u64,
-    /// Audit records committed.
+    /// Audit records written, other than those of transactions.
     pub(crate) audit_events: u64,
 }
 
