@@ -48,7 +48,7 @@ enum Command {
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let Command::Rotate { data } = args.command;
     let environment = Environment::of_process();
-    let (before, after) = match DataDir::open(data.as_deref(), &environment) {
+    let (before, after) = match DataDir::existing(data.as_deref(), &environment) {
         Ok(data) => at_rest(data).await?,
         Err(held) if held.code == exit::TRY_AGAIN => running(data.as_deref(), &environment).await?,
         Err(other) => return Err(other),

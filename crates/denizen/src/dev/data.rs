@@ -25,6 +25,19 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
+    /// Opens a directory that is there already.
+    pub(crate) fn existing(asked: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
+        let path = match asked {
+            Some(path) => path.to_owned(),
+            None => default_path(environment)?,
+        };
+        if !path.exists() {
+            let text = format!("there is no data directory {}; name another --data", path.display());
+            return Err(Failure::new(exit::DATA, text));
+        }
+        Self::open(Some(&path), environment)
+    }
+
     /// Makes the directory if need be, checks that it is ours alone, and takes its lock.
     pub(crate) fn open(asked: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
         let path = match asked {

@@ -38,3 +38,15 @@ async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good()
     assert_ne!(jwt::header(&newest)["kid"], jwt::header(&new)["kid"]);
     again.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_is_not_there_is_named_and_not_made() {
+    let place = Place::new().await;
+    let absent = place.path("absent");
+    let mut command = place.denizen(User::Ours);
+    command.args(["signing-key", "rotate", "--data"]).arg(&absent);
+    let ended = ended(command).await;
+    assert_eq!(ended.code, Some(65), "{ended:?}");
+    assert!(ended.err.contains(absent.to_str().unwrap()), "{ended:?}");
+    assert!(!absent.exists());
+}
