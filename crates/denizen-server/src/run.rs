@@ -14,7 +14,7 @@ use crate::{
         secrets::Secrets, signing::KeyRing, tokens::TokenService, vaults::Vaults,
     },
     clock::Clock,
-    domain::{Actor, Ctx, roles::BuiltInRoles},
+    domain::{Actor, Ctx, claims::audience::EntraIssued, roles::BuiltInRoles},
     http::{PublicNames, control::Control, listen, metrics, node::Node, sts::Sts, vault::VaultFace},
     store::{Engine, Store, StoreError},
 };
@@ -32,6 +32,8 @@ pub struct ServerConfig {
     pub root_key: RootKey,
     /// Where the time comes from.
     pub clock: Clock,
+    /// Whose tokens name Entra as their issuer: none, but where an emulator of Azure's insists on it.
+    pub entra_issued: EntraIssued,
 }
 
 /// An open server: its use cases, not yet listening.
@@ -67,7 +69,7 @@ pub struct Serving {
 impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
-        let ServerConfig { engine, names, root_key, clock } = config;
+        let ServerConfig { engine, names, root_key, clock, entra_issued } = config;
         let store = Store::open(engine).await?;
         let keks = Keks::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
@@ -85,6 +87,7 @@ impl Server {
                 Credentials::new(),
                 &names.authority,
                 vec![names.vault_resource()],
+                entra_issued,
             ),
             vaults,
             signing,

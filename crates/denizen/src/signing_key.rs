@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use denizen_identity::{environment::Environment, http::Client};
 use denizen_server::{
     clock::Clock,
+    domain::claims::audience::EntraIssued,
     http::PublicNames,
     run::{Server, ServerConfig, database_in},
     store::Engine,
@@ -77,6 +78,7 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
         names,
         root_key: data.root_key()?,
         clock: Clock::System,
+        entra_issued: EntraIssued::default(),
     };
     let server = Server::open(config).await.map_err(Failure::while_(exit::DATA, "the database"))?;
     let kids = |server: &Server| -> Kids {

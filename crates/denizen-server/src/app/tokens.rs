@@ -26,8 +26,8 @@ use crate::{
         Actor, Ctx,
         assertion::excerpt,
         claims::{
-            self, Audience, Grant,
-            audience::{self, ScopeFault},
+            self, Audience, Grant, IssuedBy,
+            audience::{self, EntraIssued, ScopeFault},
         },
         directory::{ServicePrincipal, Tenant, TokenVersion},
         lifetimes,
@@ -48,6 +48,7 @@ pub struct TokenService {
     credentials: Arc<Credentials>,
     authority: Arc<str>,
     extra_resources: Arc<[String]>,
+    entra_issued: Arc<EntraIssued>,
 }
 
 /// Which endpoint was asked: they differ in parameters and in the form of the answer, not in the token.
@@ -216,16 +217,19 @@ fn scope_text(fault: &ScopeFault) -> String {
 
 impl TokenService {
     /// Over a store. `authority` is the base of issuers, without a trailing slash; `extra_resources` are resources of
-    /// this deployment that no application stands for, its vaults for one.
+    /// this deployment that no application stands for, its vaults for one. Tokens for `entra_issued` name Entra as
+    /// their issuer.
     pub fn new(
         store: Store,
         keys: KeyRing,
         credentials: Credentials,
         authority: &str,
         extra_resources: Vec<String>,
+        entra_issued: EntraIssued,
     ) -> Self {
         let (credentials, authority) = (Arc::new(credentials), authority.into());
-        Self { store, keys, credentials, authority, extra_resources: extra_resources.into() }
+        let (extra_resources, entra_issued) = (extra_resources.into(), Arc::new(entra_issued));
+        Self { store, keys, credentials, authority, extra_resources, entra_issued }
     }
 
     /// The directory as it is now: what tenants there are, and what discovery says of them.
@@ -310,10 +314,15 @@ impl TokenService {
 
     /// The resource that is asked for, if this tenant knows it.
     fn audience(&self, snapshot: &Snapshot, tenant: &Tenant, asked: &str) -> Result<Audience, TokenError> {
-        let known = |application, version| Ok(Audience { asked: asked.to_owned(), application, version });
+        let known =
+            |application, version, issued_by| Ok(Audience { asked: asked.to_owned(), application, version, issued_by });
         // First, so that no application can take one of these names and change what their tokens look like.
-        if self.extra_resources.iter().any(|extra| audience::same(extra, asked)) || audience::is_first_party(asked) {
-            return known(None, TokenVersion::V1);
+        if self.extra_resources.iter().any(|extra| audience::same(extra, asked)) {
+            return known(None, TokenVersion::V1, IssuedBy::Us);
+        }
+        if audience::is_first_party(asked) {
+            let issued_by = if self.entra_issued.covers(asked) { IssuedBy::Entra } else { IssuedBy::Us };
+            return known(None, TokenVersion::V1, issued_by);
         }
         let application = match asked.parse::<ClientId>() {
             Ok(id) => snapshot.application(tenant.id, id),
@@ -322,7 +331,7 @@ impl TokenService {
                 .or_else(|| snapshot.application_for_resource(tenant.id, asked.strip_suffix('/')?)),
         };
         match application {
-            Some(application) => known(Some(application.client_id), application.token_version),
+            Some(application) => known(Some(application.client_id), application.token_version, IssuedBy::Us),
             None => Err(TokenError::UnknownResource { resource: excerpt(asked), tenant: tenant.domain.clone() }),
         }
     }

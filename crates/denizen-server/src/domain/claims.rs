@@ -15,6 +15,9 @@ use super::directory::{PrincipalKind, ServicePrincipal, TokenVersion};
 /// A token is valid from this long before it is issued, seconds, so that a resource whose clock runs late accepts it.
 pub const BACKDATED: i64 = 300;
 
+/// The authority that Entra's v1.0 tokens name, which is not the one they are got from.
+const ENTRA_V1: &str = "https://sts.windows.net";
+
 /// How a client proved itself, as `appidacr` and `azpacr` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -42,6 +45,17 @@ pub struct Audience {
     pub application: Option<ClientId>,
     /// The version of tokens it reads.
     pub version: TokenVersion,
+    /// Whom its tokens name as their issuer.
+    pub issued_by: IssuedBy,
+}
+
+/// Whom a token names as its issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuedBy {
+    /// Us, who sign it.
+    Us,
+    /// Entra, to please an emulator: see [`audience::EntraIssued`]. Believed by nothing of ours.
+    Entra,
 }
 
 /// What is decided about a token before it is written.
@@ -75,7 +89,10 @@ pub fn issuer(authority: &str, tenant: TenantId, version: TokenVersion) -> Strin
 pub fn access_token(grant: &Grant<'_>) -> AccessToken {
     let ServicePrincipal { tenant, id, client_id, kind, epoch, .. } = grant.principal;
     let version = grant.audience.version;
-    let iss = issuer(grant.authority, *tenant, version);
+    let iss = match grant.audience.issued_by {
+        IssuedBy::Us => issuer(grant.authority, *tenant, version),
+        IssuedBy::Entra => issuer(ENTRA_V1, *tenant, TokenVersion::V1),
+    };
     let acr = Some(grant.proof.acr().to_owned());
     let (v1, ver) = match version {
         TokenVersion::V1 => (true, "1.0"),
@@ -153,8 +170,26 @@ mod tests {
         let machine = principal(PrincipalKind::ManagedIdentity {
             resource_id: "/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/RG-1/providers/Microsoft.HybridCompute/machines/Web01".parse().unwrap(),
         });
-        let vault = Audience { asked: "https://vault.azure.net/".into(), application: None, version: TokenVersion::V1 };
+        let vault = Audience {
+            asked: "https://vault.azure.net/".into(),
+            application: None,
+            version: TokenVersion::V1,
+            issued_by: IssuedBy::Us,
+        };
         insta::assert_snapshot!("machine_v1", json(&machine, Proof::Certificate, &vault));
+    }
+
+    #[test]
+    fn an_emulator_is_told_of_entra_and_of_nothing_else_that_is_not_so() {
+        let machine = principal(PrincipalKind::Application);
+        let storage = |issued_by| {
+            let (asked, version) = ("https://storage.azure.com".into(), TokenVersion::V1);
+            let claims = json(&machine, Proof::Secret, &Audience { asked, application: None, version, issued_by });
+            serde_json::from_str::<AccessToken>(&claims).unwrap()
+        };
+        let issuer = format!("https://sts.windows.net/{}/", machine.tenant);
+        let expected = AccessToken { iss: issuer.clone(), idp: Some(issuer), ..storage(IssuedBy::Us) };
+        assert_eq!(storage(IssuedBy::Entra), expected);
     }
 
     #[test]
@@ -163,6 +198,7 @@ mod tests {
             asked: "api://orders".into(),
             application: Some(ClientId(Uuid::from_u128(4))),
             version: TokenVersion::V2,
+            issued_by: IssuedBy::Us,
         };
         insta::assert_snapshot!("application_v2", json(&principal(PrincipalKind::Application), Proof::Secret, &api));
     }

@@ -37,6 +37,7 @@ use clap::Parser;
 use denizen_identity::environment::Environment;
 use denizen_server::{
     clock::Clock,
+    domain::claims::audience::EntraIssued,
     http::PublicNames,
     run::{Server, ServerConfig, database_in, tls},
     store::Engine,
@@ -73,6 +74,10 @@ pub(crate) struct Args {
     /// Metrics
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     metrics_listen: SocketAddr,
+    /// Name https://sts.windows.net/TENANT/ as the issuer of tokens for RESOURCE, as Entra does. For emulators that
+    /// take no other: Azurite's --oauth basic wants it for https://storage.azure.com. May be repeated
+    #[arg(long, value_name = "RESOURCE")]
+    sts_windows_net_for: Vec<String>,
     /// Written when everything answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -88,6 +93,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         data::remove_if_there(file)?;
     }
 
+    let entra_issued = EntraIssued::for_resources(&args.sts_windows_net_for)
+        .map_err(Failure::while_(exit::USAGE, "--sts-windows-net-for"))?;
     // Before the directory is held: who finds its holder may tell it at once, and an unhandled SIGUSR1 ends a process.
     let told = signal(SignalKind::user_defined1()).map_err(Failure::while_(exit::OS_ERROR, "SIGUSR1"))?;
     let data = data::DataDir::open(args.data.as_deref(), &environment)?;
@@ -106,7 +113,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let tls = tls(&certificates.chain_pem(), &certificates.key_pem())
         .map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))?;
     let engine = Engine::Sqlite { path: database_in(data.path()) };
-    let server = Server::open(ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone() })
+    let config = ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone(), entra_issued };
+    let server = Server::open(config)
         .await
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
     let kept = directory::Kept::open(&server, &data.previous()?).await?;
@@ -117,7 +125,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let manifest = manifest::Manifest::new(&names, &kept, &machine, &data, ports.metrics_addr);
     let proof = proof::Proof::make(&manifest, data.ca_file().as_path()).await?;
     data.write_manifest(&manifest)?;
-    report::print(&manifest, &machine, &proof, &data, !args.command.is_empty());
+    report::print(&manifest, &machine, &proof, &data, &args);
     if let Some(file) = &args.ready_file {
         data::write_public(file, b"ready\n")?;
     }

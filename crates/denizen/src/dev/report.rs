@@ -2,11 +2,19 @@
 
 use std::io::Write;
 
-use super::{data::DataDir, machine::Machine, manifest::Manifest, proof::Proof};
+use super::{Args, data::DataDir, machine::Machine, manifest::Manifest, proof::Proof};
 
 /// Prints to standard output, or to standard error when a command's own output goes there.
-pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, command_follows: bool) {
-    let text = text(manifest, machine, proof, data, command_follows);
+pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, args: &Args) {
+    let command_follows = !args.command.is_empty();
+    let mut text = text(manifest, machine, proof, data, command_follows);
+    for resource in &args.sts_windows_net_for {
+        text.push_str(&format!(
+            "Tokens for {resource} name https://sts.windows.net/{}/ as their issuer: what checks no signature takes \
+             them for Entra's.\n",
+            manifest.tenant_id
+        ));
+    }
     // A closed pipe is the reader's choice.
     let _ = if command_follows {
         std::io::stderr().write_all(text.as_bytes())

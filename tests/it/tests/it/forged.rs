@@ -96,6 +96,52 @@ async fn d25_one_wrong_claim_under_the_right_signature() {
     ask(&dev, &format!("bearer {good}")).await.expect(200);
 }
 
+/// `--sts-windows-net-for` puts Entra's name on what our own key signs. That is for an emulator, and opens nothing here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d25_a_token_that_names_entra_for_an_emulator() {
+    const FLAG: &str = "--sts-windows-net-for";
+    const STORAGE: &str = "https://storage.azure.com";
+    let place = Place::new().await;
+    let first = Dev::start(&place).await;
+    let (authority, tenant) = (first.fact("/authority").to_owned(), first.fact("/tenant_id").to_owned());
+    let issuer = |claims: &Value| claims["iss"].as_str().unwrap().to_owned();
+    let ours = format!("{authority}/{tenant}/");
+    let entra = format!("https://sts.windows.net/{tenant}/");
+    assert_eq!(issuer(&jwt::claims(&first.admin_token(STORAGE).await)), ours, "nobody asked for another");
+    assert!(!first.stdout().contains("sts.windows.net"), "{}", first.stdout());
+    let data = first.data.clone();
+    first.stop().await;
+
+    // What the server itself issues for no audience of ours: Entra's issuer and the vault's audience.
+    let keeper = Offline::open(&data, &authority).await;
+    let port = authority.rsplit(':').next().unwrap().to_owned();
+    let launch = || Launch::new(&place, User::Ours).flag("--listen", &format!("127.0.0.1:{port}"));
+    let now = keeper.now().0;
+    let claims = |principal: &str, client: &str| {
+        json!({
+            "aud": "https://vault.azure.net", "iss": entra, "idp": entra, "iat": now, "nbf": now - 300,
+            "exp": now + 3600, "appid": client, "appidacr": "1", "idtyp": "app", "oid": principal, "sub": principal,
+            "tid": tenant, "uti": "u", "ver": "1.0", "xms_epoch": 0,
+        })
+    };
+    let snapshot = keeper.server.store.snapshot();
+    let client = snapshot.applications(keeper.tenant).next().unwrap().client_id;
+    let principal = snapshot.principal_of_client(keeper.tenant, client).unwrap().id;
+    let crafted = keeper.sign(&claims(&principal.to_string(), &client.to_string()));
+    keeper.close().await;
+
+    let dev = launch().flag(FLAG, STORAGE).start().await;
+    assert!(dev.stdout().contains(&entra), "it says so: {}", dev.stdout());
+    let storage = dev.admin_token(STORAGE).await;
+    let said = jwt::claims(&storage);
+    assert_eq!((issuer(&said), said["aud"].as_str()), (entra.clone(), Some(STORAGE)));
+    refused(&dev, "for an emulator", &format!("Bearer {storage}")).await;
+    refused(&dev, "for an emulator, with our audience", &format!("Bearer {crafted}")).await;
+    let good = dev.admin_token("https://vault.azure.net").await;
+    assert_eq!(issuer(&jwt::claims(&good)), ours);
+    ask(&dev, &format!("Bearer {good}")).await.expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d25_another_signature_under_the_right_claims() {
     let place = Place::new().await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
     clock::Clock,
-    domain::{Ctx, directory::TokenVersion},
+    domain::{Ctx, claims::audience::EntraIssued, directory::TokenVersion},
     http::PublicNames,
     run::{Server, ServerConfig, database_in},
     store::Engine,
@@ -31,7 +31,8 @@ impl Offline {
         };
         let root_key = RootKey::load(&data.canonicalize().unwrap().join("root.key")).unwrap();
         let engine = Engine::Sqlite { path: database_in(data) };
-        let server = Server::open(ServerConfig { engine, names, root_key, clock: Clock::System }).await.unwrap();
+        let (clock, entra_issued) = (Clock::System, EntraIssued::default());
+        let server = Server::open(ServerConfig { engine, names, root_key, clock, entra_issued }).await.unwrap();
         let tenant = server.store.snapshot().tenants().next().unwrap().id;
         Self { server, tenant }
     }

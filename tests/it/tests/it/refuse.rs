@@ -99,6 +99,27 @@ async fn the_command_line_is_checked() {
     assert!(ended.err.contains("--data"), "{}", ended.err);
 }
 
+/// Tokens for what this server judges by its own issuer cannot name another, and nothing is made before that is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entra_is_not_named_for_what_is_served_here() {
+    let place = Place::new().await;
+    for (resource, why) in [
+        ("https://vault.azure.net", "judged by this server itself"),
+        ("cfa8b339-82a2-471a-a3c9-0fc0be7a4093", "judged by this server itself"),
+        ("https://management.azure.com/", "judged by this server itself"),
+        ("https://graph.microsoft.com", "judged by this server itself"),
+        ("https://vault.denizen.test:8444", "no resource of Azure's"),
+        ("api://orders", "no resource of Azure's"),
+    ] {
+        let launch = Launch::new(&place, User::Ours).flag("--sts-windows-net-for", resource);
+        let ended = launch.refused().await;
+        assert_eq!(ended.code, USAGE, "{resource}: {ended:?}");
+        assert!(ended.err.contains("--sts-windows-net-for") && ended.err.contains(resource), "{}", ended.err);
+        assert!(ended.err.contains(why), "{resource}: {}", ended.err);
+        assert!(!place.home(User::Ours).join("data").exists(), "{resource}: a directory was made");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d02_d03_a_data_directory_that_is_not_ours_alone_is_refused() {
     let place = Place::new().await;

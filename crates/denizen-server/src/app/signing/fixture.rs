@@ -11,6 +11,7 @@ use crate::{
     app::{credentials::Credentials, keks::Keks, signing::KeyRing, tokens::TokenService},
     domain::{
         Actor, Ctx,
+        claims::audience::EntraIssued,
         directory::{
             Application, KeyCredential, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant,
             TokenVersion,
@@ -129,13 +130,18 @@ static MADE: tokio::sync::OnceCell<Contoso> = tokio::sync::OnceCell::const_new()
 
 /// Two tenants with their clients; Contoso has signing keys, Fabrikam has not yet (RSA keys take long to make).
 pub(crate) async fn deployment() -> Deployment {
+    deployment_with(EntraIssued::default()).await
+}
+
+/// The same, whose tokens for some resources name Entra as their issuer.
+pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
     let keks = KEKS.clone();
     let keys = KeyRing::new(store.clone(), keks.clone());
     let extra = vec![VAULT.to_owned()];
-    let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, extra);
+    let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, extra, entra_issued);
     let deployment = Deployment { store, keys, tokens, _place: place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {

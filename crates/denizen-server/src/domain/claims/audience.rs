@@ -6,32 +6,42 @@
 //! Pure. Tests: below.
 
 /// A resource of Azure's own: its client id where it is widely asked for by it, and the names it goes by.
+#[derive(Debug)]
 struct FirstParty {
     client_id: Option<&'static str>,
     names: &'static [&'static str],
+    /// Whether something here believes tokens for it: vault, resource manager, graph.
+    ours: bool,
 }
 
 const fn known(client_id: &'static str, names: &'static [&'static str]) -> FirstParty {
-    FirstParty { client_id: Some(client_id), names }
+    FirstParty { client_id: Some(client_id), names, ours: false }
 }
 
 const fn named(names: &'static [&'static str]) -> FirstParty {
-    FirstParty { client_id: None, names }
+    FirstParty { client_id: None, names, ours: false }
 }
+
+const fn ours(client_id: &'static str, names: &'static [&'static str]) -> FirstParty {
+    FirstParty { client_id: Some(client_id), names, ours: true }
+}
+
+const STORAGE: &str = "https://storage.azure.com";
+const SERVICE_BUS: &str = "https://servicebus.azure.net";
 
 /// Names without a slash at the end; one is accepted after any of them.
 const FIRST_PARTY: &[FirstParty] = &[
-    known("cfa8b339-82a2-471a-a3c9-0fc0be7a4093", &["https://vault.azure.net"]),
-    known(
+    ours("cfa8b339-82a2-471a-a3c9-0fc0be7a4093", &["https://vault.azure.net"]),
+    ours(
         "797f4846-ba00-4fd7-ba43-dac1f8f63013",
         &["https://management.azure.com", "https://management.core.windows.net"],
     ),
-    known("00000003-0000-0000-c000-000000000000", &["https://graph.microsoft.com"]),
-    known("00000002-0000-0000-c000-000000000000", &["https://graph.windows.net"]),
-    known("e406a681-f3d4-42a8-90b6-c2b029497af1", &["https://storage.azure.com"]),
+    ours("00000003-0000-0000-c000-000000000000", &["https://graph.microsoft.com"]),
+    ours("00000002-0000-0000-c000-000000000000", &["https://graph.windows.net"]),
+    known("e406a681-f3d4-42a8-90b6-c2b029497af1", &[STORAGE]),
     known("022907d3-0f1b-48f7-badc-1ba6abab6d66", &["https://database.windows.net"]),
     known("123cd850-d9df-40bd-94d5-c9f07b7fa203", &["https://ossrdbms-aad.database.windows.net"]),
-    known("80a10ef9-8168-493d-abf9-3297c4ef6e3c", &["https://servicebus.azure.net"]),
+    known("80a10ef9-8168-493d-abf9-3297c4ef6e3c", &[SERVICE_BUS]),
     known("80369ed6-5f11-4dd9-bef3-692475845e77", &["https://eventhubs.azure.net"]),
     known("a232010e-820c-4083-83bb-3ace5fc29d0b", &["https://cosmos.azure.com"]),
     known("7d312290-28c8-473c-a0ed-8e53749b6d6d", &["https://cognitiveservices.azure.com"]),
@@ -53,38 +63,88 @@ const FIRST_PARTY: &[FirstParty] = &[
     named(&["https://digitaltwins.azure.net"]),
 ];
 
-/// Hosts under these are resources too, one for each account.
-const FIRST_PARTY_HOSTS: &[&str] = &[
-    ".blob.core.windows.net",
-    ".dfs.core.windows.net",
-    ".file.core.windows.net",
-    ".queue.core.windows.net",
-    ".table.core.windows.net",
-    ".servicebus.windows.net",
+/// Hosts under these are resources too, one for each account, and the service that each is an account of.
+const FIRST_PARTY_HOSTS: &[(&str, &str)] = &[
+    (".blob.core.windows.net", STORAGE),
+    (".dfs.core.windows.net", STORAGE),
+    (".file.core.windows.net", STORAGE),
+    (".queue.core.windows.net", STORAGE),
+    (".table.core.windows.net", STORAGE),
+    (".servicebus.windows.net", SERVICE_BUS),
 ];
 
 /// Whether a resource is one of Azure's own, by name or by client id, in any case, with or without a slash at the
 /// end.
 pub fn is_first_party(resource: &str) -> bool {
-    let name = without_slash(resource);
-    FIRST_PARTY.iter().any(|known| {
-        known.client_id.is_some_and(|id| id.eq_ignore_ascii_case(resource))
-            || known.names.iter().any(|known| known.eq_ignore_ascii_case(name))
-    }) || is_account(name)
+    first_party(resource).is_some()
 }
 
-/// `https://{account}.blob.core.windows.net` and its like.
-fn is_account(name: &str) -> bool {
-    let Some(host) = name.strip_prefix("https://") else { return false };
-    FIRST_PARTY_HOSTS.iter().any(|suffix| {
-        let Some((account, rest)) = host.len().checked_sub(suffix.len()).and_then(|at| host.split_at_checked(at))
-        else {
-            return false;
-        };
-        rest.eq_ignore_ascii_case(suffix)
-            && (1..=63).contains(&account.len())
-            && account.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+fn first_party(resource: &str) -> Option<&'static FirstParty> {
+    let name = without_slash(resource);
+    let name = service_of_account(name).unwrap_or(name);
+    FIRST_PARTY.iter().find(|known| {
+        known.client_id.is_some_and(|id| id.eq_ignore_ascii_case(resource))
+            || known.names.iter().any(|known| known.eq_ignore_ascii_case(name))
     })
+}
+
+/// The service of `https://{account}.blob.core.windows.net` and its like.
+fn service_of_account(name: &str) -> Option<&'static str> {
+    let host = name.strip_prefix("https://")?;
+    FIRST_PARTY_HOSTS.iter().find_map(|(suffix, service)| {
+        let (account, rest) = host.len().checked_sub(suffix.len()).and_then(|at| host.split_at_checked(at))?;
+        let is_account = rest.eq_ignore_ascii_case(suffix)
+            && (1..=63).contains(&account.len())
+            && account.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        is_account.then_some(*service)
+    })
+}
+
+/// The resources whose tokens name `https://sts.windows.net/{tenant}/` as their issuer, as Entra's own do. None,
+/// unless a developer asks for it.
+///
+/// Emulators of Azure's services know Entra's issuers by heart and check no signature: Azurite is one. What checks a
+/// signature gets nothing by it, since the key is ours and not Entra's.
+///
+/// A resource of our own is never one of them: its tokens are judged here, by an issuer that is ours.
+#[derive(Clone, Debug, Default)]
+pub struct EntraIssued(Vec<&'static FirstParty>);
+
+/// Why tokens for a resource cannot name Entra as their issuer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntraIssuedFault {
+    /// It is served here.
+    #[error(
+        "tokens for {0} are judged by this server itself, which believes its own issuer only: no other can be named in \
+         them"
+    )]
+    Ours(String),
+    /// It is none of Azure's.
+    #[error(
+        "{0} is no resource of Azure's that is known here, and an application of a tenant reads this server's issuer; \
+         for Azurite name https://storage.azure.com"
+    )]
+    Unknown(String),
+}
+
+impl EntraIssued {
+    /// For these resources, each by any of its names: a service, and with it the URLs of all its accounts.
+    pub fn for_resources<R: AsRef<str>>(resources: impl IntoIterator<Item = R>) -> Result<Self, EntraIssuedFault> {
+        let services = resources.into_iter().map(|resource| {
+            let resource = resource.as_ref();
+            match first_party(resource) {
+                None => Err(EntraIssuedFault::Unknown(resource.to_owned())),
+                Some(service) if service.ours => Err(EntraIssuedFault::Ours(resource.to_owned())),
+                Some(service) => Ok(service),
+            }
+        });
+        services.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a resource is one of them.
+    pub fn covers(&self, resource: &str) -> bool {
+        first_party(resource).is_some_and(|service| self.0.iter().any(|covered| std::ptr::eq(*covered, service)))
+    }
 }
 
 /// Whether two spellings name one resource: a slash at the end does not count, nor does case.
@@ -189,6 +249,62 @@ mod tests {
             "/",
         ] {
             assert!(!is_first_party(unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn entra_is_named_for_what_was_asked_and_for_nothing_else() {
+        let storage = EntraIssued::for_resources(["https://Storage.Azure.com/"]).unwrap();
+        for covered in [
+            "https://storage.azure.com",
+            "https://storage.azure.com/",
+            "E406A681-F3D4-42A8-90B6-C2B029497AF1",
+            "https://devstoreaccount1.blob.core.windows.net/",
+            "https://acct1.queue.core.windows.net",
+        ] {
+            assert!(storage.covers(covered), "{covered}");
+            assert!(!EntraIssued::default().covers(covered), "{covered}");
+            assert!(EntraIssued::for_resources([covered]).unwrap().covers("https://storage.azure.com"), "{covered}");
+        }
+        for other in [
+            "https://vault.azure.net",
+            "https://management.azure.com/",
+            "https://servicebus.azure.net",
+            "https://ns.servicebus.windows.net",
+            "https://storage.azure.com.evil.test",
+            "https://storage.azure.com//",
+            "api://orders",
+            "",
+        ] {
+            assert!(!storage.covers(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn d25_entra_is_never_named_for_what_is_served_here() {
+        for ours in [
+            "https://vault.azure.net",
+            "https://VAULT.azure.net/",
+            "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
+            "https://management.azure.com",
+            "https://management.core.windows.net/",
+            "797F4846-BA00-4FD7-BA43-DAC1F8F63013",
+            "https://graph.microsoft.com",
+            "https://graph.windows.net",
+        ] {
+            let refused = EntraIssued::for_resources(["https://storage.azure.com", ours]);
+            assert_eq!(refused.unwrap_err(), EntraIssuedFault::Ours(ours.into()));
+        }
+        for unknown in ["https://vault.denizen.test:8444", "api://orders", "storage", ""] {
+            let refused = EntraIssued::for_resources([unknown]);
+            assert_eq!(refused.unwrap_err(), EntraIssuedFault::Unknown(unknown.into()));
+        }
+    }
+
+    #[test]
+    fn every_account_is_one_of_a_known_service() {
+        for (suffix, service) in FIRST_PARTY_HOSTS {
+            assert!(first_party(&format!("https://a{suffix}")).is_some_and(|known| known.names.contains(service)));
         }
     }
 

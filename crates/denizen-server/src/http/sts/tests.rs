@@ -40,7 +40,10 @@ struct Answer {
 
 impl Service {
     async fn start() -> Self {
-        let deployment = deployment().await;
+        Self::of(deployment().await)
+    }
+
+    fn of(deployment: Deployment) -> Self {
         let names = PublicNames {
             authority: AUTHORITY.into(),
             vault_suffix: "vault.denizen.test".into(),

@@ -105,6 +105,22 @@ async fn d31_every_claim_is_checked() {
     }
 }
 
+/// `EntraIssued` puts that issuer under our own signature. What is signed so is for an emulator and opens nothing here,
+/// whatever audience it names.
+#[tokio::test]
+async fn d25_a_token_of_ours_that_names_entra_is_refused() {
+    let bed = Bed::new().await;
+    let who = bed.principal().await;
+    let entra = format!("https://sts.windows.net/{}/", bed.tenant);
+    let refusal = AuthError::Issuer { expected: format!("{AUTHORITY}/{}/", bed.tenant), found: entra.clone() };
+    let audiences = audiences();
+    for audience in ["https://storage.azure.com"].into_iter().chain(audiences.iter().map(String::as_str)) {
+        let changes = json!({"aud": audience, "iss": entra, "idp": entra});
+        let token = sign(&with(bed.claims(who), &changes));
+        assert_eq!(bed.refusal(&token), refusal, "{audience}");
+    }
+}
+
 #[tokio::test]
 async fn d25_only_a_signature_by_a_published_key_of_the_tenant_counts() {
     let bed = Bed::new().await;

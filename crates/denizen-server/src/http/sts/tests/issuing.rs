@@ -4,8 +4,10 @@ use denizen_wire::oauth::{TokenV1, TokenV2};
 
 use super::*;
 use crate::{
-    app::signing::fixture::{API, APP, FABRIKAM, MACHINE, OTHER_APP, SECRET, SIGNER, VAULT, ctx, machine, principal},
-    domain::directory::ServicePrincipal,
+    app::signing::fixture::{
+        API, APP, FABRIKAM, MACHINE, OTHER_APP, SECRET, SIGNER, VAULT, ctx, deployment_with, machine, principal,
+    },
+    domain::{claims::audience::EntraIssued, directory::ServicePrincipal},
     store::Outcome,
 };
 
@@ -71,6 +73,55 @@ async fn the_resource_chooses_the_version_and_is_found_by_any_of_its_names() {
         assert_eq!((token.azp, token.appid), (v2.then_some(APP), (!v2).then_some(APP)), "{scope}");
         assert_eq!(token.azpacr.as_deref(), v2.then_some("1"), "{scope}");
     }
+}
+
+#[tokio::test]
+async fn entra_is_named_for_the_resources_that_were_asked_for_and_for_no_other() {
+    let entra_issued = EntraIssued::for_resources(["https://storage.azure.com"]).unwrap();
+    let service = Service::of(deployment_with(entra_issued).await);
+    let ours = format!("{AUTHORITY}/{CONTOSO}/");
+    let entra = format!("https://sts.windows.net/{CONTOSO}/");
+    for (scope, issuer) in [
+        ("https://storage.azure.com/.default", &entra),
+        ("https://storage.azure.com//.default", &entra),
+        ("e406a681-f3d4-42a8-90b6-c2b029497af1/.default", &entra),
+        ("https://devstoreaccount1.blob.core.windows.net/.default", &entra),
+        ("https://vault.azure.net/.default", &ours),
+        (&format!("{VAULT}/.default"), &ours),
+        ("https://management.azure.com/.default", &ours),
+        ("https://graph.microsoft.com/.default", &ours),
+        ("https://servicebus.azure.net/.default", &ours),
+        (&format!("{APP}/.default"), &ours),
+        ("api://orders/.default", &format!("{ours}v2.0")),
+    ] {
+        let answer = service.token(&secret_form(&APP.to_string(), SECRET, scope)).await;
+        let token = service.verified(CONTOSO, &answer.access_token()).await;
+        assert_eq!((&token.iss, token.tid), (issuer, CONTOSO), "{scope}");
+        assert_eq!(token.idp.as_ref(), token.ver.eq("1.0").then_some(issuer), "{scope}");
+    }
+    // What is unknown stays so, and who we are is as before: nothing is trusted for this.
+    let unknown = service.token(&secret_form(&APP.to_string(), SECRET, "https://nobody.example/.default")).await;
+    assert_eq!(unknown.code(), 500_011);
+    let document: Value = service.get(&format!("/{CONTOSO}/.well-known/openid-configuration")).await.json();
+    assert_eq!(document["issuer"], ours);
+    let assertion = assertion(&SIGNER, &with_audience(&claims(MACHINE, NOW), &entra));
+    assert_eq!(service.assert(MACHINE, &assertion).await.code(), 700_023);
+}
+
+#[tokio::test]
+async fn nothing_names_entra_unless_it_was_asked_for() {
+    let service = Service::start().await;
+    for scope in ["https://storage.azure.com/.default", "https://devstoreaccount1.blob.core.windows.net/.default"] {
+        let answer = service.token(&secret_form(&APP.to_string(), SECRET, scope)).await;
+        let token = service.verified(CONTOSO, &answer.access_token()).await;
+        assert_eq!(token.iss, format!("{AUTHORITY}/{CONTOSO}/"), "{scope}");
+    }
+}
+
+fn with_audience(claims: &Value, audience: &str) -> Value {
+    let mut claims = claims.clone();
+    claims["aud"] = audience.into();
+    claims
 }
 
 #[tokio::test]
