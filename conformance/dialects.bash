@@ -64,6 +64,11 @@ dialect_variables() {
         return 1
       fi
       ;;
+    no-agent)
+      # The development tenant's administrator, as an application is deployed with a secret.
+      variable AZURE_TENANT_ID .tenant_id && variable AZURE_CLIENT_ID .admin.client_id \
+        && variable AZURE_CLIENT_SECRET .admin.client_secret
+      ;;
     *)
       echo "no such dialect: $1" >&2
       return 1

@@ -88,7 +88,7 @@ pub(crate) async fn refuses_token(contract: &Contract, token: AccessToken) -> Re
 
 /// A credential that always hands out the same token.
 #[derive(Debug)]
-struct Fixed(AccessToken);
+pub(crate) struct Fixed(pub(crate) AccessToken);
 
 #[async_trait::async_trait]
 impl TokenCredential for Fixed {

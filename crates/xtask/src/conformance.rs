@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const DIALECTS: [(&str, &str); 3] = [("arc", "Azure Arc"), ("app-service", "App Service"), ("imds", "IMDS")];
+/// `no-agent` is what a client does without Denizen's agent.
+const DIALECTS: [(&str, &str); 4] =
+    [("arc", "Azure Arc"), ("app-service", "App Service"), ("imds", "IMDS"), ("no-agent", "no agent")];
 
 #[derive(Default)]
 struct Cell {
@@ -58,13 +60,15 @@ fn render(results: &Path) -> Result<(String, usize)> {
         "# Conformance: unmodified clients against every local protocol\n\n\
          Made by `./test conformance --write`; every cell is a run of the real client, at the version named, against real\n\
          processes, with its checks on: a token by each credential, the same twice, and a secret set, read, updated,\n\
-         listed and deleted with it; then the refusals. A cell counts the cases that passed.\n\n\
+         listed and deleted with it; then the refusals. A cell counts the cases that passed. `no agent` is what goes by\n\
+         Denizen's agent: an application's secret or certificate, straight to the token service, and the sources that only\n\
+         the test kit has. There, and against Azurite, `denizen-identity` alone is run.\n\n\
          | client | version |",
     );
     for (_, name) in DIALECTS {
         let _ = write!(out, " {name} |");
     }
-    out.push_str("\n|---|---|---|---|---|\n");
+    out.push_str("\n|---|---|---|---|---|---|\n");
     let mut notes: Vec<String> = Vec::new();
     for ((client, version), cells) in &table {
         let _ = write!(out, "| {client} | {version} |");

@@ -7,14 +7,7 @@ use super::{Args, data::DataDir, machine::Machine, manifest::Manifest, proof::Pr
 /// Prints to standard output, or to standard error when a command's own output goes there.
 pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, args: &Args) {
     let command_follows = !args.command.is_empty();
-    let mut text = text(manifest, machine, proof, data, command_follows);
-    for resource in &args.sts_windows_net_for {
-        text.push_str(&format!(
-            "Tokens for {resource} name https://sts.windows.net/{}/ as their issuer: what checks no signature takes \
-             them for Entra's.\n",
-            manifest.tenant_id
-        ));
-    }
+    let text = text(manifest, machine, proof, data, args);
     // A closed pipe is the reader's choice.
     let _ = if command_follows {
         std::io::stderr().write_all(text.as_bytes())
@@ -24,7 +17,7 @@ pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data:
     };
 }
 
-fn text(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, command_follows: bool) -> String {
+fn text(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, args: &Args) -> String {
     let Manifest { authority, tenant_id, vault_url, .. } = manifest;
     let resource = machine.identity.enrolled.resource_id.name();
     let client = machine.identity.enrolled.client_id;
@@ -52,7 +45,13 @@ It has proved the main job to itself, through its own endpoints:
 ",
         data = data.path().display(),
     );
-    if command_follows {
+    for resource in &args.sts_windows_net_for {
+        text.push_str(&format!(
+            "Tokens for {resource} name https://sts.windows.net/{tenant_id}/ as their issuer.\n\
+             What checks no signature takes them for Entra's.\n\n"
+        ));
+    }
+    if !args.command.is_empty() {
         text.push_str("Now the command, with the environment of this machine.\n");
         return text;
     }
