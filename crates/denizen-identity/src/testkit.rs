@@ -1,5 +1,5 @@
-//! Truthful identity endpoints in process: Azure Arc, IMDS, App Service, Azure ML, Cloud Shell, Service Fabric, and a
-//! token service, each on a free port of the loopback interface, each ended by dropping it.
+//! Truthful identity endpoints in process: Azure Arc, IMDS, App Service, Azure ML, Cloud Shell, Service Fabric, Azure
+//! Pipelines, and a token service, each on a free port of the loopback interface, each ended by dropping it.
 //!
 //! | module | holds |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | [`issuer`] | signed tokens, and the identities they are for |
 //! | [`arc`] | the key-file challenge, true or bent |
 //! | [`imds`], [`app_service`], [`azure_ml`], [`cloud_shell`], [`service_fabric`] | the other dialects |
+//! | [`pipelines`] | what gives a job of Azure Pipelines its assertions |
 //! | [`authority`] | a token service over TLS: secret, certificate, federated assertion, discovery, keys |
 //! | [`tls`] | the certificates of servers and applications |
 //!
@@ -34,6 +35,7 @@ pub mod azure_ml;
 pub mod cloud_shell;
 pub mod imds;
 pub mod issuer;
+pub mod pipelines;
 mod query;
 pub mod server;
 pub mod service_fabric;
@@ -46,6 +48,7 @@ pub use azure_ml::AzureMlEndpoint;
 pub use cloud_shell::CloudShellEndpoint;
 pub use imds::ImdsEndpoint;
 pub use issuer::{Identities, Identity, Issuer};
+pub use pipelines::PipelinesEndpoint;
 pub use server::{ExpiresOn, Fault, Manner, Options, Recorded, Reply, Server};
 pub use service_fabric::ServiceFabricEndpoint;
 pub use tls::ClientCertificate;

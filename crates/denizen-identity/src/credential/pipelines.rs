@@ -69,23 +69,32 @@ impl AzurePipelinesCredentialBuilder {
                 .into());
         }
         let connection = Query::encode(&self.service_connection_id);
+        let endpoint = endpoint.trim_end_matches('/');
         let url: Arc<str> = format!("{endpoint}?api-version={VERSION}&serviceConnectionId={connection}").into();
         let bearer = Arc::new(Zeroizing::new(format!("Bearer {}", self.system_access_token.as_str())));
         let http = surroundings.http(NAME)?;
         let assertion = move || {
             let (http, url, bearer) = (http.clone(), Arc::clone(&url), Arc::clone(&bearer));
             async move {
-                let fail = |why: String| {
-                    Failed::new(NAME, FailureKind::NoAnswer, format!("the pipeline gave no assertion: {why}"))
+                let fail = |kind, why: String| {
+                    Failed::new(NAME, kind, format!("the pipeline gave no assertion: {why}"))
                         .mend("check the service connection id and that the connection is federated")
                 };
                 let headers = [("Authorization", bearer.as_str()), ("X-TFS-FedAuthRedirect", "Suppress")];
                 let answer = http.send(Method::POST, &url, &headers, Some(Vec::new())).await;
-                let answer = answer.map_err(|e| fail(e.to_string()))?;
+                let answer = answer.map_err(|e| {
+                    fail(FailureKind::NoAnswer, e.to_string()).mend("take SYSTEM_OIDCREQUESTURI from this job")
+                })?;
                 if answer.status() != StatusCode::OK {
-                    return Err(fail(answer.status().to_string()).into());
+                    let kind = FailureKind::Refused { status: answer.status().as_u16(), code: None };
+                    let failed = fail(kind, answer.status().to_string());
+                    return Err(match answer.status() {
+                        StatusCode::UNAUTHORIZED => failed.mend("give it this job's own $(System.AccessToken)").into(),
+                        _ => failed.into(),
+                    });
                 }
-                let body: Oidc = serde_json::from_slice(answer.body()).map_err(|_| fail("no oidcToken".into()))?;
+                let body: Oidc = serde_json::from_slice(answer.body())
+                    .map_err(|_| fail(FailureKind::NotAToken, "there is no oidcToken in its answer".into()))?;
                 Ok(body.token)
             }
         };

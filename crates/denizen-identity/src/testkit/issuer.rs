@@ -107,6 +107,12 @@ impl Issuer {
         }
     }
 
+    /// An issuer that is no Entra tenant: one that a token service federates with. Its tokens of either version name it
+    /// exactly so.
+    pub fn named(iss: &str) -> Self {
+        Self { iss: iss.to_owned(), iss_v2: iss.to_owned(), ..Self::default() }
+    }
+
     /// The same tenant and keys under another authority's name: `{authority}/{tenant}/` and `{authority}/{tenant}/v2.0`.
     #[must_use]
     pub fn at(&self, authority: &str) -> Self {

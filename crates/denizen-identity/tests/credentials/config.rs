@@ -7,7 +7,7 @@ use denizen_identity::{
     config::{Configuration, ConfiguredCredential},
     connection_string::AzureServiceTokenProvider,
     environment::Environment,
-    testkit::{Application, Authority, ClientCertificate, Identities, Identity},
+    testkit::{Application, Authority, ClientCertificate, Fault, Identities, Identity, PipelinesEndpoint},
 };
 
 use super::{Arcs, Time, claims, get};
@@ -29,6 +29,11 @@ fn of(value: &serde_json::Value, s: &Surroundings) -> Result<Option<Arc<Configur
 
 fn nowhere() -> Surroundings {
     Surroundings::of(Environment::default())
+}
+
+/// The variables of two endpoints.
+fn named(one: Vec<(&'static str, String)>, other: Vec<(&'static str, String)>) -> Environment {
+    one.into_iter().chain(other).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The object id in the token that this section gets on an Arc machine.
@@ -114,15 +119,68 @@ async fn a_certificate_in_the_configuration_is_not_outvoted_by_a_secret_in_the_e
     get(&*of(&value, &surroundings).unwrap().unwrap()).await.unwrap();
 }
 
+/// Both forms, from the agent's challenge to the application's token.
 #[tokio::test]
 async fn a_managed_identity_can_be_an_applications_assertion() {
     let arc = Arcs::start().await;
-    let section = serde_json::json!({"credential": "managedidentityasfederatedidentity", "tenantId": TENANT,
-        "clientId": CLIENT, "managedIdentityClientId": user().client_id, "azureCloud": "usgov"});
-    let credential = of(&serde_json::json!({ "Vault": section }), &arc.surroundings()).unwrap().unwrap();
-    assert_eq!(credential.name(), "ClientAssertionCredential");
+    let authority = Authority::start(arc.time.options()).await.unwrap();
+    let system = Identities::default().system.unwrap();
+    authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &user().object_id));
+    let environment: Environment = named(arc.endpoint.variables(), authority.variables());
+    let surroundings = || {
+        let surroundings = arc.time.surroundings(environment.clone());
+        surroundings.with_key_directory(arc.endpoint.key_directory())
+    };
+    let flat = serde_json::json!({"credential": "managedidentityasfederatedidentity", "tenantId": TENANT,
+        "clientId": CLIENT, "managedIdentityClientId": user().client_id});
+    let section = serde_json::json!({"Credential": {"CredentialSource": "ManagedIdentityAsFederatedIdentity",
+        "TenantId": TENANT, "ClientId": CLIENT, "ManagedIdentityIdKind": "ObjectId",
+        "ManagedIdentityId": user().object_id}});
+    for value in [&flat, &section] {
+        let credential = of(&serde_json::json!({ "Vault": value }), &surroundings()).unwrap().unwrap();
+        assert_eq!(credential.name(), "ClientAssertionCredential");
+        let token = claims(&get(&*credential).await.unwrap());
+        assert_eq!((&token["appid"], &token["aud"]), (&CLIENT.into(), &"https://vault.azure.net".into()), "{value}");
+        let asked = arc.endpoint.server().requests();
+        assert_eq!(asked.last().unwrap().parameter("resource"), Some("api://AzureADTokenExchange"), "{value}");
+    }
+    // The machine's own identity is not the one that the application trusts.
+    authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &system.object_id));
+    let credential = of(&serde_json::json!({ "Vault": flat }), &surroundings()).unwrap().unwrap();
+    let error = get(&*credential).await.unwrap_err();
+    assert!(!error.is_unavailable() && error.to_string().contains("AADSTS700213"), "{error}");
+
+    // In another cloud it is asked for by another name.
+    let mut gov = flat.clone();
+    gov["azureCloud"] = "usgov".into();
+    let credential = of(&serde_json::json!({ "Vault": gov }), &arc.surroundings()).unwrap().unwrap();
+    // That cloud's token service is not asked: an agent that is down is noticed before.
+    arc.endpoint.server().fail(1, Fault::status(400));
+    assert!(!get(&*credential).await.unwrap_err().is_unavailable());
+    let asked = arc.endpoint.server().requests();
+    assert_eq!(asked.last().unwrap().parameter("resource"), Some("api://AzureADTokenExchangeUSGov"));
     let missing = of(&serde_json::json!({"Vault": {"credential": "managedidentityasfederatedidentity"}}), &nowhere());
     assert!(missing.unwrap_err().to_string().contains("managedIdentityClientId"));
+}
+
+#[tokio::test]
+async fn a_pipeline_can_be_configured_in_both_forms() {
+    let time = Time::new();
+    let job = PipelinesEndpoint::start(time.options()).await.unwrap();
+    let authority = Authority::start(time.options()).await.unwrap();
+    authority.register(Application::new(CLIENT).with_federated(job.issuer(), job.subject()));
+    let environment: Environment = named(job.variables(), authority.variables());
+    let (connection, access) = (job.connection_id(), job.access_token());
+    let flat = serde_json::json!({"credential": "azurepipelines", "tenantId": TENANT, "clientId": CLIENT,
+        "serviceConnectionId": connection, "systemAccessToken": access});
+    let section = serde_json::json!({"Credential": {"CredentialSource": "AzurePipelinesCredential", "TenantId": TENANT,
+        "ClientId": CLIENT, "ServiceConnectionId": connection, "SystemAccessToken": access}});
+    for value in [flat, section] {
+        let surroundings = time.surroundings(environment.clone());
+        let credential = of(&serde_json::json!({ "Vault": value }), &surroundings).unwrap().unwrap();
+        assert_eq!(claims(&get(&*credential).await.unwrap())["appid"], CLIENT, "{value}");
+        assert!(!format!("{credential:?}").contains(access));
+    }
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use denizen_identity::{
     Credential, EnvironmentCredential, ManagedIdentityCredential, UsernamePasswordCredential,
     WorkloadIdentityCredential,
     error::{CredentialError, FailureKind},
-    testkit::{Application, Authority, ClientCertificate, Fault, Issuer},
+    testkit::{Application, Authority, ClientCertificate, Fault, Issuer, PipelinesEndpoint},
 };
 use denizen_identity::{Surroundings, TokenRequest};
 
-use super::{Time, VAULT, claims, get};
+use super::{Arcs, Time, VAULT, claims, get};
 
 const TENANT: &str = denizen_identity::testkit::issuer::TENANT;
 const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
@@ -213,21 +213,78 @@ async fn the_environment_names_a_secret_a_certificate_or_a_user() {
     assert!(with(&no_file).unwrap_err().to_string().contains("/none.pem"));
 }
 
+/// A job, its service connection federated with the application.
 #[tokio::test]
 async fn a_pipeline_gives_the_assertion() {
-    let place = Place::start(|a| a).await;
-    let build = |variables: &[(&'static str, &str)], token: &str| {
-        AzurePipelinesCredential::builder(TENANT, CLIENT, "connection", token)
+    let time = Time::new();
+    let job = PipelinesEndpoint::start(time.options()).await.unwrap();
+    let place = Place::start(|a| a.with_federated(job.issuer(), job.subject())).await;
+    let uri = job.variables().remove(0).1;
+    let build = |uri: &str, connection: &str, token: &str| {
+        let variables: &[(&'static str, &str)] = if uri.is_empty() { &[] } else { &[("SYSTEM_OIDCREQUESTURI", uri)] };
+        AzurePipelinesCredential::builder(TENANT, CLIENT, connection, token)
             .surroundings(place.surroundings(variables))
             .build()
     };
-    assert!(build(&[], "t").unwrap_err().is_unavailable());
-    let url = format!("{}/oidc", place.authority.server().url());
-    let variables = [("SYSTEM_OIDCREQUESTURI", url.as_str())];
-    assert!(!build(&variables, "").unwrap_err().is_unavailable());
-    let error = get(&*build(&variables, "bu1ld").unwrap()).await.unwrap_err();
-    assert!(!error.to_string().contains("bu1ld"), "{error}");
-    let request = place.authority.server().requests().remove(0);
-    assert_eq!(request.header("authorization"), Some("Bearer bu1ld"));
-    assert_eq!(request.raw_query, "api-version=7.1&serviceConnectionId=connection");
+    let (connection, access) = (job.connection_id(), job.access_token());
+    let credential = build(&uri, connection, access).unwrap();
+    let token = get(&*credential).await.unwrap();
+    assert_eq!((&claims(&token)["appid"], &claims(&token)["tid"]), (&CLIENT.into(), &TENANT.into()));
+    assert_eq!(get(&*credential).await.unwrap(), token);
+    let requests = job.server().requests();
+    assert_eq!(requests.len(), 1, "an assertion is asked for once per token");
+    assert_eq!(requests[0].header("content-type"), Some("application/json"));
+    assert_eq!(requests[0].raw_query, format!("api-version=7.1&serviceConnectionId={connection}"));
+    get(&*build(&format!("{uri}/"), connection, access).unwrap()).await.unwrap();
+
+    assert!(build("", connection, access).unwrap_err().is_unavailable(), "outside a job");
+    assert!(!build(&uri, connection, "").unwrap_err().is_unavailable());
+    for (what, credential, status) in [
+        ("another job's token", build(&uri, connection, "bu1ld"), 401),
+        ("another connection", build(&uri, "50000000-0000-4000-8000-00000000000f", access), 404),
+    ] {
+        let error = get(&*credential.unwrap()).await.unwrap_err();
+        assert_eq!(error.failed().unwrap().kind, FailureKind::Refused { status, code: None }, "{what}: {error}");
+        assert!(error.remedy().is_some() && !error.to_string().contains("bu1ld"), "{what}: {error}");
+        assert!(!error.to_string().contains(access), "{what}: {error}");
+    }
+
+    // A job of another organisation: it has its token, and the application does not know it.
+    let other = PipelinesEndpoint::start(time.options()).await.unwrap();
+    let foreign = build(&other.variables().remove(0).1, other.connection_id(), other.access_token()).unwrap();
+    let error = get(&*foreign).await.unwrap_err();
+    assert!(error.to_string().contains("AADSTS700211") && error.remedy().unwrap().contains("issuer"), "{error}");
+}
+
+/// The identity of a machine proves an application that trusts it.
+#[tokio::test]
+async fn a_managed_identity_is_an_applications_assertion() {
+    let arc = Arcs::start().await;
+    let identity = denizen_identity::testkit::Identities::default().system.unwrap();
+    let issuer = Issuer::default();
+    let place = Place::start(|a| a.with_federated(&issuer, &identity.object_id)).await;
+    let managed = arc.credential(None);
+    let assertion = move || {
+        let managed = Arc::clone(&managed);
+        async move {
+            let scopes = ["api://AzureADTokenExchange/.default"];
+            managed.token(TokenRequest::new(&scopes)).await.map(|token| token.secret().to_owned())
+        }
+    };
+    let credential = ClientAssertionCredential::builder(TENANT, CLIENT, assertion);
+    let credential = credential.surroundings(place.surroundings(&[])).build().unwrap();
+    // The agent signs with keys of its own, which this application does not trust.
+    let error = get(&*credential).await.unwrap_err();
+    assert!(error.to_string().contains("AADSTS700027"), "{error}");
+    place.authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &identity.object_id));
+    let token = get(&*credential).await.unwrap();
+    assert_eq!(claims(&token)["appid"], CLIENT);
+    let asked = arc.endpoint.server().requests();
+    assert_eq!(asked.last().unwrap().parameter("resource"), Some("api://AzureADTokenExchange"));
+    // Another identity of the same machine is another subject.
+    let user = denizen_identity::testkit::Identities::default().user.remove(0);
+    place.authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &user.object_id));
+    let scopes = ["https://management.azure.com/.default"];
+    let error = credential.token(TokenRequest::new(&scopes)).await.err().unwrap();
+    assert!(error.to_string().contains("AADSTS700213"), "{error}");
 }

@@ -21,7 +21,7 @@ use denizen_identity::{
     clock::ManualClock,
     credential::ManagedIdentityCredential,
     environment::Environment,
-    testkit::{ArcEndpoint, Options},
+    testkit::{ArcEndpoint, Issuer, Options},
 };
 use denizen_wire::UnixTime;
 
@@ -63,12 +63,20 @@ fn claims(token: &str) -> serde_json::Value {
 struct Arcs {
     endpoint: ArcEndpoint,
     time: Time,
+    issuer: Issuer,
 }
 
 impl Arcs {
     async fn start() -> Self {
         let time = Time::new();
-        Self { endpoint: ArcEndpoint::start(time.options()).await.unwrap(), time }
+        let options = time.options();
+        let issuer = options.issuer.clone();
+        Self { endpoint: ArcEndpoint::start(options).await.unwrap(), time, issuer }
+    }
+
+    /// Who signs what it gives.
+    fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     fn surroundings(&self) -> Surroundings {

@@ -54,7 +54,12 @@ impl Answer {
     pub(crate) fn claims(&self) -> Value {
         let body = self.json();
         let token = body["access_token"].as_str().unwrap_or_else(|| panic!("no token: {body}"));
-        let payload = token.split('.').nth(1).unwrap();
-        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+        claims(token)
     }
+}
+
+/// What a JWT says.
+pub(crate) fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

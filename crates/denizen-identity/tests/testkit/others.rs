@@ -1,13 +1,13 @@
-//! Azure ML, Cloud Shell and Service Fabric.
+//! Azure ML, Cloud Shell, Service Fabric and Azure Pipelines.
 
 use denizen_identity::{
     environment::Environment,
     http::Client,
-    testkit::{AzureMlEndpoint, CloudShellEndpoint, Options, ServiceFabricEndpoint},
+    testkit::{AzureMlEndpoint, CloudShellEndpoint, Options, PipelinesEndpoint, ServiceFabricEndpoint},
 };
 use http::Method;
 
-use crate::asking::Asking;
+use crate::asking::{Asking, claims};
 
 #[tokio::test]
 async fn azure_ml_speaks_the_old_dialect_with_seconds() {
@@ -70,4 +70,37 @@ async fn service_fabric_is_known_by_its_thumbprint() {
     assert_eq!((none.status, none.json()["error"]["code"].as_str()), (400, Some("SecretHeaderNotFound")));
     let guessed = asking.get(&url, &[("Secret", "guessed")]).await;
     assert_eq!((guessed.status, guessed.json()["error"]["code"].as_str()), (404, Some("ManagedIdentityNotFound")));
+}
+
+#[tokio::test]
+async fn a_pipeline_gives_its_token_to_its_own_job_alone() {
+    let job = PipelinesEndpoint::start(Options::default()).await.unwrap();
+    let asking = Asking::new();
+    let environment = job.environment();
+    let url = environment.get("SYSTEM_OIDCREQUESTURI").unwrap();
+    let bearer = format!("Bearer {}", job.access_token());
+    let (own, suppress) = (("Authorization", bearer.as_str()), ("X-TFS-FedAuthRedirect", "Suppress"));
+    let asked = format!("{url}?api-version=7.1&serviceConnectionId={}", job.connection_id());
+
+    let answer = asking.send(Method::POST, &asked, &[own, suppress], Some("")).await;
+    assert_eq!(answer.status, 200);
+    let token = answer.json()["oidcToken"].as_str().unwrap().to_owned();
+    let claims = claims(&token);
+    assert_eq!((&claims["iss"], &claims["sub"]), (&job.issuer().iss().into(), &job.subject().into()));
+    assert_eq!(claims["aud"], "api://AzureADTokenExchange");
+    assert!(job.issuer().iss().starts_with("https://vstoken.dev.azure.com/"));
+
+    let foreign = ("Authorization", "Bearer guessed");
+    for (method, url, headers, status) in [
+        (Method::POST, &asked, vec![foreign, suppress], 401),
+        // Who does not say that it is a program is shown where to sign in.
+        (Method::POST, &asked, vec![foreign], 302),
+        (Method::GET, &asked, vec![own, suppress], 405),
+        (Method::POST, &asked.replace("7.1", "6.0"), vec![own, suppress], 400),
+        (Method::POST, &asked.replace(job.connection_id(), "x"), vec![own, suppress], 404),
+        (Method::POST, &asked.replace("/jobs/", "/jobs/0"), vec![own, suppress], 404),
+    ] {
+        let answer = asking.send(method.clone(), url, &headers, Some("")).await;
+        assert_eq!(answer.status, status, "{method} {url} {headers:?}");
+    }
 }
