@@ -24,7 +24,7 @@ pub enum ChallengeError {
     #[error("the challenge is not 'Basic realm=<path>'")]
     Form,
     /// It names a file that must not be read.
-    #[error("the challenge names {path}, which {why}; is something else listening on the agent's port?")]
+    #[error("the challenge names {path}, which {why}")]
     File {
         /// The path named.
         path: PathBuf,
@@ -35,13 +35,24 @@ pub enum ChallengeError {
     #[error("this system has no directory for the agent's key files")]
     Platform,
     /// The file cannot be read by this user.
-    #[error("the challenge's key file {path} cannot be read ({why}); run as root or as a member of the agent's group")]
+    #[error("the challenge's key file {path} cannot be read: {why}")]
     Unreadable {
         /// The path named.
         path: PathBuf,
         /// The system's reason.
         why: String,
     },
+}
+
+impl ChallengeError {
+    /// What would mend it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Form | Self::File { .. } => "find out who listens on the agent's port",
+            Self::Platform => "use another identity here: Azure Arc is served on Linux only",
+            Self::Unreadable { .. } => "run as root or as a member of the agent's group, and outside a container",
+        }
+    }
 }
 
 /// Elsewhere than on Linux there is no agent whose files these could be.

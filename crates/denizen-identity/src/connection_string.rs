@@ -300,7 +300,10 @@ mod vault {
             let fail = |kind, why: String| Failed::new(NAME, kind, format!("{}: {why}", self.identifier));
             let http = self.surroundings.http(NAME)?;
             let answer = http.send(Method::GET, &url, &[("Authorization", &bearer)], None).await;
-            let answer = answer.map_err(|e| fail(FailureKind::NoAnswer, e.to_string()))?;
+            let answer = answer.map_err(|e| {
+                Failed::new(NAME, FailureKind::NoAnswer, e.to_string())
+                    .mend("check KeyVaultCertificateSecretIdentifier")
+            })?;
             if answer.status() != StatusCode::OK {
                 let kind = FailureKind::Refused { status: answer.status().as_u16(), code: None };
                 let failed = fail(kind, format!("the vault answered {}", answer.status()));

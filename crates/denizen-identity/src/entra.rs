@@ -168,6 +168,7 @@ impl TokenEndpoint {
         let failed = Failed::new(self.credential, FailureKind::Refused { status: status.as_u16(), code }, reason);
         match number.and_then(remedy) {
             Some(remedy) => failed.mend(remedy).into(),
+            None if status.is_server_error() => failed.mend("try again later; see the token service's own log").into(),
             None => failed.into(),
         }
     }
@@ -285,6 +286,7 @@ mod tests {
         let kind = FailureKind::Refused { status: 401, code: Some("invalid_client".into()) };
         assert_eq!(error.failed().unwrap().kind, kind);
         let html = endpoint([]).unwrap().refusal(StatusCode::BAD_GATEWAY, b"<html>");
-        assert_eq!(html.to_string(), "X failed: the token service refused with 502 Bad Gateway");
+        let mend = "try again later; see the token service's own log";
+        assert_eq!(html.to_string(), format!("X failed: the token service refused with 502 Bad Gateway ({mend})"));
     }
 }

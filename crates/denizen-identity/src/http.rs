@@ -143,7 +143,7 @@ impl Client {
         };
         tokio::time::timeout(patience, exchange)
             .await
-            .unwrap_or_else(|_| Err(failed(format!("no answer within {} ms", patience.as_millis()).into())))
+            .unwrap_or_else(|_| Err(failed(format!("nothing within {} ms", patience.as_millis()).into())))
     }
 }
 

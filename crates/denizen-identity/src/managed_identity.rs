@@ -51,13 +51,13 @@ pub enum TokenError {
     #[error("{0}")]
     Unsupported(&'static str),
     /// Nobody answers there.
-    #[error("the identity endpoint does not answer: {0}")]
+    #[error(transparent)]
     Unavailable(#[from] HttpError),
     /// The challenge cannot be answered.
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
     /// It refused.
-    #[error("the identity endpoint refused with {status}: {reason}")]
+    #[error("the identity endpoint refused with {status}{}", words(reason))]
     Refused {
         /// The status.
         status: StatusCode,
@@ -70,6 +70,24 @@ pub enum TokenError {
     /// It gave a token for another identity than the one asked for.
     #[error("the identity endpoint did not confirm that the token is for the identity asked for")]
     OtherIdentity,
+}
+
+/// What a refusal says, led by a colon: of JSON its words, of a page that it is one.
+fn words(body: &str) -> String {
+    let body = body.trim();
+    let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let text = |name: &str| json.as_ref()?.pointer(name)?.as_str();
+    let said = match &json {
+        Some(_) => {
+            let code = text("/error").or_else(|| text("/error/code"));
+            let why = text("/error_description").or_else(|| text("/error/message")).or_else(|| text("/message"));
+            [code, why].into_iter().flatten().collect::<Vec<_>>().join(": ")
+        }
+        None if body.starts_with('<') => "an HTML page".to_owned(),
+        None => body.split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    let said = if said.is_empty() { body } else { &said };
+    if said.is_empty() { String::new() } else { format!(": {}", said.chars().take(300).collect::<String>()) }
 }
 
 impl ManagedIdentity {

@@ -86,7 +86,9 @@ impl Surroundings {
         if let Some(client) = self.http.get() {
             return Ok(client.clone());
         }
-        let client = Client::new(&self.environment).map_err(|e| Failed::configuration(credential, e.to_string()))?;
+        let client = Client::new(&self.environment).map_err(|e| {
+            Failed::configuration(credential, e.to_string()).mend("point SSL_CERT_FILE at a PEM file, or unset it")
+        })?;
         Ok(self.http.get_or_init(|| client).clone())
     }
 }

@@ -72,17 +72,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 /// The managed identity that serves this process.
 pub(crate) fn of_process(environment: &Environment) -> Result<ManagedIdentity, Failure> {
     let http = Client::new(environment).map_err(Failure::while_(exit::UNAVAILABLE, "no HTTP client"))?;
-    ManagedIdentity::detect(environment, http).map_err(|e| Failure::new(exit::UNAVAILABLE, e.to_string()))
+    ManagedIdentity::detect(environment, http).map_err(|e| {
+        let mend = if let TokenError::NoSource(why) = &e { format!("; {}", why.remedy()) } else { String::new() };
+        Failure::new(exit::UNAVAILABLE, format!("{e}{mend}"))
+    })
 }
 
 /// A refusal, with the source that was asked and what usually mends it.
 pub(crate) fn refused(identity: &ManagedIdentity, error: &TokenError) -> Failure {
     let (code, mend) = match error {
         TokenError::NoSource(_) | TokenError::Unavailable(_) => {
-            (exit::UNAVAILABLE, "; is the agent running, and is its env file sourced (`. DIR/env`)?")
+            (exit::UNAVAILABLE, "is the agent running, and is its env file sourced (`. DIR/env`)?")
         }
-        TokenError::Challenge(_) | TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
+        TokenError::Challenge(why) => (exit::NO_PERMISSION, why.remedy()),
+        TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
         TokenError::Unsupported(_) | TokenError::NotAToken(_) | TokenError::OtherIdentity => (exit::DATA, ""),
     };
+    let mend = if mend.is_empty() { String::new() } else { format!("; {mend}") };
     Failure::new(code, format!("{} ({:?}){mend}", error, identity.source()))
 }

@@ -82,14 +82,34 @@ impl Fetch for Tool {
                     "AzureCliCredential" => "install the Azure CLI and run `az login`",
                     _ => "install the Azure Developer CLI and run `azd auth login`",
                 };
-                Unavailable::new(self.name, error.reason()).mend(remedy).into()
+                Unavailable::new(self.name, plain(error.reason(), self.name)).mend(remedy).into()
             })
         })
     }
 }
 
+/// Without the name, which stands before it, and without the link, in place of which there is a remedy.
+fn plain<'a>(text: &'a str, name: &str) -> &'a str {
+    let text = text.split("\nTo troubleshoot, visit ").next().unwrap_or(text);
+    let text = text.strip_prefix(name).unwrap_or(text);
+    text.strip_prefix(" authentication failed.").unwrap_or(text).trim()
+}
+
 impl fmt::Debug for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tools_error_is_said_once() {
+        let text = "AzureCliCredential authentication failed. az not found on PATH\n\
+            To troubleshoot, visit https://aka.ms/azsdk/rust/identity/troubleshoot#azure-cli";
+        assert_eq!(plain(text, "AzureCliCredential"), "az not found on PATH");
+        assert_eq!(plain("Please run 'az login'.", "AzureCliCredential"), "Please run 'az login'.");
     }
 }

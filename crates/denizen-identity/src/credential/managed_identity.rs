@@ -23,7 +23,6 @@ use http::StatusCode;
 use super::{BoxFuture, cached_credential, workload_identity::Exchange};
 use crate::{
     cache::{Cached, Fetch},
-    challenge::ChallengeError,
     clock::Clock,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed, FailureKind, Unavailable},
@@ -194,7 +193,7 @@ impl Fetch for Way {
             match self {
                 Self::Endpoint(endpoint) => endpoint.token(ask).await,
                 Self::Exchange { exchange, .. } => exchange.token(ask).await,
-                Self::None(why) => Err(Unavailable::new(NAME, why.to_string()).into()),
+                Self::None(why) => Err(Unavailable::new(NAME, why.to_string()).mend(why.remedy()).into()),
             }
         })
     }
@@ -207,12 +206,8 @@ impl Endpoint {
             && ask.in_chain
             && !self.answered.load(Ordering::Relaxed)
         {
-            imds::probe(self.managed.http(), endpoint, self.probe).await.map_err(|why| {
-                Unavailable::new(NAME, format!("no managed identity endpoint: {why}")).mend(
-                    "run on a machine with a managed identity, or source the env file its agent wrote \
-                     (IDENTITY_ENDPOINT, IMDS_ENDPOINT)",
-                )
-            })?;
+            let probe = imds::probe(self.managed.http(), endpoint, self.probe).await;
+            probe.map_err(|why| Unavailable::new(NAME, format!("IMDS: {why}")).mend(self.nobody()))?;
         }
         let identity = self.identity.as_ref();
         let answer = self.retry.run(&*self.clock, || self.managed.ask(resource, identity)).await;
@@ -221,32 +216,58 @@ impl Endpoint {
         answer.and_then(|answer| self.managed.read(&answer, identity)).map_err(|e| self.verdict(e, unreachable))
     }
 
+    /// What to do where no identity endpoint answers.
+    fn nobody(&self) -> &'static str {
+        match self.managed.source() {
+            Source::Imds { named: false, .. } => {
+                "run on a machine with a managed identity, or source the env file its agent wrote (IDENTITY_ENDPOINT, \
+                 IMDS_ENDPOINT)"
+            }
+            Source::Imds { named: true, .. } => "start what AZURE_POD_IDENTITY_AUTHORITY_HOST names, or unset it",
+            Source::Arc { .. }
+            | Source::AppService { .. }
+            | Source::AppService2017 { .. }
+            | Source::AzureMl { .. }
+            | Source::CloudShell { .. }
+            | Source::ServiceFabric { .. }
+            | Source::TokenExchange { .. } => {
+                "start the agent; source the env file it wrote: the endpoint may have moved"
+            }
+        }
+    }
+
     fn verdict(&self, error: TokenError, unreachable: bool) -> CredentialError {
         let source = self.managed.source().name();
-        let text = format!("{source}: {error}");
+        // What is no answer of an identity endpoint comes from something else.
+        let stranger = matches!(&error, TokenError::NotAToken(_))
+            || matches!(&error, TokenError::Refused { status, reason }
+                if *status != StatusCode::UNAUTHORIZED && serde_json::from_str::<serde_json::Value>(reason).is_err());
+        let text = match stranger && !unreachable {
+            true => format!("{source}: {error}; something else answers there"),
+            false => format!("{source}: {error}"),
+        };
         let failed = |kind, remedy: &str| CredentialError::from(Failed::new(NAME, kind, text.clone()).mend(remedy));
         let unavailable = |remedy: &str| CredentialError::from(Unavailable::new(NAME, text.clone()).mend(remedy));
         match error {
-            TokenError::NoSource(_) => unavailable("source the env file the machine's agent wrote"),
+            TokenError::NoSource(why) => unavailable(why.remedy()),
             TokenError::Unsupported(_) => failed(FailureKind::Configuration, "see the decision table in the README"),
             // The one server that is pinned: what answers there is somebody else, or the thumbprint is old.
             TokenError::Unavailable(_) if is_untrusted(&text) => {
                 failed(FailureKind::Untrusted, "compare IDENTITY_SERVER_THUMBPRINT with the server's certificate")
             }
-            TokenError::Unavailable(_) => unavailable("is the agent running, and is its env file this process's?"),
-            TokenError::Challenge(ChallengeError::Unreadable { .. }) => {
-                failed(FailureKind::Challenge, "run as root or as a member of the agent's group")
-            }
-            TokenError::Challenge(_) => failed(FailureKind::Challenge, "find out who listens on the agent's port"),
+            TokenError::Unavailable(_) => unavailable(self.nobody()),
+            TokenError::Challenge(why) => failed(FailureKind::Challenge, why.remedy()),
             TokenError::OtherIdentity => failed(
                 FailureKind::OtherIdentity,
-                "update the agent: an older one ignores the identity asked for; check AZURE_CLIENT_ID",
+                "update the agent: an older one knows its own identity only; check AZURE_CLIENT_ID",
             ),
             TokenError::NotAToken(_) => match self.identity {
-                None => unavailable("something else than an identity endpoint answers there"),
-                Some(_) => failed(FailureKind::NotAToken, "something else than an identity endpoint answers there"),
+                None => unavailable(self.nobody()),
+                Some(_) => failed(FailureKind::NotAToken, self.nobody()),
             },
-            TokenError::Refused { .. } if unreachable => unavailable("this container has no route to IMDS"),
+            TokenError::Refused { .. } if unreachable => {
+                unavailable("give this container a route to IMDS, or another identity")
+            }
             TokenError::Refused { status, reason } => {
                 let json: Option<serde_json::Value> = serde_json::from_str(&reason).ok();
                 let code = json.as_ref().and_then(word).map(str::to_owned);
@@ -256,13 +277,14 @@ impl Endpoint {
                     (StatusCode::BAD_REQUEST, None, _) => {
                         unavailable("assign a system-assigned identity to the machine, or name a user-assigned one")
                     }
-                    (_, None, None) if status != StatusCode::UNAUTHORIZED => {
-                        unavailable("something else than an identity endpoint answers there")
+                    (_, None, None) if status != StatusCode::UNAUTHORIZED => unavailable(self.nobody()),
+                    (StatusCode::UNAUTHORIZED, None, _) if matches!(self.managed.source(), Source::Arc { .. }) => {
+                        failed(kind, "restart the agent: it refuses the key that it wrote")
                     }
                     (StatusCode::UNAUTHORIZED, None, _) => {
-                        failed(kind, "the endpoint did not accept our proof: is this process allowed to use it?")
+                        failed(kind, "take the endpoint's secret anew: it changes when the endpoint restarts")
                     }
-                    _ => failed(kind, "the endpoint is there and in trouble: see its log, try again later"),
+                    _ => failed(kind, "see the endpoint's own log, and try again later"),
                 }
             }
         }

@@ -98,6 +98,13 @@ pub enum Source {
 #[error("{0}")]
 pub struct NoSource(String);
 
+impl NoSource {
+    /// What would mend it.
+    pub fn remedy(&self) -> &'static str {
+        "source the env file that this machine's agent wrote"
+    }
+}
+
 impl Source {
     /// Decides from `environment`, and from whether Microsoft's agent is installed.
     pub fn detect(environment: &Environment) -> Result<Self, NoSource> {
@@ -112,9 +119,7 @@ impl Source {
                 (Some(header), None, _) => Ok(Self::AppService { endpoint, header }),
                 (None, _, Some(_)) => Ok(Self::Arc { endpoint }),
                 (None, _, None) => Err(NoSource(
-                    "IDENTITY_ENDPOINT is set without IDENTITY_HEADER (App Service) or IMDS_ENDPOINT (Arc); \
-                     source the env file your agent wrote"
-                        .into(),
+                    "IDENTITY_ENDPOINT is set without IDENTITY_HEADER (App Service) or IMDS_ENDPOINT (Arc)".into(),
                 )),
             };
         }

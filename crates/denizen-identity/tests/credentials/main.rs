@@ -11,6 +11,7 @@ mod attacks;
 mod chain;
 mod config;
 mod entra;
+mod errors;
 mod matrix;
 mod sources;
 
