@@ -1,6 +1,7 @@
-"""Puts each row's server before one client (`observe CLIENT`), and joins what the clients did into the table (`write`).
+"""Puts each row's server before one client (`observe CLIENT`), and holds what the clients did against what was predicted
+(`check`, or `write` for the table).
 
-Rows, expected cells and explanations are in rows.py. Runs inside the namespaces that ./run makes.
+Rows, predictions and their reasons are in rows.py. Runs inside the namespaces that ./run makes.
 """
 
 import json
@@ -117,7 +118,7 @@ def verdict(row, answer):
 
 def cell(row, answer):
     text = verdict(row, answer)
-    if row.timed:
+    if row.asked is not None:
         text += f", {answer['requests']} requests, {answer['ms'] / 1000:.1f} s"
     return text
 
@@ -133,7 +134,8 @@ def show(directory):
             print(f"    {client}: {counts}", answer.get("class", ""), message)
 
 
-def write(directory, path):
+def page(directory):
+    """The page, or an end with every cell that was predicted otherwise."""
     seen = load(directory)
     wrong, lines = [], []
     for section in dict.fromkeys(row.section for row in ROWS):
@@ -141,18 +143,40 @@ def write(directory, path):
         lines += [f"## {section}", "", "| the server | " + " | ".join(title(seen, c) for c in CLIENTS) + " | |"]
         lines += ["|---" * (len(CLIENTS) + 2) + "|"]
         for row in rows:
-            answers = [seen[client][row.name] for client in CLIENTS]
-            verdicts = [verdict(row, answer) for answer in answers]
-            if verdicts != row.expected.split():
-                wrong.append(f"{row.name}: {' '.join(verdicts)}, and the explanation is for {row.expected}")
-            if len(set(verdicts)) > 1 and not row.why:
-                wrong.append(f"{row.name}: the clients differ and nothing says why")
-            cells = " | ".join(cell(row, answer) for answer in answers)
-            lines.append(f"| {row.name} | {cells} | {row.why} |")
+            for client in CLIENTS:
+                answer = seen[client][row.name]
+                wrong += contradicted(row, client, verdict(row, answer), answer)
+            cells = " | ".join(cell(row, seen[client][row.name]) for client in CLIENTS)
+            lines.append(f"| {row.name} | {cells} | {row.why()} |")
         lines.append("")
     if wrong:
-        raise SystemExit("matrix: the table is not written\n  " + "\n  ".join(wrong))
-    pathlib.Path(path).write_text(PREFACE + "\n" + "\n".join(lines).rstrip() + "\n")
+        raise SystemExit("matrix: not as it was predicted in rows.py:\n  " + "\n  ".join(wrong))
+    return PREFACE + "\n" + "\n".join(lines).rstrip() + "\n"
+
+
+def contradicted(row, client, word, answer):
+    """What the run says against the prediction for one cell."""
+    expected, asked = row.predicted(client)
+    said = " ".join(answer.get("message", "").split())[:200]
+    if word != expected:
+        return [f"{row.name}: {CLIENTS[client]} is {word}, predicted was {expected}: {said}"]
+    if asked is not None and answer["requests"] != asked:
+        return [f"{row.name}: {CLIENTS[client]} made {answer['requests']} requests, predicted were {asked}"]
+    return []
+
+
+def write(directory, path):
+    pathlib.Path(path).write_text(page(directory))
+
+
+def check(directory, path):
+    """As written, but for the times: they are of one run."""
+    kept = pathlib.Path(path).read_text()
+    timeless = [re.sub(r", [0-9.]+ s ", ", s ", text) for text in (page(directory), kept)]
+    if timeless[0] != timeless[1]:
+        raise SystemExit(f"{path} is not what this run gives; write it with: ./test matrix --write")
+    cells = len(ROWS) * len(CLIENTS)
+    print(f"matrix: {len(ROWS)} servers, {len(CLIENTS)} clients, {cells} cells as predicted")
 
 
 def title(seen, client):
@@ -163,8 +187,8 @@ def title(seen, client):
 PREFACE = """# One server, five clients
 
 What this library's credentials do beside those of the other languages when the endpoint is not at its best. Written by
-`conformance/matrix/run`, which puts the test kit's endpoints before the unmodified clients and stops when a cell is not
-the one its explanation was written for. Not edited by hand.
+`./test matrix --write`, which puts the test kit's endpoints before the unmodified clients. Every cell was predicted,
+with its reason, in `conformance/matrix/rows.py`, and a run that contradicts one fails. Not edited by hand.
 
 `ok` is a token. `fail` is an error at which a chain stops, `skip` one after which a chain goes on to its next link.
 `hang` is neither within 20 seconds, `empty` an answer without an error and without a token. The chain
@@ -173,4 +197,4 @@ the one its explanation was written for. Not edited by hand.
 """
 
 if __name__ == "__main__":
-    {"observe": observe, "show": show, "write": write}[sys.argv[1]](*sys.argv[2:])
+    {"observe": observe, "show": show, "write": write, "check": check}[sys.argv[1]](*sys.argv[2:])

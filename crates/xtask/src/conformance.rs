@@ -60,7 +60,7 @@ fn render(results: &Path) -> Result<(String, usize)> {
         "# Conformance: unmodified clients against every local protocol\n\n\
          Made by `./test conformance --write`; every cell is a run of the real client, at the version named, against real\n\
          processes, with its checks on: a token by each credential, the same twice, and a secret set, read, updated,\n\
-         listed and deleted with it; then the refusals. A cell counts the cases that passed. `no agent` is what goes by\n\
+         listed and deleted with it; then the refusals. A cell counts the cases that passed. `no agent` is without\n\
          Denizen's agent: an application's secret or certificate, straight to the token service, and the sources that only\n\
          the test kit has. There, and against Azurite, `denizen-identity` alone is run.\n\n\
          | client | version |",
