@@ -177,7 +177,8 @@ async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode>
         let Some(Page { text, verdict }) = name.measure(plan).await? else { continue };
         show(&format!("{text}\n{}", verdict.line()));
         if record {
-            results::keep(&text, &verdict)?;
+            let flags = if plan.compile && matches!(name, Name::Identity) { " --compile" } else { "" };
+            results::keep(&text, &verdict, flags)?;
         }
         good &= verdict.ok();
     }

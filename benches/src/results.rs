@@ -12,18 +12,19 @@ Each is a ratio taken in one run, in CPU seconds of the measured process, as the
 above a table repeats it. Absolute numbers are of one small machine (two cores) and matter only beside each other.
 ";
 
-/// Replaces the figure's section, or adds it.
-pub(crate) fn keep(text: &str, verdict: &Verdict) -> Result<()> {
+/// Replaces the figure's section, or adds it. `flags` are those that change what is measured.
+pub(crate) fn keep(text: &str, verdict: &Verdict, flags: &str) -> Result<()> {
     let kept = match std::fs::read_to_string(FILE) {
         Ok(kept) => kept,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => PREFACE.to_owned(),
         Err(e) => return Err(e).context(FILE),
     };
-    std::fs::write(FILE, replaced(&kept, verdict.name, &format!("{text}\n{}\n", verdict.line()))).context(FILE)
+    let page = format!("{text}\n{}\n", verdict.line());
+    std::fs::write(FILE, replaced(&kept, verdict.name, flags, &page)).context(FILE)
 }
 
-fn replaced(file: &str, name: &str, page: &str) -> String {
-    let section = format!("## {name}\n\n`./bench {name}`\n\n```\n{page}```\n");
+fn replaced(file: &str, name: &str, flags: &str, page: &str) -> String {
+    let section = format!("## {name}\n\n`./bench {name}{flags}`\n\n```\n{page}```\n");
     let heading = format!("\n## {name}\n");
     match file.split_once(&heading) {
         None => format!("{file}\n{section}"),
@@ -40,11 +41,11 @@ mod tests {
 
     #[test]
     fn a_section_is_added_then_replaced_and_its_neighbours_stay() {
-        let one = replaced("# Figures\n", "a", "1\n");
-        let two = replaced(&one, "b", "2\n");
-        let three = replaced(&two, "a", "3\n");
+        let one = replaced("# Figures\n", "a", "", "1\n");
+        let two = replaced(&one, "b", " --compile", "2\n");
+        let three = replaced(&two, "a", "", "3\n");
         assert_eq!(one, "# Figures\n\n## a\n\n`./bench a`\n\n```\n1\n```\n");
-        assert!(two.starts_with(&one) && two.contains("`./bench b`"), "{two}");
+        assert!(two.starts_with(&one) && two.contains("`./bench b --compile`"), "{two}");
         assert_eq!(three, two.replace("1\n", "3\n"));
     }
 }
