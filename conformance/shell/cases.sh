@@ -76,10 +76,10 @@ main_job() {
   "$1" >"$work/token" 2>"$work/why" || fail "$(cat "$work/why" "$work/token")"
   check_answer "$work/token"
   bearer="Authorization: Bearer $(jq -r .access_token "$work/token")"
-  secret=$url/secrets/$(dev .secret.name)
+  secret=$url/secrets/$(field .secret.name)
 
   vault_expect 200 "get" -H "$bearer" "$secret?$query"
-  [ "$(body .value)" = "$(dev .secret.value)" ] || fail "the vault's value is not dev.json's"
+  [ "$(body .value)" = "$(field .secret.value)" ] || fail "the vault's value is not dev.json's"
 
   name=sh-$setting-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
   secret=$url/secrets/$name
@@ -178,8 +178,8 @@ case_bad_requests() {
   refused_otherwise_good 400 "no resource" "${url%&resource=*}"
   refused_otherwise_good 400 "resource twice" "$url&resource=https://management.azure.com"
   refused_otherwise_good 400 "no api-version" "${url%%\?*}?resource=https://vault.azure.net"
-  refused_otherwise_good 400 "client_id twice" "$url&client_id=$(dev .machine.client_id)&client_id=$(dev .machine.client_id)"
-  refused_otherwise_good 400 "two selectors" "$url&client_id=$(dev .machine.client_id)&object_id=$(dev .machine.principal_id)"
+  refused_otherwise_good 400 "client_id twice" "$url&client_id=$(field .machine.client_id)&client_id=$(field .machine.client_id)"
+  refused_otherwise_good 400 "two selectors" "$url&client_id=$(field .machine.client_id)&object_id=$(field .machine.principal_id)"
   refused_otherwise_good '400|403|404' "an unknown identity" "$url&client_id=00000000-dead-4bad-8bad-000000000000"
   refused_otherwise_good '400|404|405' "POST" -X POST "$url"
   # The same headers do give a token, unknown query keys or not.
@@ -258,7 +258,7 @@ case_app_service_header() {
 # The vault, to callers without a good token.
 case_vault_refusals() {
   local url=${DENIZEN_VAULT_URL%/} query="api-version=2025-07-01" secret token recipe
-  secret=$url/secrets/$(dev .secret.name)
+  secret=$url/secrets/$(field .secret.name)
   vault_expect 401 "no token" "$secret?$query"
   grep -qiE '^www-authenticate: Bearer authorization="https://[^"]+/[0-9a-f-]{36}", resource="https://[^"]+"' "$work/headers" ||
     fail "the challenge is: $(grep -i '^www-authenticate' "$work/headers")"
