@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use denizen_wire::{TenantId, UnixTime};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -154,6 +154,17 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     serde_json::to_writer(&mut bytes, &line).map_err(|error| unwritable(error.to_string()))?;
     bytes.push(b'\n');
     String::from_utf8(bytes).map_err(|error| unwritable(error.to_string()))
+}
+
+/// Whose record a line of the journal is; none when it is not a whole record.
+pub(super) fn owner(line: &str) -> Option<TenantId> {
+    #[derive(Deserialize)]
+    struct Rest {
+        also: Option<IgnoredAny>,
+    }
+    let record: AuditRecord = serde_json::from_str(line).ok()?;
+    let Rest { also: None } = serde_json::from_str(line).ok()? else { return None };
+    Some(record.tenant)
 }
 
 impl Store {

@@ -25,6 +25,8 @@ use super::{
 
 /// How long records are let gather. Also how much of the journal a loss of power may cost, beside one commit.
 const GATHER: Duration = Duration::from_millis(25);
+/// The database may take this long before the journal is brought to the disk beside it.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The pause after a failure: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -51,8 +53,9 @@ struct Progress {
 
 impl Carrier {
     /// Starts the task.
-    pub(super) fn start(core: Arc<Core>, carried: u64) -> Self {
+    pub(super) fn start(core: Arc<Core>) -> Self {
         let hurry = Arc::new(Notify::new());
+        let carried = core.journal.position().0;
         let (told, progress) = watch::channel(Progress { carried, ..Progress::default() });
         tokio::spawn(Task { core: core.clone(), hurry: hurry.clone(), told, batch: None }.run());
         Self(Arc::new(Handle { core, hurry, progress }))
@@ -60,7 +63,7 @@ impl Carrier {
 
     /// Waits until everything that was recorded before this call is in the trail. An error when the database is away.
     pub(super) async fn carried(&self) -> Result<(), StoreError> {
-        let (end, mut progress) = (self.0.core.journal.end(), self.0.progress.clone());
+        let (end, mut progress) = (self.0.core.journal.position().1, self.0.progress.clone());
         let before = progress.borrow_and_update().failures;
         self.0.hurry.notify_one();
         match progress.wait_for(|now| now.carried >= end || now.failures > before).await {
@@ -102,7 +105,7 @@ impl Task {
             let closed = self.core.journal.is_closed();
             if self.batch.is_none() && self.core.journal.waiting() == 0 {
                 if closed {
-                    return self.core.journal.carried(self.core.journal.end());
+                    return self.core.journal.carried(self.core.journal.position().1);
                 }
                 self.core.journal.filled.notified().await;
                 continue;
@@ -110,7 +113,7 @@ impl Task {
             if self.batch.is_none() && !closed && self.core.journal.waiting() < BATCH {
                 self.pause(GATHER).await;
             }
-            match self.carry().await {
+            match self.attempt().await {
                 Ok(()) => pause = PAUSE.0,
                 Err(error) => {
                     self.told.send_modify(|progress| {
@@ -123,7 +126,7 @@ impl Task {
                         return tracing::error!(%error, bytes, "the audit's journal could not be moved before the end");
                     }
                     tracing::warn!(%error, bytes, "the audit's journal cannot be moved; trying again");
-                    self.sync().await;
+                    sync(&self.core).await;
                     self.pause(pause).await;
                     pause = (pause * 2).min(PAUSE.1);
                 }
@@ -139,6 +142,19 @@ impl Task {
         }
     }
 
+    /// Carries, however long it takes; when it takes long, the journal must be what survives.
+    async fn attempt(&mut self) -> Result<(), StoreError> {
+        let core = self.core.clone();
+        let carry = self.carry();
+        tokio::pin!(carry);
+        loop {
+            tokio::select! {
+                done = &mut carry => return done,
+                () = sleep(PATIENCE) => sync(&core).await,
+            }
+        }
+    }
+
     async fn carry(&mut self) -> Result<(), StoreError> {
         let core = self.core.clone();
         let mut writer = core.writer.lock().await;
@@ -148,7 +164,14 @@ impl Task {
             self.batch = core.journal.take();
         }
         let Some(batch) = &self.batch else { return Ok(()) };
-        // The commit that ended in doubt was kept.
+        let end = core.journal.position().1;
+        if start.journal > end {
+            let said = start.journal;
+            return Err(StoreError::Corrupt(format!(
+                "the trail claims the journal up to {said}, and it ends at {end}"
+            )));
+        }
+        // Otherwise the commit that ended in doubt was kept.
         if start.journal < batch.end {
             let (rows, heads) = Row::of_batch(&start, batch);
             let (sql, args) = trail::insert(&rows);
@@ -167,13 +190,13 @@ impl Task {
         self.told.send_modify(|progress| progress.carried = end);
         Ok(())
     }
+}
 
-    /// The database is away, so the journal is what must survive.
-    async fn sync(&self) {
-        let core = self.core.clone();
-        match tokio::task::spawn_blocking(move || core.journal.sync()).await {
-            Ok(Ok(())) | Err(_) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the audit's journal could not be brought to the disk"),
-        }
+/// Brings the journal to the disk.
+async fn sync(core: &Arc<Core>) {
+    let core = core.clone();
+    match tokio::task::spawn_blocking(move || core.journal.sync()).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the audit's journal could not be brought to the disk"),
     }
 }

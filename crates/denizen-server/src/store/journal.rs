@@ -25,10 +25,9 @@ use std::{
 };
 
 use denizen_wire::TenantId;
-use serde::Deserialize;
 use tokio::sync::Notify;
 
-use super::StoreError;
+use super::{StoreError, audit};
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +37,8 @@ mod tests;
 pub(super) const ROOM: u64 = 32 * 1024 * 1024;
 /// A segment is closed when it has grown beyond this many bytes.
 const SEGMENT: u64 = 8 * 1024 * 1024;
+/// What the copy of a damaged segment ends in.
+const DAMAGED: &str = ".damaged";
 /// Records that are carried at once, at most.
 pub(super) const BATCH: usize = 4096;
 
@@ -152,15 +153,16 @@ impl Journal {
         self.state().waiting.marks.len()
     }
 
-    /// The position after the last record.
-    pub(super) fn end(&self) -> u64 {
-        self.state().end
+    /// The position up to which the trail has everything, and the one after the last record.
+    pub(super) fn position(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.carried, state.end)
     }
 
     /// Bytes that are not in the trail yet.
     pub(super) fn behind(&self) -> u64 {
-        let state = self.state();
-        state.end - state.carried
+        let (carried, end) = self.position();
+        end - carried
     }
 
     /// How many records were written since the journal was opened.
@@ -190,8 +192,18 @@ impl Journal {
 
     /// Brings the files to the disk: what is done while the trail cannot be written.
     pub(super) fn sync(&self) -> io::Result<()> {
-        let active = self.state().active.try_clone()?;
-        active.sync_data()?;
+        let bases: Vec<u64> = {
+            let state = self.state();
+            state.closed_segments.iter().chain([&state.base]).copied().collect()
+        };
+        for base in bases {
+            match File::open(self.folder.join(name(base))) {
+                Ok(segment) => segment.sync_data()?,
+                // Carried and removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
         File::open(&self.folder)?.sync_all()
     }
 
@@ -230,15 +242,22 @@ impl State {
         let mut waiting = Batch { end: carried, ..Batch::default() };
         let mut segments = segments(folder)?;
         segments.sort_unstable();
-        // Where what was read so far ends.
-        let mut end = carried;
+        // Where what was read so far ends; and where the files do.
+        let (mut end, mut files_end) = (carried, 0);
         for base in &segments {
             if *base > end {
                 tracing::error!(from = end, to = *base, "a part of the audit's journal is missing");
             }
-            end = end.max(read(&folder.join(name(*base)), *base, carried, &mut waiting)?);
+            files_end = read(&folder.join(name(*base)), *base, carried, &mut waiting)?;
+            end = end.max(files_end);
+        }
+        if segments.last().is_some() && end == carried && carried > files_end {
+            // After a loss of power the trail may have what the files have lost.
+            tracing::warn!(carried, files_end, "the audit's trail is ahead of its journal");
         }
         waiting.end = end;
+        // What cannot be read cannot be carried: it is kept beside, and not waited for.
+        let carried = if waiting.marks.is_empty() { end } else { carried };
         let active = new_segment(folder, end)?;
         // The new one may take the name of an empty old one.
         segments.retain(|base| *base != end);
@@ -324,24 +343,22 @@ fn segments(folder: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.file_name();
-        let Some(base) = file.to_str().and_then(|file| file.strip_suffix(".jsonl")).and_then(|base| base.parse().ok())
-        else {
-            tracing::warn!(file = %file.display(), "a file that is no part of the audit's journal is in its folder");
-            continue;
-        };
-        found.push(base);
+        let file = file.to_string_lossy();
+        let base = file.strip_suffix(".jsonl").and_then(|base| base.parse().ok());
+        match base.filter(|base| name(*base) == file) {
+            Some(base) => found.push(base),
+            None if file.ends_with(DAMAGED) => {}
+            None => tracing::warn!(%file, "a file that is no part of the audit's journal is in its folder"),
+        }
     }
     Ok(found)
 }
 
-/// Reads one segment's records from `carried` on; gives the position after its last whole record.
+/// Reads one segment's records from `carried` on; gives the position after its last whole record. A copy of a damaged
+/// segment is kept for whoever wants to make out what it held.
 fn read(path: &Path, base: u64, carried: u64, into: &mut Batch) -> io::Result<u64> {
-    #[derive(Deserialize)]
-    struct Owner {
-        tenant: TenantId,
-    }
     let bytes = fs::read(path)?;
-    let mut end = base;
+    let (mut end, mut damaged) = (base, false);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.last() != Some(&b'\n') {
             // Nobody was told that it was written. Cut off, so that it is not taken for the start of another.
@@ -354,12 +371,18 @@ fn read(path: &Path, base: u64, carried: u64, into: &mut Batch) -> io::Result<u6
             continue;
         }
         let text = std::str::from_utf8(line).ok();
-        match text.and_then(|text| Some((text, serde_json::from_str::<Owner>(text).ok()?.tenant))) {
+        match text.and_then(|text| Some((text, audit::owner(text)?))) {
             Some((text, tenant)) => into.push(tenant, text, end),
             None => {
-                tracing::error!(path = %path.display(), position = end, "a record of the audit's journal is damaged")
+                damaged = true;
+                tracing::error!(path = %path.display(), position = end, "a record of the audit's journal is damaged");
             }
         }
+    }
+    if damaged {
+        let mut copy = path.as_os_str().to_owned();
+        copy.push(DAMAGED);
+        fs::copy(path, copy)?;
     }
     Ok(end)
 }

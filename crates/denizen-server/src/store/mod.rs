@@ -96,7 +96,7 @@ impl Store {
             counting,
             journal,
         });
-        Ok(Self { carrier: carrier::Carrier::start(core.clone(), carried), core })
+        Ok(Self { carrier: carrier::Carrier::start(core.clone()), core })
     }
 
     /// The directory as it is now. Take one per request and decide everything by it.

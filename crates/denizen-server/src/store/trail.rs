@@ -7,13 +7,15 @@
 //! tenant      whose they are
 //! lines       the records, one line of JSON each; a line with `also` stands for as many more, which differ from it in
 //!             nothing but the request's id
-//! hash        SHA-256(hash of the row before ‖ seq ‖ LF ‖ tenant ‖ LF ‖ lines), lower-case hexadecimal
 //! journal     the position up to which the journal is in the trail
+//! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ journal ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
+//!             hexadecimal
 //! ```
 //!
 //! Whoever edits, removes or inserts a record must rewrite every later row; who keeps the last hash elsewhere sees
-//! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Records of
-//! one second may stand in another order than they came in. Tests: the contract suite.
+//! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Where
+//! records stand tells their order only roughly: those of the journal come after the transactions that committed while
+//! they waited, and those that are alike stand together. `at` says when. Tests: the contract suite.
 
 use std::collections::HashMap;
 
@@ -55,7 +57,7 @@ impl Row {
     /// The row after `heads`, and the heads after it.
     fn after(heads: &Heads, tenant: TenantId, lines: String, records: u64) -> (Self, Heads) {
         let (seq, last, tenant) = (heads.seq + 1, heads.seq + records, tenant.to_string());
-        let hash = link(&heads.hash, seq, &tenant, &lines);
+        let hash = link(&heads.hash, (seq, last, heads.journal), &tenant, &lines);
         let row =
             Self { seq: int(seq), last: int(last), tenant, lines, hash: hash.clone(), journal: int(heads.journal) };
         (row, Heads { seq: last, hash, ..heads.clone() })
@@ -171,8 +173,9 @@ pub(super) fn insert(rows: &[Row]) -> (Sql, Vec<Arg<'_>>) {
     (Sql::rows("INSERT INTO audit (seq, last, tenant, lines, hash, journal)", rows.len(), 6), args.collect())
 }
 
-fn link(previous: &str, seq: u64, tenant: &str, lines: &str) -> String {
-    let text = format!("{previous}{seq}\n{tenant}\n");
+/// The hash of a row: of all that stands in it, and of all before it.
+fn link(previous: &str, (seq, last, journal): (u64, u64, u64), tenant: &str, lines: &str) -> String {
+    let text = format!("{previous}{seq} {last} {journal} {tenant}\n");
     hash::hex(&hash::sha256_of(&[text.as_bytes(), lines.as_bytes()]))
 }
 
@@ -233,7 +236,7 @@ impl Store {
         let mut seq = 0u64;
         let mut hash = String::new();
         while seq < end.seq {
-            let sql = "SELECT seq, last, tenant, lines, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
+            let sql = "SELECT seq, last, tenant, lines, hash, journal FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
             let page = self.rows(sql, args![int(seq), PAGE]).await;
             let page = page.map_err(|error| AuditBroken { at: seq + 1, why: error.to_string() })?;
             if page.is_empty() {
@@ -247,7 +250,8 @@ impl Store {
                 if row.count(0).map_err(unreadable)? != at {
                     return Err(broken("it is missing"));
                 }
-                hash = link(&hash, at, &tenant, &lines);
+                let (last, journal) = (row.count(1).map_err(unreadable)?, row.count(5).map_err(unreadable)?);
+                hash = link(&hash, (at, last, journal), &tenant, &lines);
                 if hash != row.text(4).map_err(unreadable)? {
                     return Err(broken("its hash does not follow from it and the row before"));
                 }
@@ -256,10 +260,11 @@ impl Store {
                 if records.is_empty() || records.iter().any(|record| record.tenant.to_string() != tenant) {
                     return Err(broken("it stands where it was not written"));
                 }
-                if row.count(1).map_err(unreadable)? != seq {
+                if last != seq {
                     return Err(broken("its row does not hold as many records as it says"));
                 }
-                if seq == end.seq && hash != end.hash {
+                // A row that reaches beyond the end this process knows is as wrong as another end.
+                if at <= end.seq && seq >= end.seq && (seq != end.seq || hash != end.hash) {
                     return Err(broken("it is not the record this process wrote last"));
                 }
             }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use denizen_wire::UnixTime;
 use http::{HeaderMap, HeaderName, Method, header};
+use zeroize::Zeroizing;
 
 use crate::{
     app::secrets::Readable,
@@ -29,6 +30,8 @@ use crate::{
 const READS: usize = 8;
 /// A version with a longer sealed value is not remembered: there may be thousands of connections.
 const MAX_VALUE: usize = 4096;
+/// Nor is a longer target.
+const MAX_TARGET: usize = 1024;
 
 /// What one connection remembers.
 #[derive(Default)]
@@ -46,7 +49,7 @@ struct Under {
     revision: Revision,
     now: UnixTime,
     host: Vec<u8>,
-    authorization: Vec<u8>,
+    authorization: Zeroizing<Vec<u8>>,
 }
 
 /// A read that passed the gate and was answered.
@@ -76,9 +79,10 @@ impl Question {
     /// None for what is not worth remembering, or not asked in the plainest way.
     pub(super) fn of(call: &Call, revision: Revision) -> Option<Self> {
         let (host, authorization) = (only(&call.headers, &header::HOST)?, only(&call.headers, &header::AUTHORIZATION)?);
-        (call.method == Method::GET && call.target.starts_with('/')).then(|| Self {
+        let plain = call.method == Method::GET && call.target.starts_with('/') && call.target.len() <= MAX_TARGET;
+        plain.then(|| Self {
             target: call.target.clone(),
-            under: Under { revision, now: call.now, host: host.to_vec(), authorization: authorization.to_vec() },
+            under: Under { revision, now: call.now, host: host.to_vec(), authorization: authorization.to_vec().into() },
         })
     }
 }
@@ -94,7 +98,7 @@ impl Recall {
             && asked.now == under.now
             && revision == under.revision
             && only(asked.headers, &header::HOST)? == under.host
-            && only(asked.headers, &header::AUTHORIZATION)? == under.authorization
+            && only(asked.headers, &header::AUTHORIZATION)? == under.authorization.as_slice()
             && asked.uri.authority().is_none();
         let target = asked.uri.path_and_query()?.as_str();
         let known = seen.reads.iter().find(|(one, _)| one == target)?;

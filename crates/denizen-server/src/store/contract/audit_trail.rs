@@ -86,6 +86,8 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
         recorded(&store, &event(&format!("read/{n}"))).await;
     }
     let tail = store.audit_tail(&ctx(1), 9).await.unwrap();
+    let rows = store.rows("SELECT journal FROM audit ORDER BY seq", &[]).await.unwrap();
+    let positions: Vec<i64> = rows.iter().map(|row| row.int(0).unwrap()).collect();
     let forge = |text: &str| {
         let mut hash = String::new();
         let mut last = String::new();
@@ -95,8 +97,9 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
             }
             let place = format!("\"seq\":{},", record.seq);
             last = serde_json::to_string::<AuditRecord>(&record).unwrap().replace(&place, "") + "\n";
-            let (seq, tenant) = (record.seq, record.tenant);
-            hash = hash::hex(&hash::sha256(format!("{hash}{seq}\n{tenant}\n{last}").as_bytes()));
+            let (seq, tenant, journal) =
+                (record.seq, record.tenant, positions[usize::try_from(record.seq).unwrap() - 1]);
+            hash = hash::hex(&hash::sha256(format!("{hash}{seq} {seq} {journal} {tenant}\n{last}").as_bytes()));
         }
         format!("UPDATE audit SET lines = '{last}', hash = '{hash}' WHERE seq = 4").leak()
     };
@@ -104,6 +107,39 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
     assert_eq!(store.audit_verify().await.unwrap_err().at, 4);
     place.sql(forge("a test")).await;
     assert_eq!(store.audit_verify().await.unwrap(), 4, "the chain is not what is documented");
+
+    // One row for all, with a record more than were written: it begins before the end that is known, and passes it.
+    let lines: String = tail.iter().chain(&tail[..1]).fold(String::new(), |lines, record| {
+        let place = format!("\"seq\":{},", record.seq);
+        lines + &serde_json::to_string::<AuditRecord>(record).unwrap().replace(&place, "") + "\n"
+    });
+    let (tenant, journal) = (tail[0].tenant, positions[3]);
+    let hash = hash::hex(&hash::sha256(format!("1 5 {journal} {tenant}\n{lines}").as_bytes()));
+    let whole = format!(
+        "DELETE FROM audit; \
+         INSERT INTO audit (seq, last, tenant, lines, hash, journal) VALUES (1, 5, '{tenant}', '{lines}', '{hash}', {journal})"
+    );
+    place.sql(whole.leak()).await;
+    assert_eq!(store.audit_verify().await.unwrap_err().at, 1);
+}
+
+/// The position in the journal decides what is carried, so an edited one must neither pass nor swallow anything.
+pub(super) async fn an_edited_position_swallows_nothing(place: impl Place) {
+    let store = founded(&place).await;
+    recorded(&store, &event("read/0")).await;
+    place.sql("UPDATE audit SET journal = 9000000000000 WHERE seq = 2").await;
+    assert_eq!(store.audit_verify().await.unwrap_err().at, 2);
+    // The end is read again, as after a broken connection.
+    {
+        let mut writer = store.core.writer.lock().await;
+        let heads = writer.ready(&store.core).await.unwrap();
+        let unlike = super::super::writer::Heads { hash: "unlike".to_owned(), ..heads };
+        assert!(writer.settle(&store.core.counting, unlike, StoreError::Closed).await.is_err());
+    }
+    store.audit(&ctx(1), &event("read/1")).unwrap();
+    let told = store.audit_tail(&ctx(1), 1).await.unwrap_err();
+    assert!(matches!(&told, StoreError::Corrupt(why) if why.contains("9000000000000")), "{told}");
+    assert!(store.audit_behind() > 0, "what was not carried was let go");
 }
 
 pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl Place) {

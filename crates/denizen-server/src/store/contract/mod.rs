@@ -95,6 +95,7 @@ macro_rules! on {
                 an_edited_row_is_found
                 a_removed_row_is_found
                 a_forged_end_is_found
+                an_edited_position_swallows_nothing
                 nobody_waits_and_many_share_a_commit
                 a_row_holds_one_tenants_records
                 what_happens_again_is_one_line

@@ -1,12 +1,22 @@
+use denizen_wire::UnixTime;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
+use crate::{
+    domain::{Actor, Ctx},
+    store::AuditEvent,
+};
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(7));
 
 fn line(n: usize) -> String {
-    format!("{{\"tenant\":\"{TENANT}\",\"n\":{n}}}\n")
+    about(n, "")
+}
+
+fn about(n: usize, because: &str) -> String {
+    let ctx = Ctx { tenant: TENANT, actor: Actor::System("test"), now: UnixTime(0), request_id: Uuid::nil() };
+    audit::line(&ctx, &AuditEvent::allowed(&n.to_string(), "", because), None).unwrap()
 }
 
 fn open(folder: &TempDir, carried: u64) -> Journal {
@@ -28,7 +38,7 @@ fn taken(journal: &Journal) -> (Vec<usize>, Option<u64>) {
         end = Some(batch.end);
         for line in batch.text.lines() {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
-            numbers.push(usize::try_from(value["n"].as_u64().unwrap()).unwrap());
+            numbers.push(value["action"].as_str().unwrap().parse().unwrap());
         }
     }
     (numbers, end)
@@ -61,7 +71,7 @@ fn what_was_not_carried_is_there_again() {
     // And it goes on where it ended.
     write(&journal, 8..9);
     let (numbers, end) = taken(&journal);
-    assert_eq!((numbers, end), (vec![8], Some(journal.end())));
+    assert_eq!((numbers, end), (vec![8], Some(journal.position().1)));
     drop(journal);
     assert_eq!(taken(&open(&folder, first)).0, [5, 6, 7, 8]);
 }
@@ -76,7 +86,7 @@ fn a_batch_ends_where_its_last_record_ends() {
     assert_eq!(first.end, first.text.len() as u64);
     write(&journal, BATCH + 10..BATCH + 11);
     let second = journal.take().unwrap();
-    assert_eq!((second.marks.len(), second.end), (11, journal.end()));
+    assert_eq!((second.marks.len(), second.end), (11, journal.position().1));
     drop(journal);
     assert_eq!(taken(&open(&folder, first.end)).0, (BATCH..BATCH + 11).collect::<Vec<_>>());
 }
@@ -86,7 +96,7 @@ fn half_a_record_at_the_end_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(&folder, 0);
     write(&journal, 0..2);
-    let end = journal.end();
+    let end = journal.position().1;
     drop(journal);
     let path = folder.path().join("j").join(name(0));
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
@@ -108,13 +118,51 @@ fn a_damaged_record_costs_no_other() {
     let mut bytes = fs::read(&path).unwrap();
     let second = line(0).len();
     bytes[second..second + 5].fill(0);
-    fs::write(&path, bytes).unwrap();
+    // Still JSON, with a tenant, and no record any more.
+    let third = second + line(1).len();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let at = third + text[third..].find("actor").unwrap();
+    bytes[at] = b'A';
+    fs::write(&path, &bytes).unwrap();
     let journal = open(&folder, 0);
+    let kept = folder.path().join("j").join(name(0) + DAMAGED);
+    assert_eq!(fs::read(&kept).unwrap(), bytes, "what is damaged is kept for whoever can read it");
     let first = journal.take().unwrap();
-    assert_eq!(taken(&journal).0, [BATCH + 1, BATCH + 2]);
+    assert_eq!(taken(&journal).0, [BATCH + 2]);
     drop(journal);
     // What follows the first batch is what follows it, though fewer bytes were taken than lie before it.
-    assert_eq!(taken(&open(&folder, first.end)).0, [BATCH + 1, BATCH + 2]);
+    assert_eq!(taken(&open(&folder, first.end)).0, [BATCH + 2]);
+}
+
+#[test]
+fn nobody_waits_for_what_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&folder, 0));
+    fs::write(folder.path().join("j").join(name(0)), "garbage\n").unwrap();
+    // A line of the trail is no line of the journal: nothing there stands for others.
+    let also = line(1).replace("}\n", ",\"also\":[]}\n");
+    fs::write(folder.path().join("j").join(name(8)), &also).unwrap();
+    let journal = open(&folder, 0);
+    let end = 8 + also.len() as u64;
+    assert_eq!((journal.waiting(), journal.position()), (0, (end, end)));
+    write(&journal, 2..3);
+    journal.carried(journal.position().1);
+    let left: Vec<_> = files(&folder).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, [name(0) + DAMAGED, name(8) + DAMAGED, name(end)]);
+}
+
+#[test]
+fn what_is_no_segment_is_let_be() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&open(&folder, 0), 0..1);
+    for stranger in ["5.jsonl", "+5.jsonl", "notes.txt", ".jsonl"] {
+        fs::write(folder.path().join("j").join(stranger), "x").unwrap();
+    }
+    let journal = open(&folder, 0);
+    journal.sync().unwrap();
+    assert_eq!(taken(&journal).0, [0]);
+    journal.carried(journal.position().1);
+    assert!(folder.path().join("j/5.jsonl").exists());
 }
 
 #[test]
@@ -122,10 +170,10 @@ fn a_record_that_cannot_be_written_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(&folder, 0);
     write(&journal, 0..2);
-    let (end, written) = (journal.end(), journal.written());
+    let (end, written) = (journal.position().1, journal.written());
     journal.fill_the_disk();
     assert!(matches!(journal.append(TENANT, &line(2)), Err(StoreError::Journal { .. })));
-    assert_eq!((journal.end(), journal.written(), journal.waiting()), (end, written, 2));
+    assert_eq!((journal.position().1, journal.written(), journal.waiting()), (end, written, 2));
     // The disk has room again; half of the record that failed had reached it.
     let path = folder.path().join("j").join(name(0));
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
@@ -140,11 +188,11 @@ fn a_record_that_cannot_be_written_leaves_nothing() {
 fn segments_go_when_they_are_carried() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(&folder, 0);
-    let long = format!("{{\"tenant\":\"{TENANT}\",\"n\":0,\"x\":\"{}\"}}\n", "x".repeat(64 * 1024));
+    let long = about(0, &"x".repeat(64 * 1024));
     for _ in 0..130 {
         journal.append(TENANT, &long).unwrap();
     }
-    let whole = journal.end();
+    let whole = journal.position().1;
     assert!(whole > SEGMENT);
     // Half of it: a new segment is begun, and the old one is still needed.
     journal.carried(whole / 2);
@@ -153,7 +201,7 @@ fn segments_go_when_they_are_carried() {
     drop(journal);
     // A restart begins one of its own.
     let journal = open(&folder, whole);
-    let end = journal.end();
+    let end = journal.position().1;
     assert_eq!(taken(&journal), (vec![1], Some(end)));
     journal.carried(whole);
     assert_eq!(files(&folder), [(name(whole), line(1).len() as u64), (name(end), 0)]);
@@ -161,7 +209,7 @@ fn segments_go_when_they_are_carried() {
     assert_eq!(files(&folder), [(name(end), 0)]);
     drop(journal);
     let journal = open(&folder, end);
-    assert_eq!((journal.end(), files(&folder)), (end, vec![(name(end), 0)]));
+    assert_eq!((journal.position().1, files(&folder)), (end, vec![(name(end), 0)]));
 }
 
 #[test]
@@ -169,7 +217,7 @@ fn a_trail_that_is_ahead_is_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();
     // The power went: the trail was on the disk and the journal was not.
     let journal = open(&folder, 5000);
-    assert_eq!((journal.end(), taken(&journal).0), (5000, vec![]));
+    assert_eq!((journal.position().1, taken(&journal).0), (5000, vec![]));
     write(&journal, 0..1);
     drop(journal);
     assert_eq!(taken(&open(&folder, 5000)).0, [0]);

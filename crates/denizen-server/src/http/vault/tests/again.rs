@@ -159,7 +159,9 @@ async fn only_a_few_small_ones_are_remembered() {
         assert!(v.get(&format!("/secrets/{name}")).send().await.again);
     }
     assert!(!v.get("/secrets/s0").send().await.again);
+    let long = format!("/secrets/s1?x={}", "y".repeat(1024));
     for _ in 0..2 {
+        assert!(!v.get(&long).send().await.again);
         let answer = v.get("/secrets/large").send().await;
         assert!(!answer.again);
         assert_eq!(answer.ok()["value"].as_str().unwrap().len(), 5000);
