@@ -83,7 +83,7 @@ struct Connection<F: Face> {
 }
 
 /// The ids of one connection's requests: random for the first, counted on from there. They name requests and prove
-/// nothing; asking the generator for each would cost as much as opening a secret.
+/// nothing, so the generator of keys need not be asked for each.
 struct RequestIds {
     first: u128,
     given: AtomicU64,
