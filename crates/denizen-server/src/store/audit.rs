@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use denizen_wire::{TenantId, UnixTime};
-use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -156,15 +156,19 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     String::from_utf8(bytes).map_err(|error| unwritable(error.to_string()))
 }
 
-/// Whose record a line of the journal is; none when it is not a whole record.
+/// A line as it is read: a record, and in the trail the requests of those that are like it.
+#[derive(Deserialize)]
+pub(super) struct Folded {
+    #[serde(flatten)]
+    pub(super) record: AuditRecord,
+    #[serde(default)]
+    pub(super) also: Option<Vec<Uuid>>,
+}
+
+/// Whose record a line of the journal is; none when it is not one whole record.
 pub(super) fn owner(line: &str) -> Option<TenantId> {
-    #[derive(Deserialize)]
-    struct Rest {
-        also: Option<IgnoredAny>,
-    }
-    let record: AuditRecord = serde_json::from_str(line).ok()?;
-    let Rest { also: None } = serde_json::from_str(line).ok()? else { return None };
-    Some(record.tenant)
+    let Folded { record, also } = serde_json::from_str(line).ok()?;
+    also.is_none().then_some(record.tenant)
 }
 
 impl Store {

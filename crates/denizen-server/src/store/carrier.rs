@@ -164,15 +164,16 @@ impl Task {
             self.batch = core.journal.take();
         }
         let Some(batch) = &self.batch else { return Ok(()) };
-        let end = core.journal.position().1;
-        if start.journal > end {
+        // Nobody but this task moves the position, and a batch is kept whole or not at all: it is where the journal was
+        // left, or where the batch ends, when the commit that ended in doubt was kept.
+        let (carried, end) = (core.journal.position().0, batch.end);
+        if start.journal > carried && start.journal != end {
             let said = start.journal;
             return Err(StoreError::Corrupt(format!(
-                "the trail claims the journal up to {said}, and it ends at {end}"
+                "the trail claims the journal up to {said}, and has had it up to {carried} or {end}"
             )));
         }
-        // Otherwise the commit that ended in doubt was kept.
-        if start.journal < batch.end {
+        if start.journal < end {
             let (rows, heads) = Row::of_batch(&start, batch);
             let (sql, args) = trail::insert(&rows);
             // One statement is its own transaction: no BEGIN, no COMMIT, one trip.
@@ -184,7 +185,6 @@ impl Task {
             core.counting.audit_commits.fetch_add(1, Ordering::Relaxed);
         }
         drop(writer);
-        let end = batch.end;
         self.batch = None;
         core.journal.carried(end);
         self.told.send_modify(|progress| progress.carried = end);

@@ -49,6 +49,8 @@ pub(super) struct Journal {
     /// Told when the first record comes to wait, and when the journal is closed.
     pub(super) filled: Notify,
     written: AtomicU64,
+    #[cfg(test)]
+    pub(super) syncs: AtomicU64,
 }
 
 struct State {
@@ -101,6 +103,8 @@ impl Journal {
             state: Mutex::new(state),
             filled: Notify::new(),
             written: AtomicU64::new(0),
+            #[cfg(test)]
+            syncs: AtomicU64::new(0),
         };
         if !journal.state().waiting.marks.is_empty() {
             journal.filled.notify_one();
@@ -204,7 +208,10 @@ impl Journal {
                 Err(error) => return Err(error),
             }
         }
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.folder)?.sync_all()?;
+        #[cfg(test)]
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Refuses every later record.

@@ -21,11 +21,10 @@ use std::collections::HashMap;
 
 use denizen_keys::hash;
 use denizen_wire::TenantId;
-use serde::Deserialize;
-use uuid::Uuid;
 
 use super::{
     AuditBroken, AuditRecord, Store, StoreError,
+    audit::Folded,
     db::{Arg, Sql},
     journal::Batch,
     writer::Heads,
@@ -185,18 +184,13 @@ fn int(number: u64) -> i64 {
 
 /// The records of a row that starts at `seq`.
 fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
-    #[derive(Deserialize)]
-    struct Also {
-        #[serde(default)]
-        also: Vec<Uuid>,
-    }
     let corrupt = |error: serde_json::Error| StoreError::Corrupt(format!("an audit record: {error}"));
     let mut found = Vec::new();
     for line in lines.lines() {
-        let first: AuditRecord = serde_json::from_str(line).map_err(corrupt)?;
-        let Also { also } = serde_json::from_str(line).map_err(corrupt)?;
-        let others = also.into_iter().map(|request_id| AuditRecord { request_id, ..first.clone() });
-        found.extend(std::iter::once(first.clone()).chain(others));
+        let Folded { record, also } = serde_json::from_str(line).map_err(corrupt)?;
+        found.push(record.clone());
+        let alike = also.unwrap_or_default().into_iter();
+        found.extend(alike.map(|request_id| AuditRecord { request_id, ..record.clone() }));
     }
     for (seq, record) in (seq..).zip(&mut found) {
         record.seq = seq;

@@ -115,6 +115,8 @@ impl Recall {
             seen.reads.clear();
             seen.under = Some(question.under);
         }
+        // It may be there already: whatever failed the short way has come the long one.
+        seen.reads.retain(|(target, _)| *target != question.target);
         if seen.reads.len() >= READS {
             seen.reads.remove(0);
         }

@@ -129,16 +129,23 @@ pub(super) async fn an_edited_position_swallows_nothing(place: impl Place) {
     recorded(&store, &event("read/0")).await;
     place.sql("UPDATE audit SET journal = 9000000000000 WHERE seq = 2").await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 2);
-    // The end is read again, as after a broken connection.
-    {
+    let forget = async || {
+        // The end is read again, as after a broken connection.
         let mut writer = store.core.writer.lock().await;
         let heads = writer.ready(&store.core).await.unwrap();
         let unlike = super::super::writer::Heads { hash: "unlike".to_owned(), ..heads };
         assert!(writer.settle(&store.core.counting, unlike, StoreError::Closed).await.is_err());
-    }
+    };
+    forget().await;
     store.audit(&ctx(1), &event("read/1")).unwrap();
     let told = store.audit_tail(&ctx(1), 1).await.unwrap_err();
     assert!(matches!(&told, StoreError::Corrupt(why) if why.contains("9000000000000")), "{told}");
+    assert!(store.audit_behind() > 0, "what was not carried was let go");
+    // Nor one within what is written.
+    let near = format!("UPDATE audit SET journal = {} WHERE seq = 2", store.core.journal.position().0 + 1);
+    place.sql(near.leak()).await;
+    forget().await;
+    assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Corrupt(_))));
     assert!(store.audit_behind() > 0, "what was not carried was let go");
 }
 
@@ -266,6 +273,22 @@ pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl Place)
         "each once and in order"
     );
     assert_eq!(store.audit_verify().await.unwrap(), 6);
+}
+
+/// It does not err, and does not answer: whoever holds the writer looks the same from here.
+pub(super) async fn a_database_that_hangs_leaves_the_journal_on_the_disk(place: impl Place) {
+    let store = founded(&place).await;
+    let tx = store.begin(&ctx(1)).await.unwrap();
+    store.audit(&ctx(1), &event("read")).unwrap();
+    let mut waited = 0;
+    while store.core.journal.syncs.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+        waited += 1;
+        assert!(waited < 1000, "it is not brought to the disk");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(store.audit_behind() > 0);
+    drop(tx);
+    assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read"]);
 }
 
 /// The statement was executed, and its answer was lost: as when a connection breaks during the commit.
