@@ -1,6 +1,6 @@
 //! Key Vault's data plane: secrets.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub struct SetSecret {
 }
 
 /// `PATCH /secrets/{name}/{version}`. Absent members keep what is stored; `tags: {}` clears.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct UpdateSecret {
     /// Absent: kept.
@@ -77,7 +77,7 @@ pub struct Attributes {
     /// When its metadata last changed.
     pub updated: UnixTime,
     /// `Recoverable+Purgeable` and the like: what a deletion means here.
-    pub recovery_level: String,
+    pub recovery_level: Cow<'static, str>,
     /// Days a deleted secret can be recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recoverable_days: Option<u32>,
