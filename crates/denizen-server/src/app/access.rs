@@ -27,7 +27,7 @@ use crate::{
     domain::{
         Actor, Ctx,
         authorize::{Action, Attributes, Because, RoleSource, authorize},
-        claims::issuer,
+        claims::{audience, issuer},
         directory::{SigningKey, TokenVersion},
         resources::JoinToken,
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
@@ -76,6 +76,9 @@ pub struct Caller {
     pub subject: Subject,
     /// The issuer, as the token writes it.
     pub issuer: String,
+    /// As the token writes it.
+    written_audience: String,
+    /// The same in its canonical form.
     audience: String,
     kid: String,
     epoch: u64,
@@ -166,8 +169,8 @@ impl Access {
         self.store.snapshot()
     }
 
-    /// Says who presents `token`, which must be issued by `tenant` for one of `audiences`; the first of them is what
-    /// a refusal names.
+    /// Says who presents `token`, which must be issued by `tenant` for one of `audiences`, each in its canonical form
+    /// (`domain::claims::audience::canonical`); the first of them is what a refusal names.
     ///
     /// # Errors
     /// The first check that fails, in the order of the module's text.
@@ -281,7 +284,8 @@ impl Access {
             client,
             subject: Subject::Application,
             issuer: claims.iss,
-            audience: claims.aud,
+            audience: audience::canonical(&claims.aud),
+            written_audience: claims.aud,
             kid,
             epoch: claims.xms_epoch,
             not_before: claims.nbf,
@@ -316,7 +320,7 @@ impl Caller {
     fn still_good(&self, snapshot: &Snapshot, audiences: &[String], now: UnixTime) -> Result<(), AuthError> {
         if !audiences.contains(&self.audience) {
             let expected = audiences.first().cloned().unwrap_or_default();
-            return Err(AuthError::Audience { expected, found: self.audience.clone() });
+            return Err(AuthError::Audience { expected, found: self.written_audience.clone() });
         }
         if now >= self.expires {
             return Err(AuthError::Expired(self.expires));

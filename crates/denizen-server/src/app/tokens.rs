@@ -258,7 +258,8 @@ impl TokenService {
         let known =
             |application, version, issued_by| Ok(Audience { asked: asked.to_owned(), application, version, issued_by });
         // First, so that no application can take one of these names and change what their tokens look like.
-        if self.extra_resources.iter().any(|extra| audience::same(extra, asked)) {
+        let canonical = audience::canonical(asked);
+        if self.extra_resources.iter().any(|extra| audience::canonical(extra) == canonical) {
             return known(None, TokenVersion::V1, IssuedBy::Us);
         }
         if audience::is_first_party(asked) {

@@ -231,3 +231,41 @@ async fn a_read_that_cannot_be_recorded_is_refused_in_json() {
     let write = v.put("s", json!({"value": "w"})).await;
     assert_eq!(write.fault(), fault(503, "ServiceUnavailable", ""));
 }
+
+/// What the token service gives a token for, the vault takes it for.
+#[tokio::test]
+async fn a_token_is_good_under_every_name_of_the_vault() {
+    let v = Vaulted::new().await;
+    v.put("s", json!({"value": "v"})).await.ok();
+    let read = async |audience: &str| {
+        let mut claims = v.bed.claims(v.officer);
+        claims["aud"] = json!(audience);
+        let token = format!("Bearer {}", sign(&claims));
+        v.bare(Method::GET, "/secrets/s?api-version=7.6").header("authorization", &token).send().await
+    };
+    for good in [
+        "https://vault.azure.net",
+        "https://vault.azure.net/",
+        "https://VAULT.azure.net",
+        "https://Vault.Azure.Net:443/",
+        "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
+        "CFA8B339-82A2-471A-A3C9-0FC0BE7A4093",
+        "https://vault.denizen.test:8444",
+        "https://Vault.Denizen.Test:8444/",
+        "https://vault.denizen.test",
+    ] {
+        read(good).await.ok();
+    }
+    for bad in [
+        "https://vault.azure.net//",
+        "https://vault.azure.net:8444",
+        "http://vault.azure.net",
+        "https://vault.denizen.test:8445",
+        "https://management.azure.com",
+        "vault.azure.net",
+        "cfa8b339-82a2-471a-a3c9-0fc0be7a4093/",
+        "",
+    ] {
+        assert_eq!(read(bad).await.fault(), fault(401, "Unauthorized", ""), "{bad}");
+    }
+}
