@@ -59,6 +59,16 @@ pub struct Server {
     clock: Clock,
 }
 
+/// The listeners of each service. A service may have several: `localhost` is both 127.0.0.1 and [::1].
+pub struct Listeners {
+    /// Token service and enrolment.
+    pub control: Vec<TcpListener>,
+    /// The vault.
+    pub vault: Vec<TcpListener>,
+    /// Metrics, on loopback: the caller has checked.
+    pub metrics: Vec<TcpListener>,
+}
+
 /// A listening server.
 pub struct Serving {
     stop: watch::Sender<bool>,
@@ -78,7 +88,7 @@ impl Server {
         let access = Access::new(store.clone(), Arc::clone(&roles), &names.authority);
         Ok(Self {
             directory: Directory::new(store.clone(), keks),
-            machines: Machines::new(store.clone(), &names.authority),
+            machines: Machines::new(store.clone(), &names.authority).with_other_authorities(&names.other_authorities),
             rbac: Rbac::new(store.clone(), roles),
             secrets: Secrets::new(store.clone(), vaults.clone()),
             tokens: TokenService::new(
@@ -88,7 +98,8 @@ impl Server {
                 &names.authority,
                 vec![names.vault_resource()],
                 entra_issued,
-            ),
+            )
+            .with_other_authorities(&names.other_authorities),
             vaults,
             signing,
             access,
@@ -104,21 +115,23 @@ impl Server {
     }
 
     /// Starts to listen, and to keep the schedules.
-    pub fn serve(
-        &self,
-        control: TcpListener,
-        vault: TcpListener,
-        metrics: TcpListener,
-        tls: &Arc<rustls::ServerConfig>,
-    ) -> Serving {
+    pub fn serve(&self, listeners: Listeners, tls: &Arc<rustls::ServerConfig>) -> Serving {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let sts = Sts::new(self.tokens.clone(), self.names.clone());
         let main = Arc::new(Control::new(sts, Node::new(self.machines.clone())));
-        tasks.spawn(listen::serve(control, Arc::clone(tls), main, self.clock.clone(), stopped.clone()));
+        for listener in listeners.control {
+            let (tls, main) = (Arc::clone(tls), Arc::clone(&main));
+            tasks.spawn(listen::serve(listener, tls, main, self.clock.clone(), stopped.clone()));
+        }
         let face = Arc::new(VaultFace::new(self.secrets.clone(), self.access.clone(), self.names.clone()));
-        tasks.spawn(listen::serve(vault, Arc::clone(tls), face, self.clock.clone(), stopped.clone()));
-        tasks.spawn(metrics::serve(metrics, self.store.clone(), stopped.clone()));
+        for listener in listeners.vault {
+            let (tls, face) = (Arc::clone(tls), Arc::clone(&face));
+            tasks.spawn(listen::serve(listener, tls, face, self.clock.clone(), stopped.clone()));
+        }
+        for listener in listeners.metrics {
+            tasks.spawn(metrics::serve(listener, self.store.clone(), stopped.clone()));
+        }
         tasks.spawn(self.clone().keep_schedules(stopped));
         Serving { stop, tasks, store: self.store.clone() }
     }

@@ -71,8 +71,13 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
         ));
     }
     // Nothing is served, so the names are never seen.
-    let names =
-        PublicNames { authority: String::new(), vault_suffix: String::new(), vault_port: 443, vault_local: None };
+    let names = PublicNames {
+        authority: String::new(),
+        other_authorities: Vec::new(),
+        vault_suffix: String::new(),
+        vault_port: 443,
+        vault_local: None,
+    };
     let config = ServerConfig {
         engine: Engine::Sqlite { path: database },
         names,

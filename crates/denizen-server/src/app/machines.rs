@@ -46,6 +46,7 @@ const SKEW: i64 = 300;
 pub struct Machines {
     store: Store,
     authority: String,
+    other_authorities: Vec<String>,
 }
 
 /// Why a machine may not come in. The texts are for the operator at the agent: each names the rule and the mend.
@@ -74,7 +75,13 @@ pub enum EnrolError {
 impl Machines {
     /// Over a store; `authority` is the base of the enrolment URL that proofs must name.
     pub fn new(store: Store, authority: &str) -> Self {
-        Self { store, authority: authority.to_owned() }
+        Self { store, authority: authority.to_owned(), other_authorities: Vec::new() }
+    }
+
+    /// Adds names by which machines also reach this server: an enrolment proof may be meant for any of them.
+    #[must_use]
+    pub fn with_other_authorities(self, others: &[String]) -> Self {
+        Self { other_authorities: others.to_vec(), ..self }
     }
 
     /// Makes a join token for one machine in `resource_group`, good for `lifetime` seconds. It is returned here and
@@ -228,7 +235,8 @@ impl Machines {
             .map_err(|_| EnrolError::Proof("is not signed by the key it brings"))?
             .claims()
             .map_err(|_| EnrolError::Proof("has other claims than aud, join, name, iat, exp"))?;
-        let refused = if claims.aud != format!("{}{ENROL_PATH}", self.authority) {
+        let ours = |authority: &String| claims.aud.strip_suffix(ENROL_PATH) == Some(authority);
+        let refused = if !ours(&self.authority) && !self.other_authorities.iter().any(ours) {
             "was made for another server"
         } else if claims.join != token_hash {
             "was made for another join token"

@@ -3,7 +3,10 @@
 //! The CA is constrained to loopback names, so that trusting it puts nothing else at risk; its key is sealed under
 //! the root key.
 
-use std::fs;
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use denizen_keys::{
     SecretString, b64,
@@ -21,6 +24,9 @@ pub(crate) const CA_NAME: &str = "Denizen development CA";
 const LEAF_DAYS: u32 = 90;
 /// Ties the sealed key to its place.
 const BINDING: [&str; 1] = ["development-ca"];
+
+/// The addresses that the server's certificate carries beside `localhost` and the vaults' names, as a URL has them.
+pub(crate) const ADDRESSES: [&str; 2] = ["127.0.0.1", "[::1]"];
 
 /// CA and server certificate.
 pub(crate) struct Certificates {
@@ -56,8 +62,8 @@ impl Certificates {
         let names = [
             SanEntry::Dns("localhost".into()),
             SanEntry::Dns(format!("*.{}", super::VAULT_SUFFIX)),
-            SanEntry::Ip([127, 0, 0, 1].into()),
-            SanEntry::Ip(std::net::Ipv6Addr::LOCALHOST.into()),
+            SanEntry::Ip(Ipv4Addr::LOCALHOST.into()),
+            SanEntry::Ip(Ipv6Addr::LOCALHOST.into()),
         ];
         let server = ca.issue_server(&names, now.0, LEAF_DAYS).map_err(&fault)?;
         Ok(Self { ca, server })

@@ -1,6 +1,6 @@
 //! This machine: enrolled over the wire as any machine is, with a join token, and its agent.
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use denizen_agent::{
     Agent, AgentConfig, ArcConfig, Listeners,
@@ -74,11 +74,7 @@ impl Machine {
             marker: marker.to_owned(),
         };
         let agent = Agent::start(config, listeners).await.map_err(Failure::while_(exit::UNAVAILABLE, "the agent"))?;
-        let host = |addr: SocketAddr| match addr.ip() {
-            ip if ip.is_loopback() && ip.is_ipv4() => format!("http://localhost:{}", addr.port()),
-            _ => format!("http://{addr}"),
-        };
-        let local = host(addrs.local);
+        let local = format!("http://localhost:{}", addrs.local_port);
         let arc = refusal
             .is_none()
             .then(|| ArcUrls { identity_endpoint: format!("{local}{TOKEN_PATH}"), imds_endpoint: local.clone() });

@@ -1,7 +1,5 @@
 //! `dev.json` and `env`: the same facts, for programs and for shells.
 
-use std::net::SocketAddr;
-
 use denizen_server::http::PublicNames;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use serde::Serialize;
@@ -80,13 +78,7 @@ pub(crate) struct Secret {
 }
 
 impl Manifest {
-    pub(crate) fn new(
-        names: &PublicNames,
-        kept: &Kept,
-        machine: &Machine,
-        data: &DataDir,
-        metrics: SocketAddr,
-    ) -> Self {
+    pub(crate) fn new(names: &PublicNames, kept: &Kept, machine: &Machine, data: &DataDir, metrics_port: u16) -> Self {
         Self {
             authority: names.authority.clone(),
             tenant_id: kept.tenant,
@@ -97,7 +89,7 @@ impl Manifest {
             vault_url: format!("https://localhost:{}", names.vault_port),
             vault_url_named: format!("https://{VAULT}.{}:{}", names.vault_suffix, names.vault_port),
             vault_name: VAULT.to_owned(),
-            metrics_url: format!("http://{metrics}/metrics"),
+            metrics_url: format!("http://localhost:{metrics_port}/metrics"),
             ca_file: data.ca_file().display().to_string(),
             ca_bundle_file: data.ca_bundle_file().display().to_string(),
             admin: Admin { client_id: kept.admin_client, client_secret: kept.admin_secret.clone() },

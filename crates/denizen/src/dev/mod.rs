@@ -49,6 +49,7 @@ use crate::{
     exit::{self, Failure},
     logging,
 };
+use ports::Localhost;
 
 /// The host name under which development vaults live, `{name}.vault.denizen.test`. RFC 6761 reserves `.test`.
 const VAULT_SUFFIX: &str = "vault.denizen.test";
@@ -59,21 +60,21 @@ pub(crate) struct Args {
     /// Where identities, keys and secrets are kept [default: $XDG_STATE_HOME/denizen/dev]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Token service and enrolment; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
-    listen: SocketAddr,
+    /// Token service and enrolment, on 127.0.0.1 and [::1]; port 0 takes a free one
+    #[arg(long, value_name = "localhost:PORT", default_value = "localhost:8443")]
+    listen: Localhost,
     /// The vault
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444")]
-    vault_listen: SocketAddr,
+    #[arg(long, value_name = "localhost:PORT", default_value = "localhost:8444")]
+    vault_listen: Localhost,
     /// The agent's Arc and App Service endpoints
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:40342")]
-    agent_listen: SocketAddr,
-    /// The agent's IMDS endpoint
+    #[arg(long, value_name = "localhost:PORT", default_value = "localhost:40342")]
+    agent_listen: Localhost,
+    /// The agent's IMDS endpoint, at this one address
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     imds_listen: SocketAddr,
-    /// Metrics
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
-    metrics_listen: SocketAddr,
+    /// Metrics, over plain HTTP
+    #[arg(long, value_name = "localhost:PORT", default_value = "localhost:0")]
+    metrics_listen: Localhost,
     /// Name https://sts.windows.net/TENANT/ as the issuer of tokens for RESOURCE, as Entra does. For emulators that
     /// take no other: Azurite's --oauth basic wants it for https://storage.azure.com. May be repeated
     #[arg(long, value_name = "RESOURCE")]
@@ -100,9 +101,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let data = data::DataDir::open(args.data.as_deref(), &environment)?;
     let ports = ports::Ports::bind(&args).await?;
     let names = PublicNames {
-        authority: format!("https://localhost:{}", ports.control_addr.port()),
+        authority: format!("https://localhost:{}", ports.control_port),
+        other_authorities: certificates::ADDRESSES.map(|host| format!("https://{host}:{}", ports.control_port)).into(),
         vault_suffix: VAULT_SUFFIX.to_owned(),
-        vault_port: ports.vault_addr.port(),
+        vault_port: ports.vault_port,
         vault_local: Some(directory::VAULT.to_owned()),
     };
 
@@ -119,10 +121,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
     let kept = directory::Kept::open(&server, &data.previous()?).await?;
 
-    let serving = server.serve(ports.control, ports.vault, ports.metrics, &tls);
+    let serving = server.serve(ports.server, &tls);
     let machine = machine::Machine::start(&server, &kept, &data, &names, ports.agent, &ports.agent_addrs).await?;
     let rotating = tokio::spawn(rotate_when_told(told, server.clone(), kept.tenant));
-    let manifest = manifest::Manifest::new(&names, &kept, &machine, &data, ports.metrics_addr);
+    let manifest = manifest::Manifest::new(&names, &kept, &machine, &data, ports.metrics_port);
     let proof = proof::Proof::make(&manifest, data.ca_file().as_path()).await?;
     data.write_manifest(&manifest)?;
     report::print(&manifest, &machine, &proof, &data, &args);
