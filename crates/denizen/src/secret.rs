@@ -1,7 +1,7 @@
 //! `denizen secret`: a vault's secrets, through the endpoints any program would use.
 
 use std::{
-    io::Read,
+    io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,22 +13,22 @@ use zeroize::Zeroizing;
 use crate::{
     exit::{self, Failure},
     token,
-    vault_client::VaultClient,
+    vault_client::{VaultClient, VaultUrl},
 };
 
 /// Secrets.
 #[derive(Parser)]
 pub(crate) struct Args {
-    /// The vault; `denizen dev` writes it to its env file
+    /// The vault, https://HOST:PORT; `denizen dev` writes it to its env file
     #[arg(long, global = true, env = "DENIZEN_VAULT_URL")]
-    vault_url: Option<String>,
+    vault_url: Option<VaultUrl>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Prints a secret's value
+    /// Prints a secret's value: into a file or a pipe its very bytes, on a terminal with a line feed
     Get {
         /// Its name
         name: String,
@@ -38,6 +38,12 @@ enum Command {
         /// Print the whole answer as JSON
         #[arg(long)]
         json: bool,
+        /// End the value with a line feed, also where the output is not a terminal
+        #[arg(long, conflicts_with_all = ["no_newline", "json"])]
+        newline: bool,
+        /// Print the value and nothing more, also on a terminal
+        #[arg(long, short = 'n', conflicts_with = "json")]
+        no_newline: bool,
     },
     /// Sets a secret: a new version of it
     Set {
@@ -67,18 +73,24 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let Some(url) = args.vault_url else {
         return Err(Failure::new(
             exit::USAGE,
-            "no vault is named: give --vault-url, or set DENIZEN_VAULT_URL (`. DIR/env`)",
+            "no vault is named: give --vault-url, or set DENIZEN_VAULT_URL (`denizen dev` prints it; `. DIR/env` sets it)",
         ));
     };
     let http = Client::new(&environment).map_err(Failure::while_(exit::UNAVAILABLE, "no HTTP client"))?;
     let mut vault = VaultClient::new(&url, http, token::of_process(&environment)?);
     match args.command {
-        Command::Get { name, version, json } => {
+        Command::Get { name, version, json, newline, no_newline } => {
             let secret = vault.get(&name, version.as_deref()).await?;
             if json {
                 println!("{}", serde_json::to_string(&secret).map_err(Failure::while_(exit::SOFTWARE, "JSON"))?);
             } else {
-                println!("{}", secret.value.map(Zeroizing::new).as_deref().map_or("", String::as_str));
+                let value = secret.value.map(Zeroizing::new);
+                let mut out = std::io::stdout().lock();
+                let newline = newline || (out.is_terminal() && !no_newline);
+                out.write_all(value.as_deref().map_or("", String::as_str).as_bytes())
+                    .and_then(|()| if newline { out.write_all(b"\n") } else { Ok(()) })
+                    .and_then(|()| out.flush())
+                    .map_err(Failure::while_(exit::OS_ERROR, "the value cannot be printed"))?;
             }
         }
         Command::Set { name, value_file, value, content_type } => {

@@ -1,4 +1,4 @@
-//! The development CA, kept, and the server's certificate, issued anew at every start.
+//! The development CA, which is kept, and the server's certificate, issued anew at every start.
 //!
 //! The CA is constrained to loopback names, so that trusting it puts nothing else at risk; its key is sealed under
 //! the root key.

@@ -12,7 +12,7 @@ use denizen_keys::{envelope::RootKey, x509::Certificate};
 use denizen_server::run::database_in;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{certificates::Certificates, manifest::Manifest};
+use super::{certificates::Certificates, environment, manifest::Manifest};
 use crate::exit::{self, Failure};
 
 const LOCK: &str = "lock";
@@ -45,6 +45,9 @@ impl DataDir {
             None => default_path(environment)?,
         };
         let at = path.display().to_string();
+        if path.is_file() {
+            return Err(Failure::new(exit::CANNOT_CREATE, format!("{at} is a file; name a directory with --data")));
+        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -108,6 +111,10 @@ impl DataDir {
         self.path.join("env")
     }
 
+    pub(crate) fn env_list_file(&self) -> PathBuf {
+        self.path.join("env.list")
+    }
+
     pub(crate) fn manifest_file(&self) -> PathBuf {
         self.path.join(MANIFEST)
     }
@@ -152,11 +159,24 @@ impl DataDir {
         write_public(&self.ca_bundle_file(), bundle.as_bytes())
     }
 
-    /// `dev.json` and `env`: both hold secrets.
-    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> Result<(), Failure> {
+    /// `dev.json`, `env` and `env.list`: all hold secrets.
+    pub(crate) fn write_manifest(&self, manifest: &Manifest, environment: &Environment) -> Result<(), Failure> {
         let json = serde_json::to_vec_pretty(manifest).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
         write_private(&self.manifest_file(), &json)?;
-        write_private(&self.env_file(), manifest.env_file(self).as_bytes())
+        let no_proxy = environment::no_proxy(super::VAULT_SUFFIX);
+        let mut variables = manifest.variables();
+        write_private(&self.env_file(), environment::shell_file(&variables, &no_proxy).as_bytes())?;
+        variables.extend(environment::proxy_exceptions(environment, &no_proxy));
+        if let Some(list) = environment::list_file(&variables) {
+            return write_private(&self.env_list_file(), list.as_bytes());
+        }
+        remove_if_there(&self.env_list_file())?;
+        tracing::warn!(
+            "no {}: a path or a proxy exception has a quote, a backslash or '#', which systemd, Docker and Node each \
+             read differently; use the env file, or name another directory with --data",
+            self.env_list_file().display()
+        );
+        Ok(())
     }
 
     /// Lets go of the lock.

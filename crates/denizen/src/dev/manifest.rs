@@ -1,4 +1,4 @@
-//! `dev.json` and `env`: the same facts, for programs and for shells.
+//! `dev.json`: every URL and id, for programs; and of these the variables that a program's environment needs.
 
 use denizen_server::http::PublicNames;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{
     data::DataDir,
-    directory::{Kept, VAULT},
     machine::Machine,
+    tenant::{DevTenant, VAULT},
 };
 
 /// `dev.json`. Has no `Debug`: it holds secrets.
@@ -78,12 +78,18 @@ pub(crate) struct Secret {
 }
 
 impl Manifest {
-    pub(crate) fn new(names: &PublicNames, kept: &Kept, machine: &Machine, data: &DataDir, metrics_port: u16) -> Self {
+    pub(crate) fn new(
+        names: &PublicNames,
+        dev_tenant: &DevTenant,
+        machine: &Machine,
+        data: &DataDir,
+        metrics_port: u16,
+    ) -> Self {
         Self {
             authority: names.authority.clone(),
-            tenant_id: kept.tenant,
-            subscription_id: kept.subscription,
-            resource_group: kept.resource_group.name().to_owned(),
+            tenant_id: dev_tenant.tenant,
+            subscription_id: dev_tenant.subscription,
+            resource_group: dev_tenant.resource_group.name().to_owned(),
             arm_url: names.authority.clone(),
             graph_url: names.authority.clone(),
             vault_url: format!("https://localhost:{}", names.vault_port),
@@ -92,7 +98,7 @@ impl Manifest {
             metrics_url: format!("http://localhost:{metrics_port}/metrics"),
             ca_file: data.ca_file().display().to_string(),
             ca_bundle_file: data.ca_bundle_file().display().to_string(),
-            admin: Admin { client_id: kept.admin_client, client_secret: kept.admin_secret.clone() },
+            admin: Admin { client_id: dev_tenant.admin_client, client_secret: dev_tenant.admin_secret.clone() },
             machine: MachineIds {
                 resource_id: machine.identity.enrolled.resource_id.clone(),
                 client_id: machine.identity.enrolled.client_id,
@@ -109,13 +115,13 @@ impl Manifest {
                     identity_header: machine.app_service.1.expose().to_owned(),
                 },
             },
-            secret: Secret { name: kept.secret.0.clone(), value: kept.secret.1.clone() },
+            secret: Secret { name: dev_tenant.secret.0.clone(), value: dev_tenant.secret.1.clone() },
         }
     }
 
     /// The variables a program needs. `IDENTITY_HEADER` must be absent with Arc: its mere presence means App Service.
-    pub(crate) fn variables(&self, data: &DataDir) -> Vec<(&'static str, String)> {
-        let bundle = data.ca_bundle_file().display().to_string();
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let bundle = self.ca_bundle_file.clone();
         let mut variables = vec![
             ("SSL_CERT_FILE", bundle.clone()),
             ("REQUESTS_CA_BUNDLE", bundle),
@@ -134,16 +140,5 @@ impl Manifest {
             ]),
         }
         variables
-    }
-
-    /// `env`, to be sourced.
-    pub(crate) fn env_file(&self, data: &DataDir) -> String {
-        let mut text = String::from("# Denizen, for development. Source this file: . env\n");
-        // A variable of the other dialect, left from an earlier shell, would win over ours.
-        text.push_str("unset IDENTITY_HEADER IMDS_ENDPOINT IDENTITY_SERVER_THUMBPRINT MSI_ENDPOINT MSI_SECRET\n");
-        for (name, value) in self.variables(data) {
-            text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
-        }
-        text
     }
 }
