@@ -103,6 +103,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
     let entra_issued = EntraIssued::for_resources(&args.sts_windows_net_for)
         .map_err(Failure::while_(exit::USAGE, "--sts-windows-net-for"))?;
+    if let Some(group) = &args.group {
+        let known = nix::unistd::Group::from_name(group).map_err(Failure::while_(exit::OS_ERROR, "--group"))?;
+        if known.is_none() {
+            let text = format!("--group {group}: there is no such group; make it with: groupadd --system {group}");
+            return Err(Failure::new(exit::USAGE, text));
+        }
+    }
     // Before the lock is taken: `signing-key rotate` may signal its holder at once, and an unhandled SIGUSR1 ends us.
     let rotate = signal(SignalKind::user_defined1()).map_err(Failure::while_(exit::OS_ERROR, "SIGUSR1"))?;
     let data = data::DataDir::open(args.data.as_deref(), &environment)?;

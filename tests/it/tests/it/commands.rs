@@ -8,6 +8,7 @@ use crate::{
     dev::{Dev, Launch},
     jwt,
     place::{Place, User, ended, root},
+    skip::skip,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,6 +38,10 @@ async fn tokens_and_secrets_through_either_dialect() {
         let id = run(&["secret", "set", "greeting", "--value", "grüß dich", "--content-type", "text/plain"]).await.ok();
         assert!(id.contains("/secrets/greeting/"), "{id}");
         assert_eq!(run(&["secret", "get", "greeting"]).await.ok(), "grüß dich");
+        // A pipe gets the value and nothing more; a terminal, or who asks for it, a line feed.
+        let raw = async |words: &[&str]| run(words).await.out;
+        assert_eq!(raw(&["secret", "get", "greeting"]).await, "grüß dich");
+        assert_eq!(raw(&["secret", "get", "greeting", "--newline"]).await, "grüß dich\n");
         // From standard input, less the one newline that echo adds.
         let mut command = dev.denizen(&["secret", "set", "greeting"]).await;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -93,7 +98,7 @@ async fn what_fails_says_why_and_what_mends_it() {
 async fn who_is_not_in_the_group_cannot_read_the_key() {
     let place = Place::new().await;
     if !place.has_mounts() {
-        return eprintln!("passed by: this test needs root and the right to mount");
+        return skip("it needs root and the right to mount");
     }
     assert!(root());
     let dev = Dev::start(&place).await;

@@ -84,7 +84,13 @@ async fn d35_it_listens_on_loopback_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_is_checked() {
     let place = Place::new().await;
-    for words in [&["dev", "--no-such-flag"][..], &["dev", "--listen", "localhost"], &["no-such-command"], &[]] {
+    for words in [
+        &["dev", "--no-such-flag"][..],
+        &["dev", "--listen", "localhost"],
+        &["dev", "--listen", "127.0.0.2:0"],
+        &["no-such-command"],
+        &[],
+    ] {
         let mut command = place.denizen(User::Ours);
         command.args(words);
         let ended = crate::place::ended(command).await;
