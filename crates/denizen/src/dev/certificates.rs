@@ -12,14 +12,15 @@ use denizen_keys::{
     SecretString, b64,
     ca::{DevCa, IssuedServer, SanEntry},
     envelope::{DataKey, RootKey, SealedKey, aad, open, seal},
+    x509::Certificate,
 };
 use denizen_wire::UnixTime;
 
-use super::data::{DataDir, write_private};
+use super::data::{DataDir, write_private, write_public};
 use crate::exit::{self, Failure};
 
 /// What the CA's common name starts with.
-pub(crate) const CA_NAME: &str = "Denizen development CA";
+const CA_NAME: &str = "Denizen development CA";
 /// The server's certificate lives this long, days.
 const LEAF_DAYS: u32 = 90;
 /// Ties the sealed key to its place.
@@ -69,8 +70,22 @@ impl Certificates {
         Ok(Self { ca, server })
     }
 
-    pub(crate) fn ca_pem(&self) -> &str {
-        self.ca.ca_pem()
+    /// `ca.pem`, and `ca-bundle.pem`: the system's roots and ours. `SSL_CERT_FILE` replaces a client's roots, so ours
+    /// alone would cut it off from everything else.
+    pub(crate) fn write(&self, data: &DataDir) -> Result<(), Failure> {
+        let ca = self.ca.ca_pem();
+        write_public(&data.ca_file(), ca.as_bytes())?;
+        let mut bundle = String::new();
+        for root in rustls_native_certs::load_native_certs().certs {
+            // A shell that sourced an env file of ours names a bundle of ours as the system's: do not pile them up.
+            if let Ok(root) = Certificate::from_der(&root)
+                && !root.subject_cn().is_some_and(|cn| cn.starts_with(CA_NAME))
+            {
+                bundle.push_str(&root.pem());
+            }
+        }
+        bundle.push_str(ca);
+        write_public(&data.ca_bundle_file(), bundle.as_bytes())
     }
 
     pub(crate) fn chain_pem(&self) -> String {

@@ -8,11 +8,10 @@ use std::{
 };
 
 use denizen_identity::environment::Environment;
-use denizen_keys::{envelope::RootKey, x509::Certificate};
+use denizen_keys::envelope::RootKey;
 use denizen_server::run::database_in;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{certificates::Certificates, environment, manifest::Manifest};
 use crate::exit::{self, Failure};
 
 const LOCK: &str = "lock";
@@ -139,44 +138,6 @@ impl DataDir {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Failure::new(exit::DATA, format!("{}: {e}", self.manifest_file().display()))),
         }
-    }
-
-    /// `ca.pem`, and `ca-bundle.pem`: the system's roots and ours. `SSL_CERT_FILE` replaces a client's roots, so ours
-    /// alone would cut it off from everything else.
-    pub(crate) fn write_ca(&self, certificates: &Certificates) -> Result<(), Failure> {
-        let ca = certificates.ca_pem();
-        write_public(&self.ca_file(), ca.as_bytes())?;
-        let mut bundle = String::new();
-        for root in rustls_native_certs::load_native_certs().certs {
-            // A shell that sourced an env file of ours names a bundle of ours as the system's: do not pile them up.
-            if let Ok(root) = Certificate::from_der(&root)
-                && !root.subject_cn().is_some_and(|cn| cn.starts_with(super::certificates::CA_NAME))
-            {
-                bundle.push_str(&root.pem());
-            }
-        }
-        bundle.push_str(ca);
-        write_public(&self.ca_bundle_file(), bundle.as_bytes())
-    }
-
-    /// `dev.json`, `env` and `env.list`: all hold secrets.
-    pub(crate) fn write_manifest(&self, manifest: &Manifest, environment: &Environment) -> Result<(), Failure> {
-        let json = serde_json::to_vec_pretty(manifest).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
-        write_private(&self.manifest_file(), &json)?;
-        let no_proxy = environment::no_proxy(super::VAULT_SUFFIX);
-        let mut variables = manifest.variables();
-        write_private(&self.env_file(), environment::shell_file(&variables, &no_proxy).as_bytes())?;
-        variables.extend(environment::proxy_exceptions(environment, &no_proxy));
-        if let Some(list) = environment::list_file(&variables) {
-            return write_private(&self.env_list_file(), list.as_bytes());
-        }
-        remove_if_there(&self.env_list_file())?;
-        tracing::warn!(
-            "no {}: a path or a proxy exception has a quote, a backslash or '#', which systemd, Docker and Node each \
-             read differently; use the env file, or name another directory with --data",
-            self.env_list_file().display()
-        );
-        Ok(())
     }
 
     /// Lets go of the lock.

@@ -1,14 +1,17 @@
 //! `dev.json`: every URL and id, for programs; and of these the variables that a program's environment needs.
 
+use denizen_identity::environment::Environment;
 use denizen_server::http::PublicNames;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use serde::Serialize;
 
 use super::{
-    data::DataDir,
+    data::{DataDir, remove_if_there, write_private},
+    environment,
     machine::Machine,
     tenant::{DevTenant, VAULT},
 };
+use crate::exit::{self, Failure};
 
 /// `dev.json`. Has no `Debug`: it holds secrets.
 #[derive(Serialize)]
@@ -140,5 +143,25 @@ impl Manifest {
             ]),
         }
         variables
+    }
+
+    /// Writes `dev.json`, `env` and `env.list`: all hold secrets.
+    pub(crate) fn write(&self, data: &DataDir, environment: &Environment) -> Result<(), Failure> {
+        let json = serde_json::to_vec_pretty(self).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
+        write_private(&data.manifest_file(), &json)?;
+        let no_proxy = environment::no_proxy(super::VAULT_SUFFIX);
+        let mut variables = self.variables();
+        write_private(&data.env_file(), environment::shell_file(&variables, &no_proxy).as_bytes())?;
+        variables.extend(environment::proxy_exceptions(environment, &no_proxy));
+        if let Some(list) = environment::list_file(&variables) {
+            return write_private(&data.env_list_file(), list.as_bytes());
+        }
+        remove_if_there(&data.env_list_file())?;
+        tracing::warn!(
+            "no {}: a path or a proxy exception has a quote, a backslash or '#', which systemd, Docker and Node each \
+             read differently; use the env file, or name another directory with --data",
+            data.env_list_file().display()
+        );
+        Ok(())
     }
 }

@@ -125,7 +125,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let clock = Clock::System;
     let root_key = data.root_key()?;
     let certificates = certificates::Certificates::open(&data, &root_key, clock.now())?;
-    data.write_ca(&certificates)?;
+    certificates.write(&data)?;
     let tls = tls(&certificates.chain_pem(), &certificates.key_pem())
         .map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))?;
     let engine = Engine::Sqlite { path: database_in(data.path()) };
@@ -149,7 +149,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let rotating = tokio::spawn(rotate_on_signal(rotate, server.clone(), dev_tenant.tenant));
     let manifest = manifest::Manifest::new(&names, &dev_tenant, &machine, &data, ports.metrics_port);
     let self_test = self_test::SelfTest::make(&manifest, data.ca_file().as_path()).await?;
-    data.write_manifest(&manifest, &environment)?;
+    manifest.write(&data, &environment)?;
     report::print(&manifest, &machine, &self_test, &data, &args);
     if let Some(file) = &args.ready_file {
         data::write_public(file, b"ready\n")?;
