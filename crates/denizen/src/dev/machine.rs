@@ -11,7 +11,7 @@ use denizen_agent::{
     keydir,
 };
 use denizen_keys::{SecretString, random};
-use denizen_server::{http::PublicNames, run::Server};
+use denizen_server::{app::access::SystemReason, http::PublicNames, run::Server};
 use denizen_wire::identity::{APP_SERVICE_PATH, ARC_KEY_DIRECTORY, AZCMAGENT_MARKER, TOKEN_PATH};
 
 use super::{data::DataDir, ports::AgentAddrs, tenant::DevTenant};
@@ -51,10 +51,10 @@ impl Machine {
         addrs: &AgentAddrs,
     ) -> Result<Self, Failure> {
         let identity = identity(server, dev_tenant, data, names).await?;
-        let ctx = server.context(dev_tenant.tenant, "development set-up");
+        let set_up = server.authorize(dev_tenant.tenant, SystemReason::SetUp);
         server
             .rbac
-            .assign(&ctx, identity.enrolled.principal_id, ROLE, &dev_tenant.vault)
+            .assign(&set_up, identity.enrolled.principal_id, ROLE, &dev_tenant.vault)
             .await
             .map_err(Failure::while_(exit::DATA, "this machine's role"))?;
 
@@ -122,11 +122,11 @@ async fn identity(
         return Ok(known);
     }
     drop(held);
-    let ctx = server.context(dev_tenant.tenant, "development set-up");
+    let set_up = server.authorize(dev_tenant.tenant, SystemReason::SetUp);
     let name = machine_name();
     let join_token = server
         .machines
-        .create_join_token(&ctx, &dev_tenant.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
+        .create_join_token(&set_up, &dev_tenant.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
         .await
         .map_err(Failure::while_(exit::DATA, "a join token for this machine"))?;
     enrol::connect(ConnectOptions {

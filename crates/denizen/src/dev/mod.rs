@@ -40,6 +40,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::Parser;
 use denizen_identity::environment::Environment;
 use denizen_server::{
+    app::access::SystemReason,
     clock::Clock,
     domain::claims::audience::EntraIssued,
     http::PublicNames,
@@ -135,7 +136,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
     let dev_tenant = tenant::DevTenant::open(&server, &data.previous()?).await?;
 
-    let serving = server.serve(ports.server, &tls);
+    let serving = server.serve(ports.server, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
     let machine = machine::Machine::start(
         &server,
         &dev_tenant,
@@ -171,7 +172,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 /// `denizen signing-key rotate` signals a running server with SIGUSR1: only that process may write to its database.
 async fn rotate_on_signal(mut signal: Signal, server: Server, tenant: TenantId) {
     while signal.recv().await.is_some() {
-        let outcome = server.signing.rotate(&server.context(tenant, "denizen signing-key rotate")).await;
+        let rotation = server.authorize(tenant, SystemReason::Command("denizen signing-key rotate"));
+        let outcome = server.signing.rotate(&rotation).await;
         match outcome {
             Ok(()) => tracing::warn!("the signing key was rotated by command"),
             Err(e) => tracing::error!(error = %e, "the signing key could not be rotated"),

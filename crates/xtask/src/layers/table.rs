@@ -109,7 +109,8 @@ const SERVER: &[Layers] = &[
             why: "a protocol reads one immutable snapshot; what it changes, a use case changes",
         }],
         exceptions: &[
-            except("http::vault::recall", "store"),
+            // A refusal of the write path becomes a 403 there.
+            except("http::vault::fault", "store::StoreError"),
             // It shows the store's own counters.
             except("http::metrics", "store::Store"),
         ],
@@ -119,7 +120,16 @@ const SERVER: &[Layers] = &[
     // The protocols know nothing of one another.
     Layers {
         inside: "http",
-        ..layers(&[&["call", "reply"], &["listen", "route"], &["metrics", "node", "sts", "vault"], &["control"]])
+        // A protocol's routes are typed by its `Api`, and an `Api` names its routes.
+        exceptions: &[except("http::route", "http::dispatch::Api")],
+        ..layers(&[
+            &["reply"],
+            &["call"],
+            &["route"],
+            &["dispatch"],
+            &["listen"],
+            &["health", "metrics", "node", "sts", "vault"],
+        ])
     },
 ];
 
