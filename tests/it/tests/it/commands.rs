@@ -65,9 +65,12 @@ async fn what_fails_says_why_and_what_mends_it() {
     let place = Place::new().await;
     let dev = Dev::start(&place).await;
     let stranger = uuid::Uuid::from_u128(42).to_string();
-    let cases: [(&[&str], i32, &[&str]); 5] = [
+    let cases: [(&[&str], i32, &[&str]); 8] = [
         (&["secret", "get", "nosuch"], 65, &["404", "SecretNotFound", "nosuch"]),
-        (&["secret", "set", "not_a_name", "--value", "x"], 65, &["400", "BadParameter"]),
+        (&["secret", "set", "not_a_name", "--value", "x"], 64, &["not_a_name", "1 to 127 characters"]),
+        (&["secret", "get", "hello", "--version", "x?y"], 64, &["--version", "32"]),
+        (&["secret", "set", "x", "--value-file", "/nowhere/value"], 65, &["/nowhere/value"]),
+        (&["secret", "list", "--vault-url", "localhost:8444"], 64, &["--vault-url", "https://"]),
         (&["token", "get", "--client-id", &stranger], 77, &["400", "Identity not found"]),
         (&["token", "get", "--resource", "https://nobody.example"], 77, &["AADSTS500011"]),
         (&["secret", "list", "--vault-url", "https://localhost:1"], 69, &["https://localhost:1"]),
