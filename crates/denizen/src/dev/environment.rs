@@ -10,9 +10,9 @@ pub(crate) const UNSET: [&str; 5] =
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// Whom a proxy must never be asked for. The vaults' domain begins with a dot: Node's Azure clients and .NET take it
-/// for one host without, and Go, Python and curl read it either way. [::1] has no brackets: curl and Python compare
-/// without them, and httpx refuses to start with them.
+/// Whom a proxy must never be asked for. The vaults' domain begins with a dot: without it Node's Azure clients take it
+/// for one host, and with it curl, Go and Python read it as well. `::1` has no brackets: httpx does not start with
+/// them, and curl, Go and requests compare without them. urllib compares with them, but no URL of ours is written so.
 pub(crate) fn no_proxy(vault_suffix: &str) -> [String; 5] {
     ["localhost".into(), "127.0.0.1".into(), "::1".into(), "169.254.169.254".into(), format!(".{vault_suffix}")]
 }
