@@ -80,6 +80,8 @@ impl Dev {
     async fn launch(directory: TempDir, control: &str, vault: &str) -> Result<Self> {
         let data = directory.path().join("data");
         let ready = directory.path().join("ready");
+        // Of an earlier start.
+        let _ = std::fs::remove_file(&ready);
         let (data_text, ready_text) = (text(&data)?, text(&ready)?);
         let arguments = [
             "dev",
