@@ -117,6 +117,25 @@ const SERVER: &[Layers] = &[
         // The domain and the store are told the time: the clock stands above them.
         ..layers(&[&["domain"], &["store"], &["clock"], &["app"], &["http"], &["run"]])
     },
+    Layers {
+        inside: "domain",
+        // An authorization reads roles, and a role's patterns use its matcher.
+        exceptions: &[except("domain::authorize", "domain::roles")],
+        ..layers(&[
+            &["authorize", "ctx", "directory", "resources", "secrets"],
+            &["assertion", "lifetimes", "roles"],
+            &["claims", "rotation"],
+        ])
+    },
+    // Authorization knows no use case; a use case that needs another stands after it.
+    Layers {
+        inside: "app",
+        ..layers(&[
+            &["access", "keks"],
+            &["credentials", "directory", "machines", "rbac", "signing", "vaults"],
+            &["secrets", "tokens"],
+        ])
+    },
     // The protocols know nothing of one another.
     Layers {
         inside: "http",
