@@ -45,6 +45,7 @@ pub(crate) struct Crowd {
 pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, secrets: usize) -> Result<Crowd> {
     let names = PublicNames {
         authority: manifest.authority.clone(),
+        other_authorities: Vec::new(),
         vault_suffix: "vault.denizen.test".into(),
         vault_port: 1,
         vault_local: None,

@@ -71,6 +71,16 @@ pub struct Server {
     clock: Clock,
 }
 
+/// The listeners of each service. A service may have several: `localhost` is both 127.0.0.1 and [::1].
+pub struct Listeners {
+    /// Token service and enrolment.
+    pub control: Vec<TcpListener>,
+    /// The vault.
+    pub vault: Vec<TcpListener>,
+    /// Metrics, on loopback: the caller has checked.
+    pub metrics: Vec<TcpListener>,
+}
+
 /// What each listener serves.
 pub struct Services {
     /// Token service, enrolment, health.
@@ -100,7 +110,8 @@ impl Server {
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
         Ok(Self {
             directory: Directory::new(store.clone(), keks),
-            machines: Machines::new(store.clone(), access.clone(), &names.authority),
+            machines: Machines::new(store.clone(), access.clone(), &names.authority)
+                .with_other_authorities(&names.other_authorities),
             rbac: Rbac::new(store.clone(), roles),
             secrets: Secrets::new(store.clone(), vaults.clone()),
             tokens: TokenService::new(
@@ -110,7 +121,8 @@ impl Server {
                 &names.authority,
                 vec![names.vault_resource()],
                 entra_issued,
-            ),
+            )
+            .with_other_authorities(&names.other_authorities),
             vaults,
             signing,
             system,
@@ -146,22 +158,19 @@ impl Server {
     ///
     /// # Errors
     /// [`BadRoute`] when a route table cannot be served.
-    pub fn serve(
-        &self,
-        control: TcpListener,
-        vault: TcpListener,
-        metrics: TcpListener,
-        tls: &Arc<rustls::ServerConfig>,
-    ) -> Result<Serving, BadRoute> {
+    pub fn serve(&self, listeners: Listeners, tls: &Arc<rustls::ServerConfig>) -> Result<Serving, BadRoute> {
         let services = self.services()?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for (listener, tls, service) in [
-            (control, Some(Arc::clone(tls)), services.control),
-            (vault, Some(Arc::clone(tls)), services.vault),
-            (metrics, None, services.metrics),
+        for (listeners, tls, service) in [
+            (listeners.control, Some(tls), services.control),
+            (listeners.vault, Some(tls), services.vault),
+            (listeners.metrics, None, services.metrics),
         ] {
-            tasks.spawn(listen::serve(listener, tls, service, self.clock.clone(), stopped.clone()));
+            for listener in listeners {
+                let (tls, service) = (tls.map(Arc::clone), Arc::clone(&service));
+                tasks.spawn(listen::serve(listener, tls, service, self.clock.clone(), stopped.clone()));
+            }
         }
         tasks.spawn(self.clone().keep_schedules(stopped));
         Ok(Serving { stop, tasks, store: self.store.clone() })

@@ -262,7 +262,7 @@ impl Credentials {
         &self,
         client: Client<'_>,
         text: &str,
-        authority: &str,
+        authorities: &[String],
         now: UnixTime,
     ) -> Result<AuthenticatedClient, CredentialError> {
         let digest = sha256(text.as_bytes());
@@ -290,7 +290,7 @@ impl Credentials {
         let verified = public(key)
             .ok_or(CredentialError::Key(KeyReason::Signature))
             .and_then(|public| parsed.verify(&public).map_err(|_| CredentialError::Key(KeyReason::Signature)))?;
-        let expected = Expected { client: client_id, tenant: client.tenant, authority };
+        let expected = Expected { client: client_id, tenant: client.tenant, authorities };
         let validity = assertion::check(&verified.claims, &expected, now).map_err(CredentialError::Claims)?;
         let known = VerifiedAssertion {
             tenant: client.tenant.id,

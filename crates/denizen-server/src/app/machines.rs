@@ -52,6 +52,7 @@ pub struct Machines {
     store: Store,
     access: Access,
     authority: String,
+    other_authorities: Vec<String>,
 }
 
 /// Why a machine may not come in. The texts are for the operator at the agent: each names the rule and the fix.
@@ -89,7 +90,13 @@ impl From<StoreError> for EnrolError {
 impl Machines {
     /// Creates the use cases of a store; `authority` is the base of the enrolment URL that proofs must name.
     pub fn new(store: Store, access: Access, authority: &str) -> Self {
-        Self { store, access, authority: authority.to_owned() }
+        Self { store, access, authority: authority.to_owned(), other_authorities: Vec::new() }
+    }
+
+    /// Adds names by which machines also reach this server: an enrolment proof may be meant for any of them.
+    #[must_use]
+    pub fn with_other_authorities(self, others: &[String]) -> Self {
+        Self { other_authorities: others.to_vec(), ..self }
     }
 
     /// Makes a join token for one machine in `resource_group`, good for `lifetime` seconds. It is returned here and
@@ -260,7 +267,8 @@ impl Machines {
             .map_err(|_| EnrolError::Proof("is not signed by the key it brings"))?
             .claims()
             .map_err(|_| EnrolError::Proof("has other claims than aud, join, name, iat, exp"))?;
-        let refused = if claims.aud != format!("{}{ENROL_PATH}", self.authority) {
+        let ours = |authority: &String| claims.aud.strip_suffix(ENROL_PATH) == Some(authority);
+        let refused = if !ours(&self.authority) && !self.other_authorities.iter().any(ours) {
             "was made for another server"
         } else if claims.join != token_hash {
             "was made for another join token"

@@ -45,6 +45,8 @@ pub struct TokenService {
     keys: KeyRing,
     credentials: Arc<Credentials>,
     authority: Arc<str>,
+    /// Every name an assertion may give this authority.
+    authorities: Arc<[String]>,
     extra_resources: Arc<[String]>,
     entra_issued: Arc<EntraIssued>,
 }
@@ -162,9 +164,16 @@ impl TokenService {
         extra_resources: Vec<String>,
         entra_issued: EntraIssued,
     ) -> Self {
+        let authorities = [authority.to_owned()].into();
         let (credentials, authority) = (Arc::new(credentials), authority.into());
         let (extra_resources, entra_issued) = (extra_resources.into(), Arc::new(entra_issued));
-        Self { store, keys, credentials, authority, extra_resources, entra_issued }
+        Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued }
+    }
+
+    /// Adds names by which clients also reach this authority: an assertion may be meant for any of them.
+    #[must_use]
+    pub fn with_other_authorities(self, others: &[String]) -> Self {
+        Self { authorities: self.authorities.iter().chain(others).cloned().collect(), ..self }
     }
 
     /// The directory as it is now: what tenants there are, and what discovery says of them.
@@ -247,7 +256,7 @@ impl TokenService {
                 Ok(_) | Err(_) => Ok(None),
             },
             (Credential::Assertion(text), Some(client)) => {
-                self.credentials.verify_assertion(client, text, &self.authority, now).map(Some)
+                self.credentials.verify_assertion(client, text, &self.authorities, now).map(Some)
             }
             (Credential::Assertion(_), None) => Ok(None),
         }

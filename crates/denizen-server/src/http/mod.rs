@@ -36,6 +36,9 @@ pub use route::{BadRoute, Requirement, RouteInfo};
 pub struct PublicNames {
     /// `https://localhost:8443`: the authority, the base of every issuer. No trailing slash.
     pub authority: String,
+    /// The same authority by the other names that the server's certificate carries: `https://127.0.0.1:8443`. Client
+    /// assertions and enrolment proofs may be meant for any of them; what we issue names `authority` only.
+    pub other_authorities: Vec<String>,
     /// `vault.denizen.test`: vaults are `{name}.{suffix}`.
     pub vault_suffix: String,
     /// The port vaults are reached at.

@@ -31,6 +31,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
         engine: Engine::Sqlite { path: root.join("denizen.db") },
         names: PublicNames {
             authority: "https://localhost:8443".into(),
+            other_authorities: Vec::new(),
             vault_suffix: "vault.denizen.test".into(),
             vault_port: 8444,
             vault_local: Some("dev".into()),

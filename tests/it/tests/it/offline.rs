@@ -34,6 +34,7 @@ impl Offline {
     pub(crate) async fn open(data: &Path, authority: &str) -> Self {
         let names = PublicNames {
             authority: authority.to_owned(),
+            other_authorities: Vec::new(),
             vault_suffix: "vault.denizen.test".into(),
             vault_port: 1,
             vault_local: None,

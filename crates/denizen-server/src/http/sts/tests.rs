@@ -46,6 +46,7 @@ impl Service {
     fn of(deployment: Deployment) -> Self {
         let names = PublicNames {
             authority: AUTHORITY.into(),
+            other_authorities: Vec::new(),
             vault_suffix: "vault.denizen.test".into(),
             vault_port: 8444,
             vault_local: None,

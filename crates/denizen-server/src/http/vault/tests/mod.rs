@@ -49,6 +49,7 @@ struct Ask<'a> {
 fn names() -> PublicNames {
     PublicNames {
         authority: AUTHORITY.into(),
+        other_authorities: Vec::new(),
         vault_suffix: "vault.denizen.test".into(),
         vault_port: 8444,
         vault_local: Some("dev".into()),

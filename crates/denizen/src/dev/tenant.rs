@@ -29,8 +29,8 @@ const SECRET: (&str, &str) = ("hello", "Hello from a vault that no secret opened
 /// The administrator's display name, by which it is found again.
 const ADMIN: &str = "Development administrator";
 
-/// What was made or found.
-pub(crate) struct Kept {
+/// The tenant of the development server, made or found.
+pub(crate) struct DevTenant {
     pub(crate) tenant: TenantId,
     pub(crate) subscription: SubscriptionId,
     pub(crate) resource_group: ResourceId,
@@ -40,7 +40,7 @@ pub(crate) struct Kept {
     pub(crate) secret: (String, String),
 }
 
-impl Kept {
+impl DevTenant {
     /// Makes what is missing. `previous` is the last run's manifest: the administrator's secret is kept nowhere else.
     pub(crate) async fn open(server: &Server, previous: &Option<serde_json::Value>) -> Result<Self, Failure> {
         Self::make(server, previous).await.map_err(Failure::while_(exit::DATA, "setting up the development tenant"))
@@ -89,12 +89,12 @@ impl Kept {
             }
         };
 
-        let kept = previous.as_ref().and_then(|p| {
+        let secret_of_last_run = previous.as_ref().and_then(|p| {
             let admin = p.get("admin")?;
             let client = admin.get("client_id")?.as_str()?.parse::<ClientId>().ok()?;
             (client == admin_client).then(|| admin.get("client_secret")?.as_str().map(str::to_owned)).flatten()
         });
-        let admin_secret = match kept {
+        let admin_secret = match secret_of_last_run {
             Some(secret) => secret,
             None => server.directory.reset_password(&set_up(), admin_client, "dev.json").await?.expose().to_owned(),
         };
@@ -111,7 +111,7 @@ async fn secret(server: &Server, set_up: &Authorization, vault: &ResourceId) -> 
     let vault = snapshot.vault(vault.name()).ok_or_else(|| ChangeError::Missing(vault.to_string()))?;
     let name: SecretName = SECRET.0.parse().map_err(|e| fault(&e))?;
     match server.secrets.get(set_up, vault, &name, None).await {
-        Ok((_, kept)) => return Ok(kept.expose().to_owned()),
+        Ok((_, value)) => return Ok(value.expose().to_owned()),
         Err(SecretError::NotFound | SecretError::Disabled) => {}
         Err(other) => return Err(fault(&other)),
     }
