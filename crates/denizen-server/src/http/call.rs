@@ -92,6 +92,9 @@ pub enum BodyError {
     /// It is longer than this protocol reads.
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
+    /// It is compressed.
+    #[error("the request body is compressed (Content-Encoding), which is not read here: send it as it is")]
+    Encoded,
     /// The connection broke.
     #[error("the request body could not be read to its end")]
     Broken,
@@ -176,8 +179,25 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body, whole, when it is at most `limit` bytes.
+    /// The body, whole, when it is at most `limit` bytes; without the byte order mark that some programs put first.
+    ///
+    /// # Errors
+    /// [`BodyError`] says why there is none.
     pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        const MARK: &[u8] = "\u{feff}".as_bytes();
+        let encoding = self.headers.get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            self.discard_body().await;
+            return Err(BodyError::Encoded);
+        }
+        let mut bytes = self.whole_body(limit).await?;
+        if bytes.starts_with(MARK) {
+            let _mark = bytes.split_to(MARK.len());
+        }
+        Ok(bytes)
+    }
+
+    async fn whole_body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         match self.body.take() {
             None => Err(BodyError::Gone),
             Some(Body::Bytes(bytes)) if bytes.len() > limit => Err(BodyError::TooLarge(limit)),
@@ -318,6 +338,20 @@ mod tests {
         assert_eq!(q.one("$skiptoken"), Ok(Some("a b")));
         assert_eq!(q.one("x"), Err(Repeated("x".into())));
         assert_eq!(q.one("absent"), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_dropped_and_a_compressed_body_is_refused() {
+        let with = |headers: HeaderMap, body: &'static [u8]| {
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let body = Body::Bytes(Bytes::from_static(body));
+            Call::new(Method::POST, &"/".parse().unwrap(), headers, body, peer, UnixTime(0), Uuid::nil()).unwrap()
+        };
+        assert_eq!(with(HeaderMap::new(), b"\xef\xbb\xbf{}").body(10).await.unwrap(), "{}");
+        for (encoding, expected) in [("gzip", Err(BodyError::Encoded)), ("identity", Ok(Bytes::from_static(b"x")))] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, encoding.parse().unwrap())]);
+            assert_eq!(with(headers, b"x").body(10).await, expected, "{encoding}");
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -118,6 +118,10 @@ impl Connection {
         let peer = self.peer;
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else { return self.serve(stream, stop).await };
+        if speaks_http(&stream).await {
+            tracing::debug!(%peer, "plain HTTP at a TLS port");
+            return say_https(stream).await;
+        }
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream, stop).await,
             Ok(Err(e)) => tracing::debug!(%peer, error = %e, "no TLS handshake"),
@@ -170,6 +174,30 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether the first byte is a letter, as a plain HTTP request begins. A TLS handshake begins with 22.
+async fn speaks_http(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// Answers plain HTTP at a TLS port in a way that a person and a program can read.
+async fn say_https(mut stream: TcpStream) {
+    const BODY: &str = r#"{"error":{"code":"BadRequest","message":"This port speaks HTTPS, and the request came as plain HTTP: write https:// in the URL."}}"#;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let exchange = async {
+        // What was sent is read first: closing on unread bytes resets the connection, and the answer is lost.
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = tokio::time::timeout(HEAD_TIMEOUT, exchange).await;
 }
 
 /// A connection whose request was not read to its end cannot be used again. Unless it is told, a client sends its next

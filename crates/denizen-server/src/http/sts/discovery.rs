@@ -60,12 +60,10 @@ fn document(authority: &str, tenancy: Tenancy, version: TokenVersion) -> Discove
         scopes_supported: texts(&["openid", "profile", "email", "offline_access"]),
         issuer,
         request_uri_parameter_supported: false,
-        // Three client libraries refuse a document without it, whatever they are used for.
+        // Nothing answers there yet. Three client libraries refuse a document without it, whatever they are used for.
         authorization_endpoint: at("oauth2/authorize", "oauth2/v2.0/authorize"),
-        device_authorization_endpoint: at("oauth2/devicecode", "oauth2/v2.0/devicecode"),
-        http_logout_supported: true,
-        frontchannel_logout_supported: true,
-        end_session_endpoint: at("oauth2/logout", "oauth2/v2.0/logout"),
+        http_logout_supported: false,
+        frontchannel_logout_supported: false,
         claims_supported: texts(&["aud", "exp", "iat", "iss", "nbf", "oid", "sub", "tid", "uti", "ver"]),
         tenant_region_scope: None,
         cloud_instance_name: host.clone(),

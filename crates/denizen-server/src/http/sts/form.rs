@@ -117,6 +117,9 @@ pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenReq
     let body = match call.body(MAX_TOKEN_REQUEST).await {
         Ok(body) => body,
         Err(BodyError::TooLarge(_)) => return Err(FormError::Body("is larger than 64 KiB; send less")),
+        Err(BodyError::Encoded) => {
+            return Err(FormError::Body("is compressed, which is not read here; send it without Content-Encoding"));
+        }
         Err(BodyError::Broken | BodyError::Gone) => return Err(FormError::Body("could not be read to its end")),
     };
     let is_form = call.header(header::CONTENT_TYPE.as_str()).is_none_or(|kind| {

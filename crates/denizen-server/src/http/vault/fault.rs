@@ -135,6 +135,7 @@ impl Fault {
                 let message = format!("{error}: a secret's value has at most 25600 bytes; keep large data elsewhere.");
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BadParameter", message)
             }
+            BodyError::Encoded => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BadParameter", format!("{error}.")),
             BodyError::Broken | BodyError::Gone => Self::bad(&format!("{error}: send it again.")),
         }
     }
@@ -143,6 +144,18 @@ impl Fault {
     pub(super) fn unwritten() -> Self {
         let message = "The answer could not be written. The operator finds the reason in the server's log, under this answer's x-ms-request-id.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
+    }
+
+    /// What a use case says of a deleted secret.
+    pub(super) fn of_deleted(error: &SecretError, name: &SecretName) -> Self {
+        if let SecretError::NotFound = error {
+            let name = name.as_str();
+            let message = format!(
+                "Deleted Secret not found: {name}. It was never deleted, or it has been recovered or purged already: look under /secrets/{name}."
+            );
+            return Self::new(StatusCode::NOT_FOUND, "SecretNotFound", message);
+        }
+        Self::of(error, Some(name), None)
     }
 
     /// What a use case says.

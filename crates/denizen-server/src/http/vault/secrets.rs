@@ -130,21 +130,21 @@ async fn list_deleted(api: &VaultApi, access: &VaultAccess, _: &Params, call: &m
 async fn deleted(api: &VaultApi, access: &VaultAccess, params: &Params, _: &mut Call) -> Result<Reply, Fault> {
     let name = name(params)?;
     let gone = api.secrets.deleted(&access.authorization, &access.vault, &name).await;
-    let gone = gone.map_err(|error| Fault::of(&error, Some(&name), None))?;
+    let gone = gone.map_err(|error| Fault::of_deleted(&error, &name))?;
     Ok(reply::json(StatusCode::OK, &deleted_bundle(access, gone, Versioned::Yes)))
 }
 
 async fn recover(api: &VaultApi, access: &VaultAccess, params: &Params, _: &mut Call) -> Result<Reply, Fault> {
     let name = name(params)?;
     let back = api.secrets.recover(&access.authorization, &access.vault, &name).await;
-    let back = back.map_err(|error| Fault::of(&error, Some(&name), None))?;
+    let back = back.map_err(|error| Fault::of_deleted(&error, &name))?;
     Ok(reply::json(StatusCode::OK, &bundle(access, &back)))
 }
 
 async fn purge(api: &VaultApi, access: &VaultAccess, params: &Params, _: &mut Call) -> Result<Reply, Fault> {
     let name = name(params)?;
     let gone = api.secrets.purge(&access.authorization, &access.vault, &name).await;
-    gone.map_err(|error| Fault::of(&error, Some(&name), None))?;
+    gone.map_err(|error| Fault::of_deleted(&error, &name))?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
