@@ -1,7 +1,11 @@
 //! The audit: what is recorded, and how a record is written as a line.
 //!
 //! A change is recorded in its own transaction. Everything else (a read, a token, a refusal) is written to the
-//! [`super::journal`] before it happens, and moved into the [`super::trail`] soon after. Tests: the contract suite.
+//! [`super::spool`] before it happens, and moved into the [`super::chain`] soon after. Tests: the contract suite.
+
+pub(super) mod chain;
+pub(super) mod shipper;
+pub(super) mod spool;
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -65,10 +69,10 @@ impl<'a> AuditEvent<'a> {
     }
 }
 
-/// A record of the trail.
+/// A record of the chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// Its place in the trail, from 1, without gaps. Not part of its line: the place says it.
+    /// Its place in the chain, from 1, without gaps. Not part of its line: the place says it.
     #[serde(default)]
     pub seq: u64,
     /// When.
@@ -168,7 +172,7 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     String::from_utf8(bytes).map_err(|error| unwritable(error.to_string()))
 }
 
-/// A line as it is read: a record, and in the trail the requests of those that are like it.
+/// A line as it is read: a record, and in the chain the requests of those that are like it.
 #[derive(Deserialize)]
 pub(super) struct Folded {
     #[serde(flatten)]
@@ -177,7 +181,7 @@ pub(super) struct Folded {
     pub(super) also: Option<Vec<Uuid>>,
 }
 
-/// Whose record a line of the journal is; none when it is not one whole record.
+/// Whose record a line of the spool is; none when it is not one whole record.
 pub(super) fn owner(line: &str) -> Option<TenantId> {
     let Folded { record, also } = serde_json::from_str(line).ok()?;
     also.is_none().then_some(record.tenant)
@@ -186,11 +190,11 @@ pub(super) fn owner(line: &str) -> Option<TenantId> {
 impl Store {
     /// Records an event, before what it speaks of happens. An error means that it must not happen.
     ///
-    /// The record survives the end of this process, however it ends, and is in the trail, proof against the loss of
-    /// power, within moments. It does not wait for the database; while that is away records gather in the journal,
+    /// The record survives the end of this process, however it ends, and is in the chain, proof against the loss of
+    /// power, within moments. It does not wait for the database; while that is away records gather in the spool,
     /// and when there is no more room, [`StoreError::AuditFull`].
     pub fn audit(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
-        self.core.journal.append(ctx.tenant, &line(ctx, event, None)?)
+        self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
     }
 
     /// Records an event that differs from one that was recorded before in nothing but the request.
@@ -200,6 +204,6 @@ impl Store {
     pub fn audit_again(&self, repeated: &Repeated, request_id: Uuid) -> Result<(), StoreError> {
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         let id: &str = request_id.hyphenated().encode_lower(&mut id);
-        self.core.journal.append_again(repeated.tenant, &repeated.before, id, &repeated.after)
+        self.core.spool.append_again(repeated.tenant, &repeated.before, id, &repeated.after)
     }
 }

@@ -160,7 +160,7 @@ async fn an_acknowledged_secret_survives_a_kill() {
 }
 
 /// Readers read until the server is killed under them. Every value that left has its record, though most of the
-/// records were still in the journal.
+/// records were still in the spool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
     const ENOUGH: usize = 200;

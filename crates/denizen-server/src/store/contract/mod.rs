@@ -8,13 +8,13 @@
 //! | [`isolation`] | two tenants never see each other's rows |
 //! | [`join_tokens`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
-//! | [`audit_trail`] | the chain, the journal before it, and a database that goes away |
+//! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
-mod audit_trail;
+mod audit_chain;
+mod fixtures;
 mod isolation;
 mod join_tokens;
-mod nouns;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -73,6 +73,7 @@ macro_rules! on {
                 the_change_log_says_what_changed_and_no_sealed_byte
                 revisions_name_the_last_change
                 a_commit_survives_its_caller
+                what_a_newer_release_wrote_stays
                 the_snapshot_equals_what_is_loaded_after_a_thousand_changes;
             isolation:
                 d34_a_record_of_another_tenant_is_refused
@@ -89,7 +90,7 @@ macro_rules! on {
                 delete_recover_purge
                 a_purge_leaves_no_copy_of_the_sealed_bytes
                 a_vault_with_secrets_cannot_go;
-            audit_trail:
+            audit_chain:
                 every_write_is_recorded_with_its_actor
                 an_edited_row_is_found
                 a_removed_row_is_found

@@ -158,7 +158,7 @@ impl Bed {
         self.secrets.set(&self.auth(), &self.vault, &name.parse().unwrap(), new).await.unwrap().version
     }
 
-    /// Every file the server keeps, the audit's journal included.
+    /// Every file the server keeps, the audit's spool included.
     pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
         let (mut files, mut folders) = (Vec::new(), vec![self.dir.path().to_owned()]);
         while let Some(folder) = folders.pop() {
