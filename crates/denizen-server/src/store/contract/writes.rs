@@ -396,7 +396,8 @@ pub(super) async fn what_a_newer_release_wrote_stays(place: impl Place) {
     tx.put(&changed).await.unwrap();
     tx.put(&gone).await.unwrap();
     tx.commit(event("changed")).await.unwrap();
-    let rows = store.rows("SELECT body FROM applications UNION ALL SELECT body FROM service_principals", &[]).await.unwrap();
+    let rows =
+        store.rows("SELECT body FROM applications UNION ALL SELECT body FROM service_principals", &[]).await.unwrap();
     let bodies: Vec<serde_json::Value> =
         rows.iter().map(|row| serde_json::from_str(&row.text(0).unwrap()).unwrap()).collect();
     let read: Application = serde_json::from_value(bodies[0].clone()).unwrap();
