@@ -40,6 +40,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(5);
 /// The largest request head that is read, bytes. A token is at most a few kilobytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// What is read of plain HTTP at a TLS port, bytes, after it is answered.
+const MAX_PLAIN: usize = 1024 * 1024;
 
 /// One connection, for all its requests.
 struct Connection {
@@ -191,11 +193,17 @@ async fn say_https(mut stream: TcpStream) {
         BODY.len()
     );
     let exchange = async {
-        // What was sent is read first: closing on unread bytes resets the connection, and the answer is lost.
-        let mut head = [0; 4096];
-        let _ = stream.read(&mut head).await;
         let _ = stream.write_all(answer.as_bytes()).await;
         let _ = stream.shutdown().await;
+        // Closing on unread bytes resets the connection, and the answer is lost: what the client still sends is read.
+        let mut read = 0;
+        let mut part = [0; 4096];
+        while read < MAX_PLAIN {
+            match stream.read(&mut part).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => read += n,
+            }
+        }
     };
     let _ = tokio::time::timeout(HEAD_TIMEOUT, exchange).await;
 }
@@ -211,6 +219,37 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::http::health::Health;
+
+    /// However long the request is: the answer must not be lost to a reset.
+    #[tokio::test]
+    async fn plain_http_at_a_tls_port_is_told_to_use_https() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        let (stop, stopped) = watch::channel(false);
+        let service = Arc::new(Service::new("health", Health).unwrap());
+        let serving = tokio::spawn(serve(listener, Some(Arc::new(tls)), service, Clock::System, stopped));
+        for length in [0, 25_600, 500_000] {
+            let mut client = TcpStream::connect(at).await.unwrap();
+            let head = format!("PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&vec![b'a'; length]).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{length}: {answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+            assert!(body.contains("https://"), "{body}");
+        }
+        stop.send(true).unwrap();
+        serving.await.unwrap();
+    }
 
     #[test]
     fn request_ids_are_random_uuids_and_all_different() {
