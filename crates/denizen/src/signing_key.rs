@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duratio
 use clap::{Parser, Subcommand};
 use denizen_identity::{environment::Environment, http::Client};
 use denizen_server::{
+    app::access::SystemReason,
     clock::Clock,
     domain::claims::audience::EntraIssued,
     http::PublicNames,
@@ -88,8 +89,8 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
     let before = kids(&server);
     let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
     for tenant in tenants {
-        let ctx = server.context(tenant, "denizen signing-key rotate");
-        server.signing.rotate(&ctx).await.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
+        let authorization = server.authorize(tenant, SystemReason::Command("denizen signing-key rotate"));
+        server.signing.rotate(&authorization).await.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
     }
     let after = kids(&server);
     server.store.close().await;

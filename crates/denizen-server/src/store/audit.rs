@@ -3,7 +3,7 @@
 //! A change is recorded in its own transaction. Everything else (a read, a token, a refusal) is written to the
 //! [`super::journal`] before it happens, and moved into the [`super::trail`] soon after. Tests: the contract suite.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use denizen_wire::{TenantId, UnixTime};
 use serde::{Deserialize, Serialize, Serializer};
@@ -79,6 +79,12 @@ pub struct AuditRecord {
     pub actor: String,
     /// Under which request.
     pub request_id: Uuid,
+    /// The caller's own id for the request, when it sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Uuid>,
+    /// The address it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The action.
     pub action: String,
     /// How it ended.
@@ -123,6 +129,10 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
         #[serde(serialize_with = "displayed")]
         actor: &'a Actor,
         request_id: Uuid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        correlation_id: Option<Uuid>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<IpAddr>,
         action: &'a str,
         outcome: Outcome,
         target: &'a str,
@@ -135,13 +145,15 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     fn displayed<S: Serializer>(actor: &Actor, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(actor)
     }
-    let Ctx { tenant, actor, now, request_id } = ctx;
+    let Ctx { tenant, actor, now, request_id, correlation_id, address } = ctx;
     let AuditEvent { action, outcome, target, because, detail } = event;
     let line = Line {
         at: *now,
         tenant: *tenant,
         actor,
         request_id: *request_id,
+        correlation_id: *correlation_id,
+        address: *address,
         action,
         outcome: *outcome,
         target,

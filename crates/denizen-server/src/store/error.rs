@@ -42,6 +42,9 @@ pub enum StoreError {
     /// The caller: the join token is worth nothing.
     #[error(transparent)]
     Refused(#[from] JoinTokenRefused),
+    /// The caller: it was allowed when it asked, and is not any more.
+    #[error("the right to this was taken away meanwhile")]
+    NotAuthorized,
     /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
     #[error("an earlier statement of this transaction failed")]
     Aborted,

@@ -3,7 +3,7 @@
 //! ```text
 //! reads:   Store::snapshot ──────────────► Arc<Snapshot>        no query: tokens are issued while the database is down
 //!          Store::secret … ──► read pool ► cold data
-//! writes:  Store::begin ─► Tx ─► commit:  records + change log + audit, one transaction ─► snapshot ─► caller
+//! writes:  Store::write ─► Tx ─► commit:  records + change log + audit, one transaction ─► snapshot ─► caller
 //! audit:   Store::audit ─► journal (a file; then the caller goes on) ─► carrier task ─► trail: one statement for many
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`db`] | the engines behind one face; the only place that knows which one it is |
 //! | [`record`], [`records`] | what makes a noun storable; one file per noun |
-//! | [`writer`], [`tx`] | the one connection that writes, and the one way to use it |
+//! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`join_tokens`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
 //! | [`audit`], [`journal`], [`carrier`], [`trail`] | what is recorded; where it is written first; how it is moved; the hash chain |
@@ -34,6 +34,7 @@ mod secrets;
 mod snapshot;
 mod trail;
 mod tx;
+mod write;
 mod writer;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use error::{AuditBroken, JoinTokenRefused, StoreError};
 pub use record::{Kind, Record};
 pub use snapshot::Snapshot;
 pub use tx::Tx;
+pub use write::{Authorized, Write, Writing};
 
 use crate::domain::Ctx;
 
@@ -110,7 +112,7 @@ impl Store {
     }
 
     /// Starts a transaction. There is one at a time: the next waits until this one has committed or is dropped.
-    pub async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
+    pub(in crate::store) async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
         Tx::begin(self.core.clone(), ctx).await
     }
 

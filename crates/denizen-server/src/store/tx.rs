@@ -41,7 +41,7 @@ pub struct Tx<'s> {
     store: PhantomData<&'s Store>,
 }
 
-impl Tx<'_> {
+impl<'s> Tx<'s> {
     pub(super) async fn begin(core: Arc<Core>, ctx: &Ctx) -> Result<Self, StoreError> {
         let mut writer = core.writer.clone().lock_owned().await;
         let heads = writer.ready(&core).await?;
@@ -113,21 +113,12 @@ impl Tx<'_> {
     ///
     /// When it errs, nothing was kept; except that a database which vanished during the commit itself may turn out
     /// to have kept it, and then the snapshot has it as soon as the database is back.
-    pub async fn commit(mut self, event: AuditEvent<'_>) -> Result<Revision, StoreError> {
+    pub(in crate::store) async fn commit(mut self, event: AuditEvent<'_>) -> Result<Revision, StoreError> {
         if self.failed {
             return Err(StoreError::Aborted);
         }
         let Some(writer) = self.writer.take() else { return Err(StoreError::Aborted) };
         self.end(writer, &event).await
-    }
-
-    /// Gives everything up and records why: the way out for a refusal that is found while the transaction is held.
-    /// The record is one of the journal's: a flood of refusals costs no commit each.
-    pub async fn abandon(mut self, event: AuditEvent<'_>) -> Result<(), StoreError> {
-        let Some(mut writer) = self.writer.take() else { return Err(StoreError::Aborted) };
-        writer.rollback(&self.core.counting).await;
-        drop(writer);
-        self.core.journal.append(self.ctx.tenant, &audit::line(&self.ctx, &event, None)?)
     }
 
     async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {

@@ -11,7 +11,7 @@ use denizen_agent::{
     keydir,
 };
 use denizen_keys::{SecretString, random};
-use denizen_server::{http::PublicNames, run::Server};
+use denizen_server::{app::access::SystemReason, http::PublicNames, run::Server};
 use denizen_wire::identity::{APP_SERVICE_PATH, ARC_KEY_DIRECTORY, AZCMAGENT_MARKER, TOKEN_PATH};
 
 use super::{data::DataDir, directory::Kept, ports::AgentAddrs};
@@ -50,10 +50,10 @@ impl Machine {
         addrs: &AgentAddrs,
     ) -> Result<Self, Failure> {
         let identity = identity(server, kept, data, names).await?;
-        let ctx = server.context(kept.tenant, "development set-up");
+        let set_up = server.authorize(kept.tenant, SystemReason::SetUp);
         server
             .rbac
-            .assign(&ctx, identity.enrolled.principal_id, ROLE, &kept.vault)
+            .assign(&set_up, identity.enrolled.principal_id, ROLE, &kept.vault)
             .await
             .map_err(Failure::while_(exit::DATA, "this machine's role"))?;
 
@@ -118,11 +118,11 @@ async fn identity(server: &Server, kept: &Kept, data: &DataDir, names: &PublicNa
         return Ok(known);
     }
     drop(held);
-    let ctx = server.context(kept.tenant, "development set-up");
+    let set_up = server.authorize(kept.tenant, SystemReason::SetUp);
     let name = machine_name();
     let join_token = server
         .machines
-        .create_join_token(&ctx, &kept.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
+        .create_join_token(&set_up, &kept.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
         .await
         .map_err(Failure::while_(exit::DATA, "a join token for this machine"))?;
     enrol::connect(ConnectOptions {

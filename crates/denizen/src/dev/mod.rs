@@ -36,6 +36,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::Parser;
 use denizen_identity::environment::Environment;
 use denizen_server::{
+    app::access::SystemReason,
     clock::Clock,
     domain::claims::audience::EntraIssued,
     http::PublicNames,
@@ -120,6 +121,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let kept = directory::Kept::open(&server, &data.previous()?).await?;
 
     let serving = server.serve(ports.control, ports.vault, ports.metrics, &tls);
+    let serving = serving.map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
     let machine = machine::Machine::start(&server, &kept, &data, &names, ports.agent, &ports.agent_addrs).await?;
     let rotating = tokio::spawn(rotate_when_told(told, server.clone(), kept.tenant));
     let manifest = manifest::Manifest::new(&names, &kept, &machine, &data, ports.metrics_addr);
@@ -146,7 +148,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 /// `denizen signing-key rotate` tells a running server by SIGUSR1: it alone may write to its database.
 async fn rotate_when_told(mut told: Signal, server: Server, tenant: TenantId) {
     while told.recv().await.is_some() {
-        let outcome = server.signing.rotate(&server.context(tenant, "denizen signing-key rotate")).await;
+        let outcome =
+            server.signing.rotate(&server.authorize(tenant, SystemReason::Command("denizen signing-key rotate"))).await;
         match outcome {
             Ok(()) => tracing::warn!("the signing key was rotated by command"),
             Err(e) => tracing::error!(error = %e, "the signing key could not be rotated"),

@@ -94,9 +94,8 @@ async fn with_join_tokens<'p, const N: usize>(
     let operator = Offline::open(&data, &authority).await;
     let mut tokens = Vec::new();
     for (name, lifetime, ago) in wanted {
-        let mut ctx = operator.context();
-        ctx.now = ctx.now + (-ago);
-        tokens.push(operator.server.machines.create_join_token(&ctx, &group, name, lifetime).await.unwrap());
+        let authorization = operator.authorization_before(ago);
+        tokens.push(operator.server.machines.create_join_token(&authorization, &group, name, lifetime).await.unwrap());
     }
     let now = operator.now();
     operator.close().await;

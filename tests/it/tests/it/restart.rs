@@ -188,7 +188,7 @@ async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
     dev.kill().await;
 
     let store = Store::open(Engine::Sqlite { path: database_in(&data) }).await.unwrap();
-    let ctx = Ctx { tenant, actor: Actor::System("test"), now: UnixTime(0), request_id: uuid::Uuid::nil() };
+    let ctx = Ctx::new(tenant, Actor::System("test"), UnixTime(0), uuid::Uuid::nil());
     let records = store.audit_tail(&ctx, 1_000_000).await.unwrap();
     let reads = records.iter().filter(|it| it.action.ends_with("/getSecret/action") && it.target.contains("/hello/"));
     assert!(reads.clone().all(|it| it.outcome == Outcome::Allowed));

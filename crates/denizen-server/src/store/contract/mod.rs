@@ -66,7 +66,6 @@ macro_rules! on {
                 a_commit_is_seen_by_whoever_asks_next
                 a_dropped_transaction_leaves_nothing
                 an_error_in_the_middle_leaves_nothing
-                what_is_abandoned_leaves_its_audit_record_only
                 what_must_be_unique_is
                 names_can_be_given_up_and_taken_again
                 a_tenant_that_goes_leaves_nothing_in_the_snapshot

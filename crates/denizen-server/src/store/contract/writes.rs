@@ -101,26 +101,6 @@ pub(super) async fn an_error_in_the_middle_leaves_nothing(place: impl Place) {
     assert_eq!(store.audit_verify().await.unwrap(), 3);
 }
 
-pub(super) async fn what_is_abandoned_leaves_its_audit_record_only(place: impl Place) {
-    let store = founded(&place).await;
-    let before = store.snapshot();
-    let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.insert(&principal(1, 1)).await.unwrap();
-    tx.abandon(event("refused")).await.unwrap();
-    // Spoilt by an error, it can still say why.
-    let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.insert(&tenant(1)).await.unwrap_err();
-    tx.abandon(event("refused/again")).await.unwrap();
-    assert!(*store.snapshot() == *before);
-    let tail = store.audit_tail(&ctx(1), 2).await.unwrap();
-    assert_eq!(tail.iter().map(|it| it.action.as_str()).collect::<Vec<_>>(), ["refused", "refused/again"]);
-    assert!(tail.iter().all(|it| it.revision.is_none()));
-    assert_eq!(store.changes_since(&ctx(1), before.revision(), 9).await.unwrap(), []);
-    assert_eq!(store.audit_verify().await.unwrap(), 3);
-    store.close().await;
-    assert!(*place.open().await.snapshot() == *before);
-}
-
 pub(super) async fn what_must_be_unique_is(place: impl Place) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(2)).await.unwrap();

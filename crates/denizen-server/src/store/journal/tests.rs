@@ -15,7 +15,7 @@ fn line(n: usize) -> String {
 }
 
 fn about(n: usize, because: &str) -> String {
-    let ctx = Ctx { tenant: TENANT, actor: Actor::System("test"), now: UnixTime(0), request_id: Uuid::nil() };
+    let ctx = Ctx::new(TENANT, Actor::System("test"), UnixTime(0), Uuid::nil());
     audit::line(&ctx, &AuditEvent::allowed(&n.to_string(), "", because), None).unwrap()
 }
 
