@@ -28,7 +28,7 @@
 //! let value = cache
 //!     .get("key", || async move {
 //!         let now = clock.now();
-//!         Ok(Fetched { value: 7, lifetime: Lifetime::new(now, now + 3600).refresh_at(now + 1800) })
+//!         Ok(Fetched { value: 7, lifetime: Lifetime::new(now, now + 3600).with_refresh_at(now + 1800) })
 //!     })
 //!     .await;
 //! assert_eq!(value, Ok(7));
@@ -86,17 +86,27 @@ impl Lifetime {
 
     /// From `at` on it is renewed in the background.
     #[must_use]
-    pub fn refresh_at(mut self, at: UnixTime) -> Self {
+    pub fn with_refresh_at(mut self, at: UnixTime) -> Self {
         self.refresh_at = at.min(self.wait_at);
         self
     }
 
     /// From `at` on callers wait for a new one; they get this one if none can be had.
     #[must_use]
-    pub fn wait_at(mut self, at: UnixTime) -> Self {
+    pub fn with_wait_at(mut self, at: UnixTime) -> Self {
         self.wait_at = at.min(self.ends);
         self.refresh_at = self.refresh_at.min(self.wait_at);
         self
+    }
+
+    /// From when on it is renewed in the background.
+    pub fn refresh_at(&self) -> UnixTime {
+        self.refresh_at
+    }
+
+    /// From when on callers wait for a new one.
+    pub fn wait_at(&self) -> UnixTime {
+        self.wait_at
     }
 
     /// When it ends.

@@ -38,7 +38,8 @@ impl Source {
         if *self.failing.lock().unwrap() {
             return Err("down");
         }
-        let lifetime = Lifetime::new(begins, begins + LIFE).refresh_at(begins + LIFE / 2).wait_at(begins + LIFE - 300);
+        let lifetime =
+            Lifetime::new(begins, begins + LIFE).with_refresh_at(begins + LIFE / 2).with_wait_at(begins + LIFE - 300);
         Ok(Fetched { value, lifetime })
     }
 }
@@ -334,7 +335,7 @@ proptest! {
     fn the_times_of_a_lifetime_are_in_order(begins in 0_i64..100, ends in 0_i64..100, refresh in 0_i64..200, wait in 0_i64..200) {
         let (refresh, wait) = (UnixTime(refresh), UnixTime(wait));
         let new = Lifetime::new(UnixTime(begins), UnixTime(ends));
-        for lifetime in [new, new.refresh_at(refresh), new.refresh_at(refresh).wait_at(wait), new.wait_at(wait).refresh_at(refresh)] {
+        for lifetime in [new, new.with_refresh_at(refresh), new.with_refresh_at(refresh).with_wait_at(wait), new.with_wait_at(wait).with_refresh_at(refresh)] {
             prop_assert!(lifetime.refresh_at <= lifetime.wait_at && lifetime.wait_at <= lifetime.ends);
         }
     }
