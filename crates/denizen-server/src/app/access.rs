@@ -18,12 +18,11 @@ use denizen_keys::{
     jws::{JwsError, Unverified},
     x509::Certificate,
 };
-use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
+use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 use moka::sync::Cache;
 
 pub use self::authorization::{Authorization, System, SystemReason, WrongAuthorization};
 use crate::{
-    clock::Clock,
     domain::{
         Actor, Ctx,
         authorize::{Action, Attributes, Because, RoleSource, authorize},
