@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// A child gets this long to end after it was asked to.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// `USER_HZ`, in which Linux reports times to programs; the same on every architecture we build for, proc(5).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -109,9 +109,9 @@ impl Child {
     pub(crate) async fn stop(mut self) -> Result<()> {
         if self.process.try_wait()?.is_none() {
             kill_process(self.pid, Signal::TERM)?;
-            if tokio::time::timeout(PATIENCE, self.process.wait()).await.is_err() {
+            if tokio::time::timeout(STOP_TIMEOUT, self.process.wait()).await.is_err() {
                 self.process.kill().await?;
-                bail!("{} did not end within {PATIENCE:?} of SIGTERM", self.name);
+                bail!("{} did not end within {STOP_TIMEOUT:?} of SIGTERM", self.name);
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 /// A connection or an answer that takes longer than this is a fault, not a figure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a server is, and what trusts it.
 #[derive(Clone)]
@@ -54,7 +54,7 @@ impl Place {
 
     /// Opens a connection.
     pub(crate) async fn connect(&self) -> Result<Connection> {
-        tokio::time::timeout(PATIENCE, self.open())
+        tokio::time::timeout(TIMEOUT, self.open())
             .await
             .with_context(|| format!("{} does not answer", self.authority))?
             .with_context(|| format!("connecting to {}", self.authority))

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinSet;
 
-use crate::{child::Child, http::PATIENCE};
+use crate::{child::Child, http::TIMEOUT};
 
 /// Never more than this in one round, however fast the machine.
 const MAX_EXCHANGES: u64 = 5_000_000;
@@ -94,7 +94,7 @@ impl Load {
             Ok::<_, anyhow::Error>(latencies)
         };
         let mut latencies =
-            tokio::time::timeout(self.time + PATIENCE, everything).await.context("an exchange hangs")??;
+            tokio::time::timeout(self.time + TIMEOUT, everything).await.context("an exchange hangs")??;
         let wall = start.elapsed().as_secs_f64();
         tokio::time::sleep(SETTLE).await;
         child.alive()?;

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use crate::{child::Child, dev, report::median};
 
 /// No chain takes longer, whatever its retries.
-const PATIENCE: Duration = Duration::from_secs(120);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 const KEYS: &str = "/var/opt/azcmagent/tokens";
 const ENTER: &str = r#"
 mount -t tmpfs tmpfs /var/opt
@@ -198,8 +198,8 @@ impl Program {
         let mut command = Command::new(program);
         command.args(arguments).arg(word).env_clear().env("PATH", empty).env("HOME", empty).envs(variables);
         command.current_dir(empty).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.with_context(|| format!("{}: no end in {PATIENCE:?}", program.display()))?;
+        let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output()).await;
+        let output = output.with_context(|| format!("{}: no end in {COMMAND_TIMEOUT:?}", program.display()))?;
         let output = output.with_context(|| format!("starting {}", program.display()))?;
         let process_ms = started.elapsed().as_secs_f64() * 1000.0;
         if !output.status.success() {

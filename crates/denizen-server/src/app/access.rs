@@ -1,4 +1,4 @@
-//! Who presents this token, and may it do this? For every face that takes access tokens of our own issuer.
+//! Who presents this token, and may it do this? For every API that takes access tokens of our own issuer.
 //!
 //! A token is believed after: its form, its key (published now, of the expected tenant), its signature, its issuer,
 //! its kind, its audience, its time, and the state of its principal in the directory. Signature, issuer and kind

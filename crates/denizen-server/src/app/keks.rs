@@ -24,7 +24,7 @@ pub struct Keks {
 }
 
 impl Keks {
-    /// With the root key of this deployment.
+    /// Creates a store under the root key of this deployment.
     pub fn new(root: RootKey) -> Self {
         Self { root: Arc::new(root), opened: Cache::new(4096) }
     }

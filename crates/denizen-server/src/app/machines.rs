@@ -14,7 +14,7 @@
 use denizen_keys::{Algorithm, SecretString, b64, hash, jws::Unverified, random, x509::Certificate};
 use denizen_wire::{
     ClientId, PrincipalId, ResourceId, TenantId, UnixTime,
-    node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, PROOF_LIFETIME},
+    node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, MachineName, PROOF_LIFETIME},
 };
 
 use super::{
@@ -159,7 +159,7 @@ impl Machines {
             && !matches!(refused, EnrolError::Store(_))
         {
             // The name is whatever a stranger sent: the audit takes no more of it than a name can have.
-            let name: String = request.machine_name.chars().take(54).collect();
+            let name: String = request.machine_name.chars().take(MachineName::MAX_LENGTH).collect();
             let event = AuditEvent::refused(CONNECT, name, refused.to_string());
             self.store.audit(&ctx, &event).map_err(EnrolError::Store)?;
         }
@@ -167,7 +167,8 @@ impl Machines {
     }
 
     async fn admit(&self, ctx: &Ctx, request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
-        check_name(&request.machine_name)?;
+        let name: MachineName =
+            request.machine_name.parse().map_err(|error| EnrolError::Malformed(format!("'machineName': {error}")))?;
         let token_hash = hash::hex(&hash::sha256(request.join_token.as_bytes()));
         let token_hash = token_hash.as_str();
         let certificate = b64::decode_lax(&request.certificate)
@@ -183,7 +184,7 @@ impl Machines {
         {
             return Err(EnrolError::OtherName(bound.clone()));
         }
-        let id = &machine_id(token, &request.machine_name)?;
+        let id = &machine_id(token, name.as_str())?;
         authorization.check(CONNECT, ctx.tenant, &[id.canonical()])?;
         let principal = &ServicePrincipal {
             tenant: ctx.tenant,
@@ -308,17 +309,6 @@ fn tenant_of(join_token: &str) -> Option<TenantId> {
     let (prefix, tenant, secret) = (parts.next()?, parts.next()?, parts.next()?);
     let whole = prefix == TOKEN_PREFIX && !secret.is_empty() && parts.next().is_none() && join_token.len() <= 256;
     (whole && tenant.len() == 32).then(|| uuid::Uuid::try_parse(tenant).ok().map(TenantId)).flatten()
-}
-
-/// `^[a-zA-Z0-9-_.]{1,54}$`, as the resource's own rule says, and no dot segment.
-fn check_name(name: &str) -> Result<(), EnrolError> {
-    let fits = (1..=54).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        && !name.bytes().all(|b| b == b'.');
-    if fits {
-        return Ok(());
-    }
-    Err(EnrolError::Malformed("'machineName' is 1 to 54 letters, digits, '-', '_' or '.'".into()))
 }
 
 fn key_credential(certificate: &Certificate) -> Result<KeyCredential, EnrolError> {

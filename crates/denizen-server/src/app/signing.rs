@@ -116,12 +116,12 @@ pub struct Signed<'a> {
 }
 
 impl KeyRing {
-    /// Over a store; `keks` opens what it keeps.
+    /// Creates the key ring of a store; `keks` opens what is kept there.
     pub fn new(store: Store, keks: Keks) -> Self {
         Self::with_policy(store, keks, Policy::default())
     }
 
-    /// With another schedule than the usual one.
+    /// Creates one with another schedule than the usual one.
     pub fn with_policy(store: Store, keks: Keks, policy: Policy) -> Self {
         let changing = tokio::sync::Mutex::default();
         Self { ring: Arc::new(Ring { store, keks, policy, opened: ArcSwap::default(), changing }) }

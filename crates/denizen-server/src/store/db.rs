@@ -1,4 +1,4 @@
-//! The database engines behind one face: opening, migrating, and running a statement.
+//! The database engines behind one interface: opening, migrating, and running a statement.
 //!
 //! Everything that differs between engines is in this file. SQL is written once, with `$1` placeholders; a second
 //! engine is a second arm of [`Pool`], [`Conn`] and [`Row`], and a folder of migrations. Every statement goes through

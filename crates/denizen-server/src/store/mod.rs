@@ -9,7 +9,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`db`] | the engines behind one face; the only place that knows which one it is |
+//! | [`db`] | the database engines behind one interface; the only place that knows which one it is |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |

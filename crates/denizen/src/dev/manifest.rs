@@ -23,7 +23,7 @@ pub(crate) struct Manifest {
     pub(crate) resource_group: String,
     /// Where the resource manager answers, on the same listener.
     pub(crate) arm_url: String,
-    /// Where the directory's REST face answers, on the same listener.
+    /// Where the directory's REST API answers, on the same listener.
     pub(crate) graph_url: String,
     /// The vault, by a name that needs no resolver.
     pub(crate) vault_url: String,

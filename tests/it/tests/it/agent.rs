@@ -21,7 +21,7 @@ use crate::{
     dev::{Dev, Launch},
     jwt,
     offline::Offline,
-    place::{PATIENCE, Place, User, ended},
+    place::{Place, TIMEOUT, User, ended},
     wire::encoded,
 };
 
@@ -52,7 +52,7 @@ impl Agent {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut arc, mut imds, mut app_service) = (None, None, None);
         while imds.is_none() {
-            let line = timeout(PATIENCE, lines.next_line()).await.expect("the agent says nothing").unwrap();
+            let line = timeout(TIMEOUT, lines.next_line()).await.expect("the agent says nothing").unwrap();
             let line = line.expect("the agent ended");
             let url = line.split_whitespace().last().unwrap().to_owned();
             match line.split("  ").next().unwrap() {
@@ -68,7 +68,7 @@ impl Agent {
     /// SIGTERM, and a clean end; what it logged.
     async fn stop(mut self) -> String {
         kill_process(Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap(), Signal::TERM).unwrap();
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("the agent does not stop").unwrap();
+        let status = timeout(TIMEOUT, self.child.wait()).await.expect("the agent does not stop").unwrap();
         assert!(status.success(), "{status}");
         std::fs::read_to_string(&self.log).unwrap()
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     dev::Dev,
     jwt,
-    place::{PATIENCE, Place, User, ended},
+    place::{Place, TIMEOUT, User, ended},
     wire::{Answer, encoded},
 };
 
@@ -334,7 +334,7 @@ async fn many_programs_at_once_all_get_their_token() {
         let (a, b, c, d, e, f) = tokio::join!(one(), one(), one(), one(), one(), one());
         [a, b, c, d, e, f]
     };
-    let tokens = tokio::time::timeout(PATIENCE, all).await.unwrap();
+    let tokens = tokio::time::timeout(TIMEOUT, all).await.unwrap();
     assert!(tokens.iter().all(|token| *token == tokens[0]), "one identity and resource have one token");
     assert_eq!(std::fs::read_dir(place.inside(Path::new(KEYS))).unwrap().count(), 0);
 }

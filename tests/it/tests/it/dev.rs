@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    place::{Ended, PATIENCE, Place, User, ended},
+    place::{Ended, Place, TIMEOUT, User, ended},
     wire::{Answer, Wire},
 };
 
@@ -113,7 +113,7 @@ impl<'p> Launch<'p> {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| {
+        timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| {
             panic!("denizen dev is not ready: {}", std::fs::read_to_string(&err).unwrap());
         });
         assert_eq!(std::fs::read_to_string(&ready).unwrap(), "ready\n");
@@ -209,7 +209,7 @@ impl<'p> Dev<'p> {
     /// SIGTERM, and a clean end.
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("denizen dev does not stop").unwrap();
+        let status = timeout(TIMEOUT, self.child.wait()).await.expect("denizen dev does not stop").unwrap();
         assert_eq!(status.code(), Some(0), "{}", self.stderr());
     }
 
@@ -217,7 +217,7 @@ impl<'p> Dev<'p> {
     pub(crate) async fn kill(mut self) {
         // A test may have killed it already, in the middle of something.
         let _ = self.child.start_kill();
-        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
+        timeout(TIMEOUT, self.child.wait()).await.unwrap().unwrap();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

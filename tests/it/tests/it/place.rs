@@ -30,7 +30,7 @@ const DAEMON: u32 = 1;
 /// Another one, whom no distribution knows, in no group that anybody else is in.
 const STRANGER: u32 = 65533;
 /// Nothing a test awaits takes longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// Where the programs lie inside the private mounts: the build directory may be closed to other users.
 const PROGRAMS: &str = "/opt/denizen-programs";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -206,7 +206,7 @@ impl Holder {
             .ok()?;
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().unwrap());
-        timeout(PATIENCE, out.read_line(&mut line)).await.unwrap().unwrap();
+        timeout(TIMEOUT, out.read_line(&mut line)).await.unwrap().unwrap();
         let pid = child.id();
         // Containers run as root often may not mount: the tests then run on the machine as it is.
         (line == "ready\n").then(|| Self { _child: child, pid: pid.unwrap() })
@@ -230,7 +230,7 @@ fn programs() -> PathBuf {
 
 /// Runs a command to its end.
 pub(crate) async fn ended(mut command: Command) -> Ended {
-    let output = timeout(PATIENCE, command.output()).await.expect("the command does not end").unwrap();
+    let output = timeout(TIMEOUT, command.output()).await.expect("the command does not end").unwrap();
     Ended {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),

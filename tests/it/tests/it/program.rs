@@ -7,7 +7,7 @@ use tokio::{process::Command, time::sleep};
 
 use crate::{
     dev::{Dev, Launch},
-    place::{Ended, PATIENCE, Place, User, ended},
+    place::{Ended, Place, TIMEOUT, User, ended},
 };
 
 fn under<'w>(place: &Place, user: User, words: impl IntoIterator<Item = &'w str>) -> Command {
@@ -93,7 +93,7 @@ async fn sigterm_reaches_the_command_and_its_code_is_kept() {
         kill_process(Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), Signal::TERM).unwrap();
         child.wait().await.unwrap()
     };
-    let status = tokio::time::timeout(PATIENCE, waiting).await.expect("SIGTERM does not reach the command");
+    let status = tokio::time::timeout(TIMEOUT, waiting).await.expect("SIGTERM does not reach the command");
     assert_eq!(status.code(), Some(9));
     // It has let go of everything.
     Dev::start(&place).await.stop().await;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    app::{access::tests::bed::access, directory::Directory, keks::Keks},
+    app::{access::tests::fixture::access, directory::Directory, keks::Keks},
     store::Engine,
 };
 

@@ -193,7 +193,7 @@ impl Deployment {
 
     /// Writes a record.
     pub(crate) async fn put<R: Record>(&self, tenant: TenantId, record: &R) {
-        crate::app::access::tests::bed::put(&self.store, &ctx(tenant, NOW), record).await;
+        crate::app::access::tests::fixture::put(&self.store, &ctx(tenant, NOW), record).await;
     }
 
     /// A tenant's signing keys, as they are kept.

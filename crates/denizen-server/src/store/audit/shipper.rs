@@ -28,7 +28,7 @@ use super::super::{
 /// How long records are let gather. Also how much of the spool a loss of power may cost, beside one commit.
 const GATHER: Duration = Duration::from_millis(25);
 /// The database may take this long before the spool is brought to the disk beside it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// The pause after a failure: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -152,7 +152,7 @@ impl Task {
         loop {
             tokio::select! {
                 done = &mut carry => return done,
-                () = sleep(PATIENCE) => sync(&core).await,
+                () = sleep(SYNC_AFTER) => sync(&core).await,
             }
         }
     }

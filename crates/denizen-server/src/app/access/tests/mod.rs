@@ -1,10 +1,10 @@
 //! What makes a token believed, and everything that makes it not so.
 
 mod authorization;
-pub(crate) mod bed;
+pub(crate) mod fixture;
 
-use bed::{AUDIENCE, AUTHORITY, Bed, NOW, Who, key, put, set_up, sign, sign_as, signing_key};
 use denizen_keys::{b64, hash};
+use fixture::{AUDIENCE, AUTHORITY, Fixture, NOW, Who, key, put, set_up, sign, sign_as, signing_key};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ fn audiences() -> Vec<String> {
     vec!["https://vault.denizen.test:8444".into(), AUDIENCE.into(), format!("{AUDIENCE}/")]
 }
 
-impl Bed {
+impl Fixture {
     fn believe(&self, token: &str) -> Result<Arc<Caller>, AuthError> {
         self.believe_at(token, NOW)
     }
@@ -45,30 +45,30 @@ fn with(mut claims: Value, changes: &Value) -> Value {
 
 #[tokio::test]
 async fn a_good_token_says_who_it_is_and_is_remembered() {
-    let bed = Bed::new().await;
-    let who = bed.principal().await;
-    let token = bed.token(who);
-    let caller = bed.believe(&token).unwrap();
-    assert_eq!((caller.principal, caller.client, caller.tenant), (who.principal, who.client, bed.tenant));
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
+    let token = fixture.token(who);
+    let caller = fixture.believe(&token).unwrap();
+    assert_eq!((caller.principal, caller.client, caller.tenant), (who.principal, who.client, fixture.tenant));
     assert_eq!(caller.actor(), Actor::Principal { id: who.principal, client: who.client });
-    assert!(Arc::ptr_eq(&caller, &bed.believe(&token).unwrap()));
+    assert!(Arc::ptr_eq(&caller, &fixture.believe(&token).unwrap()));
 
     let v2 = with(
-        bed.claims(who),
-        &json!({"ver": "2.0", "iss": format!("{AUTHORITY}/{}/v2.0", bed.tenant), "appid": null, "azp": who.client}),
+        fixture.claims(who),
+        &json!({"ver": "2.0", "iss": format!("{AUTHORITY}/{}/v2.0", fixture.tenant), "appid": null, "azp": who.client}),
     );
-    assert_eq!(bed.believe(&sign(&v2)).unwrap().client, who.client);
+    assert_eq!(fixture.believe(&sign(&v2)).unwrap().client, who.client);
     for audience in audiences() {
-        bed.believe(&sign(&with(bed.claims(who), &json!({"aud": audience})))).unwrap();
+        fixture.believe(&sign(&with(fixture.claims(who), &json!({"aud": audience})))).unwrap();
     }
 }
 
 #[tokio::test]
 async fn d31_every_claim_is_checked() {
-    let bed = Bed::new().await;
-    let who = bed.principal().await;
-    let other = bed.principal().await;
-    let expected = format!("{AUTHORITY}/{}/", bed.tenant);
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
+    let other = fixture.principal().await;
+    let expected = format!("{AUTHORITY}/{}/", fixture.tenant);
     let issuer = |found: &str| AuthError::Issuer { expected: expected.clone(), found: found.to_owned() };
     let v2 = format!("{expected}v2.0");
     let audience = |found: &str| AuthError::Audience { expected: audiences()[0].clone(), found: found.to_owned() };
@@ -97,12 +97,12 @@ async fn d31_every_claim_is_checked() {
         (json!({"idtyp": null}), AuthError::Form(JwsError::Claims)),
     ];
     for (changes, refusal) in table {
-        let token = sign(&with(bed.claims(who), &changes));
-        assert_eq!(bed.refusal(&token), refusal, "{changes}");
+        let token = sign(&with(fixture.claims(who), &changes));
+        assert_eq!(fixture.refusal(&token), refusal, "{changes}");
     }
     // Up to the edge it is good: a clock may be 300 s off, an end is an end.
     for changes in [json!({"nbf": NOW.0 + 300}), json!({"exp": NOW.0 + 1})] {
-        bed.believe(&sign(&with(bed.claims(who), &changes))).unwrap();
+        fixture.believe(&sign(&with(fixture.claims(who), &changes))).unwrap();
     }
 }
 
@@ -110,24 +110,24 @@ async fn d31_every_claim_is_checked() {
 /// whatever audience it names.
 #[tokio::test]
 async fn d25_a_token_of_ours_that_names_entra_is_refused() {
-    let bed = Bed::new().await;
-    let who = bed.principal().await;
-    let entra = format!("https://sts.windows.net/{}/", bed.tenant);
-    let refusal = AuthError::Issuer { expected: format!("{AUTHORITY}/{}/", bed.tenant), found: entra.clone() };
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
+    let entra = format!("https://sts.windows.net/{}/", fixture.tenant);
+    let refusal = AuthError::Issuer { expected: format!("{AUTHORITY}/{}/", fixture.tenant), found: entra.clone() };
     let audiences = audiences();
     for audience in ["https://storage.azure.com"].into_iter().chain(audiences.iter().map(String::as_str)) {
         let changes = json!({"aud": audience, "iss": entra, "idp": entra});
-        let token = sign(&with(bed.claims(who), &changes));
-        assert_eq!(bed.refusal(&token), refusal, "{audience}");
+        let token = sign(&with(fixture.claims(who), &changes));
+        assert_eq!(fixture.refusal(&token), refusal, "{audience}");
     }
 }
 
 #[tokio::test]
 async fn d25_only_a_signature_by_a_published_key_of_the_tenant_counts() {
-    let bed = Bed::new().await;
-    let who = bed.principal().await;
-    let claims = bed.claims(who);
-    let good = bed.token(who);
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
+    let claims = fixture.claims(who);
+    let good = fixture.token(who);
     let (kid, signature) = (key(0).1.kid(), good.rsplit('.').next().unwrap().to_owned());
     let header = |alg: &str| json!({"typ": "JWT", "alg": alg, "kid": kid});
     let encode = |value: &Value| b64::url(value.to_string().as_bytes());
@@ -135,50 +135,54 @@ async fn d25_only_a_signature_by_a_published_key_of_the_tenant_counts() {
     // No algorithm, and no or any signature.
     for signature in ["", signature.as_str()] {
         let none = format!("{}.{}.{signature}", encode(&header("none")), encode(&claims));
-        assert_eq!(bed.refusal(&none), AuthError::Form(JwsError::AlgorithmRefused));
+        assert_eq!(fixture.refusal(&none), AuthError::Form(JwsError::AlgorithmRefused));
     }
     // The public key as the secret of a MAC.
     let input = format!("{}.{}", encode(&header("HS256")), encode(&claims));
     for secret in [key(0).1.spki_der(), key(0).1.pem().as_bytes(), key(0).1.der()] {
         let token = format!("{input}.{}", b64::url(&hash::hmac_sha256(secret, input.as_bytes())));
-        assert_eq!(bed.refusal(&token), AuthError::Form(JwsError::AlgorithmRefused));
+        assert_eq!(fixture.refusal(&token), AuthError::Form(JwsError::AlgorithmRefused));
     }
     // Another key under our key's name; and under its own.
-    assert_eq!(bed.refusal(&sign_as(1, &header("RS256"), &claims)), AuthError::Signature);
+    assert_eq!(fixture.refusal(&sign_as(1, &header("RS256"), &claims)), AuthError::Signature);
     let own = json!({"typ": "JWT", "alg": "RS256", "kid": key(1).1.kid()});
-    assert_eq!(bed.refusal(&sign_as(1, &own, &claims)), AuthError::Key);
-    assert_eq!(bed.refusal(&sign_as(0, &json!({"typ": "JWT", "alg": "RS256"}), &claims)), AuthError::Key);
+    assert_eq!(fixture.refusal(&sign_as(1, &own, &claims)), AuthError::Key);
+    assert_eq!(fixture.refusal(&sign_as(0, &json!({"typ": "JWT", "alg": "RS256"}), &claims)), AuthError::Key);
     // A key brought along.
     let brought = json!({"typ": "JWT", "alg": "RS256", "kid": key(1).1.kid(), "x5c": [b64::standard(key(1).1.der())]});
-    assert_eq!(bed.refusal(&sign_as(1, &brought, &claims)), AuthError::Key);
+    assert_eq!(fixture.refusal(&sign_as(1, &brought, &claims)), AuthError::Key);
     // Changed claims, changed signature, no token at all.
     let mut parts: Vec<&str> = good.split('.').collect();
     let forged = encode(&with(claims, &json!({"exp": NOW.0 + 7200})));
     parts[1] = &forged;
-    assert_eq!(bed.refusal(&parts.join(".")), AuthError::Signature);
-    assert_eq!(bed.refusal(&good[..good.len() - 6]), AuthError::Signature);
+    assert_eq!(fixture.refusal(&parts.join(".")), AuthError::Signature);
+    assert_eq!(fixture.refusal(&good[..good.len() - 6]), AuthError::Signature);
     for nonsense in ["", ".", "a.b.c", "..", "Bearer x", &"a".repeat(100_000)] {
-        assert!(matches!(bed.refusal(nonsense), AuthError::Form(_)), "{nonsense:.20}");
+        assert!(matches!(fixture.refusal(nonsense), AuthError::Form(_)), "{nonsense:.20}");
     }
-    bed.believe(&good).unwrap();
+    fixture.believe(&good).unwrap();
 }
 
 #[tokio::test]
 async fn d34_a_token_is_good_in_its_tenant_only() {
-    let bed = Bed::new().await;
-    let who = bed.principal().await;
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
     let other = TenantId(Uuid::from_u128(0xbad));
     // The other tenant even publishes the same key.
-    set_up(&bed.store, &bed.keks, other, 2, &[key(0)]).await;
-    let token = bed.token(who);
-    let at_other = || bed.access.authenticate(&bed.store.snapshot(), &token, &audiences(), other, NOW).unwrap_err();
+    set_up(&fixture.store, &fixture.keks, other, 2, &[key(0)]).await;
+    let token = fixture.token(who);
+    let at_other =
+        || fixture.access.authenticate(&fixture.store.snapshot(), &token, &audiences(), other, NOW).unwrap_err();
     let first = at_other();
     assert!(matches!(first, AuthError::Issuer { .. }), "{first:?}");
     // Remembered as good in its own tenant, it is still good nowhere else.
-    bed.believe(&token).unwrap();
+    fixture.believe(&token).unwrap();
     assert_eq!(
         at_other(),
-        AuthError::Issuer { expected: format!("{AUTHORITY}/{other}/"), found: format!("{AUTHORITY}/{}/", bed.tenant) }
+        AuthError::Issuer {
+            expected: format!("{AUTHORITY}/{other}/"),
+            found: format!("{AUTHORITY}/{}/", fixture.tenant)
+        }
     );
 }
 
@@ -191,56 +195,56 @@ async fn d25_what_changes_is_seen_on_the_next_use_of_a_remembered_token() {
         (|principal| principal.client_id = ClientId(Uuid::nil()), "is not the one of this client"),
     ];
     for (change, reason) in changes {
-        let bed = Bed::new().await;
-        let who = bed.principal().await;
-        let token = bed.token(who);
-        bed.believe(&token).unwrap();
-        let mut record = bed.record_of(who);
+        let fixture = Fixture::new().await;
+        let who = fixture.principal().await;
+        let token = fixture.token(who);
+        fixture.believe(&token).unwrap();
+        let mut record = fixture.record_of(who);
         change(&mut record);
-        put(&bed.store, &bed.ctx(), &record).await;
-        assert_eq!(bed.believe(&token).unwrap_err(), AuthError::Principal(reason));
+        put(&fixture.store, &fixture.ctx(), &record).await;
+        assert_eq!(fixture.believe(&token).unwrap_err(), AuthError::Principal(reason));
     }
 
-    let bed = Bed::new().await;
-    let who = bed.principal().await;
-    let token = bed.token(who);
-    bed.believe(&token).unwrap();
-    assert_eq!(bed.believe_at(&token, NOW + 3600).unwrap_err(), AuthError::Expired(NOW + 3600));
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
+    let token = fixture.token(who);
+    fixture.believe(&token).unwrap();
+    assert_eq!(fixture.believe_at(&token, NOW + 3600).unwrap_err(), AuthError::Expired(NOW + 3600));
     let other = [format!("{AUDIENCE}/x")];
-    let elsewhere = bed.access.authenticate(&bed.store.snapshot(), &token, &other, bed.tenant, NOW);
+    let elsewhere = fixture.access.authenticate(&fixture.store.snapshot(), &token, &other, fixture.tenant, NOW);
     assert!(matches!(elsewhere.unwrap_err(), AuthError::Audience { .. }));
 
     // A key that leaves the published set takes its tokens along: at its time, and when it is taken out at once.
-    let mut leaving = signing_key(bed.tenant, &key(0).1);
+    let mut leaving = signing_key(fixture.tenant, &key(0).1);
     leaving.published_until = Some(NOW + 60);
-    put(&bed.store, &bed.ctx(), &leaving).await;
-    bed.believe_at(&token, NOW + 59).unwrap();
-    assert_eq!(bed.believe_at(&token, NOW + 60).unwrap_err(), AuthError::Key);
+    put(&fixture.store, &fixture.ctx(), &leaving).await;
+    fixture.believe_at(&token, NOW + 59).unwrap();
+    assert_eq!(fixture.believe_at(&token, NOW + 60).unwrap_err(), AuthError::Key);
     // Another key under the same name verifies nothing that the first one signed, once the memory is gone.
-    leaving = signing_key(bed.tenant, &key(1).1);
+    leaving = signing_key(fixture.tenant, &key(1).1);
     leaving.kid = key(0).1.kid();
-    put(&bed.store, &bed.ctx(), &leaving).await;
-    let again = bed::access(&bed.store);
-    let answer = again.authenticate(&bed.store.snapshot(), &token, &audiences(), bed.tenant, NOW);
+    put(&fixture.store, &fixture.ctx(), &leaving).await;
+    let again = fixture::access(&fixture.store);
+    let answer = again.authenticate(&fixture.store.snapshot(), &token, &audiences(), fixture.tenant, NOW);
     assert_eq!(answer.unwrap_err(), AuthError::Signature);
 }
 
 #[tokio::test]
 async fn decisions_read_the_tenants_assignments_and_roles() {
-    let bed = Bed::new().await;
+    let fixture = Fixture::new().await;
     let read = Action::data("Microsoft.KeyVault/vaults/secrets/getSecret/action");
     let may = |who: Who, action: &Action| {
-        let snapshot = bed.store.snapshot();
-        let caller = bed.believe(&bed.token(who)).unwrap();
-        bed.access.authorize(&snapshot, &caller, bed.ctx(), action, &bed.vault.id).is_ok()
+        let snapshot = fixture.store.snapshot();
+        let caller = fixture.believe(&fixture.token(who)).unwrap();
+        fixture.access.authorize(&snapshot, &caller, fixture.ctx(), action, &fixture.vault.id).is_ok()
     };
-    let reader = bed.with_role("Key Vault Secrets User", &bed.group).await;
+    let reader = fixture.with_role("Key Vault Secrets User", &fixture.group).await;
     assert!(may(reader, &read));
     assert!(!may(reader, &Action::data("Microsoft.KeyVault/vaults/secrets/setSecret/action")));
-    assert!(!may(bed.principal().await, &read));
+    assert!(!may(fixture.principal().await, &read));
 
     let custom = RoleDefinition {
-        tenant: Some(bed.tenant),
+        tenant: Some(fixture.tenant),
         id: RoleId(Uuid::from_u128(77)),
         name: "Custom".into(),
         description: String::new(),
@@ -248,20 +252,20 @@ async fn decisions_read_the_tenants_assignments_and_roles() {
         not_actions: vec![],
         data_actions: vec!["microsoft.keyvault/vaults/SECRETS/*".into()],
         not_data_actions: vec!["*/purge/action".into()],
-        assignable_scopes: vec![bed.group.clone()],
+        assignable_scopes: vec![fixture.group.clone()],
     };
-    put(&bed.store, &bed.ctx(), &custom).await;
-    let who = bed.principal().await;
+    put(&fixture.store, &fixture.ctx(), &custom).await;
+    let who = fixture.principal().await;
     let assignment = RoleAssignment {
-        tenant: bed.tenant,
+        tenant: fixture.tenant,
         id: Uuid::from_u128(78),
-        scope: bed.vault.id.clone(),
+        scope: fixture.vault.id.clone(),
         principal: who.principal,
         role: custom.id,
         created: NOW,
         created_by: "test".into(),
     };
-    put(&bed.store, &bed.ctx(), &assignment).await;
+    put(&fixture.store, &fixture.ctx(), &assignment).await;
     assert!(may(who, &read));
     assert!(!may(who, &Action::data("Microsoft.KeyVault/vaults/secrets/purge/action")));
 }

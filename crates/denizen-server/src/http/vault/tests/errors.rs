@@ -186,13 +186,13 @@ async fn error_bodies() {
         principal: denizen_wire::PrincipalId(Uuid::from_u128(0xaaaa)),
         client: denizen_wire::ClientId(Uuid::from_u128(0xbbbb)),
     };
-    crate::app::access::tests::bed::put(&v.bed.store, &v.bed.ctx(), &v.bed.record_of(nobody)).await;
+    crate::app::access::tests::fixture::put(&v.fixture.store, &v.fixture.ctx(), &v.fixture.record_of(nobody)).await;
     v.put("off", json!({"value": "v", "attributes": {"enabled": false}})).await.ok();
     v.put("gone", json!({"value": "v"})).await.ok();
     v.ask(Method::DELETE, "/secrets/gone").send().await.ok();
-    let mut claims = v.bed.claims(v.officer);
+    let mut claims = v.fixture.claims(v.officer);
     claims["aud"] = json!("https://management.azure.com/");
-    let wrong = format!("Bearer {}", crate::app::access::tests::bed::sign(&claims));
+    let wrong = format!("Bearer {}", crate::app::access::tests::fixture::sign(&claims));
 
     let put = |body: &str| v.ask(Method::PUT, "/secrets/s").raw(body.to_owned());
     let mut text = String::new();

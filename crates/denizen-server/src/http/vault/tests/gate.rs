@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    app::{access::tests::bed::sign, secrets::actions},
+    app::{access::tests::fixture::sign, secrets::actions},
     domain::authorize::Action,
     http::Requirement,
     store::Outcome,
@@ -22,7 +22,7 @@ fn path_of(pattern: &str) -> String {
 async fn d26_every_route_refuses_whoever_has_no_token_and_whoever_has_no_right() {
     let v = Vaulted::new().await;
     v.put("s", json!({"value": "v"})).await.ok();
-    let nobody = v.bed.principal().await;
+    let nobody = v.fixture.principal().await;
     for route in v.service.routes() {
         let Requirement::Action(Action::Data(action)) = &route.requires else {
             panic!("{} requires no data action", route.pattern)
@@ -37,7 +37,7 @@ async fn d26_every_route_refuses_whoever_has_no_token_and_whoever_has_no_right()
         assert_eq!(refused.fault(), fault(403, "Forbidden", "ForbiddenByRbac"), "{} {path}", route.method);
         let message = refused.message();
         assert!(message.contains(&format!("Action: '{action}'")), "{message}");
-        let records = v.bed.audited(action).await;
+        let records = v.fixture.audited(action).await;
         assert!(records.iter().any(|(outcome, ..)| *outcome == Outcome::Refused), "{action}");
     }
     // Nothing happened to the secret.
@@ -47,9 +47,9 @@ async fn d26_every_route_refuses_whoever_has_no_token_and_whoever_has_no_right()
 #[tokio::test]
 async fn d26_each_operation_needs_its_own_action() {
     let v = Vaulted::new().await;
-    let reader = v.bed.with_role("Key Vault Secrets User", &v.bed.vault.id).await;
-    let vault_reader = v.bed.with_role("Key Vault Reader", &v.bed.vault.id).await;
-    let owner = v.bed.with_role("Owner", &v.bed.group).await;
+    let reader = v.fixture.with_role("Key Vault Secrets User", &v.fixture.vault.id).await;
+    let vault_reader = v.fixture.with_role("Key Vault Reader", &v.fixture.vault.id).await;
+    let owner = v.fixture.with_role("Owner", &v.fixture.group).await;
     v.put("s", json!({"value": "v"})).await.ok();
     for (who, name, may) in [
         (reader, "Secrets User", &[actions::GET, actions::READ_METADATA][..]),
@@ -70,7 +70,8 @@ async fn a_role_on_one_secret_reaches_that_secret_only() {
     for name in ["mine", "mine-2", "other"] {
         v.put(name, json!({"value": name})).await.ok();
     }
-    let who = v.bed.with_role("Key Vault Secrets User", &v.bed.vault.id.child("secrets", "Mine").unwrap()).await;
+    let who =
+        v.fixture.with_role("Key Vault Secrets User", &v.fixture.vault.id.child("secrets", "Mine").unwrap()).await;
     assert_eq!(v.get("/secrets/MINE/").by(who).send().await.ok()["value"], json!("mine"));
     v.get("/secrets/mine/versions").by(who).send().await.ok();
     for path in ["/secrets/mine-2", "/secrets/other", "/secrets", "/deletedsecrets", "/secrets/min", "/secrets/m%20ine"]
@@ -110,7 +111,7 @@ async fn a_value_sent_without_a_token_is_thrown_away() {
         assert!(!answer.text.contains(value));
     }
     assert_eq!(v.get("/secrets/s").send().await.fault(), fault(404, "SecretNotFound", ""));
-    for path in v.bed.files() {
+    for path in v.fixture.files() {
         let bytes = std::fs::read(path).unwrap();
         assert!(!bytes.windows(value.len()).any(|window| window == value.as_bytes()));
     }
@@ -120,7 +121,7 @@ async fn a_value_sent_without_a_token_is_thrown_away() {
 async fn only_one_bearer_token_is_a_token() {
     let v = Vaulted::new().await;
     v.put("s", json!({"value": "v"})).await.ok();
-    let token = v.bed.token(v.officer);
+    let token = v.fixture.token(v.officer);
     let get = || v.bare(Method::GET, "/secrets/s?api-version=7.6");
     for good in [format!("Bearer {token}"), format!("bearer {token}"), format!("BEARER  {token}")] {
         get().header("authorization", &good).send().await.ok();
@@ -137,7 +138,7 @@ async fn only_one_bearer_token_is_a_token() {
 #[tokio::test]
 async fn d25_each_way_a_token_is_wrong_has_its_code_and_a_challenge() {
     let v = Vaulted::new().await;
-    let claims = v.bed.claims(v.officer);
+    let claims = v.fixture.claims(v.officer);
     for (change, code) in [
         (
             ("aud", json!("https://management.azure.com")),
@@ -165,7 +166,7 @@ async fn every_form_of_the_audience_is_accepted() {
     v.put("s", json!({"value": "v"})).await.ok();
     for audience in ["https://vault.denizen.test:8444", "https://vault.denizen.test", "https://vault.azure.net"] {
         for slash in ["", "/"] {
-            let mut claims = v.bed.claims(v.officer);
+            let mut claims = v.fixture.claims(v.officer);
             claims["aud"] = json!(format!("{audience}{slash}"));
             let token = format!("Bearer {}", sign(&claims));
             v.get("/secrets/s").header("authorization", &token).send().await.ok();
@@ -176,7 +177,7 @@ async fn every_form_of_the_audience_is_accepted() {
 #[tokio::test]
 async fn the_version_comes_after_the_token_and_before_the_path() {
     let v = Vaulted::new().await;
-    let nobody = v.bed.principal().await;
+    let nobody = v.fixture.principal().await;
     for uri in [
         "/secrets/s",
         "/secrets/s?api-version=",
@@ -223,7 +224,7 @@ async fn a_read_that_cannot_be_recorded_is_refused_in_json() {
     let v = Vaulted::new().await;
     v.put("s", json!({"value": "v"})).await.ok();
     v.get("/secrets/s").send().await.ok();
-    v.bed.store.clone().close().await;
+    v.fixture.store.clone().close().await;
     let answer = v.get("/secrets/s").send().await;
     assert_eq!(answer.fault(), fault(503, "ServiceUnavailable", ""));
     assert_eq!(answer.header("retry-after"), "1");
@@ -238,7 +239,7 @@ async fn a_token_is_good_under_every_name_of_the_vault() {
     let v = Vaulted::new().await;
     v.put("s", json!({"value": "v"})).await.ok();
     let read = async |audience: &str| {
-        let mut claims = v.bed.claims(v.officer);
+        let mut claims = v.fixture.claims(v.officer);
         claims["aud"] = json!(audience);
         let token = format!("Bearer {}", sign(&claims));
         v.bare(Method::GET, "/secrets/s?api-version=7.6").header("authorization", &token).send().await

@@ -20,7 +20,7 @@ async fn the_challenge_names_the_suffix_as_the_client_reaches_it() {
         ("[::1]:8444", "https://vault.azure.net"),
     ] {
         let answer = v.bare(Method::GET, "/secrets").header("host", host).send().await;
-        let challenge = format!(r#"Bearer authorization="{AUTHORITY}/{}", resource="{resource}""#, v.bed.tenant);
+        let challenge = format!(r#"Bearer authorization="{AUTHORITY}/{}", resource="{resource}""#, v.fixture.tenant);
         assert_eq!(answer.header("www-authenticate"), challenge, "{host}");
         // A loopback name belongs to every program on the machine: it is not pinned to TLS.
         assert_eq!(answer.headers.contains_key("strict-transport-security"), !resource.contains("azure"), "{host}");
@@ -65,7 +65,8 @@ async fn an_unknown_host_is_refused_without_a_challenge() {
 #[tokio::test]
 async fn a_loopback_name_means_a_vault_in_development_only() {
     let v = Vaulted::new().await;
-    let vault = Vault::new(v.bed.secrets.clone(), v.bed.access.clone(), PublicNames { vault_local: None, ..names() });
+    let vault =
+        Vault::new(v.fixture.secrets.clone(), v.fixture.access.clone(), PublicNames { vault_local: None, ..names() });
     let service = Service::new("vault", vault).unwrap();
     let production = Vaulted { service, ..v };
     for host in ["localhost:8444", "127.0.0.1:8444", "[::1]:8444"] {
@@ -94,7 +95,8 @@ async fn ids_echo_the_address_that_was_asked() {
 #[tokio::test]
 async fn on_the_default_port_nothing_names_a_port() {
     let v = Vaulted::new().await;
-    let vault = Vault::new(v.bed.secrets.clone(), v.bed.access.clone(), PublicNames { vault_port: 443, ..names() });
+    let vault =
+        Vault::new(v.fixture.secrets.clone(), v.fixture.access.clone(), PublicNames { vault_port: 443, ..names() });
     let service = Service::new("vault", vault).unwrap();
     let v = Vaulted { service, ..v };
     for host in ["dev.vault.denizen.test", "dev.vault.denizen.test:443"] {

@@ -192,8 +192,8 @@ async fn pages_follow_their_links() {
 async fn the_recovery_level_is_the_vaults() {
     let v = Vaulted::new().await;
     let new = crate::app::vaults::NewVault { name: "short", location: "here", retention_days: 7 };
-    let made = v.bed.vaults.create(&v.bed.auth(), &v.bed.group, &new).await.unwrap();
-    let who = v.bed.with_role("Key Vault Administrator", &made.id).await;
+    let made = v.fixture.vaults.create(&v.fixture.auth(), &v.fixture.group, &new).await.unwrap();
+    let who = v.fixture.with_role("Key Vault Administrator", &made.id).await;
     let set = v
         .bare(Method::PUT, "/secrets/s?api-version=7.6")
         .by(who)

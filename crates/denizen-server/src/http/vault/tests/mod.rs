@@ -15,7 +15,7 @@ use denizen_wire::UnixTime;
 
 use super::Vault;
 use crate::{
-    app::access::tests::bed::{AUTHORITY, Bed, NOW, Who},
+    app::access::tests::fixture::{AUTHORITY, Fixture, NOW, Who},
     http::{Body, Call, PublicNames, Service},
 };
 
@@ -24,7 +24,7 @@ const HOST: &str = "dev.vault.denizen.test:8444";
 
 /// A vault with its API, and somebody who may do everything with its secrets.
 struct Vaulted {
-    bed: Bed,
+    fixture: Fixture,
     service: Service,
     officer: Who,
 }
@@ -58,10 +58,10 @@ fn names() -> PublicNames {
 
 impl Vaulted {
     async fn new() -> Self {
-        let bed = Bed::new().await;
-        let officer = bed.with_role("Key Vault Secrets Officer", &bed.vault.id).await;
-        let vault = Vault::new(bed.secrets.clone(), bed.access.clone(), names());
-        Self { bed, service: Service::new("vault", vault).unwrap(), officer }
+        let fixture = Fixture::new().await;
+        let officer = fixture.with_role("Key Vault Secrets Officer", &fixture.vault.id).await;
+        let vault = Vault::new(fixture.secrets.clone(), fixture.access.clone(), names());
+        Self { fixture, service: Service::new("vault", vault).unwrap(), officer }
     }
 
     /// Asks without a token.
@@ -88,7 +88,7 @@ impl Vaulted {
 
 impl Ask<'_> {
     fn by(self, who: Who) -> Self {
-        let token = self.vaulted.bed.token(who);
+        let token = self.vaulted.fixture.token(who);
         self.header("authorization", &format!("Bearer {token}"))
     }
 

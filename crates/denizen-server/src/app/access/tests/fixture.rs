@@ -49,7 +49,7 @@ pub(crate) fn key(n: usize) -> &'static (Signer, Certificate) {
     &KEYS[n]
 }
 
-pub(crate) struct Bed {
+pub(crate) struct Fixture {
     pub(crate) dir: TempDir,
     pub(crate) store: Store,
     pub(crate) vaults: Vaults,
@@ -68,7 +68,7 @@ pub(crate) struct Who {
     pub(crate) client: ClientId,
 }
 
-impl Bed {
+impl Fixture {
     /// A tenant whose key 0 signs, and its vault `dev`, which keeps deleted secrets for 90 days.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
