@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use denizen_identity_testkit::Fault;
+use denizen_identity_testkit::{Fault, Reply};
 use denizen_validate::ValidationError;
 use serde_json::{Value, json};
 
@@ -235,4 +235,16 @@ async fn an_exponent_of_one_makes_no_key() {
         matches!(&error, ValidationError::KeysUnavailable { why, .. } if why.contains("no usable RSA signing key")),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn keys_are_not_fetched_through_a_redirect() {
+    let fixture = Fixture::new().await;
+    let elsewhere = format!("{}/elsewhere", fixture.authority.server().url());
+    let redirect = Fault::Answer(Reply::empty(302).with("Location", &elsewhere));
+    fixture.authority.server().fail_when(u32::MAX, |request| request.path.ends_with("/keys"), redirect);
+    let keys = Fault::Answer(Reply::json(200, &fixture.issuer.jwks().unwrap()));
+    fixture.authority.server().fail_when(u32::MAX, |request| request.path == "/elsewhere", keys);
+    let error = fixture.check(&fixture.token()).await.unwrap_err();
+    assert!(matches!(&error, ValidationError::KeysUnavailable { why, .. } if why.contains("redirect")), "{error}");
 }
