@@ -8,6 +8,7 @@
 )]
 
 mod authorization;
+mod events;
 mod fixture;
 mod forgery;
 mod rollover;
