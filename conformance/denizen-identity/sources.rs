@@ -7,8 +7,8 @@ use azure_core::credentials::TokenCredential;
 use denizen_identity::{
     ManagedIdentityCredential, Surroundings,
     environment::Environment,
-    testkit::{AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, Options, ServiceFabricEndpoint},
 };
+use denizen_identity_testkit::{AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, Options, ServiceFabricEndpoint};
 
 use crate::blobs;
 

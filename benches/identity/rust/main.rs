@@ -16,10 +16,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use azure_core::credentials::TokenCredential;
-use denizen_identity::{
-    Credential, CredentialError, DefaultAzureCredential, TokenRequest,
-    testkit::{ArcEndpoint, Options},
-};
+use denizen_identity::{Credential, CredentialError, DefaultAzureCredential, TokenRequest};
+use denizen_identity_testkit::{ArcEndpoint, Options};
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

@@ -17,9 +17,6 @@
 //! | [`challenge`] | reading the Arc challenge's key file without being tricked into reading another |
 //! | [`entra`] | the token service |
 //! | [`retry`] | when to ask again |
-//! | `validate` | feature `validate`: checking the tokens of callers |
-//! | `layer` | feature `layer`: the same in front of a tower service |
-//! | `testkit` | feature `testkit`: the endpoints and a token service in process, for tests |
 
 #![forbid(unsafe_code)]
 
@@ -37,18 +34,12 @@ pub mod entra;
 pub mod environment;
 pub mod error;
 pub mod http;
-#[cfg(feature = "layer")]
-pub mod layer;
 pub mod managed_identity;
 mod pin;
 pub mod retry;
 pub mod source;
 pub mod surroundings;
-#[cfg(feature = "testkit")]
-pub mod testkit;
 pub mod token;
-#[cfg(feature = "validate")]
-pub mod validate;
 
 #[cfg(feature = "certificate")]
 pub use credential::ClientCertificateCredential;

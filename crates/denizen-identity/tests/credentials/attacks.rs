@@ -2,10 +2,8 @@
 
 use std::{os::unix::fs::symlink, path::Path, sync::Arc};
 
-use denizen_identity::{
-    error::FailureKind,
-    testkit::{KeyFile, Realm},
-};
+use denizen_identity::error::FailureKind;
+use denizen_identity_testkit::{KeyFile, Realm};
 
 use super::{Arcs, get};
 

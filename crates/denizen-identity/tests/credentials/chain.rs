@@ -4,11 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use denizen_identity::{
     Credential, CredentialError, DefaultAzureCredential, Link, ManagedIdentityCredential, Surroundings, TokenRequest,
-    clock::SystemClock,
-    environment::Environment,
-    source::Source,
-    testkit::{Fault, Identities, ImdsEndpoint, Options, Reply},
+    clock::SystemClock, environment::Environment, source::Source,
 };
+use denizen_identity_testkit::{Fault, Identities, ImdsEndpoint, Options, Reply};
 
 use super::{Arcs, Time, VAULT, claims, get};
 

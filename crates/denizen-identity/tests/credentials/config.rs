@@ -7,12 +7,14 @@ use denizen_identity::{
     config::{Configuration, ConfiguredCredential},
     connection_string::AzureServiceTokenProvider,
     environment::Environment,
-    testkit::{Application, Authority, ClientCertificate, Fault, Identities, Identity, PipelinesEndpoint},
+};
+use denizen_identity_testkit::{
+    Application, Authority, ClientCertificate, Fault, Identities, Identity, PipelinesEndpoint,
 };
 
 use super::{Arcs, Time, claims, get};
 
-const TENANT: &str = denizen_identity::testkit::issuer::TENANT;
+const TENANT: &str = denizen_identity_testkit::issuer::TENANT;
 const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
 
 fn user() -> Identity {

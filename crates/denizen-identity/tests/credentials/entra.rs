@@ -8,13 +8,13 @@ use denizen_identity::{
     Credential, EnvironmentCredential, ManagedIdentityCredential, UsernamePasswordCredential,
     WorkloadIdentityCredential,
     error::{CredentialError, FailureKind},
-    testkit::{Application, Authority, ClientCertificate, Fault, Issuer, PipelinesEndpoint},
 };
 use denizen_identity::{Surroundings, TokenRequest};
+use denizen_identity_testkit::{Application, Authority, ClientCertificate, Fault, Issuer, PipelinesEndpoint};
 
 use super::{Arcs, Time, VAULT, claims, get};
 
-const TENANT: &str = denizen_identity::testkit::issuer::TENANT;
+const TENANT: &str = denizen_identity_testkit::issuer::TENANT;
 const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
 
 struct Place {
@@ -260,7 +260,7 @@ async fn a_pipeline_gives_the_assertion() {
 #[tokio::test]
 async fn a_managed_identity_is_an_applications_assertion() {
     let arc = Arcs::start().await;
-    let identity = denizen_identity::testkit::Identities::default().system.unwrap();
+    let identity = denizen_identity_testkit::Identities::default().system.unwrap();
     let issuer = Issuer::default();
     let place = Place::start(|a| a.with_federated(&issuer, &identity.object_id)).await;
     let managed = arc.credential(None);
@@ -282,7 +282,7 @@ async fn a_managed_identity_is_an_applications_assertion() {
     let asked = arc.endpoint.server().requests();
     assert_eq!(asked.last().unwrap().parameter("resource"), Some("api://AzureADTokenExchange"));
     // Another identity of the same machine is another subject.
-    let user = denizen_identity::testkit::Identities::default().user.remove(0);
+    let user = denizen_identity_testkit::Identities::default().user.remove(0);
     place.authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &user.object_id));
     let scopes = ["https://management.azure.com/.default"];
     let error = credential.token(TokenRequest::new(&scopes)).await.err().unwrap();

@@ -8,18 +8,16 @@ use std::sync::Arc;
 use denizen_identity::{
     AzurePipelinesCredential, ChainedTokenCredential, ClientSecretCredential, CredentialError, DefaultAzureCredential,
     Link, ManagedIdentityCredential, Surroundings, UserAssigned, WorkloadIdentityCredential,
-    connection_string::AzureServiceTokenProvider,
-    environment::Environment,
-    source::Source,
-    testkit::{
-        AppServiceEndpoint, Application, Authority, Fault, ImdsEndpoint, KeyFile, Options, PipelinesEndpoint, Realm,
-        Reply, ServiceFabricEndpoint,
-    },
+    connection_string::AzureServiceTokenProvider, environment::Environment, source::Source,
+};
+use denizen_identity_testkit::{
+    AppServiceEndpoint, Application, Authority, Fault, ImdsEndpoint, KeyFile, Options, PipelinesEndpoint, Realm, Reply,
+    ServiceFabricEndpoint,
 };
 
 use super::{Arcs, Time, get};
 
-const TENANT: &str = denizen_identity::testkit::issuer::TENANT;
+const TENANT: &str = denizen_identity_testkit::issuer::TENANT;
 const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
 
 /// The errors of a page, each under its heading, with what differs from run to run taken out.
@@ -125,7 +123,7 @@ async fn an_endpoint_that_does_not_serve() {
     let stranger = arc.credential(Some(UserAssigned::ClientId("00000000-dead-4bad-8bad-000000000000".into())));
     page.add("an identity the machine has not", &get(&*stranger).await.unwrap_err(), &[]);
     arc.endpoint.bend(|quirks| quirks.ignores_selector = true);
-    let user = denizen_identity::testkit::Identities::default().user.remove(0).client_id;
+    let user = denizen_identity_testkit::Identities::default().user.remove(0).client_id;
     let error = get(&*arc.credential(Some(UserAssigned::ClientId(user)))).await.unwrap_err();
     page.add("an agent that ignores the choice", &error, &[]);
 

@@ -18,12 +18,10 @@ mod sources;
 use std::sync::Arc;
 
 use denizen_identity::{
-    Credential, CredentialError, Surroundings, TokenRequest, UserAssigned,
-    clock::ManualClock,
-    credential::ManagedIdentityCredential,
-    environment::Environment,
-    testkit::{ArcEndpoint, Issuer, Options},
+    Credential, CredentialError, Surroundings, TokenRequest, UserAssigned, clock::ManualClock,
+    credential::ManagedIdentityCredential, environment::Environment,
 };
+use denizen_identity_testkit::{ArcEndpoint, Issuer, Options};
 use denizen_wire::UnixTime;
 
 /// When every test happens.

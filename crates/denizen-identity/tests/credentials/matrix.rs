@@ -1,11 +1,11 @@
 //! What one odd server does to this client, case by case: the matrix the other SDKs are measured with.
 
-use denizen_identity::testkit::{ChallengeBody, ExpiresOn, KeyFile, Manner, Realm};
+use denizen_identity_testkit::{ChallengeBody, ExpiresOn, KeyFile, Manner, Realm};
 
 use super::{Arcs, get};
 
 /// Whether a token is got from an agent bent so.
-async fn works(bend: impl FnOnce(&mut denizen_identity::testkit::ArcQuirks)) -> bool {
+async fn works(bend: impl FnOnce(&mut denizen_identity_testkit::ArcQuirks)) -> bool {
     let arc = Arcs::start().await;
     arc.endpoint.bend(bend);
     get(&*arc.credential(None)).await.is_ok()

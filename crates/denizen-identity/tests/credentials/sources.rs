@@ -1,14 +1,9 @@
 //! Every managed-identity source: what is sent, what is understood, for each way of naming an identity.
 
-use denizen_identity::{
-    UserAssigned,
-    credential::ManagedIdentityCredential,
-    error::FailureKind,
-    source::Source,
-    testkit::{
-        AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, ExpiresOn, Fault, Identities, ImdsEndpoint, Reply,
-        Server, ServiceFabricEndpoint,
-    },
+use denizen_identity::{UserAssigned, credential::ManagedIdentityCredential, error::FailureKind, source::Source};
+use denizen_identity_testkit::{
+    AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, ExpiresOn, Fault, Identities, ImdsEndpoint, Reply, Server,
+    ServiceFabricEndpoint,
 };
 
 use super::{Arcs, NOW, Time, VAULT, claims, get};
@@ -22,7 +17,7 @@ fn managed(surroundings: Surroundings, identity: Option<UserAssigned>) -> std::s
     }
 }
 
-fn user() -> denizen_identity::testkit::Identity {
+fn user() -> denizen_identity_testkit::Identity {
     Identities::default().user.remove(0)
 }
 
@@ -215,7 +210,7 @@ async fn passing_troubles_are_waited_out_and_lasting_ones_are_not() {
 #[tokio::test]
 async fn a_new_challenge_is_answered_after_each_trouble() {
     let arc = Arcs::start().await;
-    let with_key = |request: &denizen_identity::testkit::Recorded| request.header("authorization").is_some();
+    let with_key = |request: &denizen_identity_testkit::Recorded| request.header("authorization").is_some();
     arc.endpoint.server().fail_when(2, with_key, Fault::status(503));
     get(&*arc.credential(None)).await.unwrap();
     let keys: std::collections::HashSet<String> = arc

@@ -69,6 +69,8 @@ pub(super) const CRATES: &[Crate] = &[
     row("denizen-agent", "crates/denizen-agent", May::Use(&["denizen-wire", "denizen-keys"]), AGENT),
     // It is published: whoever uses it gets nothing of the server's and no keys of ours.
     row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire"]), IDENTITY),
+    row("denizen-identity-testkit", "crates/denizen-identity-testkit", May::Use(&["denizen-wire"]), TESTKIT),
+    row("denizen-validate", "crates/denizen-validate", May::Use(&["denizen-wire"]), VALIDATE),
     row(
         "denizen",
         "crates/denizen",
@@ -181,11 +183,38 @@ const IDENTITY: &[Layers] = &[Layers {
     ..layers(&[
         &["certificate", "challenge", "environment", "error", "pin"],
         &["clock", "http", "token"],
-        &["cache", "retry", "testkit", "validate"],
-        &["layer", "source", "surroundings"],
+        &["cache", "retry"],
+        &["source", "surroundings"],
         &["entra", "managed_identity"],
         &["credential"],
         &["azure", "config", "connection_string"],
+    ])
+}];
+
+const TESTKIT: &[Layers] = &[Layers {
+    // An issuer writes its answers as the endpoint that it is an option of was told to.
+    exceptions: &[except("issuer", "server")],
+    ..layers(&[
+        &["clock"],
+        &["tls"],
+        &["issuer"],
+        &["server"],
+        &["query"],
+        &["authority", "azure_ml", "imds"],
+        &["app_service", "arc", "cloud_shell", "pipelines", "service_fabric"],
+    ])
+}];
+
+const VALIDATE: &[Layers] = &[Layers {
+    // `TokenValidator::builder` is where its users find the builder.
+    exceptions: &[except("validator", "builder")],
+    ..layers(&[
+        &["authority", "clock", "error", "fetch"],
+        &["claims", "keys"],
+        &["jwt", "revocation"],
+        &["validator"],
+        &["builder"],
+        &["layer"],
     ])
 }];
 
