@@ -19,6 +19,8 @@ use crate::{
 const START: Duration = Duration::from_secs(60);
 /// Where runs keep their files: not under `/tmp`, which on some systems is memory and would flatter file work.
 const OUT: &str = "benches/out";
+/// A free port.
+const ANY: &str = "127.0.0.1:0";
 
 /// A running development server.
 pub(crate) struct Dev {
@@ -33,21 +35,12 @@ pub(crate) struct Dev {
 /// The part of `dev.json` that is used.
 #[derive(Deserialize)]
 pub(crate) struct Manifest {
+    /// The authority.
+    pub(crate) authority: String,
     /// The vault's base.
     pub(crate) vault_url: String,
     /// Where the counters are.
     pub(crate) metrics_url: String,
-    /// The one secret there is.
-    pub(crate) secret: Secret,
-}
-
-/// The secret every development vault has.
-#[derive(Deserialize)]
-pub(crate) struct Secret {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its value.
-    pub(crate) value: String,
 }
 
 /// What the server has counted of itself.
@@ -66,11 +59,30 @@ pub(crate) struct Counters {
 impl Dev {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Result<Self> {
-        let directory = scratch()?;
+        Self::launch(scratch()?, ANY, ANY).await
+    }
+
+    /// Starts one, stops it, lets `prepare` write into what it keeps, and starts it again under the same names.
+    pub(crate) async fn start_prepared<T>(
+        prepare: impl AsyncFnOnce(&Path, &Manifest) -> Result<T>,
+    ) -> Result<(Self, T)> {
+        let Self { child, manifest, directory, .. } = Self::start().await?;
+        child.stop().await?;
+        let prepared = prepare(&directory.path().join("data"), &manifest).await?;
+        let again = |url: &str| -> Result<String> {
+            let port = url.rsplit_once(':').with_context(|| format!("{url} has no port"))?.1;
+            Ok(format!("127.0.0.1:{port}"))
+        };
+        let (control, vault) = (again(&manifest.authority)?, again(&manifest.vault_url)?);
+        Ok((Self::launch(directory, &control, &vault).await?, prepared))
+    }
+
+    async fn launch(directory: TempDir, control: &str, vault: &str) -> Result<Self> {
         let data = directory.path().join("data");
         let ready = directory.path().join("ready");
+        // Of an earlier start.
+        let _ = std::fs::remove_file(&ready);
         let (data_text, ready_text) = (text(&data)?, text(&ready)?);
-        let any = "127.0.0.1:0";
         let arguments = [
             "dev",
             "--data",
@@ -78,13 +90,13 @@ impl Dev {
             "--ready-file",
             ready_text,
             "--listen",
-            any,
+            control,
             "--vault-listen",
-            any,
+            vault,
             "--agent-listen",
-            any,
+            ANY,
             "--imds-listen",
-            any,
+            ANY,
         ];
         let mut child = Child::start(&beside_us("denizen")?, &arguments, true)?;
         child.ignore_output();

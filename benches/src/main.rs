@@ -17,6 +17,7 @@
 
 mod agent;
 mod child;
+mod crowd;
 mod dev;
 mod figures;
 mod http;

@@ -15,11 +15,12 @@ from rows import CLIENTS, ROWS
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 KEYS = "/var/opt/azcmagent/tokens"
 HIMDS = pathlib.Path("/opt/azcmagent/bin/himds")
 IMDS = "169.254.169.254"
 COMMANDS = {
-    "denizen": [str(ROOT / "target/debug/examples/ask")],
+    "denizen": [str(TARGET / "debug/examples/ask")],
     "python-sync": [str(HERE.parent / "python/.venv/bin/python"), str(HERE / "ask.py"), "sync"],
     "python-aio": [str(HERE.parent / "python/.venv/bin/python"), str(HERE / "ask.py"), "aio"],
     "node": ["node", str(HERE / "ask.mjs")],
@@ -33,7 +34,7 @@ class Kit:
     def __init__(self):
         self.imds_address(True)
         self.process = subprocess.Popen(
-            [str(ROOT / "target/debug/examples/endpoints"), KEYS, "127.0.0.1:40342", f"{IMDS}:80"],
+            [str(TARGET / "debug/examples/endpoints"), KEYS, "127.0.0.1:40342", f"{IMDS}:80"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         self.variables = json.loads(self.process.stdout.readline())

@@ -73,13 +73,6 @@ impl Client {
     }
 }
 
-/// A token for the vault, as its holder would get it.
-pub(super) async fn vault_token(dev: &Dev) -> Result<String> {
-    let machine = dev.machine()?;
-    let tokens = tokens(dev, &machine, Assertion::Reused(machine.request(RESOURCE)?))?;
-    access_token(&tokens.open().await?.token().await?)
-}
-
 fn access_token(body: &[u8]) -> Result<String> {
     let body: serde_json::Value = serde_json::from_slice(body)?;
     Ok(body.get("access_token").and_then(|t| t.as_str()).context("an answer without access_token")?.to_owned())

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `ENDPOINT honest` | ends every failure and peculiarity |
 //! | `ENDPOINT fail TIMES STATUS [SECONDS]` | the next requests fail, with `Retry-After` |
+//! | `ENDPOINT unassigned TIMES` | the next requests are told that the machine has no identity |
 //! | `ENDPOINT numbers`, `chunked`, `close`, `lifetime SECONDS`, `omit MEMBER` | how answers are written |
 //! | `ENDPOINT requests` | prints the requests so far and forgets them |
 //! | `arc body empty`, `text`, `untyped` | the 401's body |
@@ -27,7 +28,7 @@ use std::{error::Error, path::Path};
 
 use denizen_identity::testkit::{
     AppServiceEndpoint, Application, ArcEndpoint, ArcQuirks, Authority, AzureMlEndpoint, ChallengeBody,
-    CloudShellEndpoint, Fault, ImdsEndpoint, KeyFile, Manner, Options, Realm, Server, ServiceFabricEndpoint,
+    CloudShellEndpoint, Fault, ImdsEndpoint, KeyFile, Manner, Options, Realm, Reply, Server, ServiceFabricEndpoint,
 };
 use serde_json::{Value, json};
 
@@ -120,6 +121,10 @@ impl Kit {
             ["fail", times, status] => server.fail(times.parse().ok()?, Fault::status(status.parse().ok()?)),
             ["fail", times, status, seconds] => {
                 server.fail(times.parse().ok()?, Fault::retry_after(status.parse().ok()?, seconds.parse().ok()?));
+            }
+            ["unassigned", times] => {
+                let body = json!({"error": "invalid_request", "error_description": "Identity not found"});
+                server.fail(times.parse().ok()?, Fault::Answer(Reply::json(400, &body)));
             }
             ["numbers"] => server.manner(|manner| manner.numbers = true),
             ["chunked"] => server.manner(|manner| manner.chunked = true),

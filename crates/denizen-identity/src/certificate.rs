@@ -1,5 +1,4 @@
-//! A client's certificate and key, out of PEM or PKCS#12, with a password or without. The only file here that knows
-//! the crates which decrypt them.
+//! A client's certificate and key, out of a file ([`file`]).
 //!
 //! The key signs assertions (PS256, named by the certificate's SHA-256: what Entra recommends now); it never leaves.
 
@@ -14,9 +13,9 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use denizen_wire::UnixTime;
-use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
-use rustls::pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
+
+mod file;
 
 /// Seconds an assertion is valid; the token service recommends five to ten minutes.
 const LIFE: i64 = 600;
@@ -28,48 +27,62 @@ pub(crate) struct SigningCertificate {
     chain: Vec<Vec<u8>>,
 }
 
-/// Why there is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why there is none. No text holds anything of the file: a private key may stand anywhere in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CertificateError {
-    #[error("it is neither PEM nor PKCS#12: {0}")]
-    Form(String),
+    #[error("it is neither PEM nor PKCS#12")]
+    Form,
+    #[error("its {0} is damaged")]
+    Damaged(&'static str),
     #[error("it holds no {0}")]
     Missing(&'static str),
-    #[error("the password is wrong or missing")]
-    Password,
-    #[error("its key cannot be used: {0}")]
-    Key(String),
+    #[error("its key is encrypted, and no password is given")]
+    PasswordNeeded,
+    #[error("the password is wrong")]
+    WrongPassword,
+    #[error("it is encrypted in a way that is not read here: {0}")]
+    Encryption(&'static str),
+    #[error("its key is an elliptic-curve key; the token service takes RSA")]
+    EllipticCurve,
+    #[error("its key cannot be used: an RSA key of 2048 to 8192 bits is needed")]
+    Key,
+    #[error("none of its certificates is for the private key in it")]
+    OtherKey,
     #[error("the assertion cannot be signed")]
     Sign,
 }
 
 impl SigningCertificate {
-    /// From the bytes of a file.
+    /// Reads the bytes of a file: PEM or PKCS#12, whoever wrote it. Of several keys, one that a certificate in the
+    /// file is for is taken.
     pub(crate) fn read(bytes: &[u8], password: Option<&str>) -> Result<Self, CertificateError> {
-        let pem = bytes.windows(10).any(|window| window == b"-----BEGIN");
-        let (key, chain) = if pem { from_pem(bytes, password)? } else { from_pkcs12(bytes, password)? };
-        let key = KeyPair::from_pkcs8(&key)
-            .or_else(|_| KeyPair::from_der(&key))
-            .map_err(|e| CertificateError::Key(format!("{e}; an RSA key of 2048 bits or more is needed")))?;
-        let mut this = Self { key, chain };
-        this.leaf_first()?;
-        Ok(this)
+        let file::Contents { keys, certificates } = file::read(bytes, password)?;
+        let mut refused = CertificateError::Missing("private key");
+        for key in keys {
+            match Self::of(&key, &certificates) {
+                Ok(this) => return Ok(this),
+                Err(why) => refused = why,
+            }
+        }
+        Err(refused)
     }
 
-    /// The certificate of the key goes first; files hold them in any order.
-    fn leaf_first(&mut self) -> Result<(), CertificateError> {
+    fn of(key: &[u8], certificates: &[Vec<u8>]) -> Result<Self, CertificateError> {
         use aws_lc_rs::signature::KeyPair as _;
-        let ours = self.key.public_key().as_ref().to_vec();
-        // The certificate contains its public key as it is, in a bit string.
-        let holds = |certificate: &Vec<u8>| certificate.windows(ours.len()).any(|window| window == ours);
-        match self.chain.iter().position(holds) {
-            Some(at) => {
-                self.chain.swap(0, at);
-                Ok(())
-            }
-            None if self.chain.is_empty() => Err(CertificateError::Missing("certificate")),
-            None => Err(CertificateError::Key("no certificate in the file is this key's".into())),
+        if file::is_elliptic_curve(key) {
+            return Err(CertificateError::EllipticCurve);
         }
+        let key = KeyPair::from_pkcs8(key).or_else(|_| KeyPair::from_der(key)).map_err(|_| CertificateError::Key)?;
+        if certificates.is_empty() {
+            return Err(CertificateError::Missing("certificate"));
+        }
+        // A certificate contains its public key as it is, in a bit string.
+        let ours = key.public_key().as_ref().to_vec();
+        let holds = |certificate: &Vec<u8>| certificate.windows(ours.len()).any(|window| window == ours);
+        let leaf = certificates.iter().position(holds).ok_or(CertificateError::OtherKey)?;
+        let mut chain = certificates.to_vec();
+        chain.swap(0, leaf);
+        Ok(Self { key, chain })
     }
 
     /// A signed statement that `client_id` asks at `audience`, at `now`.
@@ -109,56 +122,5 @@ impl SigningCertificate {
     }
 }
 
-type KeyAndChain = (Zeroizing<Vec<u8>>, Vec<Vec<u8>>);
-
-fn from_pem(bytes: &[u8], password: Option<&str>) -> Result<KeyAndChain, CertificateError> {
-    let (mut key, mut chain) = (None, Vec::new());
-    // Sections of other kinds ("ENCRYPTED PRIVATE KEY" among them) are passed over by the reader.
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
-        let (kind, der) = section.map_err(|e| CertificateError::Form(e.to_string()))?;
-        // Other kinds (requests, revocation lists) sign nothing.
-        if kind == SectionKind::Certificate {
-            chain.push(der);
-        } else if kind == SectionKind::PrivateKey || kind == SectionKind::RsaPrivateKey {
-            key = Some(Zeroizing::new(der));
-        } else if kind == SectionKind::EcPrivateKey {
-            return Err(CertificateError::Key("it is an elliptic-curve key; the token service takes RSA".into()));
-        }
-    }
-    if key.is_none()
-        && let Some(encrypted) = encrypted_section(bytes)?
-    {
-        key = Some(decrypted(&encrypted, password.ok_or(CertificateError::Password)?)?);
-    }
-    Ok((key.ok_or(CertificateError::Missing("private key"))?, chain))
-}
-
-/// The DER inside `BEGIN ENCRYPTED PRIVATE KEY`.
-fn encrypted_section(pem: &[u8]) -> Result<Option<Vec<u8>>, CertificateError> {
-    let text = String::from_utf8_lossy(pem);
-    let Some((_, rest)) = text.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----") else { return Ok(None) };
-    let body = rest.split("-----END").next().unwrap_or_default();
-    let body: String = body.split_whitespace().collect();
-    STANDARD.decode(body).map(Some).map_err(|e| CertificateError::Form(e.to_string()))
-}
-
-fn decrypted(der: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
-    let info = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der).map_err(|e| CertificateError::Form(e.to_string()))?;
-    let key = info.decrypt(password).map_err(|_| CertificateError::Password)?;
-    Ok(Zeroizing::new(key.as_bytes().to_vec()))
-}
-
-fn from_pkcs12(bytes: &[u8], password: Option<&str>) -> Result<KeyAndChain, CertificateError> {
-    let read = |password| KeyStore::from_pkcs12(bytes, password, Pkcs12ImportPolicy::Relaxed);
-    let store = read(password.unwrap_or_default()).map_err(|e| {
-        let password = matches!(e, p12_keystore::error::Error::MacError(_));
-        if password { CertificateError::Password } else { CertificateError::Form(e.to_string()) }
-    })?;
-    let (_, chain) = store.private_key_chain().ok_or(CertificateError::Missing("private key"))?;
-    let key = Zeroizing::new(chain.key().as_der().to_vec());
-    Ok((key, chain.certs().iter().map(|certificate| certificate.as_der().to_vec()).collect()))
-}
-
 #[cfg(test)]
-#[path = "certificate_tests.rs"]
 mod tests;

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     ChainedTokenCredential, ClientSecretCredential, ManagedIdentityCredential, UserAssigned,
-    credential::{Absent, Credential},
+    credential::{Credential, Unusable},
     error::{CredentialError, Failed},
     retry::RetryPolicy,
     surroundings::Surroundings,
@@ -179,14 +179,14 @@ fn managed(
 fn cli(surroundings: &Surroundings) -> Arc<dyn Credential> {
     match crate::AzureCliCredential::with(None, None, surroundings) {
         Ok(credential) => credential,
-        Err(error) => Absent::because("AzureCliCredential", &error),
+        Err(error) => Unusable::because("AzureCliCredential", error),
     }
 }
 
 #[cfg(not(feature = "developer"))]
 fn cli(_: &Surroundings) -> Arc<dyn Credential> {
     let why = crate::error::Unavailable::new("AzureCliCredential", "it is not built in");
-    Arc::new(Absent(why.mend("build denizen-identity with the feature `developer`")))
+    Unusable::because("AzureCliCredential", why.mend("build denizen-identity with the feature `developer`"))
 }
 
 fn retry_for(seconds: &str) -> Result<RetryPolicy, CredentialError> {

@@ -4,18 +4,29 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use denizen_keys::{SecretString, envelope::RootKey, random};
+use denizen_keys::{SecretString, envelope::RootKey};
 use denizen_wire::TenantId;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     app::{
-        access::Access, credentials::Credentials, directory::Directory, keks::Keks, machines::Machines, rbac::Rbac,
-        secrets::Secrets, signing::KeyRing, tokens::TokenService, vaults::Vaults,
+        access::{Access, Authorization, System, SystemReason},
+        credentials::Credentials,
+        directory::Directory,
+        keks::Keks,
+        machines::Machines,
+        rbac::Rbac,
+        secrets::Secrets,
+        signing::KeyRing,
+        tokens::TokenService,
+        vaults::Vaults,
     },
     clock::Clock,
-    domain::{Actor, Ctx, claims::audience::EntraIssued, roles::BuiltInRoles},
-    http::{PublicNames, control::Control, listen, metrics, node::Node, sts::Sts, vault::VaultFace},
+    domain::{claims::audience::EntraIssued, roles::BuiltInRoles},
+    http::{
+        BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, metrics::Metrics, node::Node, sts::Sts,
+        vault::Vault,
+    },
     store::{Engine, Store, StoreError},
 };
 
@@ -53,10 +64,31 @@ pub struct Server {
     pub secrets: Secrets,
     /// The keys that sign tokens.
     pub signing: KeyRing,
+    system: System,
     tokens: TokenService,
     access: Access,
     names: PublicNames,
     clock: Clock,
+}
+
+/// The listeners of each service. A service may have several: `localhost` is both 127.0.0.1 and [::1].
+pub struct Listeners {
+    /// Token service and enrolment.
+    pub control: Vec<TcpListener>,
+    /// The vault.
+    pub vault: Vec<TcpListener>,
+    /// Metrics, on loopback: the caller has checked.
+    pub metrics: Vec<TcpListener>,
+}
+
+/// What each listener serves.
+pub struct Services {
+    /// Token service, enrolment, health.
+    pub control: Arc<Service>,
+    /// The vaults.
+    pub vault: Arc<Service>,
+    /// Metrics.
+    pub metrics: Arc<Service>,
 }
 
 /// A listening server.
@@ -75,10 +107,11 @@ impl Server {
         let roles = Arc::new(BuiltInRoles::load());
         let signing = KeyRing::new(store.clone(), keks.clone());
         let vaults = Vaults::new(store.clone(), keks.clone());
-        let access = Access::new(store.clone(), Arc::clone(&roles), &names.authority);
+        let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
         Ok(Self {
             directory: Directory::new(store.clone(), keks),
-            machines: Machines::new(store.clone(), &names.authority),
+            machines: Machines::new(store.clone(), access.clone(), &names.authority)
+                .with_other_authorities(&names.other_authorities),
             rbac: Rbac::new(store.clone(), roles),
             secrets: Secrets::new(store.clone(), vaults.clone()),
             tokens: TokenService::new(
@@ -88,9 +121,11 @@ impl Server {
                 &names.authority,
                 vec![names.vault_resource()],
                 entra_issued,
-            ),
+            )
+            .with_other_authorities(&names.other_authorities),
             vaults,
             signing,
+            system,
             access,
             store,
             names,
@@ -98,39 +133,59 @@ impl Server {
         })
     }
 
-    /// A context for what the server does by itself.
-    pub fn context(&self, tenant: TenantId, why: &'static str) -> Ctx {
-        Ctx { tenant, actor: Actor::System(why), now: self.clock.now(), request_id: random::uuid_v4() }
+    /// Authorizes what the owner of this process does with the use cases.
+    pub fn authorize(&self, tenant: TenantId, reason: SystemReason) -> Authorization {
+        self.system.authorize(tenant, reason)
+    }
+
+    /// What each listener serves.
+    ///
+    /// # Errors
+    /// [`BadRoute`] when a route table cannot be served.
+    pub fn services(&self) -> Result<Services, BadRoute> {
+        let sts = Sts::new(self.tokens.clone(), self.names.clone());
+        let control =
+            Service::new("control", sts)?.mount("healthz", Health)?.mount("node", Node::new(self.machines.clone()))?;
+        let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
+        Ok(Services {
+            control: Arc::new(control),
+            vault: Arc::new(Service::new("vault", vault)?),
+            metrics: Arc::new(Service::new("metrics", Metrics::new(self.store.clone()))?),
+        })
     }
 
     /// Starts to listen, and to keep the schedules.
-    pub fn serve(
-        &self,
-        control: TcpListener,
-        vault: TcpListener,
-        metrics: TcpListener,
-        tls: &Arc<rustls::ServerConfig>,
-    ) -> Serving {
+    ///
+    /// # Errors
+    /// [`BadRoute`] when a route table cannot be served.
+    pub fn serve(&self, listeners: Listeners, tls: &Arc<rustls::ServerConfig>) -> Result<Serving, BadRoute> {
+        let services = self.services()?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let sts = Sts::new(self.tokens.clone(), self.names.clone());
-        let main = Arc::new(Control::new(sts, Node::new(self.machines.clone())));
-        tasks.spawn(listen::serve(control, Arc::clone(tls), main, self.clock.clone(), stopped.clone()));
-        let face = Arc::new(VaultFace::new(self.secrets.clone(), self.access.clone(), self.names.clone()));
-        tasks.spawn(listen::serve(vault, Arc::clone(tls), face, self.clock.clone(), stopped.clone()));
-        tasks.spawn(metrics::serve(metrics, self.store.clone(), stopped.clone()));
+        for (listeners, tls, service) in [
+            (listeners.control, Some(tls), services.control),
+            (listeners.vault, Some(tls), services.vault),
+            (listeners.metrics, None, services.metrics),
+        ] {
+            for listener in listeners {
+                let (tls, service) = (tls.map(Arc::clone), Arc::clone(&service));
+                tasks.spawn(listen::serve(listener, tls, service, self.clock.clone(), stopped.clone()));
+            }
+        }
         tasks.spawn(self.clone().keep_schedules(stopped));
-        Serving { stop, tasks, store: self.store.clone() }
+        Ok(Serving { stop, tasks, store: self.store.clone() })
     }
 
     async fn keep_schedules(self, mut stopped: watch::Receiver<bool>) {
         loop {
             let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
             for tenant in tenants {
-                if let Err(e) = self.signing.tick(&self.context(tenant, "signing-key schedule")).await {
+                let authorization = self.authorize(tenant, SystemReason::SigningKeySchedule);
+                if let Err(e) = self.signing.tick(&authorization).await {
                     tracing::error!(%tenant, error = %e, "the signing keys' schedule could not be kept; it is tried again in an hour");
                 }
-                if let Err(e) = self.secrets.purge_due(&self.context(tenant, "recovery time is over")).await {
+                let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
+                if let Err(e) = self.secrets.purge_due(&authorization).await {
                     tracing::error!(%tenant, error = %e, "deleted secrets could not be purged; it is tried again in an hour");
                 }
             }
@@ -139,6 +194,13 @@ impl Server {
                 _ = stopped.changed() => return,
             }
         }
+    }
+}
+
+impl Services {
+    /// Everything that can be reached, on any listener.
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        [&self.control, &self.vault, &self.metrics].iter().flat_map(|service| service.routes()).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Key Vault's data plane: secrets.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::UnixTime;
 
@@ -16,8 +16,13 @@ pub const MAX_TAGS: usize = 15;
 pub const MAX_TAG: usize = 512;
 /// The most items on one page, and the default.
 pub const MAX_PAGE: u32 = 25;
-/// The largest request body that is read, bytes.
-pub const MAX_BODY: usize = 64 * 1024;
+/// The largest request body that is read, bytes: a secret whose every part has its greatest size, written in the
+/// longest way JSON has. A byte of the value becomes at most six (`\\u0001`), a character elsewhere at most twelve
+/// (`\\ud83d\\ude00`). A value that is too large is so refused for its own size, and not for its escapes.
+pub const MAX_BODY: usize = (MAX_SECRET_VALUE + 1) * 6 + (MAX_CONTENT_TYPE + MAX_TAGS * 2 * MAX_TAG) * 12 + 8 * 1024;
+/// The latest time of an attribute, seconds: the end of the year 9999. Clients in .NET, Python, Java and Rust have no
+/// later one.
+pub const MAX_TIME: UnixTime = UnixTime(253_402_300_799);
 
 /// Tags, in a fixed order so that two equal answers are equal bytes.
 pub type Tags = BTreeMap<String, String>;
@@ -37,7 +42,7 @@ pub struct SetSecret {
 }
 
 /// `PATCH /secrets/{name}/{version}`. Absent members keep what is stored; `tags: {}` clears.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct UpdateSecret {
     /// Absent: kept.
@@ -55,9 +60,24 @@ pub struct AttributesIn {
     /// A disabled secret cannot be read.
     pub enabled: Option<bool>,
     /// Not before: informational for secrets.
+    #[serde(deserialize_with = "seconds")]
     pub nbf: Option<UnixTime>,
     /// Expiry: informational for secrets.
+    #[serde(deserialize_with = "seconds")]
     pub exp: Option<UnixTime>,
+}
+
+/// Reads whole seconds. A number that an `i64` cannot hold becomes the nearest that it can, so that whoever checks the
+/// range can say what it is.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixTime>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let nearest = match (number.as_i64(), number.as_f64()) {
+        (Some(whole), _) => whole,
+        (None, Some(other)) if other.fract() == 0.0 && other > 0.0 => i64::MAX,
+        (None, Some(other)) if other.fract() == 0.0 => i64::MIN,
+        (None, _) => return Err(serde::de::Error::custom("a time is a whole number of seconds")),
+    };
+    Ok(Some(UnixTime(nearest)))
 }
 
 /// Attributes as the service answers them.
@@ -77,7 +97,7 @@ pub struct Attributes {
     /// When its metadata last changed.
     pub updated: UnixTime,
     /// `Recoverable+Purgeable` and the like: what a deletion means here.
-    pub recovery_level: String,
+    pub recovery_level: Cow<'static, str>,
     /// Days a deleted secret can be recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recoverable_days: Option<u32>,

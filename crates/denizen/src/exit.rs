@@ -21,7 +21,7 @@ pub(crate) const TRY_AGAIN: u8 = 75;
 /// Not allowed.
 pub(crate) const NO_PERMISSION: u8 = 77;
 
-/// Why a command ends: a code for programs and a text for people, which names the rule and the mend.
+/// Why a command ends: a code for programs and a text for people, which names the rule and the fix.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,

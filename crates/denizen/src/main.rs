@@ -24,7 +24,10 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::exit::Failure;
 
@@ -54,7 +57,8 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => {
+        Err(mut e) => {
+            explain_command_of_dev(&mut e);
             let _ = e.print();
             return ExitCode::from(if e.use_stderr() { exit::USAGE } else { exit::OK });
         }
@@ -67,6 +71,21 @@ fn main() -> ExitCode {
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),
     })
+}
+
+/// `dev` takes a program to run after `--`: says so to who left the `--` out, and does not say it to who mistyped an
+/// option, as clap would.
+fn explain_command_of_dev(error: &mut clap::Error) {
+    if error.kind() != ErrorKind::UnknownArgument || std::env::args().nth(1).as_deref() != Some("dev") {
+        return;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return };
+    if word.starts_with('-') {
+        error.remove(ContextKind::Suggested);
+    } else {
+        let tip = format!("a program to run goes after '--': denizen dev -- {word}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
 }
 
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {

@@ -1,6 +1,6 @@
 //! `denizen signing-key rotate`: the key that signs tokens stops now; its successor, published ahead of time, signs.
 //!
-//! A development server that runs is told by a signal, since it holds the data directory; one that does not run is
+//! A development server that runs is signalled, since it holds the data directory; one that does not run is
 //! changed in its place. Either way the old key stays published until every token it signed has ended.
 //!
 //! Tests: `tests/it`.
@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duratio
 use clap::{Parser, Subcommand};
 use denizen_identity::{environment::Environment, http::Client};
 use denizen_server::{
+    app::access::SystemReason,
     clock::Clock,
     domain::claims::audience::EntraIssued,
     http::PublicNames,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// A running server has this long to rotate.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ROTATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The keys that sign tokens.
 #[derive(Parser)]
@@ -71,8 +72,13 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
         ));
     }
     // Nothing is served, so the names are never seen.
-    let names =
-        PublicNames { authority: String::new(), vault_suffix: String::new(), vault_port: 443, vault_local: None };
+    let names = PublicNames {
+        authority: String::new(),
+        other_authorities: Vec::new(),
+        vault_suffix: String::new(),
+        vault_port: 443,
+        vault_local: None,
+    };
     let config = ServerConfig {
         engine: Engine::Sqlite { path: database },
         names,
@@ -88,8 +94,8 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
     let before = kids(&server);
     let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
     for tenant in tenants {
-        let ctx = server.context(tenant, "denizen signing-key rotate");
-        server.signing.rotate(&ctx).await.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
+        let authorization = server.authorize(tenant, SystemReason::Command("denizen signing-key rotate"));
+        server.signing.rotate(&authorization).await.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
     }
     let after = kids(&server);
     server.store.close().await;
@@ -107,8 +113,8 @@ async fn running(data: Option<&std::path::Path>, environment: &Environment) -> R
     Pid::from_raw(pid)
         .ok_or(rustix::io::Errno::SRCH)
         .and_then(|pid| kill_process(pid, Signal::USR1))
-        .map_err(Failure::while_(exit::UNAVAILABLE, &format!("process {pid} cannot be told")))?;
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+        .map_err(Failure::while_(exit::UNAVAILABLE, &format!("process {pid} cannot be signalled")))?;
+    let deadline = tokio::time::Instant::now() + ROTATION_TIMEOUT;
     loop {
         let after = published(&http, &url).await?;
         if after.iter().any(|kid| !before.contains(kid)) {
@@ -117,7 +123,7 @@ async fn running(data: Option<&std::path::Path>, environment: &Environment) -> R
         if tokio::time::Instant::now() > deadline {
             return Err(Failure::new(
                 exit::UNAVAILABLE,
-                format!("process {pid} did not rotate within 10 s; see its log"),
+                format!("process {pid} did not rotate within {} s; see its log", ROTATION_TIMEOUT.as_secs()),
             ));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

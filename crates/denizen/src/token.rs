@@ -73,14 +73,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 pub(crate) fn of_process(environment: &Environment) -> Result<ManagedIdentity, Failure> {
     let http = Client::new(environment).map_err(Failure::while_(exit::UNAVAILABLE, "no HTTP client"))?;
     ManagedIdentity::detect(environment, http).map_err(|e| {
-        let mend = if let TokenError::NoSource(why) = &e { format!("; {}", why.remedy()) } else { String::new() };
-        Failure::new(exit::UNAVAILABLE, format!("{e}{mend}"))
+        let hint = if let TokenError::NoSource(why) = &e { format!("; {}", why.remedy()) } else { String::new() };
+        Failure::new(exit::UNAVAILABLE, format!("{e}{hint}"))
     })
 }
 
-/// A refusal, with the source that was asked and what usually mends it.
+/// A refusal, with the source that was asked and what usually fixes it.
 pub(crate) fn refused(identity: &ManagedIdentity, error: &TokenError) -> Failure {
-    let (code, mend) = match error {
+    let (code, hint) = match error {
         TokenError::NoSource(_) | TokenError::Unavailable(_) => {
             (exit::UNAVAILABLE, "is the agent running, and is its env file sourced (`. DIR/env`)?")
         }
@@ -88,6 +88,6 @@ pub(crate) fn refused(identity: &ManagedIdentity, error: &TokenError) -> Failure
         TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
         TokenError::Unsupported(_) | TokenError::NotAToken(_) | TokenError::OtherIdentity => (exit::DATA, ""),
     };
-    let mend = if mend.is_empty() { String::new() } else { format!("; {mend}") };
-    Failure::new(code, format!("{} ({:?}){mend}", error, identity.source()))
+    let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
+    Failure::new(code, format!("{} ({:?}){hint}", error, identity.source()))
 }

@@ -1,5 +1,7 @@
 //! The vault from outside: challenge, token, request, as any Key Vault client does it.
 
+use std::str::FromStr;
+
 use denizen_identity::{
     http::{Client, HttpError},
     managed_identity::{ManagedIdentity, Token},
@@ -16,6 +18,24 @@ use crate::{
 /// The api-version asked for.
 const API: &str = "7.6";
 
+/// A vault's URL: https, host and port, without a path. Both are checked before anything is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct VaultUrl(String);
+
+impl FromStr for VaultUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim_end_matches('/');
+        let host =
+            text.strip_prefix("https://").ok_or("a vault's URL starts with https://, as https://localhost:8444")?;
+        if host.is_empty() || host.contains(['/', '?', '#', '@']) || text.parse::<http::Uri>().is_err() {
+            return Err("a vault's URL is https://HOST or https://HOST:PORT and nothing more");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// One vault, through one identity.
 pub(crate) struct VaultClient {
     url: String,
@@ -25,8 +45,9 @@ pub(crate) struct VaultClient {
 }
 
 impl VaultClient {
-    pub(crate) fn new(url: &str, http: Client, identity: ManagedIdentity) -> Self {
-        Self { url: url.trim_end_matches('/').to_owned(), http, identity, token: None }
+    pub(crate) fn new(url: &VaultUrl, http: Client, identity: ManagedIdentity) -> Self {
+        let VaultUrl(url) = url;
+        Self { url: url.clone(), http, identity, token: None }
     }
 
     pub(crate) async fn get(&mut self, name: &str, version: Option<&str>) -> Result<SecretBundle, Failure> {
@@ -111,13 +132,13 @@ impl VaultClient {
         let bearer = self.token.as_ref().map(|t| zeroize::Zeroizing::new(format!("Bearer {}", t.secret())));
         let headers: Vec<(&str, &str)> = bearer.iter().map(|b| ("Authorization", b.as_str())).collect();
         self.http.send(method, url, &headers, body).await.map_err(|e: HttpError| {
-            let mend = match e {
+            let hint = match e {
                 HttpError::Connection { .. } => {
                     "; is the vault there, and does SSL_CERT_FILE name its CA (`. DIR/env`)?"
                 }
                 HttpError::Roots(_) | HttpError::Request(_) => "",
             };
-            Failure::new(exit::UNAVAILABLE, format!("{e}{mend}"))
+            Failure::new(exit::UNAVAILABLE, format!("{e}{hint}"))
         })
     }
 }
@@ -171,6 +192,21 @@ mod tests {
             "https://evil.test/",
         ] {
             assert_eq!(path_within(vault, link), None, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_vaults_url_is_https_and_a_host() {
+        for url in
+            ["https://localhost:8444", "https://localhost:8444/", "https://[::1]:8444", "https://v.vault.azure.net"]
+        {
+            assert_eq!(url.parse::<VaultUrl>().unwrap().0, url.trim_end_matches('/'));
+        }
+        for url in
+            ["localhost:8444", "http://localhost:8444", "https://", "https:///", "https://v/secrets", "https://u@v"]
+        {
+            let rule = url.parse::<VaultUrl>().unwrap_err();
+            assert!(rule.contains("https://"), "{url}: {rule}");
         }
     }
 

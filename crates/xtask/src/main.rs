@@ -1,8 +1,8 @@
-//! The repository's chores: `cargo run -p xtask -- layers | deps | conformance RESULTS [--check]`.
+//! The repository's chores: `cargo run -p xtask -- layers | conformance RESULTS [--check]`.
 //!
 //! | file | chore |
 //! |---|---|
-//! | [`layers`] | the one direction in which the server's modules may call, and which crate may use which |
+//! | [`layers`] | who may use whom, between crates and inside each |
 //! | [`conformance`] | the table of SDK × dialect, from a run's results |
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore's output is for the person who ran it")]

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header, request::Parts};
 
 use super::{
     answer::{Answer, Fault, Style, json},
-    challenge::{Challenges, IssueError},
+    challenge::Challenges,
     query::Query,
 };
 use crate::{
@@ -72,11 +72,7 @@ impl ArcEndpoint {
     fn challenge(&self, caller: &Caller, description: &str) -> Answer {
         let path = match self.challenges.issue(caller) {
             Ok(path) => path,
-            // A 429 would be repeated by some clients and not by others; a 400 is final, and says what to do.
-            Err(error @ (IssueError::TooManyForUser | IssueError::TooMany)) => {
-                return Style::OAuth.fault(Fault::bad(error.to_string()));
-            }
-            Err(error @ IssueError::Directory(_)) => {
+            Err(error) => {
                 tracing::error!(%error, "no challenge");
                 let description = "The agent cannot write a key file: see its log";
                 return Style::OAuth.fault(Fault::new(

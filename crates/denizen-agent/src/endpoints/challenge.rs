@@ -8,8 +8,13 @@
 //! ```text
 //!   issue --> Open --first success--> Spent --2 s--> (forgotten)
 //!              |  \--upstream failed: stays Open, to be tried again
-//!              \--60 s--> (forgotten, file removed)
+//!              \--60 s, or newer ones need the room--> (forgotten, file removed)
 //! ```
+//!
+//! Nobody is refused a challenge because others are open: clients do not repeat a request that got a 400, and a chain
+//! would go on to another identity. A user who has [`MAX_PER_USER`] open loses the oldest of their own; when
+//! [`MAX_OPEN`] are open in all, the user who has most of them loses one. So who polls without answering, or many users
+//! who do, keep nobody else out.
 //!
 //! Touches the key directory. Tests: `challenge/tests.rs`.
 
@@ -31,8 +36,9 @@ mod tests;
 pub const LIFETIME: i64 = 60;
 /// After the first success the same request is answered again for this long, seconds.
 pub const GRACE: i64 = 2;
-/// Challenges that may be open for one user.
-pub const MAX_PER_USER: usize = 64;
+/// Challenges that may be open for one user. So many that a client which answers within a few hundredths of a second
+/// keeps its own while another program of the same user asks without answering, as fast as it can.
+pub const MAX_PER_USER: usize = 256;
 /// Challenges that may be open in all.
 pub const MAX_OPEN: usize = 4096;
 /// Spent ones that are remembered; past that, the oldest lose their grace early.
@@ -52,7 +58,8 @@ pub struct Challenges {
 #[derive(Default)]
 struct State {
     open: HashMap<Hash, Open>,
-    by_user: HashMap<Option<u32>, usize>,
+    /// Each user's, oldest first.
+    by_user: HashMap<Option<u32>, VecDeque<Hash>>,
     spent: HashMap<Hash, Spent>,
     spent_order: VecDeque<(Hash, UnixTime)>,
 }
@@ -99,12 +106,6 @@ pub enum KeyRefusal {
 /// Why no challenge is issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// This user has too many open.
-    #[error("Too many challenges are open for this user (64): answer them, or wait a minute")]
-    TooManyForUser,
-    /// All together have.
-    #[error("Too many challenges are open on this machine (4096): wait a minute")]
-    TooMany,
     /// The key file cannot be written.
     #[error("cannot write a key file: {0}")]
     Directory(#[from] DirectoryError),
@@ -127,16 +128,21 @@ impl Challenges {
     /// Issues a challenge to a caller; returns the path of its key file, which the group can read by now.
     pub fn issue(&self, caller: &Caller) -> Result<String, IssueError> {
         let (now, uid) = (self.clock.now(), caller.uid());
-        let room = self.state().room(uid);
-        if room.is_err() {
+        let full = self.state().is_full(uid);
+        if full {
             self.expire();
-            self.state().room(uid)?;
         }
         let secret = random::token(SECRET_BYTES);
         let file = self.keys.write(secret.expose())?;
+        let hash = sha256(secret.expose().as_bytes());
         let mut state = self.state();
-        *state.by_user.entry(uid).or_default() += 1;
-        state.open.insert(sha256(secret.expose().as_bytes()), Open { file, uid, issued: now, request: None });
+        let displaced = state.make_room(uid);
+        state.by_user.entry(uid).or_default().push_back(hash);
+        state.open.insert(hash, Open { file, uid, issued: now, request: None });
+        drop(state);
+        if let Some(displaced) = displaced {
+            self.keys.remove(displaced.file);
+        }
         Ok(self.keys.path_of(file))
     }
 
@@ -223,18 +229,34 @@ impl Challenges {
 }
 
 impl State {
-    fn room(&self, uid: Option<u32>) -> Result<(), IssueError> {
-        if self.by_user.get(&uid).is_some_and(|open| *open >= MAX_PER_USER) {
-            return Err(IssueError::TooManyForUser);
-        }
-        if self.open.len() >= MAX_OPEN { Err(IssueError::TooMany) } else { Ok(()) }
+    fn is_full(&self, uid: Option<u32>) -> bool {
+        self.open.len() >= MAX_OPEN || self.by_user.get(&uid).is_some_and(|open| open.len() >= MAX_PER_USER)
+    }
+
+    /// Removes a challenge when there is no room for one more of this user.
+    fn make_room(&mut self, uid: Option<u32>) -> Option<Open> {
+        let of_user = self.by_user.get(&uid).map_or(0, VecDeque::len);
+        let loser = if of_user >= MAX_PER_USER {
+            uid
+        } else if self.open.len() >= MAX_OPEN {
+            *self.by_user.iter().max_by_key(|(_, open)| open.len())?.0
+        } else {
+            return None;
+        };
+        let open = self.by_user.get(&loser)?;
+        // One that was presented is being answered just now.
+        let waits = |hash: &&Hash| self.open.get(*hash).is_some_and(|open| open.request.is_none());
+        let oldest = *open.iter().find(waits).or_else(|| open.front())?;
+        self.remove(&oldest)
     }
 
     fn remove(&mut self, hash: &Hash) -> Option<Open> {
         let open = self.open.remove(hash)?;
-        if let Some(count) = self.by_user.get_mut(&open.uid) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(of_user) = self.by_user.get_mut(&open.uid) {
+            if let Some(at) = of_user.iter().position(|other| other == hash) {
+                of_user.remove(at);
+            }
+            if of_user.is_empty() {
                 self.by_user.remove(&open.uid);
             }
         }

@@ -6,7 +6,7 @@ use super::{NAME, node::Node};
 use crate::{
     AzurePipelinesCredential, ChainedTokenCredential, ClientAssertionCredential, DefaultAzureCredential,
     EnvironmentCredential, ManagedIdentityCredential, UserAssigned, WorkloadIdentityCredential,
-    credential::{Absent, Credential},
+    credential::{Credential, Unusable},
     entra::{CHINA, PUBLIC_CLOUD, US_GOVERNMENT},
     error::{CredentialError, Failed, Unavailable},
     surroundings::Surroundings,
@@ -113,7 +113,7 @@ fn chain(node: &Node, surroundings: &Surroundings) -> Result<Arc<dyn Credential>
         // A link that does not apply here is passed over; one that is configured wrongly is not.
         builder = builder.link(match credential(&source, surroundings) {
             Ok(link) => link,
-            Err(error) if error.is_unavailable() => Absent::because(NAME, &error),
+            Err(error) if error.is_unavailable() => Unusable::because(NAME, error),
             Err(error) => return Err(error),
         });
     }

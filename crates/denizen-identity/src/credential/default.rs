@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    Absent, BoxFuture, ChainedTokenCredential, Credential, EnvironmentCredential, ManagedIdentityCredential,
+    BoxFuture, ChainedTokenCredential, Credential, EnvironmentCredential, ManagedIdentityCredential, Unusable,
     WorkloadIdentityCredential, token_credential,
 };
 use crate::{
@@ -208,7 +208,7 @@ impl DefaultAzureCredentialBuilder {
             }
             Link::AzureCli | Link::AzureDeveloperCli => self.developer(link, surroundings),
         };
-        made.unwrap_or_else(|error| Absent::because(link.name(), &error))
+        made.unwrap_or_else(|error| Unusable::because(link.name(), error))
     }
 
     #[cfg(feature = "developer")]

@@ -3,7 +3,8 @@
 //! | found | verdict |
 //! |---|---|
 //! | no endpoint in the environment, nobody answers, the probe fails | unavailable |
-//! | 400 for the system-assigned identity: none is assigned | unavailable |
+//! | 400 that says no system-assigned identity is there | unavailable |
+//! | 400 for any other reason: busy, an unknown resource, a version it does not know | failed |
 //! | 403 "unreachable", an answer that is not JSON: a proxy or a captive portal | unavailable |
 //! | any refusal for a user-assigned identity, or an Arc agent that does not confirm it | failed |
 //! | the key file cannot be read or is not the agent's, a 401 after it was sent | failed |
@@ -274,8 +275,12 @@ impl Endpoint {
                 let kind = FailureKind::Refused { status: status.as_u16(), code };
                 match (status, &self.identity, json) {
                     (_, Some(_), _) => failed(kind, "assign this identity to the machine, or check its id"),
-                    (StatusCode::BAD_REQUEST, None, _) => {
+                    (StatusCode::BAD_REQUEST, None, Some(json)) if says_no_identity(&json) => {
                         unavailable("assign a system-assigned identity to the machine, or name a user-assigned one")
+                    }
+                    // An identity endpoint is there, and did not do what it was asked: going on would change identity.
+                    (StatusCode::BAD_REQUEST, None, Some(_)) => {
+                        failed(kind, "check the resource that is asked for, and try again later")
                     }
                     (_, None, None) if status != StatusCode::UNAUTHORIZED => unavailable(self.nobody()),
                     (StatusCode::UNAUTHORIZED, None, _) if matches!(self.managed.source(), Source::Arc { .. }) => {
@@ -289,6 +294,20 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Whether a refusal says that the machine has no identity of its own, in the words of the endpoints.
+fn says_no_identity(json: &serde_json::Value) -> bool {
+    const WORDS: [&str; 4] = [
+        "identity not found",
+        "no managed identity",
+        "has not been assigned to this resource",
+        "no user assigned or delegated managed identity found",
+    ];
+    ["/error_description", "/error/message", "/message"]
+        .iter()
+        .filter_map(|at| json.pointer(at)?.as_str())
+        .any(|said| WORDS.iter().any(|words| said.to_ascii_lowercase().contains(words)))
 }
 
 fn is_untrusted(text: &str) -> bool {

@@ -33,7 +33,7 @@ pub use self::{
     workload_identity::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder},
 };
 use crate::{
-    error::{CredentialError, Unavailable},
+    error::CredentialError,
     token::{Token, TokenRequest},
 };
 
@@ -55,29 +55,27 @@ pub trait Credential: Send + Sync + fmt::Debug {
     }
 }
 
-/// A link that cannot be made here, and says why when its turn comes.
+/// A credential that could not be made: it answers with the reason, which a chain takes for what it is. Configured and
+/// broken is a failure, and a chain stops; only what is not configured here lets it go on.
 #[derive(Debug)]
-pub(crate) struct Absent(pub(crate) Unavailable);
+pub(crate) struct Unusable {
+    name: &'static str,
+    why: CredentialError,
+}
 
-impl Absent {
-    /// A link whose making failed: in a default chain that is a reason to go on, whatever it was.
-    pub(crate) fn because(credential: &'static str, error: &CredentialError) -> Arc<dyn Credential> {
-        let (reason, remedy) = match error {
-            CredentialError::Unavailable(e) => (e.reason.clone(), e.remedy.clone()),
-            CredentialError::Failed(e) => (e.reason.clone(), e.remedy.clone()),
-            CredentialError::Chain(e) => (e.to_string(), None),
-        };
-        Arc::new(Self(Unavailable { credential: credential.into(), reason, remedy }))
+impl Unusable {
+    pub(crate) fn because(name: &'static str, why: impl Into<CredentialError>) -> Arc<dyn Credential> {
+        Arc::new(Self { name, why: why.into().named(name) })
     }
 }
 
-impl Credential for Absent {
+impl Credential for Unusable {
     fn name(&self) -> &str {
-        &self.0.credential
+        self.name
     }
 
     fn token<'a>(&'a self, _: TokenRequest<'a>) -> BoxFuture<'a, Result<Token, CredentialError>> {
-        Box::pin(std::future::ready(Err(self.0.clone().into())))
+        Box::pin(std::future::ready(Err(self.why.clone())))
     }
 }
 

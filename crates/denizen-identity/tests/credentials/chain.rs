@@ -52,8 +52,34 @@ async fn azure_client_id_names_a_user_assigned_identity() {
     assert_eq!(error.not_tried, ["AzureCliCredential", "AzureDeveloperCliCredential"]);
 }
 
+/// What is configured and broken is a failure: the machine's identity must not take its place.
 #[tokio::test]
-async fn a_link_that_cannot_be_made_is_passed_over_and_says_why() {
+async fn an_environment_that_is_complete_and_broken_stops_the_chain() {
+    const TENANT: &str = "00000000-0000-0000-0000-00000000007e";
+    let arc = Arcs::start().await;
+    let secret = ("AZURE_CLIENT_SECRET", "s3cret");
+    for (broken, expected) in [
+        (vec![("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_CERTIFICATE_PATH", "/none.pem")], "/none.pem"),
+        (vec![("AZURE_TENANT_ID", "not a tenant!"), secret], "tenant"),
+        (vec![("AZURE_TENANT_ID", TENANT), secret, ("AZURE_AUTHORITY_HOST", "http://login.example")], "https"),
+    ] {
+        let mut more = broken.clone();
+        more.push(("AZURE_CLIENT_ID", "00000000-0000-0000-0000-0000000000a1"));
+        let environment = and(arc.endpoint.variables(), &more);
+        let surroundings = arc.time.surroundings(environment).with_key_directory(arc.endpoint.key_directory());
+        let error = get(&*without_tools(surroundings)).await.unwrap_err();
+        assert!(!error.is_unavailable(), "{broken:?}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("EnvironmentCredential failed") && text.contains(expected), "{broken:?}: {text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        let CredentialError::Chain(chain) = error else { panic!("{text}") };
+        assert_eq!(chain.not_tried, ["WorkloadIdentityCredential", "ManagedIdentityCredential"], "{text}");
+    }
+    assert_eq!(arc.endpoint.server().requests().len(), 0, "the machine's identity was not asked for");
+}
+
+#[tokio::test]
+async fn a_link_that_is_not_configured_is_passed_over() {
     let arc = Arcs::start().await;
     let more = [
         ("AZURE_TENANT_ID", "t"),

@@ -173,8 +173,12 @@ async fn unavailable_and_failed_are_told_apart() {
         Fault::Answer(Reply::json(status, &serde_json::json!({"error": text, "error_description": text})))
     };
     for (fault, user_assigned, unavailable) in [
-        (json(400, "invalid_request"), false, true),
-        (json(400, "invalid_request"), true, false),
+        (json(400, "Identity not found"), false, true),
+        (json(400, "Identity not found"), true, false),
+        // An identity is there, and another one must not take its place because this request found it in trouble.
+        (json(400, "invalid_resource"), false, false),
+        (json(400, "Too many challenges are open: wait a minute"), false, false),
+        (json(400, "api-version is invalid"), false, false),
         (json(403, "A socket operation was attempted to an unreachable network"), false, true),
         (reply(403, "<html>no</html>"), false, true),
         (json(403, "access_denied"), false, false),

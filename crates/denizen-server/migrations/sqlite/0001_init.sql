@@ -149,14 +149,14 @@ CREATE INDEX changes_by_tenant ON changes (tenant, revision);
 CREATE INDEX changes_by_parent ON changes (parent, revision);
 CREATE INDEX changes_by_kind ON changes (kind, revision);
 
--- One row for each transaction, and one for many records that came by the journal: lines holds those from seq to last,
--- all of one tenant. hash binds a row to the one before. journal is the position up to which the journal is in here.
+-- One row for each transaction, and one for many records that came by the spool: lines holds those from seq to last,
+-- all of one tenant. hash binds a row to the one before. spool is the position up to which the spool is in here.
 CREATE TABLE audit (
     seq     INTEGER NOT NULL PRIMARY KEY,
     last    BIGINT NOT NULL,
     tenant  TEXT   NOT NULL,
     lines   TEXT   NOT NULL,
     hash    TEXT   NOT NULL,
-    journal BIGINT NOT NULL
+    spool BIGINT NOT NULL
 );
 CREATE INDEX audit_by_tenant ON audit (tenant, seq);

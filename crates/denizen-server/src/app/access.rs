@@ -2,10 +2,14 @@
 //!
 //! A token is believed after: its form, its key (published now, of the expected tenant), its signature, its issuer,
 //! its kind, its audience, its time, and the state of its principal in the directory. Signature, issuer and kind
-//! cannot change, so a token that passed once is remembered by its SHA-256; everything that can change (audience
-//! asked for, time, key still published, principal still there, enabled and not revoked) is checked on every use.
+//! cannot change, so a token that passed once is kept in the verified-token cache under its SHA-256; everything that can
+//! change (audience asked for, time, key still published, principal still there, enabled and not revoked) is checked on
+//! every use.
 //!
-//! Reads a snapshot and never the database. Tests: `access/tests.rs`.
+//! Reads a snapshot and never the database, but for a join token. What it decides is an [`Authorization`].
+//! Tests: `access/tests/`.
+
+mod authorization;
 
 use std::sync::Arc;
 
@@ -17,14 +21,18 @@ use denizen_keys::{
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 use moka::sync::Cache;
 
+pub use self::authorization::{Authorization, System, SystemReason, WrongAuthorization};
 use crate::{
+    clock::Clock,
     domain::{
-        Actor,
-        authorize::{Action, Attributes, Decision, Grants, authorize},
-        directory::SigningKey,
+        Actor, Ctx,
+        authorize::{Action, Attributes, Because, RoleSource, authorize},
+        claims::{audience, issuer},
+        directory::{SigningKey, TokenVersion},
+        resources::JoinToken,
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
-    store::{Revision, Snapshot, Store},
+    store::{JoinTokenRefused, Snapshot, Store, StoreError},
 };
 
 #[cfg(test)]
@@ -34,8 +42,10 @@ pub(crate) mod tests;
 const MAX_TOKEN: usize = 8 * 1024;
 /// A token may start this many seconds in the future: clocks differ. Its end has no such grace.
 const SKEW: i64 = 300;
-/// How many verified tokens are remembered.
-const REMEMBERED: u64 = 65_536;
+/// How many verified tokens are kept.
+const VERIFIED_TOKENS: u64 = 65_536;
+/// How many parsed signing keys are kept.
+const PARSED_KEYS: u64 = 4096;
 
 /// Authenticates and authorizes callers.
 #[derive(Clone)]
@@ -62,13 +72,32 @@ pub struct Caller {
     pub principal: PrincipalId,
     /// The client it came by.
     pub client: ClientId,
+    /// What kind of principal the token speaks for.
+    pub subject: Subject,
     /// The issuer, as the token writes it.
     pub issuer: String,
+    /// As the token writes it.
+    written_audience: String,
+    /// The same in its canonical form.
     audience: String,
     kid: String,
     epoch: u64,
     not_before: UnixTime,
     expires: UnixTime,
+}
+
+/// What kind of principal a token speaks for: its `idtyp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An application or a managed identity, by itself (`app`).
+    Application,
+}
+
+/// No role assignment allows it. The reasons are borrowed from the snapshot that decided.
+#[derive(Clone, Debug)]
+pub struct Denied<'a> {
+    /// Why.
+    pub because: Because<'a>,
 }
 
 impl Caller {
@@ -126,9 +155,13 @@ pub enum AuthError {
 }
 
 impl Access {
-    /// Believes tokens of `authority`, the issuers' base URL without a trailing slash, and decides with `roles`.
-    pub fn new(store: Store, roles: Arc<BuiltInRoles>, authority: &str) -> Self {
-        Self { store, authority: authority.into(), roles, keys: Cache::new(4096), tokens: Cache::new(REMEMBERED) }
+    /// Creates the access checks of a server, and the server's own authority.
+    ///
+    /// `authority` is the issuers' base URL without a trailing slash.
+    pub fn new(store: Store, roles: Arc<BuiltInRoles>, authority: &str, clock: Clock) -> (Self, System) {
+        let system = System::new(store.clone(), clock);
+        let (keys, tokens) = (Cache::new(PARSED_KEYS), Cache::new(VERIFIED_TOKENS));
+        (Self { store, authority: authority.into(), roles, keys, tokens }, system)
     }
 
     /// The directory as it is now. A request takes one, and is authenticated and decided by it.
@@ -136,13 +169,8 @@ impl Access {
         self.store.snapshot()
     }
 
-    /// The directory's revision now: while it stays the same, so does everything that is decided by it in one second.
-    pub fn revision(&self) -> Revision {
-        self.store.revision()
-    }
-
-    /// Says who presents `token`, which must be issued by `tenant` for one of `audiences`; the first of them is what
-    /// a refusal names.
+    /// Says who presents `token`, which must be issued by `tenant` for one of `audiences`, each in its canonical form
+    /// (`domain::claims::audience::canonical`); the first of them is what a refusal names.
     ///
     /// # Errors
     /// The first check that fails, in the order of the module's text.
@@ -172,17 +200,50 @@ impl Access {
         Ok(caller)
     }
 
-    /// Decides what an authenticated caller may do. The answer borrows its reasons from `snapshot`.
-    pub fn decide<'a>(
+    /// Decides whether an authenticated caller may do `action` at `scope`: the one way to an [`Authorization`] for
+    /// what a request asks.
+    ///
+    /// # Errors
+    /// [`Denied`] with the reasons, which borrow from `snapshot`.
+    pub fn authorize<'a>(
         &'a self,
-        snapshot: &'a Snapshot,
+        snapshot: &'a Arc<Snapshot>,
         caller: &Caller,
+        ctx: Ctx,
         action: &Action,
         scope: &ResourceId,
-        attributes: &Attributes<'_>,
-    ) -> Decision<'a> {
-        let view = View { snapshot, tenant: caller.tenant, roles: &self.roles };
-        authorize(&view, caller.principal, action, scope, attributes)
+    ) -> Result<Authorization, Denied<'a>> {
+        let view = TenantRoles { snapshot, tenant: caller.tenant, roles: &self.roles };
+        let decision = authorize(&view, caller.principal, action, scope, &Attributes::default());
+        if !decision.allowed {
+            return Err(Denied { because: decision.because });
+        }
+        Ok(Authorization::by_roles(
+            ctx,
+            Arc::clone(snapshot),
+            caller.principal,
+            action.clone(),
+            scope.clone(),
+            Arc::clone(&self.roles),
+            decision.because.to_string(),
+        ))
+    }
+
+    /// The authorization of who holds the join token with this SHA-256 (lower-case hexadecimal) to do `action` in the
+    /// token's resource group. Whether the token is still unused and in time is decided when the operation consumes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the tenant of `ctx` has no such token; the store's.
+    pub async fn enrolment(
+        &self,
+        ctx: &Ctx,
+        token_hash: &str,
+        action: &'static str,
+    ) -> Result<(Authorization, JoinToken), StoreError> {
+        let token = self.store.join_token(token_hash).await?.filter(|token| token.tenant == ctx.tenant);
+        let token = token.ok_or(JoinTokenRefused::Unknown)?;
+        let ctx = ctx.by(Actor::JoinToken(token.id));
+        Ok((Authorization::by_join_token(ctx, self.snapshot(), action, &token), token))
     }
 
     /// The built-in roles this decides with.
@@ -202,13 +263,13 @@ impl Access {
         })?;
         let claims: AccessToken = verified.claims().map_err(AuthError::Form)?;
 
-        let (issuer, client) = match claims.ver.as_str() {
-            "1.0" => (format!("{}/{tenant}/", self.authority), claims.appid),
-            "2.0" => (format!("{}/{tenant}/v2.0", self.authority), claims.azp),
+        let (expected, client) = match claims.ver.as_str() {
+            "1.0" => (issuer(&self.authority, tenant, TokenVersion::V1), claims.appid),
+            "2.0" => (issuer(&self.authority, tenant, TokenVersion::V2), claims.azp),
             _ => return Err(AuthError::Kind("it is of an unknown version")),
         };
-        if claims.iss != issuer {
-            return Err(AuthError::Issuer { expected: issuer, found: claims.iss });
+        if claims.iss != expected {
+            return Err(AuthError::Issuer { expected, found: claims.iss });
         }
         if claims.tid != tenant {
             return Err(self.other_issuer(tenant, &claims.iss));
@@ -221,8 +282,10 @@ impl Access {
             tenant,
             principal: claims.oid,
             client,
+            subject: Subject::Application,
             issuer: claims.iss,
-            audience: claims.aud,
+            audience: audience::canonical(&claims.aud),
+            written_audience: claims.aud,
             kid,
             epoch: claims.xms_epoch,
             not_before: claims.nbf,
@@ -248,7 +311,7 @@ impl Access {
     }
 
     fn other_issuer(&self, tenant: TenantId, found: &str) -> AuthError {
-        AuthError::Issuer { expected: format!("{}/{tenant}/", self.authority), found: found.to_owned() }
+        AuthError::Issuer { expected: issuer(&self.authority, tenant, TokenVersion::V1), found: found.to_owned() }
     }
 }
 
@@ -257,7 +320,7 @@ impl Caller {
     fn still_good(&self, snapshot: &Snapshot, audiences: &[String], now: UnixTime) -> Result<(), AuthError> {
         if !audiences.contains(&self.audience) {
             let expected = audiences.first().cloned().unwrap_or_default();
-            return Err(AuthError::Audience { expected, found: self.audience.clone() });
+            return Err(AuthError::Audience { expected, found: self.written_audience.clone() });
         }
         if now >= self.expires {
             return Err(AuthError::Expired(self.expires));
@@ -286,15 +349,15 @@ fn published<'a>(snapshot: &'a Snapshot, tenant: TenantId, kid: &str, now: UnixT
     key.published_until.is_none_or(|until| now < until).then_some(&**key)
 }
 
-/// One tenant's grants in one snapshot.
+/// One tenant's role assignments and roles in one snapshot.
 #[derive(Clone, Copy)]
-struct View<'a> {
+struct TenantRoles<'a> {
     snapshot: &'a Snapshot,
     tenant: TenantId,
     roles: &'a BuiltInRoles,
 }
 
-impl<'a> Grants<'a> for View<'a> {
+impl<'a> RoleSource<'a> for TenantRoles<'a> {
     fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>] {
         self.snapshot.assignments_of(self.tenant, principal)
     }

@@ -1,10 +1,10 @@
 //! Whether a client is who it says: by a secret, or by an assertion signed with a key it holds.
 //!
-//! A client that returns costs next to nothing: what has been verified is remembered under a digest of what was
-//! presented. A memory never outlives its cause: on each use the credential must still stand in the directory and the
-//! time must still be right, so removing a credential or disabling a principal works at once.
+//! A client that returns costs next to nothing: what has been verified is cached under a digest of what was presented.
+//! Each cache hit is checked against the directory and the time as they are now, so removing a credential or disabling
+//! a principal takes effect at once.
 //!
-//! | remembered | under | costs once | costs then |
+//! | cached | under | costs once | costs then |
 //! |---|---|---|---|
 //! | a secret | HMAC-SHA256 with a key of this process | argon2id, tens of milliseconds, off the runtime, few at a time | one HMAC |
 //! | an assertion | its SHA-256 | one RSA verification | one SHA-256 |
@@ -43,11 +43,11 @@ mod tests;
 /// Hashes computed at a time: each takes 19 MiB and a processor.
 const HASHING: usize = 2;
 /// A request waits this long for its turn to be hashed.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many secrets and assertions are remembered.
-const REMEMBERED: u64 = 65_536;
-/// For how long at most, though the cause may end earlier.
-const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many secrets and assertions are cached.
+const CACHE_ENTRIES: u64 = 65_536;
+/// For how long at most.
+const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Verifies clients' credentials.
 pub struct Credentials {
@@ -55,8 +55,8 @@ pub struct Credentials {
     /// What an unknown client's secret is compared with, so that it takes as long as a known one's.
     decoy: Arc<str>,
     secret_key: Zeroizing<[u8; 32]>,
-    secrets: Cache<[u8; 32], KnownSecret>,
-    assertions: Cache<[u8; 32], KnownAssertion>,
+    secrets: Cache<[u8; 32], VerifiedSecret>,
+    assertions: Cache<[u8; 32], VerifiedAssertion>,
     verified: AtomicU64,
 }
 
@@ -71,9 +71,9 @@ pub struct Client<'a> {
     pub application: Option<&'a Application>,
 }
 
-/// A client has proved itself.
+/// A client that has proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proved {
+pub struct AuthenticatedClient {
     /// How.
     pub proof: Proof,
     /// With which credential.
@@ -181,13 +181,13 @@ fn claims_text(reason: &Reason) -> String {
 }
 
 #[derive(Clone)]
-struct KnownSecret {
+struct VerifiedSecret {
     credential: Uuid,
     hash: Arc<str>,
 }
 
 #[derive(Clone)]
-struct KnownAssertion {
+struct VerifiedAssertion {
     tenant: TenantId,
     client: ClientId,
     credential: Uuid,
@@ -202,14 +202,14 @@ impl Default for Credentials {
 }
 
 impl Credentials {
-    /// With nothing remembered.
+    /// Creates the checks with empty caches.
     pub fn new() -> Self {
         Self {
             hashing: Arc::new(Semaphore::new(HASHING)),
             decoy: password::hash(&random::token(32)).into(),
             secret_key: Zeroizing::new(random::bytes()),
-            secrets: Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build(),
-            assertions: Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build(),
+            secrets: Cache::builder().max_capacity(CACHE_ENTRIES).time_to_live(CACHE_LIFETIME).build(),
+            assertions: Cache::builder().max_capacity(CACHE_ENTRIES).time_to_live(CACHE_LIFETIME).build(),
             verified: AtomicU64::new(0),
         }
     }
@@ -225,12 +225,12 @@ impl Credentials {
         client: Option<Client<'_>>,
         secret: &SecretString,
         now: UnixTime,
-    ) -> Result<Proved, CredentialError> {
+    ) -> Result<AuthenticatedClient, CredentialError> {
         let Some((client, application)) = client.and_then(|client| Some((client, client.application?))) else {
             self.matching(secret, vec![Arc::clone(&self.decoy)]).await?;
             return Err(CredentialError::WrongSecret);
         };
-        let key = self.memory_key(client, secret);
+        let key = self.cache_key(client, secret);
         if let Some(known) = self.secrets.get(&key) {
             let credential = application
                 .passwords
@@ -252,7 +252,7 @@ impl Credentials {
         let found = self.matching(secret, hashes).await?;
         let password = found.and_then(|index| candidates.get(index)).ok_or(CredentialError::WrongSecret)?;
         let proved = valid(password.key_id, password.start, password.end, now)?;
-        let known = KnownSecret { credential: password.key_id, hash: password.hash.as_str().into() };
+        let known = VerifiedSecret { credential: password.key_id, hash: password.hash.as_str().into() };
         self.secrets.insert(key, known);
         Ok(proved)
     }
@@ -262,9 +262,9 @@ impl Credentials {
         &self,
         client: Client<'_>,
         text: &str,
-        authority: &str,
+        authorities: &[String],
         now: UnixTime,
-    ) -> Result<Proved, CredentialError> {
+    ) -> Result<AuthenticatedClient, CredentialError> {
         let digest = sha256(text.as_bytes());
         let client_id = client.principal.client_id;
         if let Some(known) = self.assertions.get(&digest) {
@@ -275,7 +275,7 @@ impl Credentials {
                 if let Some(key) = credential {
                     known.validity.covers(now).map_err(CredentialError::Claims)?;
                     in_time(key, now)?;
-                    return Ok(Proved { proof: Proof::Certificate, credential: key.key_id });
+                    return Ok(AuthenticatedClient { proof: Proof::Certificate, credential: key.key_id });
                 }
                 self.assertions.invalidate(&digest);
             }
@@ -290,9 +290,9 @@ impl Credentials {
         let verified = public(key)
             .ok_or(CredentialError::Key(KeyReason::Signature))
             .and_then(|public| parsed.verify(&public).map_err(|_| CredentialError::Key(KeyReason::Signature)))?;
-        let expected = Expected { client: client_id, tenant: client.tenant, authority };
+        let expected = Expected { client: client_id, tenant: client.tenant, authorities };
         let validity = assertion::check(&verified.claims, &expected, now).map_err(CredentialError::Claims)?;
-        let known = KnownAssertion {
+        let known = VerifiedAssertion {
             tenant: client.tenant.id,
             client: client_id,
             credential: key.key_id,
@@ -300,10 +300,10 @@ impl Credentials {
             validity,
         };
         self.assertions.insert(digest, known);
-        Ok(Proved { proof: Proof::Certificate, credential: key.key_id })
+        Ok(AuthenticatedClient { proof: Proof::Certificate, credential: key.key_id })
     }
 
-    fn memory_key(&self, client: Client<'_>, secret: &SecretString) -> [u8; 32] {
+    fn cache_key(&self, client: Client<'_>, secret: &SecretString) -> [u8; 32] {
         let mut message = Zeroizing::new(Vec::with_capacity(32 + secret.len()));
         message.extend_from_slice(client.tenant.id.0.as_bytes());
         message.extend_from_slice(client.principal.client_id.0.as_bytes());
@@ -313,7 +313,7 @@ impl Credentials {
 
     /// The index of the hash that is this secret's.
     async fn matching(&self, secret: &SecretString, hashes: Vec<Arc<str>>) -> Result<Option<usize>, CredentialError> {
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.hashing).acquire_owned())
+        let permit = tokio::time::timeout(HASHING_TIMEOUT, Arc::clone(&self.hashing).acquire_owned())
             .await
             .ok()
             .and_then(Result::ok)
@@ -329,14 +329,19 @@ impl Credentials {
     }
 }
 
-fn valid(credential: Uuid, start: UnixTime, end: UnixTime, now: UnixTime) -> Result<Proved, CredentialError> {
+fn valid(
+    credential: Uuid,
+    start: UnixTime,
+    end: UnixTime,
+    now: UnixTime,
+) -> Result<AuthenticatedClient, CredentialError> {
     if end <= now {
         return Err(CredentialError::SecretExpired(end));
     }
     if now + assertion::SKEW < start {
         return Err(CredentialError::WrongSecret);
     }
-    Ok(Proved { proof: Proof::Secret, credential })
+    Ok(AuthenticatedClient { proof: Proof::Secret, credential })
 }
 
 fn in_time(key: &KeyCredential, now: UnixTime) -> Result<(), CredentialError> {

@@ -5,18 +5,25 @@
 use denizen_keys::{SecretString, password, random};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId};
 
-use super::{ChangeError, keks::Keks};
+use super::{ChangeError, access::Authorization, keks::Keks};
 use crate::{
     domain::{
-        Ctx,
         directory::{Application, PasswordCredential, PrincipalKind, ServicePrincipal, Tenant, TokenVersion},
         resources::{ResourceGroup, Subscription},
     },
-    store::{AuditEvent, Store},
+    store::{Store, StoreError, Write},
 };
 
 /// A client secret lives this long, seconds: two years, as the portal offers at most.
 const PASSWORD_LIFETIME: i64 = 730 * 24 * 3600;
+
+/// The actions of this file, as authorization names them.
+mod actions {
+    pub(super) const CREATE_TENANT: &str = "Denizen.Directory/tenants/write";
+    pub(super) const CREATE_RESOURCE_GROUP: &str = "Microsoft.Resources/subscriptions/resourceGroups/write";
+    pub(super) const CREATE_APPLICATION: &str = "microsoft.directory/applications/create";
+    pub(super) const UPDATE_CREDENTIALS: &str = "microsoft.directory/applications/credentials/update";
+}
 
 /// Changes to the directory.
 #[derive(Clone)]
@@ -26,30 +33,49 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Over a store.
+    /// Creates the use cases of a store; new tenants get a key-encryption key of `keks`.
     pub fn new(store: Store, keks: Keks) -> Self {
         Self { store, keks }
     }
 
-    /// Makes a tenant; `ctx.tenant` is its id.
-    pub async fn create_tenant(&self, ctx: &Ctx, domain: &str, display_name: &str) -> Result<Tenant, ChangeError> {
+    /// Makes the tenant that `authorization` names.
+    ///
+    /// # Errors
+    /// The store's: `Exists` when the tenant or its domain name is there.
+    pub async fn create_tenant(
+        &self,
+        authorization: &Authorization,
+        domain: &str,
+        display_name: &str,
+    ) -> Result<Tenant, ChangeError> {
+        authorization.check(actions::CREATE_TENANT, authorization.tenant(), &["/"])?;
+        let id = authorization.tenant();
         let tenant = Tenant {
-            id: ctx.tenant,
+            id,
             domain: domain.to_ascii_lowercase(),
             display_name: display_name.to_owned(),
-            sealed_kek: self.keks.create(ctx.tenant),
-            created: ctx.now,
+            sealed_kek: self.keks.create(id),
+            created: authorization.now(),
         };
-        let mut tx = self.store.begin(ctx).await?;
-        tx.insert(&tenant).await?;
-        tx.commit(AuditEvent::allowed("Denizen.Directory/tenants/write", tenant.id.to_string(), "set-up")).await?;
+        let written = &tenant;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    tx.insert(written).await?;
+                    Ok::<_, StoreError>(Write::commit(actions::CREATE_TENANT, id.to_string(), ()))
+                })
+            })
+            .await?;
         Ok(tenant)
     }
 
-    /// Makes a subscription and a resource group in it.
+    /// Makes a resource group, and its subscription when the tenant has none of that id.
+    ///
+    /// # Errors
+    /// [`ChangeError::Invalid`] names the rule that the name breaks; the store's.
     pub async fn create_resource_group(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         subscription: SubscriptionId,
         name: &str,
         location: &str,
@@ -57,28 +83,43 @@ impl Directory {
         let scope = ResourceId::subscription(subscription);
         let id =
             scope.resource_group(name).map_err(|e| ChangeError::Invalid(format!("resource group '{name}': {e}")))?;
-        let group = ResourceGroup { tenant: ctx.tenant, id, location: location.to_owned(), created: ctx.now };
-        let mut tx = self.store.begin(ctx).await?;
-        if self.store.snapshot().subscription(ctx.tenant, subscription).is_none() {
-            let display_name = "Development".to_owned();
-            tx.insert(&Subscription { tenant: ctx.tenant, id: subscription, display_name, created: ctx.now }).await?;
-        }
-        tx.insert(&group).await?;
-        let event =
-            AuditEvent::allowed("Microsoft.Resources/subscriptions/resourceGroups/write", group.id.as_str(), "set-up");
-        tx.commit(event).await?;
+        authorization.check(actions::CREATE_RESOURCE_GROUP, authorization.tenant(), &[id.canonical()])?;
+        let (tenant, created) = (authorization.tenant(), authorization.now());
+        let group = ResourceGroup { tenant, id, location: location.to_owned(), created };
+        let written = &group;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    if tx.snapshot().subscription(tenant, subscription).is_none() {
+                        let display_name = subscription.to_string();
+                        tx.insert(&Subscription { tenant, id: subscription, display_name, created }).await?;
+                    }
+                    tx.insert(written).await?;
+                    Ok::<_, StoreError>(Write::commit(
+                        actions::CREATE_RESOURCE_GROUP,
+                        written.id.as_str().to_owned(),
+                        (),
+                    ))
+                })
+            })
+            .await?;
         Ok(group)
     }
 
     /// Registers an application, with its service principal in this tenant.
+    ///
+    /// # Errors
+    /// The store's.
     pub async fn create_application(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         display_name: &str,
     ) -> Result<(Application, ServicePrincipal), ChangeError> {
+        authorization.check(actions::CREATE_APPLICATION, authorization.tenant(), &["/"])?;
+        let tenant = authorization.tenant();
         let client_id = ClientId(random::uuid_v4());
         let application = Application {
-            tenant: ctx.tenant,
+            tenant,
             client_id,
             object_id: random::uuid_v4(),
             display_name: display_name.to_owned(),
@@ -88,7 +129,7 @@ impl Directory {
             keys: Vec::new(),
         };
         let principal = ServicePrincipal {
-            tenant: ctx.tenant,
+            tenant,
             id: PrincipalId(random::uuid_v4()),
             client_id,
             display_name: display_name.to_owned(),
@@ -98,47 +139,59 @@ impl Directory {
             keys: Vec::new(),
             token_lifetime: None,
         };
-        let mut tx = self.store.begin(ctx).await?;
-        tx.insert(&application).await?;
-        tx.insert(&principal).await?;
-        tx.commit(AuditEvent::allowed("microsoft.directory/applications/create", client_id.to_string(), "asked for"))
+        let (written, its_principal) = (&application, &principal);
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    tx.insert(written).await?;
+                    tx.insert(its_principal).await?;
+                    Ok::<_, StoreError>(Write::commit(actions::CREATE_APPLICATION, client_id.to_string(), ()))
+                })
+            })
             .await?;
         Ok((application, principal))
     }
 
     /// Replaces an application's secrets by one new secret, which is returned here and never again.
+    ///
+    /// # Errors
+    /// [`ChangeError::Missing`] when there is no such application; the store's.
     pub async fn reset_password(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         client: ClientId,
         display_name: &str,
     ) -> Result<SecretString, ChangeError> {
+        authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
+        let (tenant, now) = (authorization.tenant(), authorization.now());
         let secret = random::token(32);
         // argon2id takes tens of milliseconds by design: not on a runtime worker.
         let to_hash = secret.clone();
         let hash = tokio::task::spawn_blocking(move || password::hash(&to_hash))
             .await
             .map_err(|_| ChangeError::Invalid("the password could not be hashed; try again".into()))?;
-        let mut tx = self.store.begin(ctx).await?;
-        let Some(current) = self.store.snapshot().application(ctx.tenant, client).cloned() else {
-            return Err(ChangeError::Missing(format!("application {client}")));
-        };
-        let mut application = Application::clone(&current);
-        application.passwords = vec![PasswordCredential {
+        let password = PasswordCredential {
             key_id: random::uuid_v4(),
             display_name: display_name.to_owned(),
             hint: secret.expose().chars().take(3).collect(),
-            start: ctx.now,
-            end: ctx.now + PASSWORD_LIFETIME,
+            start: now,
+            end: now + PASSWORD_LIFETIME,
             hash,
-        }];
-        tx.put(&application).await?;
-        tx.commit(AuditEvent::allowed(
-            "microsoft.directory/applications/credentials/update",
-            client.to_string(),
-            "asked for",
-        ))
-        .await?;
+        };
+        let password = &password;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let Some(current) = tx.snapshot().application(tenant, client).cloned() else {
+                        return Err(ChangeError::Missing(format!("application {client}")));
+                    };
+                    let mut application = Application::clone(&current);
+                    application.passwords = vec![password.clone()];
+                    tx.put(&application).await?;
+                    Ok(Write::commit(actions::UPDATE_CREDENTIALS, client.to_string(), ()))
+                })
+            })
+            .await?;
         Ok(secret)
     }
 }

@@ -17,14 +17,17 @@ use denizen_wire::{
     node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, PROOF_LIFETIME},
 };
 
-use super::ChangeError;
+use super::{
+    ChangeError,
+    access::{Access, Authorization, WrongAuthorization},
+};
 use crate::{
     domain::{
         Actor, Ctx,
         directory::{KeyCredential, PrincipalKind, ServicePrincipal},
         resources::{JoinToken, Machine},
     },
-    store::{AuditEvent, JoinTokenRefused, Store, StoreError},
+    store::{AuditEvent, JoinTokenRefused, Store, StoreError, Write},
 };
 
 #[cfg(test)]
@@ -32,7 +35,9 @@ mod tests;
 
 /// The resource type of a machine.
 pub const MACHINES: &str = "Microsoft.HybridCompute/machines";
-/// The action an enrolment is audited as.
+/// The action of making a join token.
+const CREATE_JOIN_TOKEN: &str = "Denizen.Node/joinTokens/write";
+/// The action of an enrolment.
 const CONNECT: &str = "Microsoft.HybridCompute/machines/write";
 /// What a join token starts with, so that it can be told from other secrets when it turns up somewhere.
 const TOKEN_PREFIX: &str = "dzj";
@@ -45,10 +50,12 @@ const SKEW: i64 = 300;
 #[derive(Clone)]
 pub struct Machines {
     store: Store,
+    access: Access,
     authority: String,
+    other_authorities: Vec<String>,
 }
 
-/// Why a machine may not come in. The texts are for the operator at the agent: each names the rule and the mend.
+/// Why a machine may not come in. The texts are for the operator at the agent: each names the rule and the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     /// The request breaks a rule of form.
@@ -66,22 +73,37 @@ pub enum EnrolError {
     /// A machine of that name is there, with another key.
     #[error("a machine named '{0}' is connected already; disconnect it first or choose another name")]
     Exists(String),
+    /// It was called with the authorization of another operation: our fault.
+    #[error(transparent)]
+    Authorization(#[from] WrongAuthorization),
     /// The store.
     #[error(transparent)]
     Store(StoreError),
 }
 
+impl From<StoreError> for EnrolError {
+    fn from(error: StoreError) -> Self {
+        if let StoreError::Refused(why) = error { Self::Token(why) } else { Self::Store(error) }
+    }
+}
+
 impl Machines {
-    /// Over a store; `authority` is the base of the enrolment URL that proofs must name.
-    pub fn new(store: Store, authority: &str) -> Self {
-        Self { store, authority: authority.to_owned() }
+    /// Creates the use cases of a store; `authority` is the base of the enrolment URL that proofs must name.
+    pub fn new(store: Store, access: Access, authority: &str) -> Self {
+        Self { store, access, authority: authority.to_owned(), other_authorities: Vec::new() }
+    }
+
+    /// Adds names by which machines also reach this server: an enrolment proof may be meant for any of them.
+    #[must_use]
+    pub fn with_other_authorities(self, others: &[String]) -> Self {
+        Self { other_authorities: others.to_vec(), ..self }
     }
 
     /// Makes a join token for one machine in `resource_group`, good for `lifetime` seconds. It is returned here and
     /// kept nowhere.
     pub async fn create_join_token(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         resource_group: &ResourceId,
         machine_name: Option<&str>,
         lifetime: i64,
@@ -91,42 +113,52 @@ impl Machines {
                 "a join token lives 1 to {MAX_JOIN_TOKEN_LIFETIME} seconds, not {lifetime}"
             )));
         }
-        if self.store.snapshot().resource_group(ctx.tenant, resource_group).is_none() {
-            return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
-        }
-        let token =
-            SecretString::from(format!("{TOKEN_PREFIX}.{}.{}", ctx.tenant.0.simple(), random::token(32).expose()));
-        let record = JoinToken {
+        authorization.check(CREATE_JOIN_TOKEN, authorization.tenant(), &[resource_group.canonical()])?;
+        let (tenant, created) = (authorization.tenant(), authorization.now());
+        let token = SecretString::from(format!("{TOKEN_PREFIX}.{}.{}", tenant.0.simple(), random::token(32).expose()));
+        let record = &JoinToken {
             id: random::uuid_v4(),
-            tenant: ctx.tenant,
+            tenant,
             hash: hash::hex(&hash::sha256(token.expose().as_bytes())),
             resource_group: resource_group.clone(),
             machine_name: machine_name.map(str::to_owned),
-            created: ctx.now,
-            expires: ctx.now + lifetime,
+            created,
+            expires: created + lifetime,
         };
-        let mut tx = self.store.begin(ctx).await?;
-        tx.add_join_token(&record).await?;
-        tx.commit(AuditEvent::allowed("Denizen.Node/joinTokens/write", resource_group.as_str(), "asked for")).await?;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    if tx.snapshot().resource_group(tenant, resource_group).is_none() {
+                        return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
+                    }
+                    tx.add_join_token(record).await?;
+                    Ok(Write::commit(CREATE_JOIN_TOKEN, resource_group.as_str().to_owned(), ()))
+                })
+            })
+            .await?;
         Ok(token)
     }
 
     /// Enrols a machine. Refusals are audited too.
+    ///
+    /// `ctx` makes the context of the request in the tenant that the token names.
+    ///
+    /// # Errors
+    /// Each names the rule that refused and what would satisfy it.
     pub async fn enrol(
         &self,
         request: &EnrolRequest,
-        now: UnixTime,
-        request_id: uuid::Uuid,
+        ctx: impl FnOnce(TenantId, Actor) -> Ctx,
     ) -> Result<Enrolled, EnrolError> {
         let tenant = tenant_of(&request.join_token)
             .filter(|tenant| self.store.snapshot().tenant(*tenant).is_some())
             .ok_or(EnrolError::Token(JoinTokenRefused::Unknown))?;
-        let ctx = Ctx { tenant, actor: Actor::Anonymous, now, request_id };
+        let ctx = ctx(tenant, Actor::Anonymous);
         let outcome = self.admit(&ctx, request).await;
         if let Err(refused) = &outcome
             && !matches!(refused, EnrolError::Store(_))
         {
-            // The name is whatever a stranger sent: the trail takes no more of it than a name can have.
+            // The name is whatever a stranger sent: the audit takes no more of it than a name can have.
             let name: String = request.machine_name.chars().take(54).collect();
             let event = AuditEvent::refused(CONNECT, name, refused.to_string());
             self.store.audit(&ctx, &event).map_err(EnrolError::Store)?;
@@ -137,36 +169,23 @@ impl Machines {
     async fn admit(&self, ctx: &Ctx, request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
         check_name(&request.machine_name)?;
         let token_hash = hash::hex(&hash::sha256(request.join_token.as_bytes()));
+        let token_hash = token_hash.as_str();
         let certificate = b64::decode_lax(&request.certificate)
             .ok_or_else(|| EnrolError::Malformed("'certificate' is not base64".into()))
             .and_then(|der| {
                 Certificate::from_der(&der).map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))
             })?;
-        self.check_proof(ctx, request, &certificate, &token_hash)?;
+        self.check_proof(ctx, request, &certificate, token_hash)?;
 
-        let mut tx = self.store.begin(ctx).await.map_err(EnrolError::Store)?;
-        let token = match tx.consume_join_token(&token_hash).await {
-            Ok(token) => token,
-            Err(StoreError::Refused(JoinTokenRefused::Used)) => {
-                drop(tx);
-                return self.again(ctx, &token_hash, request, &certificate).await;
-            }
-            Err(StoreError::Refused(why)) => return Err(EnrolError::Token(why)),
-            Err(other) => return Err(EnrolError::Store(other)),
-        };
+        let (authorization, token) = &self.access.enrolment(ctx, token_hash, CONNECT).await?;
         if let Some(bound) = &token.machine_name
             && *bound != request.machine_name
         {
             return Err(EnrolError::OtherName(bound.clone()));
         }
-        let id = machine_id(&token, &request.machine_name)?;
-        let snapshot = self.store.snapshot();
-        if snapshot.machine(ctx.tenant, &id).is_some() {
-            return Err(EnrolError::Exists(request.machine_name.clone()));
-        }
-        let location =
-            snapshot.resource_group(ctx.tenant, &token.resource_group).map_or_else(String::new, |g| g.location.clone());
-        let principal = ServicePrincipal {
+        let id = &machine_id(token, &request.machine_name)?;
+        authorization.check(CONNECT, ctx.tenant, &[id.canonical()])?;
+        let principal = &ServicePrincipal {
             tenant: ctx.tenant,
             id: PrincipalId(random::uuid_v4()),
             client_id: ClientId(random::uuid_v4()),
@@ -177,24 +196,44 @@ impl Machines {
             keys: vec![key_credential(&certificate)?],
             token_lifetime: None,
         };
-        let machine = Machine {
-            tenant: ctx.tenant,
-            id,
-            machine_id: random::uuid_v4(),
-            principal_id: principal.id,
-            location,
-            facts: request.machine.clone(),
-            created: ctx.now,
-        };
-        tx.insert(&principal).await.map_err(EnrolError::Store)?;
-        tx.insert(&machine).await.map_err(EnrolError::Store)?;
-        let because = format!("join token {}", token.id);
-        tx.commit(AuditEvent::allowed(CONNECT, machine.id.as_str(), &because)).await.map_err(EnrolError::Store)?;
-        Ok(self.enrolled(&machine, &principal))
+        let machine_id = random::uuid_v4();
+        match self
+            .store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    // First, so that of any number of requests with one token, one goes on.
+                    tx.consume_join_token(token_hash).await?;
+                    let snapshot = tx.snapshot();
+                    if snapshot.machine(ctx.tenant, id).is_some() {
+                        return Err(EnrolError::Exists(request.machine_name.clone()));
+                    }
+                    let group = snapshot.resource_group(ctx.tenant, &token.resource_group);
+                    let machine = Machine {
+                        tenant: ctx.tenant,
+                        id: id.clone(),
+                        machine_id,
+                        principal_id: principal.id,
+                        location: group.map_or_else(String::new, |group| group.location.clone()),
+                        facts: request.machine.clone(),
+                        created: ctx.now,
+                    };
+                    tx.insert(principal).await?;
+                    tx.insert(&machine).await?;
+                    Ok(Write::commit(CONNECT, machine.id.as_str().to_owned(), machine))
+                })
+            })
+            .await
+        {
+            Ok(machine) => Ok(self.enrolled(&machine, principal)),
+            Err(EnrolError::Token(JoinTokenRefused::Used)) => {
+                self.repeated(ctx, token_hash, request, &certificate).await
+            }
+            Err(refused) => Err(refused),
+        }
     }
 
     /// The same machine asks again because it never saw the answer: same token, same name, same key.
-    async fn again(
+    async fn repeated(
         &self,
         ctx: &Ctx,
         token_hash: &str,
@@ -228,7 +267,8 @@ impl Machines {
             .map_err(|_| EnrolError::Proof("is not signed by the key it brings"))?
             .claims()
             .map_err(|_| EnrolError::Proof("has other claims than aud, join, name, iat, exp"))?;
-        let refused = if claims.aud != format!("{}{ENROL_PATH}", self.authority) {
+        let ours = |authority: &String| claims.aud.strip_suffix(ENROL_PATH) == Some(authority);
+        let refused = if !ours(&self.authority) && !self.other_authorities.iter().any(ours) {
             "was made for another server"
         } else if claims.join != token_hash {
             "was made for another join token"

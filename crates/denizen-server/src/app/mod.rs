@@ -1,4 +1,5 @@
-//! The use cases: one transaction each, every one with a [`Ctx`](crate::domain::Ctx).
+//! The use cases: one transaction each. Every one that reads or changes something of a tenant takes an
+//! [`Authorization`](access::Authorization), which only [`access`] can make.
 //!
 //! | file | holds |
 //! |---|---|
@@ -35,6 +36,9 @@ pub enum ChangeError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It was called with the authorization of another operation: our fault.
+    #[error(transparent)]
+    Authorization(#[from] access::WrongAuthorization),
     /// A key could not be made, sealed or opened.
     #[error(transparent)]
     Key(#[from] denizen_keys::KeyError),

@@ -1,6 +1,6 @@
 //! Secrets: the use cases of the vault.
 //!
-//! The caller has been authorized; `because` is the decision, and goes to the audit. Two rules hold throughout:
+//! Each takes the caller's [`Authorization`] and checks that it is the one for what it does. Two rules hold throughout:
 //!
 //! - **nothing is read unrecorded**: the audit record of a read is written before the value is given to the caller, and
 //!   when it cannot be written the read is refused;
@@ -22,9 +22,11 @@ use denizen_keys::{
 };
 use denizen_wire::{ResourceId, UnixTime, vault::UpdateSecret};
 use moka::sync::Cache;
-use uuid::Uuid;
 
-use super::vaults::{self, Vaults};
+use super::{
+    access::{Authorization, WrongAuthorization},
+    vaults::Vaults,
+};
 pub use crate::domain::secrets::NewSecret;
 use crate::{
     domain::{
@@ -32,7 +34,7 @@ use crate::{
         resources::Vault,
         secrets::{BadSecret, DeletedSecret, SecretName, SecretVersion},
     },
-    store::{AuditEvent, Outcome, Repeated, Revision, Snapshot, Store, StoreError},
+    store::{AuditEvent, Outcome, Revision, Store, StoreError, Write},
 };
 
 #[cfg(test)]
@@ -68,49 +70,14 @@ pub mod actions {
 pub struct Secrets {
     store: Store,
     vaults: Vaults,
-    cache: Cache<String, Kept>,
+    sealed: Cache<String, SealedEntry>,
 }
 
 /// A sealed version, as it was when the vault was at `revision`.
 #[derive(Clone)]
-struct Kept {
+struct SealedEntry {
     revision: Revision,
     version: Arc<SecretVersion>,
-}
-
-/// A version that was found for somebody who may read it: what is left is to open and record it. Has no `Debug`.
-#[derive(Clone)]
-pub struct Readable {
-    vault: Arc<Vault>,
-    /// None when it did not open: then it is tried again, and said.
-    vault_key: Option<Arc<vaults::Opened>>,
-    version: Arc<SecretVersion>,
-    /// What the audit calls it.
-    target: String,
-    /// What its seals are bound to.
-    key_place: Vec<u8>,
-    value_place: Vec<u8>,
-}
-
-impl Readable {
-    /// The version.
-    pub fn version(&self) -> &SecretVersion {
-        &self.version
-    }
-
-    /// The length of its sealed value, bytes.
-    pub fn sealed_len(&self) -> usize {
-        self.version.sealed_value.len()
-    }
-
-    /// What is recorded of each read of it by this caller in this second.
-    pub fn repeated(&self, ctx: &Ctx, because: &str) -> Option<Repeated> {
-        Repeated::new(ctx, &self.event(because))
-    }
-
-    fn event<'a>(&'a self, because: &'a str) -> AuditEvent<'a> {
-        AuditEvent::allowed(actions::GET, &self.target, because)
-    }
 }
 
 /// One page of a list.
@@ -143,6 +110,9 @@ pub enum SecretError {
     /// The store.
     #[error(transparent)]
     Store(StoreError),
+    /// It was called with the authorization of another operation: our fault.
+    #[error(transparent)]
+    Authorization(#[from] WrongAuthorization),
     /// A seal did not open: the row was changed or moved, or the keys are others.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -161,12 +131,12 @@ impl From<StoreError> for SecretError {
 }
 
 impl Secrets {
-    /// Over a store and its vaults.
+    /// Creates the use cases of a store's secrets.
     pub fn new(store: Store, vaults: Vaults) -> Self {
-        let weight = |key: &String, kept: &Kept| {
-            u32::try_from(key.len() + kept.version.sealed_value.len() + CACHE_OVERHEAD).unwrap_or(u32::MAX)
+        let weight = |key: &String, entry: &SealedEntry| {
+            u32::try_from(key.len() + entry.version.sealed_value.len() + CACHE_OVERHEAD).unwrap_or(u32::MAX)
         };
-        Self { store, vaults, cache: Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build() }
+        Self { store, vaults, sealed: Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build() }
     }
 
     /// Makes a version; the first one makes the secret.
@@ -175,104 +145,87 @@ impl Secrets {
     /// [`SecretError::Bad`], [`SecretError::Deleted`] when a deleted secret holds the name, the store's, the keys'.
     pub async fn set(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
         new: NewSecret,
-        because: &str,
     ) -> Result<SecretVersion, SecretError> {
+        check(authorization, actions::SET, vault, Some(name))?;
         new.check()?;
+        let now = authorization.now();
         let version = hash::hex(&random::bytes::<16>());
-        let place = Place { vault, name, version: &version };
+        let binding = Binding { vault, name, version: &version };
         let data_key = DataKey::generate();
-        let mut made = SecretVersion {
+        let new_version = &SecretVersion {
             tenant: vault.tenant,
             vault: vault.id.clone(),
             name: name.as_str().to_owned(),
-            wrapped_key: self.vaults.wrap(vault, &data_key, &place.of_key())?,
-            sealed_value: seal(&data_key, new.value.expose().as_bytes(), &place.of_value()),
+            wrapped_key: self.vaults.wrap(vault, &data_key, &binding.of_key())?,
+            sealed_value: seal(&data_key, new.value.expose().as_bytes(), &binding.of_value()),
             version,
             content_type: new.content_type,
             tags: new.tags,
             enabled: new.enabled,
             nbf: new.nbf,
             exp: new.exp,
-            created: ctx.now,
-            updated: ctx.now,
+            created: now,
+            updated: now,
         };
-        let mut tx = self.store.begin(ctx).await?;
-        // The name keeps the case it was first written in.
-        if let Some(before) = tx.secret(&vault.id, name.canonical(), None).await? {
-            made.name = before.name;
-        } else if tx.deleted_secret(&vault.id, name.canonical()).await?.is_some_and(|old| old.purge_at <= ctx.now) {
-            // Its time is over, though nobody has cleared it away yet: it does not hold the name any more.
-            tx.secret_purge(&vault.id, name.canonical()).await?;
-        }
-        tx.secret_add(&made).await?;
-        tx.commit(AuditEvent::allowed(actions::SET, target(vault, name, Some(&made.version)), because)).await?;
-        Ok(made)
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let mut made = new_version.clone();
+                    // The name keeps the case it was first written in.
+                    if let Some(before) = tx.secret(&vault.id, name.canonical(), None).await? {
+                        made.name = before.name;
+                    } else if tx
+                        .deleted_secret(&vault.id, name.canonical())
+                        .await?
+                        .is_some_and(|old| old.purge_at <= now)
+                    {
+                        // It cannot be recovered any more, though the schedule has not purged it yet: the name is free.
+                        tx.secret_purge(&vault.id, name.canonical()).await?;
+                    }
+                    tx.secret_add(&made).await?;
+                    let target = target(vault, name, Some(&made.version));
+                    Ok::<_, SecretError>(Write::commit(actions::SET, target, made))
+                })
+            })
+            .await
     }
 
-    /// A version that may be opened, the latest when none is named. That there is none, or a disabled one, is recorded.
+    /// Opens a version, the latest when none is named, and records the read: there is no value without a record. A
+    /// read that fails is recorded as well.
     ///
     /// # Errors
-    /// [`SecretError::NotFound`], [`SecretError::Disabled`], the store's.
-    pub async fn find(
+    /// [`SecretError::NotFound`], [`SecretError::Disabled`], [`SecretError::Key`] when a seal does not open,
+    /// [`SecretError::Unrecorded`], the store's.
+    pub async fn get(
         &self,
-        ctx: &Ctx,
-        snapshot: &Snapshot,
-        vault: &Arc<Vault>,
+        authorization: &Authorization,
+        vault: &Vault,
         name: &SecretName,
         version: Option<&str>,
-    ) -> Result<Readable, SecretError> {
-        let found = match self.sealed(ctx, snapshot, vault, name, version).await {
-            Ok(found) => found,
-            Err(error) => return Err(self.failed(ctx, target(vault, name, version), error)),
+    ) -> Result<(Arc<SecretVersion>, SecretString), SecretError> {
+        check(authorization, actions::GET, vault, Some(name))?;
+        let found = match self.find_sealed(authorization, vault, name, version).await {
+            Ok(found) if found.enabled => found,
+            Ok(found) => {
+                let target = target(vault, name, Some(&found.version));
+                return Err(self.failed(authorization, target, SecretError::Disabled));
+            }
+            Err(error) => return Err(self.failed(authorization, target(vault, name, version), error)),
         };
-        if !found.enabled {
-            return Err(self.failed(ctx, target(vault, name, Some(&found.version)), SecretError::Disabled));
-        }
-        let place = Place { vault, name, version: &found.version };
-        Ok(Readable {
-            key_place: place.of_key(),
-            value_place: place.of_value(),
-            target: target(vault, name, Some(&found.version)),
-            vault_key: self.vaults.open(vault).ok(),
-            vault: Arc::clone(vault),
-            version: found,
-        })
-    }
-
-    /// Opens a version and records the read, in one step: there is no value without a record.
-    ///
-    /// # Errors
-    /// [`SecretError::Key`] when a seal does not open, [`SecretError::Unrecorded`].
-    pub fn open(&self, ctx: &Ctx, readable: &Readable, because: &str) -> Result<SecretString, SecretError> {
-        let Readable { vault, version, target, .. } = readable;
-        let value = match self.reveal(readable) {
+        let target = target(vault, name, Some(&found.version));
+        let value = match self.unseal(vault, name, &found) {
             Ok(value) => value,
             Err(error) => {
-                tracing::error!(%error, vault = %vault.id, version = %version.version, "a secret does not open");
-                return Err(self.failed(ctx, target.clone(), error));
+                tracing::error!(%error, vault = %vault.id, version = %found.version, "a secret does not open");
+                return Err(self.failed(authorization, target, error));
             }
         };
-        self.record(ctx, &readable.event(because))?;
-        Ok(value)
-    }
-
-    /// Opens it once more for the same caller in the same second. Whatever fails is not recorded: [`Self::open`] says it.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_again(
-        &self,
-        readable: &Readable,
-        read: &Repeated,
-        request_id: Uuid,
-    ) -> Result<SecretString, SecretError> {
-        let value = self.reveal(readable)?;
-        self.store.audit_again(read, request_id).map_err(SecretError::Unrecorded)?;
-        Ok(value)
+        self.record(authorization, &AuditEvent::allowed(actions::GET, target, authorization.reason()))?;
+        Ok((found, value))
     }
 
     /// Changes a version's metadata, the latest's when none is named.
@@ -281,19 +234,24 @@ impl Secrets {
     /// [`SecretError::NotFound`], [`SecretError::Bad`], the store's.
     pub async fn update(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
         version: Option<&str>,
-        change: UpdateSecret,
-        because: &str,
+        update: &UpdateSecret,
     ) -> Result<SecretVersion, SecretError> {
-        let mut tx = self.store.begin(ctx).await?;
-        let before = tx.secret(&vault.id, name.canonical(), version).await?;
-        let after = before.ok_or(SecretError::NotFound)?.updated(change, ctx.now)?;
-        tx.secret_update(&after).await?;
-        tx.commit(AuditEvent::allowed(actions::UPDATE, target(vault, name, Some(&after.version)), because)).await?;
-        Ok(after)
+        check(authorization, actions::UPDATE, vault, Some(name))?;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let before = tx.secret(&vault.id, name.canonical(), version).await?;
+                    let after = before.ok_or(SecretError::NotFound)?.updated(update.clone(), authorization.now())?;
+                    tx.secret_update(&after).await?;
+                    let target = target(vault, name, Some(&after.version));
+                    Ok::<_, SecretError>(Write::commit(actions::UPDATE, target, after))
+                })
+            })
+            .await
     }
 
     /// The latest version of each secret, by name, after the cursor.
@@ -302,14 +260,14 @@ impl Secrets {
     /// [`SecretError::Unrecorded`], the store's.
     pub async fn list(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         after: Option<&str>,
         limit: u32,
-        because: &str,
     ) -> Result<Listed<SecretVersion>, SecretError> {
-        let found = self.store.secrets(ctx, &vault.id, after, limit.saturating_add(1)).await?;
-        self.record(ctx, &listing(vault, "secrets", because))?;
+        check(authorization, actions::READ_METADATA, vault, None)?;
+        let found = self.store.secrets(authorization.ctx(), &vault.id, after, limit.saturating_add(1)).await?;
+        self.record(authorization, &metadata_read(authorization, collection(vault, "secrets")))?;
         Ok(page(found, limit, |last| last.name.to_ascii_lowercase()))
     }
 
@@ -319,19 +277,19 @@ impl Secrets {
     /// [`SecretError::NotFound`] when there is no such secret, [`SecretError::Unrecorded`], the store's.
     pub async fn versions(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
         after: Option<&str>,
         limit: u32,
-        because: &str,
     ) -> Result<Listed<SecretVersion>, SecretError> {
-        let found =
-            self.store.secret_versions(ctx, &vault.id, name.canonical(), after, limit.saturating_add(1)).await?;
+        check(authorization, actions::READ_METADATA, vault, Some(name))?;
+        let (ctx, more) = (authorization.ctx(), limit.saturating_add(1));
+        let found = self.store.secret_versions(ctx, &vault.id, name.canonical(), after, more).await?;
         if found.is_empty() && after.is_none() {
             return Err(SecretError::NotFound);
         }
-        self.record(ctx, &AuditEvent::allowed(actions::READ_METADATA, target(vault, name, Some("versions")), because))?;
+        self.record(authorization, &metadata_read(authorization, target(vault, name, Some("versions"))))?;
         Ok(page(found, limit, |last| last.version.clone()))
     }
 
@@ -341,17 +299,21 @@ impl Secrets {
     /// [`SecretError::NotFound`], the store's.
     pub async fn delete(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
-        because: &str,
     ) -> Result<DeletedSecret, SecretError> {
-        let mut tx = self.store.begin(ctx).await?;
-        let purge_at = purge_time(vault, ctx.now);
-        let deleted = tx.secret_delete(&vault.id, name.canonical(), ctx.now, purge_at).await?;
-        let deleted = deleted.ok_or(SecretError::NotFound)?;
-        tx.commit(AuditEvent::allowed(actions::DELETE, target(vault, name, None), because)).await?;
-        Ok(deleted)
+        check(authorization, actions::DELETE, vault, Some(name))?;
+        let now = authorization.now();
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let deleted = tx.secret_delete(&vault.id, name.canonical(), now, purge_time(vault, now)).await?;
+                    let deleted = deleted.ok_or(SecretError::NotFound)?;
+                    Ok(Write::commit(actions::DELETE, target(vault, name, None), deleted))
+                })
+            })
+            .await
     }
 
     /// A deleted secret.
@@ -360,14 +322,14 @@ impl Secrets {
     /// [`SecretError::NotFound`], [`SecretError::Unrecorded`], the store's.
     pub async fn deleted(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
-        because: &str,
     ) -> Result<DeletedSecret, SecretError> {
-        let found = self.store.deleted_secret(ctx, &vault.id, name.canonical()).await?;
-        let found = found.filter(|found| ctx.now < found.purge_at).ok_or(SecretError::NotFound)?;
-        self.record(ctx, &AuditEvent::allowed(actions::READ_METADATA, target(vault, name, Some("deleted")), because))?;
+        check(authorization, actions::READ_METADATA, vault, Some(name))?;
+        let found = self.store.deleted_secret(authorization.ctx(), &vault.id, name.canonical()).await?;
+        let found = found.filter(|found| authorization.now() < found.purge_at).ok_or(SecretError::NotFound)?;
+        self.record(authorization, &metadata_read(authorization, target(vault, name, Some("deleted"))))?;
         Ok(found)
     }
 
@@ -377,17 +339,17 @@ impl Secrets {
     /// [`SecretError::Unrecorded`], the store's.
     pub async fn list_deleted(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         after: Option<&str>,
         limit: u32,
-        because: &str,
     ) -> Result<Listed<DeletedSecret>, SecretError> {
-        let found = self.store.deleted_secrets(ctx, &vault.id, after, limit.saturating_add(1)).await?;
-        self.record(ctx, &listing(vault, "deletedsecrets", because))?;
+        check(authorization, actions::READ_METADATA, vault, None)?;
+        let found = self.store.deleted_secrets(authorization.ctx(), &vault.id, after, limit.saturating_add(1)).await?;
+        self.record(authorization, &metadata_read(authorization, collection(vault, "deletedsecrets")))?;
         let mut listed = page(found, limit, |last| last.latest.name.to_ascii_lowercase());
-        // Past their time, though nobody has cleared them away yet.
-        listed.items.retain(|deleted| ctx.now < deleted.purge_at);
+        // They cannot be recovered any more, though the schedule has not purged them yet.
+        listed.items.retain(|deleted| authorization.now() < deleted.purge_at);
         Ok(listed)
     }
 
@@ -397,17 +359,23 @@ impl Secrets {
     /// [`SecretError::NotFound`], the store's.
     pub async fn recover(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
-        because: &str,
     ) -> Result<SecretVersion, SecretError> {
-        let mut tx = self.store.begin(ctx).await?;
-        let found = tx.deleted_secret(&vault.id, name.canonical()).await?;
-        found.filter(|found| ctx.now < found.purge_at).ok_or(SecretError::NotFound)?;
-        let recovered = tx.secret_recover(&vault.id, name.canonical()).await?.ok_or(SecretError::NotFound)?;
-        tx.commit(AuditEvent::allowed(actions::RECOVER, target(vault, name, None), because)).await?;
-        Ok(recovered)
+        check(authorization, actions::RECOVER, vault, Some(name))?;
+        let now = authorization.now();
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let found = tx.deleted_secret(&vault.id, name.canonical()).await?;
+                    found.filter(|found| now < found.purge_at).ok_or(SecretError::NotFound)?;
+                    let recovered =
+                        tx.secret_recover(&vault.id, name.canonical()).await?.ok_or(SecretError::NotFound)?;
+                    Ok(Write::commit(actions::RECOVER, target(vault, name, None), recovered))
+                })
+            })
+            .await
     }
 
     /// Removes a deleted secret for good: its wrapped keys go, and no backup of the database's values opens without
@@ -415,78 +383,91 @@ impl Secrets {
     ///
     /// # Errors
     /// [`SecretError::NotFound`], the store's.
-    pub async fn purge(&self, ctx: &Ctx, vault: &Vault, name: &SecretName, because: &str) -> Result<(), SecretError> {
-        let mut tx = self.store.begin(ctx).await?;
-        if !tx.secret_purge(&vault.id, name.canonical()).await? {
-            return Err(SecretError::NotFound);
-        }
-        tx.commit(AuditEvent::allowed(actions::PURGE, target(vault, name, None), because)).await?;
-        Ok(())
+    pub async fn purge(
+        &self,
+        authorization: &Authorization,
+        vault: &Vault,
+        name: &SecretName,
+    ) -> Result<(), SecretError> {
+        check(authorization, actions::PURGE, vault, Some(name))?;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    if !tx.secret_purge(&vault.id, name.canonical()).await? {
+                        return Err(SecretError::NotFound);
+                    }
+                    Ok(Write::commit(actions::PURGE, target(vault, name, None), ()))
+                })
+            })
+            .await
     }
 
-    /// Purges the tenant's deleted secrets whose time is over, a bounded number at a time; gives how many. For the
-    /// server's schedule: until it runs they are refused like secrets that are gone, but their keys are still there.
+    /// Purges the tenant's deleted secrets that cannot be recovered any more, a bounded number at a time; gives how
+    /// many. For the server's schedule: until it runs they are refused like secrets that are gone, but their keys are
+    /// still there.
     ///
     /// # Errors
     /// The store's; what was purged before stays purged.
-    pub async fn purge_due(&self, ctx: &Ctx) -> Result<usize, SecretError> {
-        let due = self.store.secrets_due(ctx, DUE_AT_ONCE).await?;
+    pub async fn purge_due(&self, authorization: &Authorization) -> Result<usize, SecretError> {
+        authorization.check(actions::PURGE, authorization.tenant(), &["/"])?;
+        let now = authorization.now();
+        let due = self.store.secrets_due(authorization.ctx(), DUE_AT_ONCE).await?;
         for gone in &due {
-            let secret = &gone.latest;
-            let mut tx = self.store.begin(ctx).await?;
-            // Asked again within the transaction: it may have been recovered or purged since.
-            let still = tx.deleted_secret(&secret.vault, &secret.name).await?;
-            if still.is_none_or(|now| ctx.now < now.purge_at) || !tx.secret_purge(&secret.vault, &secret.name).await? {
-                continue;
-            }
-            let target = format!("{}/secrets/{}", secret.vault, secret.name);
-            tx.commit(AuditEvent::allowed(actions::PURGE, target, "the time to recover it is over")).await?;
+            let (vault, name) = (&gone.latest.vault, &gone.latest.name);
+            self.store
+                .write(authorization, |tx| {
+                    Box::pin(async move {
+                        // Asked again within the transaction: it may have been recovered or purged since.
+                        let still = tx.deleted_secret(vault, name).await?;
+                        if still.is_none_or(|still| now < still.purge_at) || !tx.secret_purge(vault, name).await? {
+                            return Ok(Write::Unchanged(()));
+                        }
+                        Ok::<_, StoreError>(Write::commit(actions::PURGE, format!("{vault}/secrets/{name}"), ()))
+                    })
+                })
+                .await?;
         }
         Ok(due.len())
     }
 
-    /// Records that a caller was refused. Not waited for: a refusal gives nothing away.
+    /// Records that a caller was refused. A refusal stands whether or not it can be recorded.
     pub fn refused(&self, ctx: &Ctx, action: &str, target: &ResourceId, because: &str) {
         self.note(ctx, &AuditEvent::refused(action, target.as_str(), because));
     }
 
-    async fn sealed(
+    async fn find_sealed(
         &self,
-        ctx: &Ctx,
-        snapshot: &Snapshot,
+        authorization: &Authorization,
         vault: &Vault,
         name: &SecretName,
         version: Option<&str>,
     ) -> Result<Arc<SecretVersion>, SecretError> {
         // Taken before the database is asked: what is found is at least this new.
-        let revision = snapshot.vault_revision(&vault.id);
+        let revision = authorization.snapshot().vault_revision(&vault.id);
         let key = cache_key(vault, name, version);
-        if let Some(kept) = self.cache.get(&key).filter(|kept| kept.revision == revision) {
-            return Ok(kept.version);
+        if let Some(entry) = self.sealed.get(&key).filter(|entry| entry.revision == revision) {
+            return Ok(entry.version);
         }
-        let found = self.store.secret(ctx, &vault.id, name.canonical(), version).await?;
+        let found = self.store.secret(authorization.ctx(), &vault.id, name.canonical(), version).await?;
         let version = Arc::new(found.ok_or(SecretError::NotFound)?);
-        self.cache.insert(key, Kept { revision, version: Arc::clone(&version) });
+        self.sealed.insert(key, SealedEntry { revision, version: Arc::clone(&version) });
         Ok(version)
     }
 
-    fn reveal(&self, readable: &Readable) -> Result<SecretString, SecretError> {
-        let Readable { vault, vault_key, version, key_place, value_place, .. } = readable;
-        let data_key = match vault_key {
-            Some(key) => key.unwrap(&version.wrapped_key, key_place)?,
-            None => self.vaults.open(vault)?.unwrap(&version.wrapped_key, key_place)?,
-        };
-        let value = open(&data_key, &version.sealed_value, value_place)?;
+    fn unseal(&self, vault: &Vault, name: &SecretName, version: &SecretVersion) -> Result<SecretString, SecretError> {
+        let binding = Binding { vault, name, version: &version.version };
+        let data_key = self.vaults.open(vault)?.unwrap(&version.wrapped_key, &binding.of_key())?;
+        let value = open(&data_key, &version.sealed_value, &binding.of_value())?;
         SecretString::try_from(value).map_err(|_| KeyError::SealedForm.into())
     }
 
-    fn record(&self, ctx: &Ctx, read: &AuditEvent<'_>) -> Result<(), SecretError> {
-        self.store.audit(ctx, read).map_err(SecretError::Unrecorded)
+    fn record(&self, authorization: &Authorization, read: &AuditEvent<'_>) -> Result<(), SecretError> {
+        self.store.audit(authorization.ctx(), read).map_err(SecretError::Unrecorded)
     }
 
-    /// Notes an authorized read that gave nothing.
-    fn failed(&self, ctx: &Ctx, target: String, error: SecretError) -> SecretError {
-        self.note(ctx, &AuditEvent::new(actions::GET, Outcome::Failed, target, error.to_string()));
+    /// Records an authorized read that gave nothing.
+    fn failed(&self, authorization: &Authorization, target: String, error: SecretError) -> SecretError {
+        self.note(authorization.ctx(), &AuditEvent::new(actions::GET, Outcome::Failed, target, error.to_string()));
         error
     }
 
@@ -497,14 +478,27 @@ impl Secrets {
     }
 }
 
-/// Where a version stands: what its seals are bound to.
-struct Place<'a> {
+/// Checks that an authorization is for this operation on a secret, or on the vault when none is named.
+fn check(
+    authorization: &Authorization,
+    action: &'static str,
+    vault: &Vault,
+    name: Option<&SecretName>,
+) -> Result<(), WrongAuthorization> {
+    match name {
+        Some(name) => authorization.check(action, vault.tenant, &[vault.id.canonical(), "/secrets/", name.canonical()]),
+        None => authorization.check(action, vault.tenant, &[vault.id.canonical()]),
+    }
+}
+
+/// What a version's seals are bound to.
+struct Binding<'a> {
     vault: &'a Vault,
     name: &'a SecretName,
     version: &'a str,
 }
 
-impl Place<'_> {
+impl Binding<'_> {
     fn of_value(&self) -> Vec<u8> {
         self.bind("secret")
     }
@@ -540,8 +534,12 @@ fn target(vault: &Vault, name: &SecretName, part: Option<&str>) -> String {
     }
 }
 
-fn listing<'a>(vault: &Vault, collection: &str, because: &'a str) -> AuditEvent<'a> {
-    AuditEvent::allowed(actions::READ_METADATA, format!("{}/{collection}", vault.id), because)
+fn collection(vault: &Vault, name: &str) -> String {
+    [vault.id.as_str(), "/", name].concat()
+}
+
+fn metadata_read<'a>(authorization: &'a Authorization, target: String) -> AuditEvent<'a> {
+    AuditEvent::allowed(actions::READ_METADATA, target, authorization.reason())
 }
 
 fn purge_time(vault: &Vault, now: UnixTime) -> UnixTime {

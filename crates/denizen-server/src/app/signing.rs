@@ -20,14 +20,16 @@ use denizen_keys::{
 };
 use denizen_wire::{TenantId, UnixTime};
 
-use super::keks::Keks;
+use super::{
+    access::{Authorization, WrongAuthorization},
+    keks::Keks,
+};
 use crate::{
     domain::{
-        Ctx,
         directory::{SigningKey, TokenVersion},
         rotation::{self, Policy, Step},
     },
-    store::{AuditEvent, Outcome, Revision, Snapshot, Store, StoreError},
+    store::{Revision, Snapshot, Store, StoreError, Write},
 };
 
 #[cfg(test)]
@@ -74,6 +76,9 @@ pub enum SigningError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It was called with the authorization of another operation: our fault.
+    #[error(transparent)]
+    Authorization(#[from] WrongAuthorization),
     /// Others changed the keys at the same time, again and again.
     #[error("the signing keys were changed by others meanwhile; try again")]
     Contended,
@@ -155,23 +160,32 @@ impl KeyRing {
         Ok(keys)
     }
 
-    /// Does what the schedule asks for now, if anything, in the tenant of `ctx`.
-    pub async fn ensure_keys(&self, ctx: &Ctx) -> Result<(), SigningError> {
-        self.change(ctx, "schedule", rotation::plan).await
+    /// Does what the schedule asks for now, if anything.
+    ///
+    /// # Errors
+    /// The first that fails; nothing is changed then.
+    pub async fn ensure_keys(&self, authorization: &Authorization) -> Result<(), SigningError> {
+        self.change(authorization, rotation::plan).await
     }
 
     /// Makes the key that signs stop now, by command. Its successor, which is published already, signs from here on.
-    pub async fn rotate(&self, ctx: &Ctx) -> Result<(), SigningError> {
-        self.change(ctx, "command", rotation::rotate).await
+    ///
+    /// # Errors
+    /// The first that fails; nothing is changed then.
+    pub async fn rotate(&self, authorization: &Authorization) -> Result<(), SigningError> {
+        self.change(authorization, rotation::rotate).await
     }
 
-    /// The same, for the clock to call every hour or so: it costs nothing while nothing is due.
-    pub async fn tick(&self, ctx: &Ctx) -> Result<(), SigningError> {
-        let snapshot = self.ring.store.snapshot();
-        if rotation::plan(snapshot.signing_keys(ctx.tenant), ctx.now, &self.ring.policy).is_empty() {
+    /// [`Self::ensure_keys`], for a timer to call: it costs nothing while nothing is due.
+    ///
+    /// # Errors
+    /// As [`Self::ensure_keys`].
+    pub async fn tick(&self, authorization: &Authorization) -> Result<(), SigningError> {
+        let keys = authorization.snapshot().signing_keys(authorization.tenant());
+        if rotation::plan(keys, authorization.now(), &self.ring.policy).is_empty() {
             return Ok(());
         }
-        self.ensure_keys(ctx).await
+        self.ensure_keys(authorization).await
     }
 
     /// The published keys of a tenant, each naming `issuer` as the one it signs for, where the document has issuers.
@@ -188,26 +202,27 @@ impl KeyRing {
 
     async fn change(
         &self,
-        ctx: &Ctx,
-        because: &'static str,
-        decide: impl Fn(&[Arc<SigningKey>], UnixTime, &Policy) -> Vec<Step>,
+        authorization: &Authorization,
+        decide: impl Fn(&[Arc<SigningKey>], UnixTime, &Policy) -> Vec<Step> + Sync,
     ) -> Result<(), SigningError> {
+        authorization.check(ROTATE, authorization.tenant(), &["/"])?;
+        let (tenant, now) = (authorization.tenant(), authorization.now());
         let _one_at_a_time = self.ring.changing.lock().await;
         for _attempt in 0..3 {
             let snapshot = self.ring.store.snapshot();
-            let before = snapshot.signing_keys(ctx.tenant);
-            let steps = decide(before, ctx.now, &self.ring.policy);
+            let before = snapshot.signing_keys(tenant);
+            let steps = decide(before, now, &self.ring.policy);
             if steps.is_empty() {
                 return Ok(());
             }
-            let tenant = snapshot.tenant(ctx.tenant).ok_or(SigningError::NoTenant)?;
-            let kek = self.ring.keks.open(tenant)?;
-            // Keys are made before the writer is taken: that takes long, and nobody else should wait for it.
+            let record = snapshot.tenant(tenant).ok_or(SigningError::NoTenant)?;
+            let kek = self.ring.keks.open(record)?;
+            // Keys are made before the write lock is taken: that takes long, and nobody else should wait for it.
             let mut put = Vec::new();
             let mut forget = Vec::new();
             for step in steps {
                 match step {
-                    Step::Make { signs_from } => put.push(make(ctx, signs_from, Arc::clone(&kek)).await?),
+                    Step::Make { signs_from } => put.push(make(tenant, now, signs_from, Arc::clone(&kek)).await?),
                     Step::Retime { kid, signs_from, signs_until, published_until } => {
                         if let Some(key) = before.iter().find(|key| key.kid == kid) {
                             put.push(SigningKey { signs_from, signs_until, published_until, ..SigningKey::clone(key) });
@@ -216,29 +231,32 @@ impl KeyRing {
                     Step::Forget { kid } => forget.push(kid),
                 }
             }
-            let mut tx = self.ring.store.begin(ctx).await?;
-            if self.ring.store.snapshot().signing_keys(ctx.tenant) != before {
-                continue;
+            let (put, forget) = (&put, &forget);
+            if self
+                .ring
+                .store
+                .write(authorization, |tx| {
+                    Box::pin(async move {
+                        if tx.snapshot().signing_keys(tenant) != before {
+                            return Ok(Write::Unchanged(false));
+                        }
+                        for key in put {
+                            tx.put(key).await?;
+                        }
+                        for kid in forget {
+                            tx.remove::<SigningKey>(kid).await?;
+                        }
+                        let kids = |keys: Vec<&str>| keys.join(" ");
+                        Ok::<_, StoreError>(Write::commit(ROTATE, tenant.to_string(), true).detail(serde_json::json!({
+                            "written": kids(put.iter().map(|key| key.kid.as_str()).collect()),
+                            "forgotten": kids(forget.iter().map(String::as_str).collect()),
+                        })))
+                    })
+                })
+                .await?
+            {
+                return Ok(());
             }
-            for key in &put {
-                tx.put(key).await?;
-            }
-            for kid in &forget {
-                tx.remove::<SigningKey>(kid).await?;
-            }
-            let kids = |keys: Vec<&str>| keys.join(" ");
-            let event = AuditEvent {
-                action: ROTATE.into(),
-                outcome: Outcome::Allowed,
-                target: ctx.tenant.to_string().into(),
-                because: because.into(),
-                detail: Some(serde_json::json!({
-                    "written": kids(put.iter().map(|key| key.kid.as_str()).collect()),
-                    "forgotten": kids(forget.iter().map(String::as_str).collect()),
-                })),
-            };
-            tx.commit(event).await?;
-            return Ok(());
         }
         Err(SigningError::Contended)
     }
@@ -328,8 +346,12 @@ impl OpenKey {
 }
 
 /// Makes a key, sealed. RSA generation takes up to seconds: not on a runtime worker.
-async fn make(ctx: &Ctx, signs_from: UnixTime, kek: Arc<DataKey>) -> Result<SigningKey, SigningError> {
-    let (tenant, now) = (ctx.tenant, ctx.now);
+async fn make(
+    tenant: TenantId,
+    now: UnixTime,
+    signs_from: UnixTime,
+    kek: Arc<DataKey>,
+) -> Result<SigningKey, SigningError> {
     tokio::task::spawn_blocking(move || {
         let signer = Signer::generate_rsa(RsaBits::B2048)?;
         let name = format!("Denizen token signing {tenant}");

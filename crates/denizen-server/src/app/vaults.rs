@@ -15,18 +15,20 @@ use denizen_keys::{
 use denizen_wire::{ResourceId, TenantId};
 use moka::sync::Cache;
 
-use super::{ChangeError, keks::Keks};
+use super::{ChangeError, access::Authorization, keks::Keks};
 use crate::{
     domain::{
-        Ctx,
         resources::Vault,
         secrets::{MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, is_vault_name},
     },
-    store::{AuditEvent, Snapshot, Store},
+    store::{Snapshot, Store, Write},
 };
 
 /// The resource type of a vault.
 pub const VAULTS: &str = "Microsoft.KeyVault/vaults";
+
+/// The action of making one.
+const CREATE: &str = "Microsoft.KeyVault/vaults/write";
 
 /// What a vault is made with.
 #[derive(Clone, Copy, Debug)]
@@ -44,17 +46,17 @@ pub struct NewVault<'a> {
 pub struct Vaults {
     store: Store,
     keks: Keks,
-    opened: Cache<ResourceId, Arc<Opened>>,
+    opened: Cache<ResourceId, Arc<VaultKey>>,
 }
 
 /// A vault's key, with the sealed form it was opened from: a vault that is deleted and made again has another.
-pub(super) struct Opened {
+pub(super) struct VaultKey {
     sealed: String,
     key: DataKey,
     unwrapping: UnwrappingKey,
 }
 
-impl Opened {
+impl VaultKey {
     /// Takes the key of one thing in the vault out of its wrapping.
     pub(super) fn unwrap(&self, wrapped: &[u8], binding: &[u8]) -> Result<DataKey, KeyError> {
         self.unwrapping.unwrap(wrapped, binding)
@@ -62,22 +64,21 @@ impl Opened {
 }
 
 impl Vaults {
-    /// Over a store and the tenants' keys.
+    /// Creates the use cases of a store; `keks` opens the tenants' key-encryption keys.
     pub fn new(store: Store, keks: Keks) -> Self {
         Self { store, keks, opened: Cache::new(16_384) }
     }
 
-    /// Makes a vault in a resource group, with a key of its own. `because` is the decision that allowed it.
+    /// Makes a vault in a resource group, with a key of its own.
     ///
     /// # Errors
     /// [`ChangeError::Invalid`] names the rule that the name, the group or the retention breaks;
     /// [`ChangeError::Missing`] the resource group; the store says `Exists` for a name that is taken by any tenant.
     pub async fn create(
         &self,
-        ctx: &Ctx,
+        authorization: &Authorization,
         resource_group: &ResourceId,
         new: &NewVault<'_>,
-        because: &str,
     ) -> Result<Vault, ChangeError> {
         let NewVault { name, location, retention_days } = *new;
         if !is_vault_name(name) {
@@ -91,24 +92,31 @@ impl Vaults {
             )));
         }
         let id = resource_group.provider(VAULTS, name).map_err(|error| ChangeError::Invalid(error.to_string()))?;
-        let snapshot = self.store.snapshot();
-        if snapshot.resource_group(ctx.tenant, resource_group).is_none() {
-            return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
-        }
-        let kek = self.kek(&snapshot, ctx.tenant)?;
-        let sealed = DataKey::generate().wrap_with(&kek, &binding(ctx.tenant, &id));
+        authorization.check(CREATE, authorization.tenant(), &[id.canonical()])?;
+        let (tenant, created) = (authorization.tenant(), authorization.now());
+        let kek = self.kek(authorization.snapshot(), tenant)?;
+        let sealed = DataKey::generate().wrap_with(&kek, &binding(tenant, &id));
         let vault = Vault {
-            tenant: ctx.tenant,
+            tenant,
             id,
             name: name.to_ascii_lowercase(),
             location: location.to_owned(),
             sealed_key: b64::standard(&sealed),
             retention_days,
-            created: ctx.now,
+            created,
         };
-        let mut tx = self.store.begin(ctx).await?;
-        tx.insert(&vault).await?;
-        tx.commit(AuditEvent::allowed("Microsoft.KeyVault/vaults/write", vault.id.as_str(), because)).await?;
+        let written = &vault;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    if tx.snapshot().resource_group(tenant, resource_group).is_none() {
+                        return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
+                    }
+                    tx.insert(written).await?;
+                    Ok(Write::commit(CREATE, written.id.as_str().to_owned(), ()))
+                })
+            })
+            .await?;
         Ok(vault)
     }
 
@@ -118,7 +126,7 @@ impl Vaults {
     }
 
     /// The vault's key.
-    pub(super) fn open(&self, vault: &Vault) -> Result<Arc<Opened>, KeyError> {
+    pub(super) fn open(&self, vault: &Vault) -> Result<Arc<VaultKey>, KeyError> {
         if let Some(opened) = self.opened.get(&vault.id).filter(|opened| opened.sealed == vault.sealed_key) {
             return Ok(opened);
         }
@@ -126,7 +134,7 @@ impl Vaults {
         let kek = self.kek(&self.store.snapshot(), vault.tenant)?;
         let key = DataKey::unwrap_with(&kek, &sealed, &binding(vault.tenant, &vault.id))?;
         let unwrapping = key.unwrapping().ok_or(KeyError::Open)?;
-        let opened = Arc::new(Opened { sealed: vault.sealed_key.clone(), key, unwrapping });
+        let opened = Arc::new(VaultKey { sealed: vault.sealed_key.clone(), key, unwrapping });
         self.opened.insert(vault.id.clone(), Arc::clone(&opened));
         Ok(opened)
     }

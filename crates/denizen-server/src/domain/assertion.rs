@@ -22,8 +22,8 @@ pub struct Expected<'a> {
     pub client: ClientId,
     /// The tenant that the request's path names.
     pub tenant: &'a Tenant,
-    /// Our authority, without a trailing slash.
-    pub authority: &'a str,
+    /// Every name of our authority, without a trailing slash.
+    pub authorities: &'a [String],
 }
 
 /// The time an assertion is good for. It is asked again on each use of a remembered assertion.
@@ -162,15 +162,19 @@ fn whole(seconds: f64) -> Option<i64> {
 /// Token endpoint and issuer, v1 and v2, with the tenant as GUID or name, and the bare authority. Case is ignored:
 /// the Azure CLI lower-cases the authority it is configured with, and names are typed by people.
 fn is_for_us(audience: &str, expected: &Expected<'_>) -> bool {
-    let Some((head, rest)) = audience.split_at_checked(expected.authority.len()) else { return false };
-    if !head.eq_ignore_ascii_case(expected.authority) {
+    expected.authorities.iter().any(|authority| is_under(audience, authority, expected.tenant))
+}
+
+fn is_under(audience: &str, authority: &str, ours: &Tenant) -> bool {
+    let Some((head, rest)) = audience.split_at_checked(authority.len()) else { return false };
+    if !head.eq_ignore_ascii_case(authority) {
         return false;
     }
     let Some(path) = rest.strip_prefix('/') else { return rest.is_empty() };
     let (tenant, tail) = path.split_once('/').unwrap_or((path, ""));
     match tenant {
         "" => path.is_empty(),
-        _ if names(tenant, expected.tenant) => {
+        _ if names(tenant, ours) => {
             ["", "v2.0", "oauth2/v2.0/token", "oauth2/token"].iter().any(|known| tail.eq_ignore_ascii_case(known))
         }
         _ => false,
@@ -205,7 +209,8 @@ mod tests {
 
     fn checked(claims: &Value) -> Result<Validity, Reason> {
         let tenant = tenant();
-        let expected = Expected { client: CLIENT.parse().unwrap(), tenant: &tenant, authority: AUTHORITY };
+        let authorities = [AUTHORITY.to_owned(), "https://[::1]:8443".to_owned()];
+        let expected = Expected { client: CLIENT.parse().unwrap(), tenant: &tenant, authorities: &authorities };
         check(claims.as_object().unwrap(), &expected, NOW)
     }
 
@@ -277,12 +282,16 @@ mod tests {
             assert!(with("aud", audience).is_ok(), "{audience}");
         }
         assert!(with("aud", json!(["https://elsewhere.test", AUTHORITY])).is_ok());
+        let other = format!("https://[::1]:8443/{TENANT}/oauth2/v2.0/token");
+        assert!(with("aud", other).is_ok(), "a name that the certificate carries too");
     }
 
     #[test]
     fn d25_an_assertion_for_somebody_else_is_refused() {
         for audience in [
             "https://localhost:84433",
+            "https://127.0.0.1:8443",
+            "https://[::1]:84433",
             "https://localhost:8443.evil.test/",
             "https://localhost",
             "http://localhost:8443",

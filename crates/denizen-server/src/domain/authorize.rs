@@ -1,6 +1,6 @@
 //! The one decision point: may this principal do this action at this scope, and why.
 //!
-//! [`authorize`] is pure. It reads assignments and roles through [`Grants`], so that one call sees one state of the
+//! [`authorize`] is pure. It reads assignments and roles through [`RoleSource`], so that one call sees one state of the
 //! directory, and it explains itself: what it answers goes to the audit log, to the caller that was refused and to
 //! whoever asks why. Its rules are Azure's:
 //!
@@ -69,7 +69,7 @@ pub struct Attributes<'a> {
 }
 
 /// The state a decision is made on: one view of it, which the decision's reasons borrow from.
-pub trait Grants<'a> {
+pub trait RoleSource<'a> {
     /// What `principal` has been assigned, at any scope. Asked by principal, because that list stays short however
     /// many principals there are; the list at a subscription does not.
     fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>];
@@ -120,7 +120,7 @@ pub struct Considered<'a> {
 ///
 /// Allocates nothing when the answer is yes and the first assignment in scope gives it.
 pub fn authorize<'a>(
-    view: &impl Grants<'a>,
+    view: &impl RoleSource<'a>,
     principal: PrincipalId,
     action: &Action,
     scope: &ResourceId,

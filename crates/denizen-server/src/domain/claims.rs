@@ -58,9 +58,9 @@ pub enum IssuedBy {
     Entra,
 }
 
-/// What is decided about a token before it is written.
+/// What is decided about a token before its claims are written.
 #[derive(Clone, Copy, Debug)]
-pub struct Grant<'a> {
+pub struct NewToken<'a> {
     /// Our authority, without a trailing slash.
     pub authority: &'a str,
     /// Who gets it.
@@ -86,29 +86,29 @@ pub fn issuer(authority: &str, tenant: TenantId, version: TokenVersion) -> Strin
 }
 
 /// The claims of an app-only access token.
-pub fn access_token(grant: &Grant<'_>) -> AccessToken {
-    let ServicePrincipal { tenant, id, client_id, kind, epoch, .. } = grant.principal;
-    let version = grant.audience.version;
-    let iss = match grant.audience.issued_by {
-        IssuedBy::Us => issuer(grant.authority, *tenant, version),
+pub fn access_token(new: &NewToken<'_>) -> AccessToken {
+    let ServicePrincipal { tenant, id, client_id, kind, epoch, .. } = new.principal;
+    let version = new.audience.version;
+    let iss = match new.audience.issued_by {
+        IssuedBy::Us => issuer(new.authority, *tenant, version),
         IssuedBy::Entra => issuer(ENTRA_V1, *tenant, TokenVersion::V1),
     };
-    let acr = Some(grant.proof.acr().to_owned());
+    let acr = Some(new.proof.acr().to_owned());
     let (v1, ver) = match version {
         TokenVersion::V1 => (true, "1.0"),
         TokenVersion::V2 => (false, "2.0"),
     };
     AccessToken {
-        aud: match (version, grant.audience.application) {
+        aud: match (version, new.audience.application) {
             // A v2.0 resource knows itself by its client id alone, whatever it was called when it was asked for.
             (TokenVersion::V2, Some(application)) => application.to_string(),
-            (TokenVersion::V1, _) | (TokenVersion::V2, None) => grant.audience.asked.clone(),
+            (TokenVersion::V1, _) | (TokenVersion::V2, None) => new.audience.asked.clone(),
         },
         idp: v1.then(|| iss.clone()),
         iss,
-        iat: grant.now,
-        nbf: grant.now - BACKDATED,
-        exp: grant.now + grant.lifetime,
+        iat: new.now,
+        nbf: new.now - BACKDATED,
+        exp: new.now + new.lifetime,
         appid: v1.then_some(*client_id),
         appidacr: if v1 { acr.clone() } else { None },
         azp: (!v1).then_some(*client_id),
@@ -117,7 +117,7 @@ pub fn access_token(grant: &Grant<'_>) -> AccessToken {
         oid: *id,
         sub: *id,
         tid: *tenant,
-        uti: b64::url(&grant.uti),
+        uti: b64::url(&new.uti),
         ver: ver.to_owned(),
         xms_mirid: match kind {
             PrincipalKind::ManagedIdentity { resource_id } => Some(as_entra_writes(resource_id)),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn json(principal: &ServicePrincipal, proof: Proof, audience: &Audience) -> String {
-        let grant = Grant {
+        let new = NewToken {
             authority: "https://localhost:8443",
             principal,
             proof,
@@ -162,7 +162,7 @@ mod tests {
             lifetime: 3600,
             uti: [0xfb; 16],
         };
-        serde_json::to_string_pretty(&access_token(&grant)).unwrap()
+        serde_json::to_string_pretty(&access_token(&new)).unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The request context: one value that goes through every operation. The store cannot be reached without it.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
 use uuid::Uuid;
@@ -16,6 +16,23 @@ pub struct Ctx {
     pub now: UnixTime,
     /// Names the operation in logs, audit and answers.
     pub request_id: Uuid,
+    /// The caller's own id for it, when it sent one.
+    pub correlation_id: Option<Uuid>,
+    /// The address it came from, for logs and audit. Nothing is decided by it.
+    pub address: Option<IpAddr>,
+}
+
+impl Ctx {
+    /// The context of an operation that no request asked for, or whose request says nothing of its sender.
+    pub fn new(tenant: TenantId, actor: Actor, now: UnixTime, request_id: Uuid) -> Self {
+        Self { tenant, actor, now, request_id, correlation_id: None, address: None }
+    }
+
+    /// The same operation with another actor, found out on the way.
+    #[must_use]
+    pub fn by(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
+    }
 }
 
 /// Who is accountable.

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use denizen_keys::SecretString;
 use denizen_wire::{
     ResourceId, TenantId, UnixTime,
-    vault::{AttributesIn, MAX_CONTENT_TYPE, MAX_SECRET_VALUE, MAX_TAG, MAX_TAGS, SetSecret, Tags, UpdateSecret},
+    vault::{
+        AttributesIn, MAX_CONTENT_TYPE, MAX_SECRET_VALUE, MAX_TAG, MAX_TAGS, MAX_TIME, SetSecret, Tags, UpdateSecret,
+    },
 };
 
 #[cfg(test)]
@@ -136,6 +138,7 @@ impl NewSecret {
         if self.value.len() > MAX_SECRET_VALUE {
             return Err(BadSecret::ValueTooLong(self.value.len()));
         }
+        check_times(self.nbf, self.exp)?;
         check(self.content_type.as_deref(), &self.tags)
     }
 }
@@ -148,6 +151,7 @@ impl SecretVersion {
     pub fn updated(&self, request: UpdateSecret, now: UnixTime) -> Result<Self, BadSecret> {
         let UpdateSecret { content_type, tags, attributes } = request;
         let AttributesIn { enabled, nbf, exp } = attributes.unwrap_or_default();
+        check_times(nbf, exp)?;
         let mut after = Self { updated: now, ..self.clone() };
         after.content_type = content_type.or(after.content_type);
         after.tags = tags.unwrap_or(after.tags);
@@ -169,6 +173,15 @@ fn check(content_type: Option<&str>, tags: &Tags) -> Result<(), BadSecret> {
     let too_long = |text: &String| text.chars().count() > MAX_TAG;
     if tags.iter().any(|(name, value)| too_long(name) || too_long(value)) {
         return Err(BadSecret::TagTooLong);
+    }
+    Ok(())
+}
+
+fn check_times(nbf: Option<UnixTime>, exp: Option<UnixTime>) -> Result<(), BadSecret> {
+    for (name, time) in [("nbf", nbf), ("exp", exp)] {
+        if time.is_some_and(|time| !(UnixTime(0)..=MAX_TIME).contains(&time)) {
+            return Err(BadSecret::Time(name));
+        }
     }
     Ok(())
 }
@@ -207,6 +220,11 @@ pub enum BadSecret {
     /// The value.
     #[error("The secret value has {0} bytes and may have at most 25600: keep large data elsewhere and its key here.")]
     ValueTooLong(usize),
+    /// `nbf` or `exp`.
+    #[error(
+        "The attribute '{0}' must be a time in seconds from 0 (1970-01-01) to 253402300799 (9999-12-31T23:59:59Z): send Unix seconds, not milliseconds."
+    )]
+    Time(&'static str),
     /// The content type.
     #[error("The member 'contentType' may have at most 255 characters: shorten it.")]
     ContentType,

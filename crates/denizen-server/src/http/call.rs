@@ -16,25 +16,26 @@ use std::{
     time::Duration,
 };
 
-use denizen_wire::UnixTime;
+use denizen_wire::{TenantId, UnixTime};
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use uuid::Uuid;
 
+use super::Reply;
+use crate::domain::{Actor, Ctx};
+
 /// How much of a body that nobody wants is read, bytes.
 const MAX_DRAIN: usize = 1024 * 1024;
-/// How long.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long that may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request whose path, query and host have one reading.
 pub struct Call {
     /// The method.
     pub method: Method,
-    /// Path and query as they were sent.
-    pub target: String,
     /// The path's segments, decoded. A trailing slash gives a last empty one, a double slash an empty one inside:
-    /// on some faces both mean something ("the latest version").
+    /// in some protocols both mean something ("the latest version").
     pub segments: Vec<String>,
     /// The query, decoded.
     pub query: Query,
@@ -44,6 +45,10 @@ pub struct Call {
     pub host: String,
     /// Our id for this request.
     pub request_id: Uuid,
+    /// The client's own id for it, once the protocol has found it.
+    pub correlation_id: Option<Uuid>,
+    /// Headers that the answer will have, whatever it is.
+    pub response_headers: HeaderMap,
     /// When it came.
     pub now: UnixTime,
     /// Who sent it, for the log only: an address is no identity.
@@ -84,9 +89,12 @@ impl Body {
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It is longer than this face reads.
+    /// It is longer than this protocol reads.
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
+    /// It is compressed.
+    #[error("the request body is compressed (Content-Encoding), which is not read here: send it as it is")]
+    Encoded,
     /// The connection broke.
     #[error("the request body could not be read to its end")]
     Broken,
@@ -111,7 +119,6 @@ impl Call {
         now: UnixTime,
         request_id: Uuid,
     ) -> Result<Self, Ambiguous> {
-        let target = uri.path_and_query().map_or("", |target| target.as_str()).to_owned();
         let segments = segments(uri.path())?;
         let host = match headers.get(header::HOST).map(|v| v.to_str()) {
             Some(Ok(host)) => host.to_ascii_lowercase(),
@@ -120,7 +127,46 @@ impl Call {
         };
         let query = Query::parse(uri.query().unwrap_or_default());
         let unread = Unread(Arc::new(AtomicBool::new(body.has_more())));
-        Ok(Self { method, target, segments, query, headers, host, request_id, now, peer, body: Some(body), unread })
+        Ok(Self {
+            method,
+            segments,
+            query,
+            headers,
+            host,
+            request_id,
+            correlation_id: None,
+            response_headers: HeaderMap::new(),
+            now,
+            peer,
+            body: Some(body),
+            unread,
+        })
+    }
+
+    /// The context of an operation that this request asks for.
+    pub fn ctx(&self, tenant: TenantId, actor: Actor) -> Ctx {
+        let Self { now, request_id, correlation_id, peer, .. } = self;
+        Ctx {
+            tenant,
+            actor,
+            now: *now,
+            request_id: *request_id,
+            correlation_id: *correlation_id,
+            address: Some(peer.ip().to_canonical()),
+        }
+    }
+
+    /// Gives an answer the headers that it will have in any case. What the handler set wins.
+    pub(super) fn add_headers(&mut self, reply: &mut Reply) {
+        if self.response_headers.is_empty() {
+            return;
+        }
+        let of_handler = std::mem::replace(reply.headers_mut(), std::mem::take(&mut self.response_headers));
+        for (name, value) in of_handler {
+            if let Some(name) = name {
+                reply.headers_mut().insert(name, value);
+            }
+        }
     }
 
     /// To be asked when the answer is made.
@@ -133,8 +179,25 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The body, whole, when it is at most `limit` bytes.
+    /// The body, whole, when it is at most `limit` bytes; without the byte order mark that some programs put first.
+    ///
+    /// # Errors
+    /// [`BodyError`] says why there is none.
     pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        const MARK: &[u8] = "\u{feff}".as_bytes();
+        let encoding = self.headers.get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            self.discard_body().await;
+            return Err(BodyError::Encoded);
+        }
+        let mut bytes = self.whole_body(limit).await?;
+        if bytes.starts_with(MARK) {
+            let _mark = bytes.split_to(MARK.len());
+        }
+        Ok(bytes)
+    }
+
+    async fn whole_body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         match self.body.take() {
             None => Err(BodyError::Gone),
             Some(Body::Bytes(bytes)) if bytes.len() > limit => Err(BodyError::TooLarge(limit)),
@@ -175,7 +238,7 @@ impl Call {
                 }
             }
         };
-        let _ = tokio::time::timeout(DRAIN_PATIENCE, reading).await;
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
         self.unread.0.store(!incoming.is_end_stream(), Ordering::Relaxed);
     }
 }
@@ -262,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn d18_a_path_with_two_readings_reaches_no_face() {
+    fn d18_a_path_with_two_readings_reaches_no_handler() {
         for bad in ["/a/%2e%2e/b", "/a/../b", "/a%2fb", "/a%5Cb", "/a%00", "/a%252e", "/a%", "/a%zz", "/%ff", "/."] {
             assert!(call(bad).is_err(), "{bad}");
         }
@@ -275,6 +338,20 @@ mod tests {
         assert_eq!(q.one("$skiptoken"), Ok(Some("a b")));
         assert_eq!(q.one("x"), Err(Repeated("x".into())));
         assert_eq!(q.one("absent"), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_dropped_and_a_compressed_body_is_refused() {
+        let with = |headers: HeaderMap, body: &'static [u8]| {
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let body = Body::Bytes(Bytes::from_static(body));
+            Call::new(Method::POST, &"/".parse().unwrap(), headers, body, peer, UnixTime(0), Uuid::nil()).unwrap()
+        };
+        assert_eq!(with(HeaderMap::new(), b"\xef\xbb\xbf{}").body(10).await.unwrap(), "{}");
+        for (encoding, expected) in [("gzip", Err(BodyError::Encoded)), ("identity", Ok(Bytes::from_static(b"x")))] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, encoding.parse().unwrap())]);
+            assert_eq!(with(headers, b"x").body(10).await, expected, "{encoding}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The TLS accept loop: one per listener, with the limits that keep one caller from starving the others.
+//! The accept loop: one per listener, with the limits that keep one caller from starving the others.
 //!
 //! No session resumption is offered: a resumed session would skip whatever a full handshake checks.
 //!
@@ -6,7 +6,6 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
     net::SocketAddr,
     sync::{
         Arc,
@@ -16,15 +15,11 @@ use std::{
 };
 
 use denizen_keys::random;
-use denizen_wire::UnixTime;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
-use hyper::{
-    body::{Body as _, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -32,58 +27,30 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::{Body, Call, Reply, reply};
+use super::{Body, Call, Reply, Service, reply};
 use crate::clock::Clock;
 
 /// The most connections one listener holds at a time.
 const MAX_CONNECTIONS: usize = 8192;
-/// A handshake or a request's headers take at most this long.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// A TLS handshake takes at most this long.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The head of a request takes at most this long.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections in use get this long to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 /// The largest request head that is read, bytes. A token is at most a few kilobytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Something that answers calls.
-pub trait Face: Send + Sync + 'static {
-    /// What the requests of one connection leave behind for those after them.
-    type Recall: Default + Send + Sync + 'static;
-
-    /// Answers a request without a body at once, when this connection has asked the same before and nothing has
-    /// changed. None: it has to be read.
-    fn again(&self, _: &Self::Recall, _: &Asked<'_>) -> Option<Reply> {
-        None
-    }
-
-    /// Answers one.
-    fn handle(&self, recall: &Self::Recall, call: Call) -> impl Future<Output = Reply> + Send;
-}
-
-/// A request as it came, before it is read.
-pub struct Asked<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The target.
-    pub uri: &'a Uri,
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// Our id for this request.
-    pub request_id: Uuid,
-    /// When it came.
-    pub now: UnixTime,
-}
-
 /// One connection, for all its requests.
-struct Connection<F: Face> {
-    face: Arc<F>,
-    recall: F::Recall,
+struct Connection {
+    service: Arc<Service>,
     clock: Clock,
     peer: SocketAddr,
     ids: RequestIds,
 }
 
 /// The ids of one connection's requests: random for the first, counted on from there. They name requests and prove
-/// nothing, so the generator of keys need not be asked for each.
+/// nothing, so one draw of randomness is enough.
 struct RequestIds {
     first: u128,
     given: AtomicU64,
@@ -100,15 +67,16 @@ impl RequestIds {
     }
 }
 
-/// Serves until `stop` turns true, then lets connections in use finish.
-pub async fn serve<F: Face>(
+/// Serves until `stop` turns true, then lets connections in use finish. Without `tls` the listener must be on loopback:
+/// the caller has checked.
+pub async fn serve(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
-    face: Arc<F>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    service: Arc<Service>,
     clock: Clock,
     mut stop: watch::Receiver<bool>,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
+    let acceptor = tls.map(TlsAcceptor::from);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -121,10 +89,12 @@ pub async fn serve<F: Face>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (acceptor, face, clock, stop) = (acceptor.clone(), Arc::clone(&face), clock.clone(), stop.clone());
+                let connection =
+                    Connection { service: Arc::clone(&service), clock: clock.clone(), peer, ids: RequestIds::new() };
+                let (acceptor, stop) = (acceptor.clone(), stop.clone());
                 connections.spawn(async move {
                     let _held = permit;
-                    connection(stream, peer, acceptor, face, clock, stop).await;
+                    connection.run(stream, acceptor, stop).await;
                 });
             }
             Err(e) => {
@@ -143,83 +113,91 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection<F: Face>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    acceptor: TlsAcceptor,
-    face: Arc<F>,
-    clock: Clock,
-    mut stop: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(e)) => return tracing::debug!(%peer, error = %e, "no TLS handshake"),
-        Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
-    };
-    let here = Arc::new(Connection { face, recall: F::Recall::default(), clock, peer, ids: RequestIds::new() });
-    let service = service_fn(|request: Request<Incoming>| {
-        let (now, request_id) = (here.clock.now(), here.ids.next());
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let again = match request.body().is_end_stream() {
-            true => here.face.again(&here.recall, &Asked { method, uri, headers, request_id, now }),
-            false => None,
-        };
-        let rest = match again {
-            Some(reply) => Ok(reply),
-            // On the heap, so that the short way does not carry the long one's state along.
-            None => Err(Box::pin(answer(Arc::clone(&here), request, now, request_id))),
-        };
-        async move {
-            Ok::<_, Infallible>(match rest {
-                Ok(reply) => reply,
-                Err(answer) => answer.await,
-            })
+impl Connection {
+    async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, stop: watch::Receiver<bool>) {
+        let peer = self.peer;
+        let _ = stream.set_nodelay(true);
+        let Some(acceptor) = acceptor else { return self.serve(stream, stop).await };
+        if speaks_http(&stream).await {
+            tracing::debug!(%peer, "plain HTTP at a TLS port");
+            return say_https(stream).await;
         }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream, stop).await,
+            Ok(Err(e)) => tracing::debug!(%peer, error = %e, "no TLS handshake"),
+            Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
         }
-    };
-    if let Err(e) = ended {
-        tracing::debug!(%peer, error = %e, "a connection ended early");
+    }
+
+    async fn serve<S>(self, stream: S, mut stop: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let service = service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = stopped(&mut stop) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(e) = ended {
+            tracing::debug!(peer = %self.peer, error = %e, "a connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let (head, body) = request.into_parts();
+        let (now, request_id) = (self.clock.now(), self.ids.next());
+        match Call::new(head.method, &head.uri, head.headers, Body::Incoming(body), self.peer, now, request_id) {
+            Ok(call) => {
+                let unread = call.unread();
+                let mut reply = self.service.handle(call).await;
+                if unread.is_true() {
+                    announce_close(&mut reply);
+                }
+                reply
+            }
+            Err(ambiguous) => {
+                let mut reply = reply::json(
+                    StatusCode::BAD_REQUEST,
+                    &serde_json::json!({"error": {"code": "BadRequest", "message": format!("{ambiguous}; write it plainly")}}),
+                );
+                announce_close(&mut reply);
+                reply
+            }
+        }
     }
 }
 
-async fn answer<F: Face>(
-    here: Arc<Connection<F>>,
-    request: Request<Incoming>,
-    now: UnixTime,
-    request_id: Uuid,
-) -> Reply {
-    let (head, body) = request.into_parts();
-    match Call::new(head.method, &head.uri, head.headers, Body::Incoming(body), here.peer, now, request_id) {
-        Ok(call) => {
-            let unread = call.unread();
-            let mut reply = here.face.handle(&here.recall, call).await;
-            if unread.is_true() {
-                announce_close(&mut reply);
-            }
-            reply
-        }
-        Err(ambiguous) => {
-            let mut reply = reply::json(
-                StatusCode::BAD_REQUEST,
-                &serde_json::json!({"error": {"code": "BadRequest", "message": format!("{ambiguous}; write it plainly")}}),
-            );
-            announce_close(&mut reply);
-            reply
-        }
-    }
+/// Whether the first byte is a letter, as a plain HTTP request begins. A TLS handshake begins with 22.
+async fn speaks_http(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// Answers plain HTTP at a TLS port in a way that a person and a program can read.
+async fn say_https(mut stream: TcpStream) {
+    const BODY: &str = r#"{"error":{"code":"BadRequest","message":"This port speaks HTTPS, and the request came as plain HTTP: write https:// in the URL."}}"#;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let exchange = async {
+        // What was sent is read first: closing on unread bytes resets the connection, and the answer is lost.
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = tokio::time::timeout(HEAD_TIMEOUT, exchange).await;
 }
 
 /// A connection whose request was not read to its end cannot be used again. Unless it is told, a client sends its next
@@ -239,7 +217,7 @@ mod tests {
         for first in [0, u128::MAX, 7 << 64, (1 << 62) - 50, (1 << 64) - 50] {
             let ids = RequestIds { first, given: AtomicU64::new(0) };
             let given: HashSet<_> = (0..100).map(|_| ids.next()).collect();
-            // The bits that say which kind of id it is stand in the way of a number that is just about to reach them.
+            // Some seeds carry over the bits of the UUID's version and variant.
             assert!(given.len() == 100, "{first:x}: {}", given.len());
             assert!(given.iter().all(|id| id.get_version_num() == 4));
         }

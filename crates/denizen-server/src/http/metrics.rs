@@ -3,94 +3,123 @@
 //! Tests: `tests/it`; `./bench token-issue` reads the statement counters here to show that issuing asks the
 //! database nothing.
 
-use std::{convert::Infallible, fmt::Write, time::Duration};
+use std::{convert::Infallible, fmt};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
+use http::{HeaderValue, Method, StatusCode, header};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-use crate::store::Store;
+use super::{
+    Api, Call, Reply, reply,
+    route::{Case, Handler, Params, Route},
+};
+use crate::{domain::authorize::Action, store::Store};
 
-/// A scrape's headers take at most this long.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The most scrapes at a time.
-const MAX_CONNECTIONS: usize = 16;
+/// The metrics API.
+pub struct Metrics {
+    registry: Registry,
+}
 
-/// Serves until `stop` turns true. `listener` must be on loopback: the caller has checked.
-pub async fn serve(listener: TcpListener, store: Store, mut stop: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => stream,
-                Err(_) => {
-                    // Out of descriptors, most likely: do not spin.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
+/// What is wrong with a request.
+pub enum MetricsFault {
+    /// There is nothing at this path, or not with this method.
+    NotFound,
+    /// The metrics could not be written.
+    Encoding,
+}
+
+impl Metrics {
+    /// Creates the API for a store's metrics.
+    pub fn new(store: Store) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(StoreMetrics(store)));
+        Self { registry }
+    }
+
+    fn scrape(&self) -> Result<Reply, MetricsFault> {
+        let mut text = String::with_capacity(1024);
+        encode(&mut text, &self.registry).map_err(|fmt::Error| MetricsFault::Encoding)?;
+        let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        Ok(reply::whole(StatusCode::OK, openmetrics, text.into()))
+    }
+}
+
+impl Api for Metrics {
+    const NAME: &'static str = "metrics";
+    const CASE: Case = Case::Exact;
+    type Session = ();
+    type Authorized = Infallible;
+    type Fault = MetricsFault;
+
+    fn routes() -> &'static [Route<Self>] {
+        const ROUTES: &[Route<Metrics>] = &[Route {
+            method: Method::GET,
+            pattern: "/metrics",
+            handler: Handler::Public {
+                because: "metrics: the listener is on loopback, and there are only counters in them",
+                run: |metrics, _| Box::pin(async move { metrics.scrape() }),
             },
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            _ = stop.changed() => return,
+        }];
+        ROUTES
+    }
+
+    fn enter(&self, _: &mut Call) -> Result<(), MetricsFault> {
+        Ok(())
+    }
+
+    fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, MetricsFault> {
+        Err(MetricsFault::NotFound)
+    }
+
+    fn not_found(&self, _: &Call) -> MetricsFault {
+        MetricsFault::NotFound
+    }
+
+    fn method_not_allowed(&self, _: &Call, _: &str) -> MetricsFault {
+        MetricsFault::NotFound
+    }
+
+    fn write_fault(&self, _: &Call, fault: MetricsFault) -> Reply {
+        let (status, text) = match fault {
+            MetricsFault::NotFound => (StatusCode::NOT_FOUND, "metrics are at GET /metrics\n"),
+            MetricsFault::Encoding => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"),
         };
-        let store = store.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let store = store.clone();
-                async move { Ok::<_, Infallible>(answer(&request, &store)) }
-            });
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        let mut reply = reply::whole(status, plain, text.into());
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
     }
 }
 
-fn answer(request: &Request<Incoming>, store: &Store) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET || request.uri().path() != "/metrics" {
-        let mut reply = Response::new(Full::from("metrics are at GET /metrics\n"));
-        *reply.status_mut() = StatusCode::NOT_FOUND;
-        return reply;
+/// Reads the store's counters at each scrape.
+struct StoreMetrics(Store);
+
+impl fmt::Debug for StoreMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreMetrics")
     }
-    let mut reply = Response::new(Full::from(text(store)));
-    let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    reply.headers_mut().insert(header::CONTENT_TYPE, openmetrics);
-    reply
 }
 
-fn text(store: &Store) -> String {
-    let c = store.counters();
-    let mut out = String::with_capacity(1024);
-    let mut family = |name: &str, help: &str, samples: &[(&str, u64)]| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
-        for (labels, value) in samples {
-            let _ = writeln!(out, "{name}_total{labels} {value}");
+impl Collector for StoreMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counters = self.0.counters();
+        let count = |value: u64, encoder: MetricEncoder<'_>| ConstCounter::new(value).encode(encoder);
+        let help = "Statements run against the database, other than group-committed audit";
+        let mut statements = encoder.encode_descriptor("denizen_store_statements", help, None, MetricType::Counter)?;
+        count(counters.reads, statements.encode_family(&[("kind", "read")])?)?;
+        count(counters.writes, statements.encode_family(&[("kind", "write")])?)?;
+        for (name, help, value) in [
+            ("denizen_audit_commits", "Transactions that committed a group of audit records", counters.audit_commits),
+            ("denizen_audit_events", "Audit records written, other than those of transactions", counters.audit_events),
+        ] {
+            count(value, encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
-    };
-    family(
-        "denizen_store_statements",
-        "Statements run against the database, other than group-committed audit.",
-        &[("{kind=\"read\"}", c.reads), ("{kind=\"write\"}", c.writes)],
-    );
-    family("denizen_audit_commits", "Transactions that committed a group of audit records.", &[("", c.audit_commits)]);
-    family("denizen_audit_events", "Audit records written, other than those of transactions.", &[("", c.audit_events)]);
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "# HELP denizen_audit_behind_bytes Bytes of the audit's journal that are not in the trail yet.\n\
-         # TYPE denizen_audit_behind_bytes gauge\n\
-         denizen_audit_behind_bytes {}",
-        store.audit_behind()
-    );
-    out.push_str("# EOF\n");
-    out
+        let help = "Bytes of audit records in the spool that are not in the chain yet";
+        let behind = encoder.encode_descriptor("denizen_audit_behind_bytes", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(self.0.audit_behind()).unwrap_or(i64::MAX)).encode(behind)
+    }
 }

@@ -1,28 +1,34 @@
-//! The server's faces: the only place with requests, status codes and error bodies.
+//! The server's protocols: the only place with requests, status codes and error bodies.
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`call`] | a request after the one canonicalizer: no face sees a path that could be read two ways |
-//! | [`route`] | route tables: a handler can be reached only through a row that says what it requires |
+//! | [`listen`] | the accept loop, with its limits |
+//! | [`call`] | a request after the one canonicalizer: no handler sees a path that could be read two ways |
+//! | [`dispatch`] | the one way from a listener to a handler: [`Service`], [`Api`] |
+//! | [`route`] | route tables: a row states what it requires beside its handler |
 //! | [`reply`] | how answers are made |
-//! | [`listen`] | the TLS accept loop, with its limits |
-//! | [`metrics`] | counters, on a loopback listener of their own |
-//! | [`control`] | the main listener: token service, enrolment, health |
-//! | [`sts`], [`node`], [`vault`] | one protocol each, with its own error bodies |
+//! | [`sts`], [`node`], [`vault`], [`health`], [`metrics`] | one protocol each, with its own error bodies |
+//!
+//! A handler turns a request into a question for a use case, and the answer into bytes. The protocols do not know each
+//! other.
 
 pub mod call;
-pub mod control;
+pub mod dispatch;
+pub mod health;
 pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod reply;
 pub mod route;
 pub mod sts;
+#[cfg(test)]
+mod tests;
 pub mod vault;
 
 pub use call::{Body, Call, Query};
+pub use dispatch::{Api, Service};
 pub use reply::Reply;
-pub use route::{Requires, Route};
+pub use route::{BadRoute, Requirement, RouteInfo};
 
 /// The names the server is reached by. Ids, issuers and challenges are made of these and never of what a request
 /// claims, so that a forged `Host` cannot put words into them.
@@ -30,6 +36,9 @@ pub use route::{Requires, Route};
 pub struct PublicNames {
     /// `https://localhost:8443`: the authority, the base of every issuer. No trailing slash.
     pub authority: String,
+    /// The same authority by the other names that the server's certificate carries: `https://127.0.0.1:8443`. Client
+    /// assertions and enrolment proofs may be meant for any of them; what we issue names `authority` only.
+    pub other_authorities: Vec<String>,
     /// `vault.denizen.test`: vaults are `{name}.{suffix}`.
     pub vault_suffix: String,
     /// The port vaults are reached at.

@@ -2,78 +2,121 @@
 //!
 //! Tests: `app/machines/tests.rs` for the rules, `tests/it` over the wire.
 
+use std::convert::Infallible;
+
 use denizen_wire::node::{ENROL_PATH, EnrolRequest, MAX_ENROL_REQUEST, Refused, RefusedReason};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{
-    Call, Reply, Requires, Route, reply,
-    route::{Answer, Case, Found, Params, find},
+    Api, Call, Reply, reply,
+    route::{Case, Handler, Params, Request, Route},
 };
-use crate::app::machines::{EnrolError, Machines};
+use crate::{
+    app::machines::{EnrolError, Machines},
+    domain::authorize::Action,
+};
 
-/// The enrolment face.
+/// The enrolment API.
 pub struct Node {
     machines: Machines,
 }
 
-/// Its routes.
-pub const ROUTES: &[Route<Node>] = &[Route {
-    method: Method::POST,
-    pattern: ENROL_PATH,
-    requires: Requires::Credential("a single-use join token and a proof of possession of the node key"),
-    run: enrol,
-}];
+/// Why a machine is refused.
+pub enum NodeFault {
+    /// There is nothing at this path.
+    NotFound,
+    /// The path takes other methods.
+    Method(String),
+    /// The request is not one.
+    Malformed(String),
+    /// The use case refused.
+    Enrol(EnrolError),
+}
 
 impl Node {
-    /// Over the use case.
+    /// Creates the API of the use cases.
     pub fn new(machines: Machines) -> Self {
         Self { machines }
     }
 
-    /// Answers one call.
-    pub async fn handle(&self, call: Call) -> Reply {
-        match find(ROUTES, &call.method, &call.segments, Case::Exact) {
-            Found::Row(route, params) => (route.run)(self, params, (), call).await,
-            Found::OtherMethod => refuse(StatusCode::METHOD_NOT_ALLOWED, "BadRequest", "this path takes POST only"),
-            Found::Nothing => refuse(StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path"),
-        }
+    async fn enrol(&self, call: &mut Call) -> Result<Reply, NodeFault> {
+        let body = call.body(MAX_ENROL_REQUEST).await.map_err(|error| NodeFault::Malformed(error.to_string()))?;
+        // The position only: serde's own text may quote what stands there, and a join token may stand there.
+        let request: EnrolRequest = serde_json::from_slice(&body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            NodeFault::Malformed(format!("not an enrolment request (line {line}, column {column})"))
+        })?;
+        let enrolled = self.machines.enrol(&request, |tenant, actor| call.ctx(tenant, actor)).await;
+        let enrolled = enrolled.map_err(|refused| {
+            let machine = &request.machine_name;
+            tracing::warn!(request_id = %call.request_id, ?machine, reason = %refused, "enrolment refused");
+            NodeFault::Enrol(refused)
+        })?;
+        let mut answer = reply::json(StatusCode::OK, &enrolled);
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(answer)
     }
 }
 
-fn enrol(node: &Node, _: Params, (): (), mut call: Call) -> Answer<'_> {
-    Box::pin(async move {
-        let body = match call.body(MAX_ENROL_REQUEST).await {
-            Ok(body) => body,
-            Err(e) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", &e.to_string()),
-        };
-        let request: EnrolRequest = match serde_json::from_slice(&body) {
-            Ok(request) => request,
-            Err(e) => return refuse(StatusCode::BAD_REQUEST, "BadRequest", &format!("not an enrolment request: {e}")),
-        };
-        match node.machines.enrol(&request, call.now, call.request_id).await {
-            Ok(enrolled) => {
-                let mut answer = reply::json(StatusCode::OK, &enrolled);
-                answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                answer
-            }
-            Err(refused) => {
-                tracing::warn!(request_id = %call.request_id, machine = ?request.machine_name, reason = %refused, "enrolment refused");
-                let (status, code) = match &refused {
-                    EnrolError::Malformed(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
-                    EnrolError::Token(_) | EnrolError::OtherName(_) => (StatusCode::FORBIDDEN, "JoinTokenRefused"),
-                    EnrolError::Proof(_) => (StatusCode::FORBIDDEN, "ProofRefused"),
-                    EnrolError::Exists(_) => (StatusCode::CONFLICT, "MachineExists"),
-                    EnrolError::Store(_) => {
-                        let text = "the directory cannot be written just now; try again";
-                        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text);
-                    }
-                };
-                refuse(status, code, &refused.to_string())
-            }
-        }
-    })
-}
+impl Api for Node {
+    const NAME: &'static str = "node";
+    const CASE: Case = Case::Exact;
+    type Session = ();
+    type Authorized = Infallible;
+    type Fault = NodeFault;
 
-fn refuse(status: StatusCode, code: &str, message: &str) -> Reply {
-    reply::json(status, &Refused { error: RefusedReason { code: code.to_owned(), message: message.to_owned() } })
+    fn routes() -> &'static [Route<Self>] {
+        const ROUTES: &[Route<Node>] = &[Route {
+            method: Method::POST,
+            pattern: ENROL_PATH,
+            handler: Handler::OwnCredential {
+                credential: "a single-use join token and a proof of possession of the node key",
+                run: |node, Request { call, .. }| Box::pin(node.enrol(call)),
+            },
+        }];
+        ROUTES
+    }
+
+    fn enter(&self, _: &mut Call) -> Result<(), NodeFault> {
+        Ok(())
+    }
+
+    fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, NodeFault> {
+        Err(NodeFault::NotFound)
+    }
+
+    fn not_found(&self, _: &Call) -> NodeFault {
+        NodeFault::NotFound
+    }
+
+    fn method_not_allowed(&self, _: &Call, allow: &str) -> NodeFault {
+        NodeFault::Method(allow.to_owned())
+    }
+
+    fn write_fault(&self, _: &Call, fault: NodeFault) -> Reply {
+        let (status, code, message) = match fault {
+            NodeFault::NotFound => (StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path".to_owned()),
+            NodeFault::Method(allow) => {
+                (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", format!("this path takes {allow} only"))
+            }
+            NodeFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
+            NodeFault::Enrol(refused) => match &refused {
+                EnrolError::Malformed(_) => (StatusCode::BAD_REQUEST, "BadRequest", refused.to_string()),
+                EnrolError::Token(_) | EnrolError::OtherName(_) => {
+                    (StatusCode::FORBIDDEN, "JoinTokenRefused", refused.to_string())
+                }
+                EnrolError::Proof(_) => (StatusCode::FORBIDDEN, "ProofRefused", refused.to_string()),
+                EnrolError::Exists(_) => (StatusCode::CONFLICT, "MachineExists", refused.to_string()),
+                EnrolError::Authorization(_) => {
+                    let text = "the server refused its own operation; its log names the fault";
+                    (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text.to_owned())
+                }
+                EnrolError::Store(_) => {
+                    let text = "the directory cannot be written just now; try again";
+                    (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text.to_owned())
+                }
+            },
+        };
+        reply::json(status, &Refused { error: RefusedReason { code: code.to_owned(), message } })
+    }
 }

@@ -1,10 +1,11 @@
-//! The token service's face: OAuth 2.0 and OpenID Connect as Microsoft Entra ID's clients speak them.
+//! The token service: OAuth 2.0 and OpenID Connect as Microsoft Entra ID's clients speak them.
 //!
 //! | file | holds |
 //! |---|---|
 //! | here | the routes, tenants by GUID, name or `common`, and the headers of every answer |
 //! | [`discovery`] | OpenID configuration, keys, instance discovery |
-//! | [`token`] | the token endpoint: the form, and the two forms of the answer |
+//! | [`form`] | the form that is posted to the token endpoint, and what can be wrong with it |
+//! | [`token`] | the token endpoint, and the two forms of its answer |
 //! | [`fault`] | every refusal as status, OAuth error and AADSTS number |
 //!
 //! Everything here is open to whoever can connect: discovery is public by nature, and a token request carries its
@@ -14,82 +15,112 @@
 
 mod discovery;
 mod fault;
+mod form;
 #[cfg(test)]
 mod tests;
 mod token;
 
+use std::convert::Infallible;
+
 use denizen_wire::TenantId;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use uuid::Uuid;
 
 use self::fault::Fault;
 use super::{
-    Call, PublicNames, Reply, Requires, Route,
-    listen::Face,
-    reply,
-    route::{self, Case, Found},
+    Api, Call, PublicNames, Reply,
+    route::{Answer, Case, Handler, Params, Request, Route, Run},
 };
-use crate::app::tokens::TokenService;
+use crate::{app::tokens::TokenService, domain::authorize::Action};
 
 const CLIENT_REQUEST_ID: &str = "client-request-id";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
-/// Why discovery needs no credential.
-const PUBLIC: Requires =
-    Requires::Nothing("discovery: clients and resources read it before they have anything to show");
-/// What the token endpoint needs.
-const CLIENT: Requires = Requires::Credential("client_secret or client_assertion");
+/// A document that clients and resources read before they have anything to show.
+const fn discovery(pattern: &'static str, run: Run<Sts>) -> Route<Sts> {
+    let because = "discovery: clients and resources read it before they have anything to show";
+    Route { method: Method::GET, pattern, handler: Handler::Public { because, run } }
+}
 
-/// Every route, and what it requires.
-pub const ROUTES: &[Route<Sts>] = &[
-    Route {
-        method: Method::POST,
-        pattern: "/{tenant}/oauth2/v2.0/token",
-        requires: CLIENT,
-        run: |sts, params, (), call| Box::pin(token::v2(sts, params, call)),
-    },
-    Route {
-        method: Method::POST,
-        pattern: "/{tenant}/oauth2/token",
-        requires: CLIENT,
-        run: |sts, params, (), call| Box::pin(token::v1(sts, params, call)),
-    },
-    Route {
-        method: Method::GET,
-        pattern: "/{tenant}/v2.0/.well-known/openid-configuration",
-        requires: PUBLIC,
-        run: |sts, params, (), call| Box::pin(async move { discovery::v2(sts, &params, &call) }),
-    },
-    Route {
-        method: Method::GET,
-        pattern: "/{tenant}/.well-known/openid-configuration",
-        requires: PUBLIC,
-        run: |sts, params, (), call| Box::pin(async move { discovery::v1(sts, &params, &call) }),
-    },
-    Route {
-        method: Method::GET,
-        pattern: "/{tenant}/discovery/v2.0/keys",
-        requires: PUBLIC,
-        run: |sts, params, (), call| Box::pin(async move { discovery::keys_v2(sts, &params, &call) }),
-    },
-    Route {
-        method: Method::GET,
-        pattern: "/{tenant}/discovery/keys",
-        requires: PUBLIC,
-        run: |sts, params, (), call| Box::pin(async move { discovery::keys_v1(sts, &params, &call) }),
-    },
-    Route {
-        method: Method::GET,
-        pattern: "/common/discovery/instance",
-        requires: PUBLIC,
-        run: |sts, _, (), call| Box::pin(async move { discovery::instance(sts, &call) }),
-    },
-];
+/// A token endpoint.
+const fn token_endpoint(pattern: &'static str, run: Run<Sts>) -> Route<Sts> {
+    let credential = "client_secret or client_assertion";
+    Route { method: Method::POST, pattern, handler: Handler::OwnCredential { credential, run } }
+}
 
-/// The token service's face.
+/// Answers with what is at hand.
+fn at_once<'a>(answer: Result<Reply, Fault>) -> Answer<'a, Sts> {
+    Box::pin(async move { answer })
+}
+
+/// The token service's API.
 pub struct Sts {
     tokens: TokenService,
     names: PublicNames,
+}
+
+impl Api for Sts {
+    const NAME: &'static str = "token service";
+    const CASE: Case = Case::Ignored;
+    type Session = ();
+    type Authorized = Infallible;
+    type Fault = Fault;
+
+    fn routes() -> &'static [Route<Self>] {
+        const ROUTES: &[Route<Sts>] = &[
+            token_endpoint("/{tenant}/oauth2/v2.0/token", |sts, request| Box::pin(token::v2(sts, request))),
+            token_endpoint("/{tenant}/oauth2/token", |sts, request| Box::pin(token::v1(sts, request))),
+            discovery("/{tenant}/v2.0/.well-known/openid-configuration", |sts, Request { params, .. }| {
+                at_once(discovery::v2(sts, &params))
+            }),
+            discovery("/{tenant}/.well-known/openid-configuration", |sts, Request { params, .. }| {
+                at_once(discovery::v1(sts, &params))
+            }),
+            discovery("/{tenant}/discovery/v2.0/keys", |sts, Request { params, call }| {
+                at_once(discovery::keys_v2(sts, &params, call))
+            }),
+            discovery("/{tenant}/discovery/keys", |sts, Request { params, call }| {
+                at_once(discovery::keys_v1(sts, &params, call))
+            }),
+            discovery("/common/discovery/instance", |sts, Request { call, .. }| {
+                at_once(discovery::instance(sts, call))
+            }),
+        ];
+        ROUTES
+    }
+
+    fn enter(&self, call: &mut Call) -> Result<(), Fault> {
+        call.correlation_id = client_request_id(call);
+        let headers = &mut call.response_headers;
+        let mut text = Uuid::encode_buffer();
+        if let Ok(id) = HeaderValue::from_str(call.request_id.hyphenated().encode_lower(&mut text)) {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let wanted = call.header("return-client-request-id").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        if let Some(id) = call.correlation_id.filter(|_| wanted)
+            && let Ok(id) = HeaderValue::from_str(&id.to_string())
+        {
+            call.response_headers.insert(HeaderName::from_static(CLIENT_REQUEST_ID), id);
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, Fault> {
+        Err(Fault::no_route())
+    }
+
+    fn not_found(&self, _: &Call) -> Fault {
+        Fault::no_route()
+    }
+
+    fn method_not_allowed(&self, call: &Call, allow: &str) -> Fault {
+        Fault::method(allow, &call.method)
+    }
+
+    fn write_fault(&self, call: &Call, fault: Fault) -> Reply {
+        fault.write(call)
+    }
 }
 
 /// The tenant that a path means.
@@ -102,7 +133,7 @@ enum Tenancy {
 }
 
 impl Sts {
-    /// Over the use case. `names` are what issuers and endpoints are made of.
+    /// Creates the API of the use case. `names` are what issuers and endpoints are made of.
     pub fn new(tokens: TokenService, names: PublicNames) -> Self {
         Self { tokens, names }
     }
@@ -120,65 +151,6 @@ impl Sts {
         let could_be = text.contains('.') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
             || text.parse::<TenantId>().is_ok();
         Err(if could_be { Fault::tenant_not_found(text) } else { Fault::tenant_malformed(text) })
-    }
-}
-
-impl Face for Sts {
-    type Recall = ();
-
-    async fn handle(&self, (): &(), call: Call) -> Reply {
-        let trace = Trace::of(&call);
-        let mut answer = match route::find(ROUTES, &call.method, &call.segments, Case::Ignored) {
-            Found::Row(row, params) => (row.run)(self, params, (), call).await,
-            Found::OtherMethod => {
-                let allowed = allowed(&call);
-                let mut answer = Fault::method(allowed, &call.method).reply(&call, None);
-                answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-                answer
-            }
-            Found::Nothing => reply::json(
-                StatusCode::NOT_FOUND,
-                &serde_json::json!({"error": {
-                    "code": "NotFound",
-                    "message": "there is nothing at this path; the token service's paths begin with a tenant: /{tenant}/v2.0/.well-known/openid-configuration names the others",
-                }}),
-            ),
-        };
-        trace.write(&mut answer);
-        answer
-    }
-}
-
-fn allowed(call: &Call) -> &'static str {
-    match route::find(ROUTES, &Method::POST, &call.segments, Case::Ignored) {
-        Found::Row(..) => "POST",
-        Found::OtherMethod | Found::Nothing => "GET",
-    }
-}
-
-/// What ties an answer to its request in two logs.
-struct Trace {
-    request_id: Uuid,
-    echo: Option<HeaderValue>,
-}
-
-impl Trace {
-    fn of(call: &Call) -> Self {
-        let wanted = call.header("return-client-request-id").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let echo = wanted.then(|| client_request_id(call)).flatten();
-        Self { request_id: call.request_id, echo: echo.and_then(|id| HeaderValue::from_str(&id.to_string()).ok()) }
-    }
-
-    fn write(self, answer: &mut Reply) {
-        let headers = answer.headers_mut();
-        let mut text = Uuid::encode_buffer();
-        if let Ok(id) = HeaderValue::from_str(self.request_id.hyphenated().encode_lower(&mut text)) {
-            headers.insert(REQUEST_ID, id);
-        }
-        if let Some(echo) = self.echo {
-            headers.insert(HeaderName::from_static(CLIENT_REQUEST_ID), echo);
-        }
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
 }
 

@@ -1,9 +1,13 @@
 //! The audit: what is recorded, and how a record is written as a line.
 //!
 //! A change is recorded in its own transaction. Everything else (a read, a token, a refusal) is written to the
-//! [`super::journal`] before it happens, and moved into the [`super::trail`] soon after. Tests: the contract suite.
+//! [`super::spool`] before it happens, and moved into the [`super::chain`] soon after. Tests: the contract suite.
 
-use std::borrow::Cow;
+pub(super) mod chain;
+pub(super) mod shipper;
+pub(super) mod spool;
+
+use std::{borrow::Cow, net::IpAddr};
 
 use denizen_wire::{TenantId, UnixTime};
 use serde::{Deserialize, Serialize, Serializer};
@@ -65,10 +69,10 @@ impl<'a> AuditEvent<'a> {
     }
 }
 
-/// A record of the trail.
+/// A record of the chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// Its place in the trail, from 1, without gaps. Not part of its line: the place says it.
+    /// Its place in the chain, from 1, without gaps. Not part of its line: the place says it.
     #[serde(default)]
     pub seq: u64,
     /// When.
@@ -79,6 +83,12 @@ pub struct AuditRecord {
     pub actor: String,
     /// Under which request.
     pub request_id: Uuid,
+    /// The caller's own id for the request, when it sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Uuid>,
+    /// The address it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The action.
     pub action: String,
     /// How it ended.
@@ -123,6 +133,10 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
         #[serde(serialize_with = "displayed")]
         actor: &'a Actor,
         request_id: Uuid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        correlation_id: Option<Uuid>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<IpAddr>,
         action: &'a str,
         outcome: Outcome,
         target: &'a str,
@@ -135,13 +149,15 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     fn displayed<S: Serializer>(actor: &Actor, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(actor)
     }
-    let Ctx { tenant, actor, now, request_id } = ctx;
+    let Ctx { tenant, actor, now, request_id, correlation_id, address } = ctx;
     let AuditEvent { action, outcome, target, because, detail } = event;
     let line = Line {
         at: *now,
         tenant: *tenant,
         actor,
         request_id: *request_id,
+        correlation_id: *correlation_id,
+        address: *address,
         action,
         outcome: *outcome,
         target,
@@ -156,7 +172,7 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     String::from_utf8(bytes).map_err(|error| unwritable(error.to_string()))
 }
 
-/// A line as it is read: a record, and in the trail the requests of those that are like it.
+/// A line as it is read: a record, and in the chain the requests of those that are like it.
 #[derive(Deserialize)]
 pub(super) struct Folded {
     #[serde(flatten)]
@@ -165,7 +181,7 @@ pub(super) struct Folded {
     pub(super) also: Option<Vec<Uuid>>,
 }
 
-/// Whose record a line of the journal is; none when it is not one whole record.
+/// Whose record a line of the spool is; none when it is not one whole record.
 pub(super) fn owner(line: &str) -> Option<TenantId> {
     let Folded { record, also } = serde_json::from_str(line).ok()?;
     also.is_none().then_some(record.tenant)
@@ -174,11 +190,11 @@ pub(super) fn owner(line: &str) -> Option<TenantId> {
 impl Store {
     /// Records an event, before what it speaks of happens. An error means that it must not happen.
     ///
-    /// The record survives the end of this process, however it ends, and is in the trail, proof against the loss of
-    /// power, within moments. It does not wait for the database; while that is away records gather in the journal,
+    /// The record survives the end of this process, however it ends, and is in the chain, proof against the loss of
+    /// power, within moments. It does not wait for the database; while that is away records gather in the spool,
     /// and when there is no more room, [`StoreError::AuditFull`].
     pub fn audit(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
-        self.core.journal.append(ctx.tenant, &line(ctx, event, None)?)
+        self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
     }
 
     /// Records an event that differs from one that was recorded before in nothing but the request.
@@ -188,6 +204,6 @@ impl Store {
     pub fn audit_again(&self, repeated: &Repeated, request_id: Uuid) -> Result<(), StoreError> {
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         let id: &str = request_id.hyphenated().encode_lower(&mut id);
-        self.core.journal.append_again(repeated.tenant, &repeated.before, id, &repeated.after)
+        self.core.spool.append_again(repeated.tenant, &repeated.before, id, &repeated.after)
     }
 }

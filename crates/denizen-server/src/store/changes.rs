@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Kind, Revision, Store, StoreError,
-    db::{Arg, Conn, Counting, Row, Sql, args},
+    db::{Arg, Conn, Row, Sql, Statements, args},
 };
 use crate::domain::Ctx;
 
@@ -73,7 +73,7 @@ fn change(tenant: TenantId, row: &Row) -> Result<Change, StoreError> {
 /// Writes a transaction's changes, in as few statements as the engine's limit on placeholders allows.
 pub(super) async fn append(
     conn: &mut Conn,
-    counting: &Counting,
+    statements: &Statements,
     revision: Revision,
     tenant: TenantId,
     at: UnixTime,
@@ -106,7 +106,7 @@ pub(super) async fn append(
             ]);
             ordinal += 1;
         }
-        conn.execute(counting, Sql::rows(INSERT, group.len(), COLUMNS), &args).await?;
+        conn.execute(statements, Sql::rows(INSERT, group.len(), COLUMNS), &args).await?;
     }
     Ok(())
 }

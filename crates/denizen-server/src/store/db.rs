@@ -51,7 +51,7 @@ pub struct Counters {
 
 /// [`Counters`], while they count.
 #[derive(Default)]
-pub(super) struct Counting {
+pub(super) struct Statements {
     pub(super) reads: AtomicU64,
     pub(super) writes: AtomicU64,
     /// Those of `writes` that were a group commit of audit events.
@@ -59,8 +59,8 @@ pub(super) struct Counting {
     pub(super) audit_commits: AtomicU64,
 }
 
-impl Counting {
-    /// The counts; the journal keeps the one of `audit_events`.
+impl Statements {
+    /// The counts; the spool keeps the one of `audit_events`.
     pub(super) fn now(&self, audit_events: u64) -> Counters {
         Counters {
             reads: self.reads.load(Ordering::Relaxed),
@@ -185,11 +185,11 @@ pub(super) enum Pool {
 impl Pool {
     pub(super) async fn rows(
         &self,
-        counting: &Counting,
+        statements: &Statements,
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        counting.reads.fetch_add(1, Ordering::Relaxed);
+        statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(pool) => Ok(run!(sql.into(), args, fetch_all, pool)?.into_iter().map(Row::Sqlite).collect()),
         }
@@ -211,11 +211,11 @@ impl Conn {
     /// Runs a statement that reads.
     pub(super) async fn rows(
         &mut self,
-        counting: &Counting,
+        statements: &Statements,
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        counting.reads.fetch_add(1, Ordering::Relaxed);
+        statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => Ok(run!(sql.into(), args, fetch_all, conn)?.into_iter().map(Row::Sqlite).collect()),
         }
@@ -224,11 +224,11 @@ impl Conn {
     /// Runs a statement that writes and gives rows back (`RETURNING`).
     pub(super) async fn write_rows(
         &mut self,
-        counting: &Counting,
+        statements: &Statements,
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
     ) -> Result<Vec<Row>, StoreError> {
-        counting.writes.fetch_add(1, Ordering::Relaxed);
+        statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => Ok(run!(sql.into(), args, fetch_all, conn)?.into_iter().map(Row::Sqlite).collect()),
         }
@@ -238,29 +238,29 @@ impl Conn {
     /// only the caller knows which key a violated constraint speaks of.
     pub(super) async fn execute(
         &mut self,
-        counting: &Counting,
+        statements: &Statements,
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
     ) -> Result<u64, sqlx::Error> {
-        counting.writes.fetch_add(1, Ordering::Relaxed);
+        statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => Ok(run!(sql.into(), args, execute, conn)?.rows_affected()),
         }
     }
 
     /// Starts a transaction that holds the right to write from its first moment.
-    pub(super) async fn begin(&mut self, counting: &Counting) -> Result<(), StoreError> {
+    pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(_) => self.execute(counting, "BEGIN IMMEDIATE", &[]).await?,
+            Self::Sqlite(_) => self.execute(statements, "BEGIN IMMEDIATE", &[]).await?,
         };
         Ok(())
     }
 
     /// Overwrites what a purge removed wherever the engine still keeps a copy. Best effort: a reader may be in the
     /// way, and the next checkpoint does it then.
-    pub(super) async fn forget(&mut self, counting: &Counting) {
+    pub(super) async fn forget(&mut self, statements: &Statements) {
         let done = match self {
-            Self::Sqlite(_) => self.rows(counting, "PRAGMA wal_checkpoint(TRUNCATE)", &[]).await,
+            Self::Sqlite(_) => self.rows(statements, "PRAGMA wal_checkpoint(TRUNCATE)", &[]).await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "the write-ahead log was not cleared after a purge");
@@ -300,12 +300,12 @@ impl Row {
     }
 }
 
-/// An open database, what keeps other processes out of it, and where its audit's journal is.
+/// An open database, what keeps other processes out of it, and where its audit's spool is.
 pub(super) struct Opened {
     pub(super) readers: Pool,
     pub(super) writer: Conn,
     pub(super) lock: File,
-    pub(super) journal: PathBuf,
+    pub(super) spool: PathBuf,
 }
 
 /// Opens and migrates.
@@ -346,7 +346,7 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
         .test_before_acquire(false)
         .connect_with(options.read_only(true))
         .await?;
-    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, journal: beside(path, ".audit") })
+    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, spool: beside(path, ".audit") })
 }
 
 /// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends.
@@ -401,3 +401,6 @@ async fn migrate(migrator: &Migrator, conn: &mut SqliteConnection) -> Result<(),
     }
     migrator.run_direct(None, conn, false).await.map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,16 +42,19 @@ pub enum StoreError {
     /// The caller: the join token is worth nothing.
     #[error(transparent)]
     Refused(#[from] JoinTokenRefused),
+    /// The caller: it was allowed when it asked, and is not any more.
+    #[error("the right to this was taken away meanwhile")]
+    NotAuthorized,
     /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
     #[error("an earlier statement of this transaction failed")]
     Aborted,
-    /// The surroundings: the audit's journal is full, because the database has been away for long. Nothing may be done
+    /// The surroundings: the audit's spool is full, because the database has been away for long. Nothing may be done
     /// that cannot be recorded.
-    #[error("the audit's journal is full")]
+    #[error("the audit's spool is full")]
     AuditFull,
-    /// The surroundings: the audit's journal cannot be written.
-    #[error("the audit's journal in {} cannot be written", folder.display())]
-    Journal {
+    /// The surroundings: the audit's spool cannot be written.
+    #[error("the audit's spool in {} cannot be written", folder.display())]
+    Spool {
         /// Its folder.
         folder: PathBuf,
         /// Why.
@@ -112,9 +115,9 @@ pub enum JoinTokenRefused {
     Expired,
 }
 
-/// The audit trail is not what was written.
+/// The audit chain is not what was written.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit trail is broken at record {at}: {why}")]
+#[error("the audit chain is broken at record {at}: {why}")]
 pub struct AuditBroken {
     /// The sequence number of the first record that cannot be trusted.
     pub at: u64,

@@ -40,15 +40,15 @@ impl Tx<'_> {
         let sql =
             "INSERT INTO join_tokens (tenant, hash, expires, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
         if self.execute(sql, args![&tenant, &token.hash, token.expires.0, &body]).await? == 0 {
-            return Err(self.spoil(StoreError::Exists { kind: Kind::JoinToken, key }));
+            return Err(self.mark_failed(StoreError::Exists { kind: Kind::JoinToken, key }));
         }
         let after = serde_json::to_value(token).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let entry = Entry { kind: Kind::JoinToken, id: key, parent: None, before: None, after: Some(after) };
-        self.change(entry, Effect::Cold);
+        self.change(entry, Effect::NotIndexed);
         Ok(())
     }
 
-    /// Uses a join token up. Of any number of callers, one gets it. A refusal does not spoil the transaction, and
+    /// Uses a join token up. Of any number of callers, one gets it. A refusal does not mark_failed the transaction, and
     /// changes nothing in it.
     pub async fn consume_join_token(&mut self, hash: &str) -> Result<JoinToken, StoreError> {
         let (tenant, now) = (self.tenant.clone(), self.ctx.now.0);
@@ -74,7 +74,7 @@ impl Tx<'_> {
             before: Some(json!({ "usedAt": null })),
             after: Some(json!({ "usedAt": now })),
         };
-        self.change(entry, Effect::Cold);
+        self.change(entry, Effect::NotIndexed);
         Ok(token)
     }
 
@@ -89,7 +89,7 @@ impl Tx<'_> {
         if tenant == self.ctx.tenant {
             return Ok(());
         }
-        Err(self.spoil(StoreError::OtherTenant { kind, key: key.to_owned() }))
+        Err(self.mark_failed(StoreError::OtherTenant { kind, key: key.to_owned() }))
     }
 }
 

@@ -3,37 +3,35 @@
 //! ```text
 //! reads:   Store::snapshot ──────────────► Arc<Snapshot>        no query: tokens are issued while the database is down
 //!          Store::secret … ──► read pool ► cold data
-//! writes:  Store::begin ─► Tx ─► commit:  records + change log + audit, one transaction ─► snapshot ─► caller
-//! audit:   Store::audit ─► journal (a file; then the caller goes on) ─► carrier task ─► trail: one statement for many
+//! writes:  Store::write ─► Tx ─► commit:  records + change log + audit, one transaction ─► snapshot ─► caller
+//! audit:   Store::audit ─► spool (a file; then the caller goes on) ─► shipper task ─► chain: one statement for many
 //! ```
 //!
 //! | file | holds |
 //! |---|---|
 //! | [`db`] | the engines behind one face; the only place that knows which one it is |
-//! | [`record`], [`records`] | what makes a noun storable; one file per noun |
-//! | [`writer`], [`tx`] | the one connection that writes, and the one way to use it |
+//! | [`record`], [`records`] | what makes an entity storable; one file per entity |
+//! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`join_tokens`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
-//! | [`audit`], [`journal`], [`carrier`], [`trail`] | what is recorded; where it is written first; how it is moved; the hash chain |
+//! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`snapshot`] | the directory in memory |
 //!
 //! Nothing is reached without a [`Ctx`], and its tenant is part of every key and query. Tests: `contract`, a list of
 //! functions that every engine must pass.
 
 mod audit;
-mod carrier;
 mod changes;
 mod db;
 mod error;
 mod join_tokens;
-mod journal;
 mod record;
 mod records;
 mod secret_writes;
 mod secrets;
 mod snapshot;
-mod trail;
 mod tx;
+mod write;
 mod writer;
 
 #[cfg(test)]
@@ -52,6 +50,7 @@ pub use error::{AuditBroken, JoinTokenRefused, StoreError};
 pub use record::{Kind, Record};
 pub use snapshot::Snapshot;
 pub use tx::Tx;
+pub use write::{Authorized, Write, Writing};
 
 use crate::domain::Ctx;
 
@@ -64,39 +63,39 @@ pub struct Revision(pub u64);
 #[derive(Clone)]
 pub struct Store {
     core: Arc<Core>,
-    carrier: carrier::Carrier,
+    shipper: audit::shipper::Shipper,
 }
 
-/// What the store and its carrier task share.
+/// What the store and its shipper task share.
 pub(in crate::store) struct Core {
     readers: db::Pool,
     writer: Arc<Mutex<writer::Writer>>,
     snapshot: ArcSwap<Snapshot>,
-    counting: db::Counting,
-    journal: journal::Journal,
+    statements: db::Statements,
+    spool: audit::spool::Spool,
 }
 
 impl Store {
     /// Opens the database, brings its schema up to date and loads the snapshot.
     ///
-    /// Must be called inside a Tokio runtime: the audit's carrier task is started on it. It is refused when the
+    /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]) and when another process has it
     /// ([`StoreError::InUse`]).
     pub async fn open(engine: Engine) -> Result<Self, StoreError> {
-        let counting = db::Counting::default();
+        let statements = db::Statements::default();
         let opened = db::open(&engine).await?;
         let mut writer = writer::Writer::new(opened.writer, opened.lock);
-        let snapshot = writer.load(&counting).await?;
-        let carried = writer.read_heads(&counting).await?.journal;
-        let journal = journal::Journal::open(&opened.journal, carried)?;
+        let snapshot = writer.load(&statements).await?;
+        let shipped = writer.read_head(&statements).await?.spool;
+        let spool = audit::spool::Spool::open(&opened.spool, shipped)?;
         let core = Arc::new(Core {
             readers: opened.readers,
             writer: Arc::new(Mutex::new(writer)),
             snapshot: ArcSwap::from_pointee(snapshot),
-            counting,
-            journal,
+            statements,
+            spool,
         });
-        Ok(Self { carrier: carrier::Carrier::start(core.clone()), core })
+        Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), core })
     }
 
     /// The directory as it is now. Take one per request and decide everything by it.
@@ -110,29 +109,29 @@ impl Store {
     }
 
     /// Starts a transaction. There is one at a time: the next waits until this one has committed or is dropped.
-    pub async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
+    pub(in crate::store) async fn begin(&self, ctx: &Ctx) -> Result<Tx<'_>, StoreError> {
         Tx::begin(self.core.clone(), ctx).await
     }
 
     /// How often the database was asked since the store was opened.
     pub fn counters(&self) -> Counters {
-        self.core.counting.now(self.core.journal.written())
+        self.core.statements.now(self.core.spool.written())
     }
 
-    /// Bytes of the audit's journal that are not in the trail yet.
+    /// Bytes of the audit's spool that are not in the chain yet.
     pub fn audit_behind(&self) -> u64 {
-        self.core.journal.behind()
+        self.core.spool.behind()
     }
 
-    /// Moves what the audit's journal holds into the trail, then closes the database. Other clones of the store are closed with it:
+    /// Moves what the audit's spool holds into the chain, then closes the database. Other clones of the store are closed with it:
     /// they go on serving the snapshot, and refuse everything else.
     pub async fn close(self) {
-        self.carrier.close().await;
+        self.shipper.close().await;
         self.core.readers.close().await;
         self.core.writer.lock().await.close().await;
     }
 
     async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
-        self.core.readers.rows(&self.core.counting, sql, args).await
+        self.core.readers.rows(&self.core.statements, sql, args).await
     }
 }

@@ -1,7 +1,7 @@
-//! What makes a noun storable: its kind, its key, its table. One file per noun in [`super::records`].
+//! What makes an entity storable: its kind, its key, its table. One file per entity in [`super::records`].
 //!
 //! A record is kept whole, as JSON, in a table of its own under `(tenant, id)`; beside it stands only what must be
-//! unique. The change log gets the same JSON without the members a noun names in [`Record::UNLOGGED`]: sealed keys
+//! unique. The change log gets the same JSON without the members an entity names in [`Record::UNLOGGED`]: sealed keys
 //! and hashes leave the database with the row that holds them. Tests: the contract suite.
 
 use std::{fmt, hash::Hash, sync::Arc};
@@ -10,7 +10,7 @@ use denizen_wire::TenantId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{StoreError, snapshot::Noun};
+use super::{StoreError, snapshot::Entity};
 
 /// The kinds of things the change log speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A noun the store keeps and the snapshot serves.
+/// An entity that the store keeps and the snapshot serves.
 pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + 'static {
     /// Its kind.
     const KIND: Kind;
@@ -126,10 +126,10 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + '
         &[]
     }
     /// Itself among the others, for the snapshot.
-    fn noun(record: Arc<Self>) -> Noun;
+    fn entity(record: Arc<Self>) -> Entity;
 }
 
-/// The statements of one noun's table.
+/// The statements of one entity's table.
 #[derive(Debug)]
 pub struct Table {
     /// One record by tenant and id.
@@ -174,6 +174,41 @@ pub(super) use table;
 /// The record as it is kept.
 pub(super) fn encode<R: Record>(record: &R) -> Result<String, StoreError> {
     serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{}: {error}", R::KIND)))
+}
+
+/// The record as it is kept over an earlier one, `before`, whose body is `kept`. Members of the body that this release
+/// does not know were written by a newer one, which runs beside this one while a cluster is upgraded: they stay.
+pub(super) fn encode_over<R: Record>(record: &R, before: &R, kept: &str) -> Result<String, StoreError> {
+    let failed = |error: serde_json::Error| StoreError::Corrupt(format!("{}: {error}", R::KIND));
+    let (kept, known) = (serde_json::from_str(kept).map_err(failed)?, serde_json::to_value(before).map_err(failed)?);
+    let mut body = serde_json::to_value(record).map_err(failed)?;
+    keep_unknown(&mut body, &known, &kept);
+    serde_json::to_string(&body).map_err(failed)
+}
+
+/// Adds to `new` what `kept` has beyond `known`. Items of a list are the same ones when they are equal as far as this
+/// release knows them.
+fn keep_unknown(new: &mut Value, known: &Value, kept: &Value) {
+    match (new, known, kept) {
+        (Value::Object(new), Value::Object(known), Value::Object(kept)) => {
+            for (name, kept) in kept {
+                match (new.get_mut(name), known.get(name)) {
+                    (Some(new), Some(known)) => keep_unknown(new, known, kept),
+                    (None, None) => _ = new.insert(name.clone(), kept.clone()),
+                    // It was cleared, or this release writes it now.
+                    (None, Some(_)) | (Some(_), None) => {}
+                }
+            }
+        }
+        (Value::Array(new), Value::Array(known), Value::Array(kept)) => {
+            for new in new {
+                if let Some((known, kept)) = known.iter().zip(kept).find(|(known, _)| *known == new) {
+                    keep_unknown(new, known, kept);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The record that was kept. One that says another tenant or key than its row is damaged, and never served.

@@ -26,7 +26,7 @@ impl Tx<'_> {
         let there = self.rows(sql, args![&tenant, vault, &name]).await?;
         match there.first() {
             Some(row) if row.int_or_null(0)?.is_some() => {
-                return Err(self.spoil(StoreError::SecretDeleted { name }));
+                return Err(self.mark_failed(StoreError::SecretDeleted { name }));
             }
             Some(_) => {
                 let sql = "UPDATE secrets SET latest = $4 WHERE tenant = $1 AND vault = $2 AND name = $3";
@@ -79,7 +79,7 @@ impl Tx<'_> {
         let key = key(&it.vault, &name, Some(&it.version));
         self.own_tenant(it.tenant, Kind::Secret, &key)?;
         let Some(before) = self.secret(&it.vault, &name, Some(&it.version)).await? else {
-            return Err(self.spoil(StoreError::NotFound { kind: Kind::Secret, key }));
+            return Err(self.mark_failed(StoreError::NotFound { kind: Kind::Secret, key }));
         };
         let sql = "UPDATE secret_versions SET content_type = $5, tags = $6, enabled = $7, nbf = $8, exp = $9, \
                    updated = $10 WHERE tenant = $1 AND vault = $2 AND name = $3 AND version = $4";

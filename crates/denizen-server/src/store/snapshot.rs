@@ -1,8 +1,8 @@
 //! The directory in memory: an immutable value, shared between all who read, replaced at each commit.
 //!
 //! ```text
-//! Snapshot ─ tenants ─┬─ tenant A ─ Holdings { applications, principals, assignments, … }
-//!                     └─ tenant B ─ Holdings { … }
+//! Snapshot ─ tenants ─┬─ tenant A ─ TenantState { applications, principals, assignments, … }
+//!                     └─ tenant B ─ TenantState { … }
 //! ```
 //!
 //! The maps are persistent: a change copies the path to what it changes and shares the rest, so publishing costs
@@ -29,7 +29,7 @@ type List<T> = Arc<Vec<Arc<T>>>;
 
 /// A record of any kind the snapshot serves.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Noun {
+pub enum Entity {
     Tenant(Arc<Tenant>),
     Application(Arc<Application>),
     ServicePrincipal(Arc<ServicePrincipal>),
@@ -42,7 +42,7 @@ pub enum Noun {
     RoleDefinition(Arc<RoleDefinition>),
 }
 
-impl Noun {
+impl Entity {
     fn tenant(&self) -> Option<TenantId> {
         match self {
             Self::Tenant(it) => Some(it.id),
@@ -64,7 +64,7 @@ impl Noun {
 pub struct Snapshot {
     revision: Revision,
     signing_revision: Revision,
-    tenants: Map<TenantId, Arc<Holdings>>,
+    tenants: Map<TenantId, Arc<TenantState>>,
     /// By domain, lower case.
     domains: Map<String, TenantId>,
     /// By name, lower case: the one index that crosses tenants, because a vault's name is a host name.
@@ -76,7 +76,7 @@ pub struct Snapshot {
 
 /// What one tenant has.
 #[derive(Clone, Default, PartialEq)]
-struct Holdings {
+struct TenantState {
     tenant: Option<Arc<Tenant>>,
     applications: Map<ClientId, Arc<Application>>,
     resources: Map<String, Arc<Application>>,
@@ -111,7 +111,7 @@ impl Snapshot {
 
     /// All tenants, in no order.
     pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        self.tenants.values().filter_map(|holdings| holdings.tenant.as_ref())
+        self.tenants.values().filter_map(|state| state.tenant.as_ref())
     }
 
     /// A tenant by id.
@@ -139,7 +139,7 @@ impl Snapshot {
 
     /// A tenant's applications, in no order.
     pub fn applications(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Application>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.applications.values())
+        self.of(tenant).into_iter().flat_map(|state| state.applications.values())
     }
 
     /// A service principal by object id.
@@ -154,17 +154,17 @@ impl Snapshot {
 
     /// A tenant's service principals, in no order.
     pub fn principals(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<ServicePrincipal>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.principals.values())
+        self.of(tenant).into_iter().flat_map(|state| state.principals.values())
     }
 
     /// The assignments that stand exactly at a scope (canonical, lower case), by id.
     pub fn assignments(&self, tenant: TenantId, canonical_scope: &str) -> &[Arc<RoleAssignment>] {
-        self.of(tenant).and_then(|holdings| holdings.at_scope.get(canonical_scope)).map_or(&[], |list| list)
+        self.of(tenant).and_then(|state| state.at_scope.get(canonical_scope)).map_or(&[], |list| list)
     }
 
     /// What a principal has been assigned, at any scope, by id.
     pub fn assignments_of(&self, tenant: TenantId, principal: PrincipalId) -> &[Arc<RoleAssignment>] {
-        self.of(tenant).and_then(|holdings| holdings.of_principal.get(&principal)).map_or(&[], |list| list)
+        self.of(tenant).and_then(|state| state.of_principal.get(&principal)).map_or(&[], |list| list)
     }
 
     /// An assignment by id.
@@ -174,7 +174,7 @@ impl Snapshot {
 
     /// A tenant's assignments, in no order.
     pub fn all_assignments(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.assignments.values())
+        self.of(tenant).into_iter().flat_map(|state| state.assignments.values())
     }
 
     /// A custom role by id.
@@ -184,12 +184,12 @@ impl Snapshot {
 
     /// A tenant's custom roles, in no order.
     pub fn custom_roles(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<RoleDefinition>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.roles.values())
+        self.of(tenant).into_iter().flat_map(|state| state.roles.values())
     }
 
     /// A tenant's signing keys, in the order in which they sign.
     pub fn signing_keys(&self, tenant: TenantId) -> &[Arc<SigningKey>] {
-        self.of(tenant).map_or(&[], |holdings| &holdings.signing_keys)
+        self.of(tenant).map_or(&[], |state| &state.signing_keys)
     }
 
     /// A subscription by id.
@@ -199,7 +199,7 @@ impl Snapshot {
 
     /// A tenant's subscriptions, in no order.
     pub fn subscriptions(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Subscription>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.subscriptions.values())
+        self.of(tenant).into_iter().flat_map(|state| state.subscriptions.values())
     }
 
     /// A resource group by resource id.
@@ -209,7 +209,7 @@ impl Snapshot {
 
     /// A tenant's resource groups, in no order.
     pub fn resource_groups(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<ResourceGroup>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.resource_groups.values())
+        self.of(tenant).into_iter().flat_map(|state| state.resource_groups.values())
     }
 
     /// A machine by resource id.
@@ -219,7 +219,7 @@ impl Snapshot {
 
     /// A tenant's machines, in no order.
     pub fn machines(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Machine>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.machines.values())
+        self.of(tenant).into_iter().flat_map(|state| state.machines.values())
     }
 
     /// A vault by the first label of its host name, in any case. Which tenant it belongs to is for the caller to check.
@@ -234,10 +234,10 @@ impl Snapshot {
 
     /// A tenant's vaults, in no order.
     pub fn vaults(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Vault>> {
-        self.of(tenant).into_iter().flat_map(|holdings| holdings.vaults.values())
+        self.of(tenant).into_iter().flat_map(|state| state.vaults.values())
     }
 
-    fn of(&self, tenant: TenantId) -> Option<&Holdings> {
+    fn of(&self, tenant: TenantId) -> Option<&TenantState> {
         self.tenants.get(&tenant).map(AsRef::as_ref)
     }
 
@@ -248,29 +248,29 @@ impl Snapshot {
         for effect in effects {
             match effect {
                 Effect::Record { before, after } => {
-                    if let Some(noun) = &before {
-                        next.remove(noun);
+                    if let Some(entity) = &before {
+                        next.remove(entity);
                     }
-                    for noun in before.iter().chain(&after) {
-                        match noun {
-                            Noun::Vault(vault) => next.vault_revisions.insert_mut(vault.id.clone(), revision),
-                            Noun::SigningKey(_) => next.signing_revision = revision,
-                            Noun::Tenant(_)
-                            | Noun::Application(_)
-                            | Noun::ServicePrincipal(_)
-                            | Noun::Subscription(_)
-                            | Noun::ResourceGroup(_)
-                            | Noun::Machine(_)
-                            | Noun::RoleAssignment(_)
-                            | Noun::RoleDefinition(_) => {}
+                    for entity in before.iter().chain(&after) {
+                        match entity {
+                            Entity::Vault(vault) => next.vault_revisions.insert_mut(vault.id.clone(), revision),
+                            Entity::SigningKey(_) => next.signing_revision = revision,
+                            Entity::Tenant(_)
+                            | Entity::Application(_)
+                            | Entity::ServicePrincipal(_)
+                            | Entity::Subscription(_)
+                            | Entity::ResourceGroup(_)
+                            | Entity::Machine(_)
+                            | Entity::RoleAssignment(_)
+                            | Entity::RoleDefinition(_) => {}
                         }
                     }
-                    if let Some(noun) = after {
-                        next.insert(noun);
+                    if let Some(entity) = after {
+                        next.insert(entity);
                     }
                 }
                 Effect::InVault(vault) => next.vault_revisions.insert_mut(vault, revision),
-                Effect::Cold => {}
+                Effect::NotIndexed => {}
             }
         }
         next
@@ -282,48 +282,48 @@ impl Snapshot {
     }
 
     /// Adds a record that is not there.
-    pub(super) fn insert(&mut self, noun: Noun) {
-        match &noun {
-            Noun::Tenant(it) => self.domains.insert_mut(it.domain.to_ascii_lowercase(), it.id),
-            Noun::Vault(it) => self.vault_names.insert_mut(it.name.to_ascii_lowercase(), it.clone()),
-            Noun::Application(_)
-            | Noun::ServicePrincipal(_)
-            | Noun::SigningKey(_)
-            | Noun::Subscription(_)
-            | Noun::ResourceGroup(_)
-            | Noun::Machine(_)
-            | Noun::RoleAssignment(_)
-            | Noun::RoleDefinition(_) => {}
+    pub(super) fn insert(&mut self, entity: Entity) {
+        match &entity {
+            Entity::Tenant(it) => self.domains.insert_mut(it.domain.to_ascii_lowercase(), it.id),
+            Entity::Vault(it) => self.vault_names.insert_mut(it.name.to_ascii_lowercase(), it.clone()),
+            Entity::Application(_)
+            | Entity::ServicePrincipal(_)
+            | Entity::SigningKey(_)
+            | Entity::Subscription(_)
+            | Entity::ResourceGroup(_)
+            | Entity::Machine(_)
+            | Entity::RoleAssignment(_)
+            | Entity::RoleDefinition(_) => {}
         }
         // What has no tenant is compiled in, and never stored.
-        let Some(tenant) = noun.tenant() else { return };
+        let Some(tenant) = entity.tenant() else { return };
         if !self.tenants.contains_key(&tenant) {
             self.tenants.insert_mut(tenant, Arc::default());
         }
-        if let Some(holdings) = self.tenants.get_mut(&tenant) {
-            Arc::make_mut(holdings).insert(noun);
+        if let Some(state) = self.tenants.get_mut(&tenant) {
+            Arc::make_mut(state).insert(entity);
         }
     }
 
-    fn remove(&mut self, noun: &Noun) {
-        match noun {
-            Noun::Tenant(it) => _ = self.domains.remove_mut(it.domain.to_ascii_lowercase().as_str()),
-            Noun::Vault(it) => _ = self.vault_names.remove_mut(it.name.to_ascii_lowercase().as_str()),
-            Noun::Application(_)
-            | Noun::ServicePrincipal(_)
-            | Noun::SigningKey(_)
-            | Noun::Subscription(_)
-            | Noun::ResourceGroup(_)
-            | Noun::Machine(_)
-            | Noun::RoleAssignment(_)
-            | Noun::RoleDefinition(_) => {}
+    fn remove(&mut self, entity: &Entity) {
+        match entity {
+            Entity::Tenant(it) => _ = self.domains.remove_mut(it.domain.to_ascii_lowercase().as_str()),
+            Entity::Vault(it) => _ = self.vault_names.remove_mut(it.name.to_ascii_lowercase().as_str()),
+            Entity::Application(_)
+            | Entity::ServicePrincipal(_)
+            | Entity::SigningKey(_)
+            | Entity::Subscription(_)
+            | Entity::ResourceGroup(_)
+            | Entity::Machine(_)
+            | Entity::RoleAssignment(_)
+            | Entity::RoleDefinition(_) => {}
         }
-        let Some(tenant) = noun.tenant() else { return };
+        let Some(tenant) = entity.tenant() else { return };
         let mut emptied = false;
-        if let Some(holdings) = self.tenants.get_mut(&tenant) {
-            let holdings = Arc::make_mut(holdings);
-            holdings.remove(noun);
-            emptied = holdings.is_empty();
+        if let Some(state) = self.tenants.get_mut(&tenant) {
+            let state = Arc::make_mut(state);
+            state.remove(entity);
+            emptied = state.is_empty();
         }
         if emptied {
             self.tenants.remove_mut(&tenant);
@@ -331,62 +331,62 @@ impl Snapshot {
     }
 }
 
-impl Holdings {
-    fn insert(&mut self, noun: Noun) {
-        match noun {
-            Noun::Tenant(it) => self.tenant = Some(it),
-            Noun::Application(it) => {
+impl TenantState {
+    fn insert(&mut self, entity: Entity) {
+        match entity {
+            Entity::Tenant(it) => self.tenant = Some(it),
+            Entity::Application(it) => {
                 for uri in &it.identifier_uris {
                     self.resources.insert_mut(uri.clone(), it.clone());
                 }
                 self.applications.insert_mut(it.client_id, it);
             }
-            Noun::ServicePrincipal(it) => {
+            Entity::ServicePrincipal(it) => {
                 self.clients.insert_mut(it.client_id, it.clone());
                 self.principals.insert_mut(it.id, it);
             }
-            Noun::SigningKey(it) => {
+            Entity::SigningKey(it) => {
                 let keys = Arc::make_mut(&mut self.signing_keys);
                 keys.push(it);
                 keys.sort_by(|a, b| (a.signs_from, a.created, &a.kid).cmp(&(b.signs_from, b.created, &b.kid)));
             }
-            Noun::Subscription(it) => self.subscriptions.insert_mut(it.id, it),
-            Noun::ResourceGroup(it) => self.resource_groups.insert_mut(it.id.clone(), it),
-            Noun::Machine(it) => self.machines.insert_mut(it.id.clone(), it),
-            Noun::Vault(it) => self.vaults.insert_mut(it.id.clone(), it),
-            Noun::RoleAssignment(it) => {
-                enlist(&mut self.at_scope, &it.scope.canonical().to_owned(), &it);
-                enlist(&mut self.of_principal, &it.principal, &it);
+            Entity::Subscription(it) => self.subscriptions.insert_mut(it.id, it),
+            Entity::ResourceGroup(it) => self.resource_groups.insert_mut(it.id.clone(), it),
+            Entity::Machine(it) => self.machines.insert_mut(it.id.clone(), it),
+            Entity::Vault(it) => self.vaults.insert_mut(it.id.clone(), it),
+            Entity::RoleAssignment(it) => {
+                insert_sorted(&mut self.at_scope, &it.scope.canonical().to_owned(), &it);
+                insert_sorted(&mut self.of_principal, &it.principal, &it);
                 self.assignments.insert_mut(it.id, it);
             }
-            Noun::RoleDefinition(it) => self.roles.insert_mut(it.id, it),
+            Entity::RoleDefinition(it) => self.roles.insert_mut(it.id, it),
         }
     }
 
-    fn remove(&mut self, noun: &Noun) {
-        match noun {
-            Noun::Tenant(_) => self.tenant = None,
-            Noun::Application(it) => {
+    fn remove(&mut self, entity: &Entity) {
+        match entity {
+            Entity::Tenant(_) => self.tenant = None,
+            Entity::Application(it) => {
                 for uri in &it.identifier_uris {
                     self.resources.remove_mut(uri.as_str());
                 }
                 self.applications.remove_mut(&it.client_id);
             }
-            Noun::ServicePrincipal(it) => {
+            Entity::ServicePrincipal(it) => {
                 self.clients.remove_mut(&it.client_id);
                 self.principals.remove_mut(&it.id);
             }
-            Noun::SigningKey(it) => Arc::make_mut(&mut self.signing_keys).retain(|key| key.kid != it.kid),
-            Noun::Subscription(it) => _ = self.subscriptions.remove_mut(&it.id),
-            Noun::ResourceGroup(it) => _ = self.resource_groups.remove_mut(&it.id),
-            Noun::Machine(it) => _ = self.machines.remove_mut(&it.id),
-            Noun::Vault(it) => _ = self.vaults.remove_mut(&it.id),
-            Noun::RoleAssignment(it) => {
-                strike(&mut self.at_scope, it.scope.canonical(), it.id);
-                strike(&mut self.of_principal, &it.principal, it.id);
+            Entity::SigningKey(it) => Arc::make_mut(&mut self.signing_keys).retain(|key| key.kid != it.kid),
+            Entity::Subscription(it) => _ = self.subscriptions.remove_mut(&it.id),
+            Entity::ResourceGroup(it) => _ = self.resource_groups.remove_mut(&it.id),
+            Entity::Machine(it) => _ = self.machines.remove_mut(&it.id),
+            Entity::Vault(it) => _ = self.vaults.remove_mut(&it.id),
+            Entity::RoleAssignment(it) => {
+                remove_assignment(&mut self.at_scope, it.scope.canonical(), it.id);
+                remove_assignment(&mut self.of_principal, &it.principal, it.id);
                 self.assignments.remove_mut(&it.id);
             }
-            Noun::RoleDefinition(it) => _ = self.roles.remove_mut(&it.id),
+            Entity::RoleDefinition(it) => _ = self.roles.remove_mut(&it.id),
         }
     }
 
@@ -396,7 +396,7 @@ impl Holdings {
 }
 
 /// Adds an assignment to a list in a map, in the order of ids: loaded in that order, it is always the last.
-fn enlist<K: Eq + Hash + Clone>(map: &mut Map<K, List<RoleAssignment>>, key: &K, it: &Arc<RoleAssignment>) {
+fn insert_sorted<K: Eq + Hash + Clone>(map: &mut Map<K, List<RoleAssignment>>, key: &K, it: &Arc<RoleAssignment>) {
     if !map.contains_key(key) {
         map.insert_mut(key.clone(), Arc::default());
     }
@@ -408,7 +408,7 @@ fn enlist<K: Eq + Hash + Clone>(map: &mut Map<K, List<RoleAssignment>>, key: &K,
 }
 
 /// Takes an assignment out of a list in a map; an empty list goes too.
-fn strike<K, Q>(map: &mut Map<K, List<RoleAssignment>>, key: &Q, id: Uuid)
+fn remove_assignment<K, Q>(map: &mut Map<K, List<RoleAssignment>>, key: &Q, id: Uuid)
 where
     K: Eq + Hash + Clone + std::borrow::Borrow<Q>,
     Q: Eq + Hash + ?Sized,
@@ -429,12 +429,12 @@ pub(super) enum Effect {
     /// A record came, changed or went.
     Record {
         /// As it was.
-        before: Option<Noun>,
+        before: Option<Entity>,
         /// As it is.
-        after: Option<Noun>,
+        after: Option<Entity>,
     },
     /// Something in a vault changed that the snapshot does not hold.
     InVault(ResourceId),
     /// Nothing: the snapshot does not hold what changed.
-    Cold,
+    NotIndexed,
 }

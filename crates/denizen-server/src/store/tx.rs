@@ -11,13 +11,13 @@ use serde_json::Value;
 use tokio::{runtime::Handle, sync::OwnedMutexGuard};
 
 use super::{
-    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError, audit,
+    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError,
+    audit::{self, chain},
     changes::{self, Entry},
     db::{Arg, Row, args},
-    record::{decode, encode, logged},
+    record::{decode, encode, encode_over, logged},
     snapshot::Effect,
-    trail,
-    writer::{Heads, Writer},
+    writer::{LogHead, Writer},
 };
 use crate::domain::Ctx;
 
@@ -30,7 +30,7 @@ pub struct Tx<'s> {
     core: Arc<Core>,
     /// None once it has been handed to the commit.
     writer: Option<OwnedMutexGuard<Writer>>,
-    heads: Heads,
+    head: LogHead,
     pub(super) ctx: Ctx,
     pub(super) tenant: String,
     entries: Vec<Entry>,
@@ -41,15 +41,15 @@ pub struct Tx<'s> {
     store: PhantomData<&'s Store>,
 }
 
-impl Tx<'_> {
+impl<'s> Tx<'s> {
     pub(super) async fn begin(core: Arc<Core>, ctx: &Ctx) -> Result<Self, StoreError> {
         let mut writer = core.writer.clone().lock_owned().await;
-        let heads = writer.ready(&core).await?;
-        writer.begin(&core.counting).await?;
+        let head = writer.ready(&core).await?;
+        writer.begin(&core.statements).await?;
         Ok(Self {
             core,
             writer: Some(writer),
-            heads,
+            head,
             tenant: ctx.tenant.to_string(),
             ctx: ctx.clone(),
             entries: Vec::new(),
@@ -68,16 +68,30 @@ impl Tx<'_> {
 
     /// A record as this transaction sees it.
     pub async fn record<R: Record>(&mut self, key: &R::Key) -> Result<Option<R>, StoreError> {
-        let (tenant, id) = (self.tenant.clone(), R::key_text(key));
-        let rows = self.rows(R::TABLE.select, args![&tenant, &id]).await?;
-        rows.first().map(|row| decode(&tenant, &id, &row.text(0)?)).transpose()
+        Ok(self.kept(key).await?.map(|(record, _)| record))
     }
 
-    /// Writes a record, over the one that is there.
+    /// A record as this transaction sees it, with its body as it is kept.
+    async fn kept<R: Record>(&mut self, key: &R::Key) -> Result<Option<(R, String)>, StoreError> {
+        let (tenant, id) = (self.tenant.clone(), R::key_text(key));
+        let rows = self.rows(R::TABLE.select, args![&tenant, &id]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let body = row.text(0)?;
+        Ok(Some((decode(&tenant, &id, &body)?, body)))
+    }
+
+    /// Writes a record, over the one that is there. Members of it that this release does not know stay as they are.
     pub async fn put<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
         self.own(record)?;
-        let before = self.record::<R>(&record.key()).await?;
-        self.write(R::TABLE.upsert, record).await?;
+        let (before, kept) = match self.kept::<R>(&record.key()).await? {
+            Some((before, body)) => (Some(before), Some(body)),
+            None => (None, None),
+        };
+        let body = match (&before, &kept) {
+            (Some(before), Some(kept)) => encode_over(record, before, kept)?,
+            _ => encode(record)?,
+        };
+        self.write(R::TABLE.upsert, record, &body).await?;
         if before.as_ref().map_or(&[][..], R::also_known_as) != record.also_known_as() {
             self.rename(record, before.is_some()).await?;
         }
@@ -87,8 +101,8 @@ impl Tx<'_> {
     /// Writes a record that is not there: [`StoreError::Exists`] when it is, or when a name it takes is taken.
     pub async fn insert<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
         self.own(record)?;
-        if self.write(R::TABLE.insert, record).await? == 0 {
-            return Err(self.spoil(exists(record)));
+        if self.write(R::TABLE.insert, record, &encode(record)?).await? == 0 {
+            return Err(self.mark_failed(exists(record)));
         }
         if !record.also_known_as().is_empty() {
             self.rename(record, false).await?;
@@ -113,7 +127,7 @@ impl Tx<'_> {
     ///
     /// When it errs, nothing was kept; except that a database which vanished during the commit itself may turn out
     /// to have kept it, and then the snapshot has it as soon as the database is back.
-    pub async fn commit(mut self, event: AuditEvent<'_>) -> Result<Revision, StoreError> {
+    pub(in crate::store) async fn commit(mut self, event: AuditEvent<'_>) -> Result<Revision, StoreError> {
         if self.failed {
             return Err(StoreError::Aborted);
         }
@@ -121,21 +135,12 @@ impl Tx<'_> {
         self.end(writer, &event).await
     }
 
-    /// Gives everything up and records why: the way out for a refusal that is found while the transaction is held.
-    /// The record is one of the journal's: a flood of refusals costs no commit each.
-    pub async fn abandon(mut self, event: AuditEvent<'_>) -> Result<(), StoreError> {
-        let Some(mut writer) = self.writer.take() else { return Err(StoreError::Aborted) };
-        writer.rollback(&self.core.counting).await;
-        drop(writer);
-        self.core.journal.append(self.ctx.tenant, &audit::line(&self.ctx, &event, None)?)
-    }
-
     async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {
-        let revision = if self.entries.is_empty() { self.heads.revision } else { Revision(self.heads.revision.0 + 1) };
-        let ending = Ending {
+        let revision = if self.entries.is_empty() { self.head.revision } else { Revision(self.head.revision.0 + 1) };
+        let ending = PendingCommit {
             core: self.core.clone(),
             revision,
-            heads: self.heads.clone(),
+            head: self.head.clone(),
             line: audit::line(&self.ctx, event, (!self.entries.is_empty()).then_some(revision))?,
             at: self.ctx.now,
             tenant: self.ctx.tenant,
@@ -170,33 +175,33 @@ impl Tx<'_> {
     ) -> Result<u64, StoreError> {
         let core = self.core.clone();
         let result = match self.writer()?.conn() {
-            Ok(conn) => conn.execute(&core.counting, sql, args).await.map_err(means),
+            Ok(conn) => conn.execute(&core.statements, sql, args).await.map_err(means),
             Err(closed) => Err(closed),
         };
-        result.map_err(|error| self.spoil(error))
+        result.map_err(|error| self.mark_failed(error))
     }
 
     pub(super) async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
         let core = self.core.clone();
         let result = match self.writer()?.conn() {
-            Ok(conn) => conn.rows(&core.counting, sql, args).await,
+            Ok(conn) => conn.rows(&core.statements, sql, args).await,
             Err(closed) => Err(closed),
         };
-        result.map_err(|error| self.spoil(error))
+        result.map_err(|error| self.mark_failed(error))
     }
 
     /// Runs a statement that writes and gives rows back.
     pub(super) async fn write_rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
         let core = self.core.clone();
         let result = match self.writer()?.conn() {
-            Ok(conn) => conn.write_rows(&core.counting, sql, args).await,
+            Ok(conn) => conn.write_rows(&core.statements, sql, args).await,
             Err(closed) => Err(closed),
         };
-        result.map_err(|error| self.spoil(error))
+        result.map_err(|error| self.mark_failed(error))
     }
 
     /// Remembers that a statement failed, so that nothing of the transaction is kept.
-    pub(super) fn spoil(&mut self, error: StoreError) -> StoreError {
+    pub(super) fn mark_failed(&mut self, error: StoreError) -> StoreError {
         self.failed = true;
         error
     }
@@ -213,15 +218,15 @@ impl Tx<'_> {
         if record.tenant() == Some(self.ctx.tenant) {
             return Ok(());
         }
-        Err(self.spoil(StoreError::OtherTenant { kind: R::KIND, key: R::key_text(&record.key()) }))
+        Err(self.mark_failed(StoreError::OtherTenant { kind: R::KIND, key: R::key_text(&record.key()) }))
     }
 
-    async fn write<R: Record>(&mut self, sql: &'static str, record: &R) -> Result<u64, StoreError> {
-        let (tenant, id, body) = (self.tenant.clone(), R::key_text(&record.key()), encode(record)?);
+    async fn write<R: Record>(&mut self, sql: &'static str, record: &R, body: &str) -> Result<u64, StoreError> {
+        let (tenant, id) = (self.tenant.clone(), R::key_text(&record.key()));
         let taken = |error| violated(error, record);
         match record.unique() {
-            Some(unique) => self.constrained(sql, args![&tenant, &id, &body, &unique], taken).await,
-            None => self.constrained(sql, args![&tenant, &id, &body], taken).await,
+            Some(unique) => self.constrained(sql, args![&tenant, &id, body, &unique], taken).await,
+            None => self.constrained(sql, args![&tenant, &id, body], taken).await,
         }
     }
 
@@ -250,8 +255,8 @@ impl Tx<'_> {
             before: body(&before)?,
             after: body(&after)?,
         };
-        let noun = |record: Option<R>| record.map(|record| R::noun(Arc::new(record)));
-        self.change(entry, Effect::Record { before: noun(before), after: noun(after) });
+        let entity = |record: Option<R>| record.map(|record| R::entity(Arc::new(record)));
+        self.change(entry, Effect::Record { before: entity(before), after: entity(after) });
         Ok(())
     }
 }
@@ -261,7 +266,7 @@ impl Drop for Tx<'_> {
         // The writer rolls back before its next use in any case; this does it now, when there is a runtime to do it.
         if let (Some(mut writer), Ok(runtime)) = (self.writer.take(), Handle::try_current()) {
             let core = self.core.clone();
-            runtime.spawn(async move { writer.rollback(&core.counting).await });
+            runtime.spawn(async move { writer.rollback(&core.statements).await });
         }
     }
 }
@@ -281,10 +286,10 @@ fn violated<R: Record>(error: sqlx::Error, record: &R) -> StoreError {
 }
 
 /// A commit on its way: it owns all it needs, so that nobody's going away can stop it half-way.
-struct Ending {
+struct PendingCommit {
     core: Arc<Core>,
     revision: Revision,
-    heads: Heads,
+    head: LogHead,
     line: String,
     at: UnixTime,
     tenant: TenantId,
@@ -293,22 +298,22 @@ struct Ending {
     purged: bool,
 }
 
-impl Ending {
+impl PendingCommit {
     async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
-        let counting = &self.core.counting;
-        let (row, mut heads) = trail::Row::of_transaction(&self.heads, self.tenant, self.line);
-        heads.revision = self.revision;
+        let statements = &self.core.statements;
+        let (row, mut head) = chain::Row::of_transaction(&self.head, self.tenant, self.line);
+        head.revision = self.revision;
         let written = async {
-            changes::append(writer.conn()?, counting, self.revision, self.tenant, self.at, &self.entries).await?;
-            let (sql, args) = trail::insert(std::slice::from_ref(&row));
-            writer.execute(counting, sql, &args).await
+            changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
+            let (sql, args) = chain::insert(std::slice::from_ref(&row));
+            writer.execute(statements, sql, &args).await
         }
         .await;
         if let Err(error) = written {
-            writer.rollback(counting).await;
+            writer.rollback(statements).await;
             return Err(error);
         }
-        writer.commit(counting, heads).await?;
+        writer.commit(statements, head).await?;
         if !self.effects.is_empty() {
             let next = self.core.snapshot.load().with(self.revision, self.effects);
             self.core.snapshot.store(Arc::new(next));
@@ -316,7 +321,7 @@ impl Ending {
         if self.purged
             && let Ok(conn) = writer.conn()
         {
-            conn.forget(counting).await;
+            conn.forget(statements).await;
         }
         Ok(self.revision)
     }

@@ -1,6 +1,6 @@
 //! The one connection that writes, and what it knows of the ends of both logs.
 //!
-//! A statement whose outcome is not known (the connection broke while it committed) leaves `heads` empty; then the
+//! A statement whose outcome is not known (the connection broke while it committed) leaves `head` empty; then the
 //! next use reads them again, and reloads the snapshot when the database is ahead of it. Tests: the contract suite.
 
 use std::{collections::HashMap, fs::File, sync::Arc};
@@ -9,7 +9,7 @@ use denizen_wire::ResourceId;
 
 use super::{
     Core, Kind, Record, Revision, Snapshot, StoreError,
-    db::{Arg, Conn, Counting, Row, Sql, args},
+    db::{Arg, Conn, Row, Sql, Statements, args},
     record::decode,
 };
 use crate::domain::{
@@ -26,24 +26,24 @@ pub(super) struct Writer {
     conn: Option<(Conn, File)>,
     /// Whether a transaction may be open on the connection.
     open: bool,
-    heads: Option<Heads>,
+    head: Option<LogHead>,
 }
 
 /// Where both logs end.
 #[derive(Clone)]
-pub(super) struct Heads {
+pub(super) struct LogHead {
     pub(super) revision: Revision,
     /// Sequence number of the last audit record; zero before the first.
     pub(super) seq: u64,
     /// The hash of the last row, hexadecimal; empty before the first.
     pub(super) hash: String,
-    /// The position up to which the trail has the audit's journal.
-    pub(super) journal: u64,
+    /// The position up to which the chain has the audit's spool.
+    pub(super) spool: u64,
 }
 
 impl Writer {
     pub(super) fn new(conn: Conn, lock: File) -> Self {
-        Self { conn: Some((conn, lock)), open: false, heads: None }
+        Self { conn: Some((conn, lock)), open: false, head: None }
     }
 
     /// Closes the connection, then lets other processes in.
@@ -64,42 +64,42 @@ impl Writer {
 
     pub(super) async fn execute(
         &mut self,
-        counting: &Counting,
+        statements: &Statements,
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
     ) -> Result<u64, StoreError> {
-        Ok(self.conn()?.execute(counting, sql, args).await?)
+        Ok(self.conn()?.execute(statements, sql, args).await?)
     }
 
     /// The ends of both logs, with no transaction open and the snapshot up to date.
-    pub(super) async fn ready(&mut self, core: &Core) -> Result<Heads, StoreError> {
+    pub(super) async fn ready(&mut self, core: &Core) -> Result<LogHead, StoreError> {
         if self.open {
-            self.rollback(&core.counting).await;
+            self.rollback(&core.statements).await;
         }
-        if let Some(heads) = &self.heads {
-            return Ok(heads.clone());
+        if let Some(head) = &self.head {
+            return Ok(head.clone());
         }
-        let heads = self.read_heads(&core.counting).await?;
-        if heads.revision != core.snapshot.load().revision() {
-            tracing::warn!(revision = heads.revision.0, "the database is ahead of the snapshot: loading it again");
-            let snapshot = self.load(&core.counting).await?;
+        let head = self.read_head(&core.statements).await?;
+        if head.revision != core.snapshot.load().revision() {
+            tracing::warn!(revision = head.revision.0, "the database is ahead of the snapshot: loading it again");
+            let snapshot = self.load(&core.statements).await?;
             core.snapshot.store(Arc::new(snapshot));
         }
-        self.heads = Some(heads.clone());
-        Ok(heads)
+        self.head = Some(head.clone());
+        Ok(head)
     }
 
-    pub(super) async fn begin(&mut self, counting: &Counting) -> Result<(), StoreError> {
+    pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
         self.open = true;
-        self.conn()?.begin(counting).await
+        self.conn()?.begin(statements).await
     }
 
     /// Ends what may be open. An error means that nothing was open, or that the connection is gone: the next
     /// statement tells.
-    pub(super) async fn rollback(&mut self, counting: &Counting) {
+    pub(super) async fn rollback(&mut self, statements: &Statements) {
         if self.open
             && let Ok(conn) = self.conn()
-            && let Err(error) = conn.execute(counting, "ROLLBACK", &[]).await
+            && let Err(error) = conn.execute(statements, "ROLLBACK", &[]).await
         {
             tracing::debug!(%error, "nothing was rolled back");
         }
@@ -107,98 +107,98 @@ impl Writer {
     }
 
     /// Commits. When the engine's answer is an error, whether it committed is found out by reading the log.
-    pub(super) async fn commit(&mut self, counting: &Counting, expected: Heads) -> Result<(), StoreError> {
-        match self.execute(counting, "COMMIT", &[]).await {
+    pub(super) async fn commit(&mut self, statements: &Statements, expected: LogHead) -> Result<(), StoreError> {
+        match self.execute(statements, "COMMIT", &[]).await {
             Ok(_) => {
                 self.open = false;
-                self.heads = Some(expected);
+                self.head = Some(expected);
                 Ok(())
             }
-            Err(error) => self.settle(counting, expected, error).await,
+            Err(error) => self.settle(statements, expected, error).await,
         }
     }
 
     /// Finds out whether a write that failed was kept after all: yes, if the audit ends with its hash.
     pub(super) async fn settle(
         &mut self,
-        counting: &Counting,
-        expected: Heads,
+        statements: &Statements,
+        expected: LogHead,
         error: StoreError,
     ) -> Result<(), StoreError> {
-        self.heads = None;
-        self.rollback(counting).await;
-        let found = self.read_heads(counting).await.map_err(|_| error.clone())?;
+        self.head = None;
+        self.rollback(statements).await;
+        let found = self.read_head(statements).await.map_err(|_| error.clone())?;
         if found.hash == expected.hash {
-            self.heads = Some(expected);
+            self.head = Some(expected);
             return Ok(());
         }
         Err(error)
     }
 
-    pub(super) fn advance(&mut self, heads: Heads) {
-        self.heads = Some(heads);
+    pub(super) fn advance(&mut self, head: LogHead) {
+        self.head = Some(head);
     }
 
-    pub(super) async fn read_heads(&mut self, counting: &Counting) -> Result<Heads, StoreError> {
+    pub(super) async fn read_head(&mut self, statements: &Statements) -> Result<LogHead, StoreError> {
         let rows = self
             .conn()?
             .rows(
-                counting,
-                "SELECT (SELECT COALESCE(MAX(revision), 0) FROM changes), last, hash, journal \
+                statements,
+                "SELECT (SELECT COALESCE(MAX(revision), 0) FROM changes), last, hash, spool \
                  FROM audit ORDER BY seq DESC LIMIT 1",
                 &[],
             )
             .await?;
         match rows.first() {
-            Some(row) => Ok(Heads {
+            Some(row) => Ok(LogHead {
                 revision: Revision(row.count(0)?),
                 seq: row.count(1)?,
                 hash: row.text(2)?,
-                journal: row.count(3)?,
+                spool: row.count(3)?,
             }),
             // No audit record, so no transaction: each commits one.
-            None => Ok(Heads { revision: Revision(0), seq: 0, hash: String::new(), journal: 0 }),
+            None => Ok(LogHead { revision: Revision(0), seq: 0, hash: String::new(), spool: 0 }),
         }
     }
 
     /// Reads all that the snapshot holds.
-    pub(super) async fn load(&mut self, counting: &Counting) -> Result<Snapshot, StoreError> {
-        let heads = self.read_heads(counting).await?;
+    pub(super) async fn load(&mut self, statements: &Statements) -> Result<Snapshot, StoreError> {
+        let head = self.read_head(statements).await?;
         let conn = self.conn()?;
         let mut vaults = HashMap::new();
         let sql = "SELECT parent, MAX(revision) FROM changes WHERE parent IS NOT NULL GROUP BY parent";
-        for row in conn.rows(counting, sql, &[]).await? {
+        for row in conn.rows(statements, sql, &[]).await? {
             let id: ResourceId = row.text(0)?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?;
             vaults.insert(id, Revision(row.count(1)?));
         }
         let sql = "SELECT COALESCE(MAX(revision), 0) FROM changes WHERE kind = $1";
-        let rows = conn.rows(counting, sql, args![Kind::SigningKey.as_str()]).await?;
+        let rows = conn.rows(statements, sql, args![Kind::SigningKey.as_str()]).await?;
         let signing = rows.first().map_or(Ok(0), |row| row.count(0))?;
-        let mut snapshot = Snapshot::at(heads.revision, Revision(signing), vaults);
-        load::<Tenant>(conn, counting, &mut snapshot).await?;
-        load::<Application>(conn, counting, &mut snapshot).await?;
-        load::<ServicePrincipal>(conn, counting, &mut snapshot).await?;
-        load::<SigningKey>(conn, counting, &mut snapshot).await?;
-        load::<Subscription>(conn, counting, &mut snapshot).await?;
-        load::<ResourceGroup>(conn, counting, &mut snapshot).await?;
-        load::<Machine>(conn, counting, &mut snapshot).await?;
-        load::<Vault>(conn, counting, &mut snapshot).await?;
-        load::<RoleAssignment>(conn, counting, &mut snapshot).await?;
-        load::<RoleDefinition>(conn, counting, &mut snapshot).await?;
+        let mut snapshot = Snapshot::at(head.revision, Revision(signing), vaults);
+        load::<Tenant>(conn, statements, &mut snapshot).await?;
+        load::<Application>(conn, statements, &mut snapshot).await?;
+        load::<ServicePrincipal>(conn, statements, &mut snapshot).await?;
+        load::<SigningKey>(conn, statements, &mut snapshot).await?;
+        load::<Subscription>(conn, statements, &mut snapshot).await?;
+        load::<ResourceGroup>(conn, statements, &mut snapshot).await?;
+        load::<Machine>(conn, statements, &mut snapshot).await?;
+        load::<Vault>(conn, statements, &mut snapshot).await?;
+        load::<RoleAssignment>(conn, statements, &mut snapshot).await?;
+        load::<RoleDefinition>(conn, statements, &mut snapshot).await?;
         Ok(snapshot)
     }
 }
 
 /// Reads one kind, page by page, so that a million records never stand beside themselves as rows.
-async fn load<R: Record>(conn: &mut Conn, counting: &Counting, snapshot: &mut Snapshot) -> Result<(), StoreError> {
+async fn load<R: Record>(conn: &mut Conn, statements: &Statements, snapshot: &mut Snapshot) -> Result<(), StoreError> {
     let mut after = (String::new(), String::new());
     loop {
-        let page: Vec<Row> = conn.rows(counting, R::TABLE.page, args![&after.0, &after.1, PAGE]).await?;
+        let page: Vec<Row> = conn.rows(statements, R::TABLE.page, args![&after.0, &after.1, PAGE]).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = (last.text(0)?, last.text(1)?);
         for row in &page {
             let record: R = decode(&row.text(0)?, &row.text(1)?, &row.text(2)?)?;
-            snapshot.insert(R::noun(Arc::new(record)));
+            snapshot.insert(R::entity(Arc::new(record)));
         }
     }
 }

@@ -1,26 +1,33 @@
-//! The development CA, kept, and the server's certificate, issued anew at every start.
+//! The development CA, which is kept, and the server's certificate, issued anew at every start.
 //!
 //! The CA is constrained to loopback names, so that trusting it puts nothing else at risk; its key is sealed under
 //! the root key.
 
-use std::fs;
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use denizen_keys::{
     SecretString, b64,
     ca::{DevCa, IssuedServer, SanEntry},
     envelope::{DataKey, RootKey, SealedKey, aad, open, seal},
+    x509::Certificate,
 };
 use denizen_wire::UnixTime;
 
-use super::data::{DataDir, write_private};
+use super::data::{DataDir, write_private, write_public};
 use crate::exit::{self, Failure};
 
 /// What the CA's common name starts with.
-pub(crate) const CA_NAME: &str = "Denizen development CA";
+const CA_NAME: &str = "Denizen development CA";
 /// The server's certificate lives this long, days.
 const LEAF_DAYS: u32 = 90;
 /// Ties the sealed key to its place.
 const BINDING: [&str; 1] = ["development-ca"];
+
+/// The addresses that the server's certificate carries beside `localhost` and the vaults' names, as a URL has them.
+pub(crate) const ADDRESSES: [&str; 2] = ["127.0.0.1", "[::1]"];
 
 /// CA and server certificate.
 pub(crate) struct Certificates {
@@ -56,15 +63,29 @@ impl Certificates {
         let names = [
             SanEntry::Dns("localhost".into()),
             SanEntry::Dns(format!("*.{}", super::VAULT_SUFFIX)),
-            SanEntry::Ip([127, 0, 0, 1].into()),
-            SanEntry::Ip(std::net::Ipv6Addr::LOCALHOST.into()),
+            SanEntry::Ip(Ipv4Addr::LOCALHOST.into()),
+            SanEntry::Ip(Ipv6Addr::LOCALHOST.into()),
         ];
         let server = ca.issue_server(&names, now.0, LEAF_DAYS).map_err(&fault)?;
         Ok(Self { ca, server })
     }
 
-    pub(crate) fn ca_pem(&self) -> &str {
-        self.ca.ca_pem()
+    /// `ca.pem`, and `ca-bundle.pem`: the system's roots and ours. `SSL_CERT_FILE` replaces a client's roots, so ours
+    /// alone would cut it off from everything else.
+    pub(crate) fn write(&self, data: &DataDir) -> Result<(), Failure> {
+        let ca = self.ca.ca_pem();
+        write_public(&data.ca_file(), ca.as_bytes())?;
+        let mut bundle = String::new();
+        for root in rustls_native_certs::load_native_certs().certs {
+            // A shell that sourced an env file of ours names a bundle of ours as the system's: do not pile them up.
+            if let Ok(root) = Certificate::from_der(&root)
+                && !root.subject_cn().is_some_and(|cn| cn.starts_with(CA_NAME))
+            {
+                bundle.push_str(&root.pem());
+            }
+        }
+        bundle.push_str(ca);
+        write_public(&data.ca_bundle_file(), bundle.as_bytes())
     }
 
     pub(crate) fn chain_pem(&self) -> String {

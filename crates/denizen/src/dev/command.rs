@@ -3,6 +3,7 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
+use denizen_identity::environment::Environment;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::Command,
@@ -11,35 +12,40 @@ use tokio::{
 
 use super::{
     data::{DataDir, write_public},
+    environment::{UNSET, no_proxy, proxy_exceptions},
     manifest::Manifest,
     namespace,
 };
 use crate::exit::{self, Failure};
 
 /// Runs the command to its end.
-pub(crate) async fn run(command: &[String], manifest: &Manifest, data: &DataDir) -> Result<u8, Failure> {
+pub(crate) async fn run(
+    command: &[String],
+    manifest: &Manifest,
+    data: &DataDir,
+    environment: &Environment,
+) -> Result<u8, Failure> {
     let hosts = data.path().join("hosts");
     let system = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let name = format!("{}.{}", manifest.vault_name, super::VAULT_SUFFIX);
     write_public(&hosts, format!("127.0.0.1 {name}\n{system}").as_bytes())?;
 
     let us = std::env::current_exe().map_err(Failure::while_(exit::OS_ERROR, "our own executable"))?;
-    let mut child = Command::new(us)
+    let mut child = Command::new(us);
+    for name in UNSET {
+        child.env_remove(name);
+    }
+    child
         .arg(namespace::COMMAND)
         .args(["--hosts".as_ref(), hosts.as_os_str()])
         .args(["--vault-url", &manifest.vault_url_named])
         .arg("--")
         .args(command)
-        .env_remove("IDENTITY_HEADER")
-        .env_remove("IMDS_ENDPOINT")
-        .env_remove("IDENTITY_SERVER_THUMBPRINT")
-        .env_remove("MSI_ENDPOINT")
-        .env_remove("MSI_SECRET")
-        .envs(manifest.variables(data))
+        .envs(manifest.variables())
+        .envs(proxy_exceptions(environment, &no_proxy(super::VAULT_SUFFIX)))
         .env("DENIZEN_DEV_JSON", data.manifest_file())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(Failure::while_(exit::OS_ERROR, "the command cannot be started"))?;
+        .kill_on_drop(true);
+    let mut child = child.spawn().map_err(Failure::while_(exit::OS_ERROR, "the command cannot be started"))?;
 
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::while_(exit::OS_ERROR, "SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::while_(exit::OS_ERROR, "SIGINT"))?;

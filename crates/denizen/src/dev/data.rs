@@ -8,11 +8,10 @@ use std::{
 };
 
 use denizen_identity::environment::Environment;
-use denizen_keys::{envelope::RootKey, x509::Certificate};
+use denizen_keys::envelope::RootKey;
 use denizen_server::run::database_in;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{certificates::Certificates, manifest::Manifest};
 use crate::exit::{self, Failure};
 
 const LOCK: &str = "lock";
@@ -45,6 +44,9 @@ impl DataDir {
             None => default_path(environment)?,
         };
         let at = path.display().to_string();
+        if path.is_file() {
+            return Err(Failure::new(exit::CANNOT_CREATE, format!("{at} is a file; name a directory with --data")));
+        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -108,6 +110,10 @@ impl DataDir {
         self.path.join("env")
     }
 
+    pub(crate) fn env_list_file(&self) -> PathBuf {
+        self.path.join("env.list")
+    }
+
     pub(crate) fn manifest_file(&self) -> PathBuf {
         self.path.join(MANIFEST)
     }
@@ -132,31 +138,6 @@ impl DataDir {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Failure::new(exit::DATA, format!("{}: {e}", self.manifest_file().display()))),
         }
-    }
-
-    /// `ca.pem`, and `ca-bundle.pem`: the system's roots and ours. `SSL_CERT_FILE` replaces a client's roots, so ours
-    /// alone would cut it off from everything else.
-    pub(crate) fn write_ca(&self, certificates: &Certificates) -> Result<(), Failure> {
-        let ca = certificates.ca_pem();
-        write_public(&self.ca_file(), ca.as_bytes())?;
-        let mut bundle = String::new();
-        for root in rustls_native_certs::load_native_certs().certs {
-            // A shell that sourced an env file of ours names a bundle of ours as the system's: do not pile them up.
-            if let Ok(root) = Certificate::from_der(&root)
-                && !root.subject_cn().is_some_and(|cn| cn.starts_with(super::certificates::CA_NAME))
-            {
-                bundle.push_str(&root.pem());
-            }
-        }
-        bundle.push_str(ca);
-        write_public(&self.ca_bundle_file(), bundle.as_bytes())
-    }
-
-    /// `dev.json` and `env`: both hold secrets.
-    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> Result<(), Failure> {
-        let json = serde_json::to_vec_pretty(manifest).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
-        write_private(&self.manifest_file(), &json)?;
-        write_private(&self.env_file(), manifest.env_file(self).as_bytes())
     }
 
     /// Lets go of the lock.

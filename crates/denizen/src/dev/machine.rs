@@ -1,6 +1,6 @@
 //! This machine: enrolled over the wire as any machine is, with a join token, and its agent.
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use denizen_agent::{
     Agent, AgentConfig, ArcConfig, Listeners,
@@ -11,10 +11,10 @@ use denizen_agent::{
     keydir,
 };
 use denizen_keys::{SecretString, random};
-use denizen_server::{http::PublicNames, run::Server};
+use denizen_server::{app::access::SystemReason, http::PublicNames, run::Server};
 use denizen_wire::identity::{APP_SERVICE_PATH, ARC_KEY_DIRECTORY, AZCMAGENT_MARKER, TOKEN_PATH};
 
-use super::{data::DataDir, directory::Kept, ports::AgentAddrs};
+use super::{data::DataDir, ports::AgentAddrs, tenant::DevTenant};
 use crate::exit::{self, Failure};
 
 /// A join token made for ourselves is used at once.
@@ -43,22 +43,23 @@ pub(crate) struct ArcUrls {
 impl Machine {
     pub(crate) async fn start(
         server: &Server,
-        kept: &Kept,
+        dev_tenant: &DevTenant,
         data: &DataDir,
         names: &PublicNames,
+        group: Option<&str>,
         listeners: Listeners,
         addrs: &AgentAddrs,
     ) -> Result<Self, Failure> {
-        let identity = identity(server, kept, data, names).await?;
-        let ctx = server.context(kept.tenant, "development set-up");
+        let identity = identity(server, dev_tenant, data, names).await?;
+        let set_up = server.authorize(dev_tenant.tenant, SystemReason::SetUp);
         server
             .rbac
-            .assign(&ctx, identity.enrolled.principal_id, ROLE, &kept.vault)
+            .assign(&set_up, identity.enrolled.principal_id, ROLE, &dev_tenant.vault)
             .await
             .map_err(Failure::while_(exit::DATA, "this machine's role"))?;
 
         let marker = Path::new(AZCMAGENT_MARKER);
-        let refusal = keydir::usable(Path::new(ARC_KEY_DIRECTORY), marker, None).err();
+        let refusal = keydir::usable(Path::new(ARC_KEY_DIRECTORY), marker, group).err();
         let why = match &refusal {
             None => format!("Arc: the key directory {ARC_KEY_DIRECTORY} can be used"),
             Some(refusal) => format!("App Service, because Arc cannot be offered: {refusal}"),
@@ -66,19 +67,17 @@ impl Machine {
         let app_service_header = random::token(32);
         let config = AgentConfig {
             state_dir: data.agent_state(),
-            arc: refusal.is_none().then(|| ArcConfig { key_dir: ARC_KEY_DIRECTORY.into(), group: None }),
+            arc: refusal
+                .is_none()
+                .then(|| ArcConfig { key_dir: ARC_KEY_DIRECTORY.into(), group: group.map(str::to_owned) }),
             app_service_header: Some(app_service_header.clone()),
-            imds_group: None,
+            imds_group: group.map(str::to_owned),
             clock: Clock::System,
             ca_file: Some(data.ca_file()),
             marker: marker.to_owned(),
         };
         let agent = Agent::start(config, listeners).await.map_err(Failure::while_(exit::UNAVAILABLE, "the agent"))?;
-        let host = |addr: SocketAddr| match addr.ip() {
-            ip if ip.is_loopback() && ip.is_ipv4() => format!("http://localhost:{}", addr.port()),
-            _ => format!("http://{addr}"),
-        };
-        let local = host(addrs.local);
+        let local = format!("http://localhost:{}", addrs.local_port);
         let arc = refusal
             .is_none()
             .then(|| ArcUrls { identity_endpoint: format!("{local}{TOKEN_PATH}"), imds_endpoint: local.clone() });
@@ -98,18 +97,23 @@ impl Machine {
 }
 
 /// The identity this machine has, or gets now.
-async fn identity(server: &Server, kept: &Kept, data: &DataDir, names: &PublicNames) -> Result<IdentityFile, Failure> {
+async fn identity(
+    server: &Server,
+    dev_tenant: &DevTenant,
+    data: &DataDir,
+    names: &PublicNames,
+) -> Result<IdentityFile, Failure> {
     let state = data.agent_state();
     let fault = Failure::while_(exit::DATA, "this machine's identity");
     // Held only while it is read: the agent takes it next.
     let held = StateDirectory::open(&state).map_err(&fault)?;
     if let Some(mut known) = held.identity().map_err(&fault)? {
-        if server.store.snapshot().machine(kept.tenant, &known.enrolled.resource_id).is_none() {
+        if server.store.snapshot().machine(dev_tenant.tenant, &known.enrolled.resource_id).is_none() {
             let text = "is enrolled in a database that is gone; remove the whole data directory and start again";
             return Err(Failure::new(exit::DATA, format!("the agent in {} {text}", state.display())));
         }
         // The port may be another one than at the last start.
-        let endpoint = format!("{}/{}/oauth2/v2.0/token", names.authority, kept.tenant);
+        let endpoint = format!("{}/{}/oauth2/v2.0/token", names.authority, dev_tenant.tenant);
         if known.enrolled.token_endpoint != endpoint {
             known.enrolled.token_endpoint = endpoint;
             known.server.clone_from(&names.authority);
@@ -118,11 +122,11 @@ async fn identity(server: &Server, kept: &Kept, data: &DataDir, names: &PublicNa
         return Ok(known);
     }
     drop(held);
-    let ctx = server.context(kept.tenant, "development set-up");
+    let set_up = server.authorize(dev_tenant.tenant, SystemReason::SetUp);
     let name = machine_name();
     let join_token = server
         .machines
-        .create_join_token(&ctx, &kept.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
+        .create_join_token(&set_up, &dev_tenant.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
         .await
         .map_err(Failure::while_(exit::DATA, "a join token for this machine"))?;
     enrol::connect(ConnectOptions {

@@ -1,16 +1,17 @@
-//! `dev.json` and `env`: the same facts, for programs and for shells.
+//! `dev.json`: every URL and id, for programs; and of these the variables that a program's environment needs.
 
-use std::net::SocketAddr;
-
+use denizen_identity::environment::Environment;
 use denizen_server::http::PublicNames;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use serde::Serialize;
 
 use super::{
-    data::DataDir,
-    directory::{Kept, VAULT},
+    data::{DataDir, remove_if_there, write_private},
+    environment,
     machine::Machine,
+    tenant::{DevTenant, VAULT},
 };
+use crate::exit::{self, Failure};
 
 /// `dev.json`. Has no `Debug`: it holds secrets.
 #[derive(Serialize)]
@@ -82,25 +83,25 @@ pub(crate) struct Secret {
 impl Manifest {
     pub(crate) fn new(
         names: &PublicNames,
-        kept: &Kept,
+        dev_tenant: &DevTenant,
         machine: &Machine,
         data: &DataDir,
-        metrics: SocketAddr,
+        metrics_port: u16,
     ) -> Self {
         Self {
             authority: names.authority.clone(),
-            tenant_id: kept.tenant,
-            subscription_id: kept.subscription,
-            resource_group: kept.resource_group.name().to_owned(),
+            tenant_id: dev_tenant.tenant,
+            subscription_id: dev_tenant.subscription,
+            resource_group: dev_tenant.resource_group.name().to_owned(),
             arm_url: names.authority.clone(),
             graph_url: names.authority.clone(),
             vault_url: format!("https://localhost:{}", names.vault_port),
             vault_url_named: format!("https://{VAULT}.{}:{}", names.vault_suffix, names.vault_port),
             vault_name: VAULT.to_owned(),
-            metrics_url: format!("http://{metrics}/metrics"),
+            metrics_url: format!("http://localhost:{metrics_port}/metrics"),
             ca_file: data.ca_file().display().to_string(),
             ca_bundle_file: data.ca_bundle_file().display().to_string(),
-            admin: Admin { client_id: kept.admin_client, client_secret: kept.admin_secret.clone() },
+            admin: Admin { client_id: dev_tenant.admin_client, client_secret: dev_tenant.admin_secret.clone() },
             machine: MachineIds {
                 resource_id: machine.identity.enrolled.resource_id.clone(),
                 client_id: machine.identity.enrolled.client_id,
@@ -117,13 +118,13 @@ impl Manifest {
                     identity_header: machine.app_service.1.expose().to_owned(),
                 },
             },
-            secret: Secret { name: kept.secret.0.clone(), value: kept.secret.1.clone() },
+            secret: Secret { name: dev_tenant.secret.0.clone(), value: dev_tenant.secret.1.clone() },
         }
     }
 
     /// The variables a program needs. `IDENTITY_HEADER` must be absent with Arc: its mere presence means App Service.
-    pub(crate) fn variables(&self, data: &DataDir) -> Vec<(&'static str, String)> {
-        let bundle = data.ca_bundle_file().display().to_string();
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let bundle = self.ca_bundle_file.clone();
         let mut variables = vec![
             ("SSL_CERT_FILE", bundle.clone()),
             ("REQUESTS_CA_BUNDLE", bundle),
@@ -144,14 +145,23 @@ impl Manifest {
         variables
     }
 
-    /// `env`, to be sourced.
-    pub(crate) fn env_file(&self, data: &DataDir) -> String {
-        let mut text = String::from("# Denizen, for development. Source this file: . env\n");
-        // A variable of the other dialect, left from an earlier shell, would win over ours.
-        text.push_str("unset IDENTITY_HEADER IMDS_ENDPOINT IDENTITY_SERVER_THUMBPRINT MSI_ENDPOINT MSI_SECRET\n");
-        for (name, value) in self.variables(data) {
-            text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
+    /// Writes `dev.json`, `env` and `env.list`: all hold secrets.
+    pub(crate) fn write(&self, data: &DataDir, environment: &Environment) -> Result<(), Failure> {
+        let json = serde_json::to_vec_pretty(self).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
+        write_private(&data.manifest_file(), &json)?;
+        let no_proxy = environment::no_proxy(super::VAULT_SUFFIX);
+        let mut variables = self.variables();
+        write_private(&data.env_file(), environment::shell_file(&variables, &no_proxy).as_bytes())?;
+        variables.extend(environment::proxy_exceptions(environment, &no_proxy));
+        if let Some(list) = environment::list_file(&variables) {
+            return write_private(&data.env_list_file(), list.as_bytes());
         }
-        text
+        remove_if_there(&data.env_list_file())?;
+        tracing::warn!(
+            "no {}: a path or a proxy exception has a quote, a backslash or '#', which systemd, Docker and Node each \
+             read differently; use the env file, or name another directory with --data",
+            data.env_list_file().display()
+        );
+        Ok(())
     }
 }

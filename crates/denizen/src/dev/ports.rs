@@ -1,7 +1,12 @@
 //! The listeners: all on loopback, all bound before anything is written.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
 
+use denizen_server::run;
 use denizen_wire::identity::AZCMAGENT_MARKER;
 use tokio::net::TcpListener;
 
@@ -10,72 +15,202 @@ use crate::exit::{self, Failure};
 
 /// IMDS's own address, which a test's network namespace can put on its loopback.
 const IMDS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+/// What `localhost` means: clients try one, the other, or both.
+const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+/// How often a free port is looked for that is free in both families.
+const FREE_PORT_ATTEMPTS: u32 = 16;
+
+/// Where a service listens whose URL says `localhost`: always on 127.0.0.1 and on [::1], at one port. Either address
+/// may be written for the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Localhost {
+    written: Option<IpAddr>,
+    port: u16,
+}
+
+impl FromStr for Localhost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(port) = text.strip_prefix("localhost:") {
+            let port = port.parse().map_err(|_| format!("'{port}' is not a port; write localhost:8443"))?;
+            return Ok(Self { written: None, port });
+        }
+        let addr: SocketAddr =
+            text.parse().map_err(|_| "write localhost:PORT, 127.0.0.1:PORT or [::1]:PORT".to_owned())?;
+        if !LOCALHOST.contains(&addr.ip()) {
+            return Err("the development server listens on loopback only: localhost, 127.0.0.1 or [::1]".to_owned());
+        }
+        Ok(Self { written: Some(addr.ip()), port: addr.port() })
+    }
+}
+
+impl Localhost {
+    fn host(self) -> String {
+        match self.written {
+            None => "localhost".to_owned(),
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+        }
+    }
+
+    /// Both families. A family that this machine does not have is left out, unless it was asked for by its address: a
+    /// client finds nobody there. A port that another process has in one family is refused: that process would be
+    /// asked in our name.
+    async fn bind(self) -> Result<(Vec<TcpListener>, u16), (IpAddr, io::Error)> {
+        let mut last = None;
+        for _ in 0..FREE_PORT_ATTEMPTS {
+            match self.bind_once().await {
+                Err((ip, e)) if self.port == 0 && e.kind() == io::ErrorKind::AddrInUse => last = Some((ip, e)),
+                outcome => return outcome,
+            }
+        }
+        Err(last.unwrap_or_else(|| (LOCALHOST[0], io::ErrorKind::AddrInUse.into())))
+    }
+
+    async fn bind_once(self) -> Result<(Vec<TcpListener>, u16), (IpAddr, io::Error)> {
+        let (mut listeners, mut port, mut missing) = (Vec::new(), self.port, None);
+        for ip in LOCALHOST {
+            match TcpListener::bind((ip, port)).await {
+                Ok(listener) => {
+                    port = listener.local_addr().map_err(|e| (ip, e))?.port();
+                    listeners.push(listener);
+                }
+                Err(e) if self.written != Some(ip) && family_missing(&e) => missing = Some((ip, e)),
+                Err(e) => return Err((ip, e)),
+            }
+        }
+        match missing {
+            Some(missing) if listeners.is_empty() => Err(missing),
+            _ => Ok((listeners, port)),
+        }
+    }
+}
+
+impl fmt::Display for Localhost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host(), self.port)
+    }
+}
+
+/// Whether the address family is switched off here.
+fn family_missing(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(rustix::io::Errno::AFNOSUPPORT)
+}
 
 /// Bound listeners.
 pub(crate) struct Ports {
-    pub(crate) control: TcpListener,
-    pub(crate) control_addr: SocketAddr,
-    pub(crate) vault: TcpListener,
-    pub(crate) vault_addr: SocketAddr,
-    pub(crate) metrics: TcpListener,
-    pub(crate) metrics_addr: SocketAddr,
+    pub(crate) server: run::Listeners,
+    pub(crate) control_port: u16,
+    pub(crate) vault_port: u16,
+    pub(crate) metrics_port: u16,
     pub(crate) agent: denizen_agent::Listeners,
     pub(crate) agent_addrs: AgentAddrs,
 }
 
 /// Where the agent's endpoints are.
 pub(crate) struct AgentAddrs {
-    pub(crate) local: SocketAddr,
+    /// The port at `localhost` of the Arc and App Service endpoints.
+    pub(crate) local_port: u16,
     pub(crate) imds: SocketAddr,
 }
 
 impl Ports {
     pub(crate) async fn bind(args: &Args) -> Result<Self, Failure> {
-        let (control, control_addr) = bind("--listen", args.listen, false).await?;
-        let (vault, vault_addr) = bind("--vault-listen", args.vault_listen, false).await?;
-        let (metrics, metrics_addr) = bind("--metrics-listen", args.metrics_listen, false).await?;
-        let (local, local_addr) = bind("--agent-listen", args.agent_listen, false).await?;
-        let (imds, imds_addr) = bind("--imds-listen", args.imds_listen, true).await?;
-        let mut locals = vec![local];
-        // Clients say `localhost`, which is [::1] first on many systems.
-        if local_addr.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST)
-            && let Ok(v6) = TcpListener::bind(SocketAddr::from(([0u16, 0, 0, 0, 0, 0, 0, 1], local_addr.port()))).await
-        {
-            locals.push(v6);
-        }
+        let (control, control_port) = bind_localhost("--listen", args.listen).await?;
+        let (vault, vault_port) = bind_localhost("--vault-listen", args.vault_listen).await?;
+        let (metrics, metrics_port) = bind_localhost("--metrics-listen", args.metrics_listen).await?;
+        let (local, local_port) = bind_localhost("--agent-listen", args.agent_listen).await?;
+        let (imds, imds_addr) = bind_imds("--imds-listen", args.imds_listen).await?;
         Ok(Self {
-            control,
-            control_addr,
-            vault,
-            vault_addr,
-            metrics,
-            metrics_addr,
-            agent: denizen_agent::Listeners { local: locals, imds: vec![imds] },
-            agent_addrs: AgentAddrs { local: local_addr, imds: imds_addr },
+            server: run::Listeners { control, vault, metrics },
+            control_port,
+            vault_port,
+            metrics_port,
+            agent: denizen_agent::Listeners { local, imds: vec![imds] },
+            agent_addrs: AgentAddrs { local_port, imds: imds_addr },
         })
     }
 }
 
-async fn bind(flag: &str, asked: SocketAddr, imds: bool) -> Result<(TcpListener, SocketAddr), Failure> {
-    if !(asked.ip().is_loopback() || imds && asked.ip() == IMDS) {
-        let text = format!("{flag} {asked}: the development server listens on loopback only, 127.0.0.1 or [::1]");
-        return Err(Failure::new(exit::USAGE, text));
-    }
-    let listener = TcpListener::bind(asked).await.map_err(|e| {
-        let arc = if std::path::Path::new(AZCMAGENT_MARKER).exists() && flag == "--agent-listen" {
+async fn bind_localhost(flag: &str, at: Localhost) -> Result<(Vec<TcpListener>, u16), Failure> {
+    at.bind().await.map_err(|(ip, e)| {
+        let owner = if std::path::Path::new(AZCMAGENT_MARKER).exists() && flag == "--agent-listen" {
             " (the Azure Connected Machine agent is installed here and owns it)"
         } else {
             ""
         };
-        let port = asked.port();
-        Failure::new(
-            exit::UNAVAILABLE,
-            format!(
-                "{flag} {asked}: {e}{arc}; stop what uses port {port}, or take a free one with {flag} {}:0",
-                asked.ip()
-            ),
-        )
+        let e = if at.written == Some(ip) { e.to_string() } else { format!("{}: {e}", SocketAddr::new(ip, at.port)) };
+        in_use(flag, &at.to_string(), &format!("{e}{owner}"), at.port, &at.host())
+    })
+}
+
+/// IMDS is known by its address, never as `localhost`: one listener.
+async fn bind_imds(flag: &str, asked: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    if !(asked.ip().is_loopback() || asked.ip() == IMDS) {
+        let text = format!(
+            "{flag} {asked}: the development server listens on loopback only: 127.0.0.1, [::1], or 169.254.169.254 where \
+             that is on the loopback interface"
+        );
+        return Err(Failure::new(exit::USAGE, text));
+    }
+    let listener = TcpListener::bind(asked).await.map_err(|e| {
+        let host = asked.to_string();
+        let host = host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host);
+        in_use(flag, &asked.to_string(), &e.to_string(), asked.port(), host)
     })?;
     let addr = listener.local_addr().map_err(Failure::while_(exit::OS_ERROR, flag))?;
     Ok((listener, addr))
+}
+
+fn in_use(flag: &str, at: &str, why: &str, port: u16, host: &str) -> Failure {
+    let hint = format!("stop what uses port {port}, or take a free one with {flag} {host}:0");
+    Failure::new(exit::UNAVAILABLE, format!("{flag} {at}: {why}; {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_written_three_ways_and_no_other() {
+        for (text, shown) in
+            [("localhost:8443", "localhost:8443"), ("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:8443", "[::1]:8443")]
+        {
+            assert_eq!(text.parse::<Localhost>().unwrap().to_string(), shown);
+        }
+        for (text, rule) in [
+            ("localhost", "PORT"),
+            ("localhost:http", "not a port"),
+            ("8443", "PORT"),
+            ("0.0.0.0:1", "loopback"),
+            ("[::]:1", "loopback"),
+            // No URL of ours says it, and no certificate of ours carries it.
+            ("127.0.0.2:1", "loopback"),
+        ] {
+            let refused = text.parse::<Localhost>().unwrap_err();
+            assert!(refused.contains(rule), "{text}: {refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_another_process_has_in_the_other_family_is_refused() {
+        // This way round, so that it holds where IPv6 is switched off as well.
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        for text in [format!("localhost:{port}"), format!("[::1]:{port}"), format!("127.0.0.1:{port}")] {
+            let (ip, e) = text.parse::<Localhost>().unwrap().bind().await.unwrap_err();
+            assert_eq!((ip, e.kind()), (LOCALHOST[0], io::ErrorKind::AddrInUse), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_free_port_is_the_same_in_both_families() {
+        let (listeners, port) = "[::1]:0".parse::<Localhost>().unwrap().bind().await.unwrap();
+        assert!(!listeners.is_empty());
+        for listener in listeners {
+            assert_eq!(listener.local_addr().unwrap().port(), port);
+        }
+    }
 }

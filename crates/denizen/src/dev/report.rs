@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use super::{Args, data::DataDir, machine::Machine, manifest::Manifest, proof::Proof};
+use super::{Args, data::DataDir, machine::Machine, manifest::Manifest, self_test::SelfTest};
 
 /// Prints to standard output, or to standard error when a command's own output goes there.
-pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, args: &Args) {
+pub(crate) fn print(manifest: &Manifest, machine: &Machine, self_test: &SelfTest, data: &DataDir, args: &Args) {
     let command_follows = !args.command.is_empty();
-    let text = text(manifest, machine, proof, data, args);
+    let text = text(manifest, machine, self_test, data, args);
     // A closed pipe is the reader's choice.
     let _ = if command_follows {
         std::io::stderr().write_all(text.as_bytes())
@@ -17,14 +17,14 @@ pub(crate) fn print(manifest: &Manifest, machine: &Machine, proof: &Proof, data:
     };
 }
 
-fn text(manifest: &Manifest, machine: &Machine, proof: &Proof, data: &DataDir, args: &Args) -> String {
+fn text(manifest: &Manifest, machine: &Machine, self_test: &SelfTest, data: &DataDir, args: &Args) -> String {
     let Manifest { authority, tenant_id, vault_url, .. } = manifest;
     let resource = machine.identity.enrolled.resource_id.name();
     let client = machine.identity.enrolled.client_id;
     let name = &manifest.secret.name;
-    let asked = format!("1. asked the {} endpoint for a token, as any Azure SDK does", proof.source);
+    let asked = format!("1. asked the {} endpoint for a token, as any Azure SDK does", self_test.source);
     let signed = "2. the agent signed an assertion with the node key, a JWT came back";
-    let version = proof.secret_version.get(..8).unwrap_or_default();
+    let version = self_test.secret_version.get(..8).unwrap_or_default();
     let read = format!("3. read the secret '{name}' (version {version}...) from the vault with it");
     let why = &machine.why;
     let mut text = format!(
@@ -34,10 +34,11 @@ Denizen is up, FOR DEVELOPMENT ONLY (loopback, self-made CA). Data: {data}
   machine      {resource}, enrolled with a join token; its key never leaves it
   identity     client id {client}, no secret stored anywhere
   endpoint     {why}
-  authority    {authority}/{tenant_id}
+  authority    {authority}
+  tenant       {tenant_id}
   vault        {vault_url}
 
-It has proved the main job to itself, through its own endpoints:
+It has done the main job once, through its own endpoints:
   {asked:<72} ok
   {signed:<72} ok
   {read:<72} ok

@@ -93,7 +93,8 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
     first.stop().await;
     let operator = Offline::open(&data, &authority).await;
     let machines = &operator.server.machines;
-    let token = machines.create_join_token(&operator.context(), &resource_group, Some("web-1"), 600).await.unwrap();
+    let token =
+        machines.create_join_token(&operator.authorization(), &resource_group, Some("web-1"), 600).await.unwrap();
     operator.close().await;
     let dev = Launch::new(&place, User::Ours).flag("--listen", &ports.0).flag("--vault-listen", &ports.1).start().await;
 
@@ -134,7 +135,7 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
     let operator = Offline::open(&data, &authority).await;
     let vault = operator.server.store.snapshot().vault("dev").unwrap().id.clone();
     let principal = object_id.parse().unwrap();
-    operator.server.rbac.assign(&operator.context(), principal, "Key Vault Secrets User", &vault).await.unwrap();
+    operator.server.rbac.assign(&operator.authorization(), principal, "Key Vault Secrets User", &vault).await.unwrap();
     operator.close().await;
     let dev = Launch::new(&place, User::Ours).flag("--listen", &ports.0).flag("--vault-listen", &ports.1).start().await;
 

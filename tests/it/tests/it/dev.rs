@@ -26,6 +26,7 @@ pub(crate) struct Launch<'p> {
     data: PathBuf,
     flags: BTreeMap<&'static str, String>,
     log: &'static str,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 /// A running one, and what `dev.json` says of it.
@@ -44,7 +45,14 @@ impl<'p> Launch<'p> {
     pub(crate) fn new(place: &'p Place, user: User) -> Self {
         let free = || "127.0.0.1:0".to_owned();
         let flags = [("--listen", free()), ("--vault-listen", free()), ("--agent-listen", free())];
-        Self { place, user, data: place.home(user).join("data"), flags: flags.into(), log: "info" }
+        Self {
+            place,
+            user,
+            data: place.home(user).join("data"),
+            flags: flags.into(),
+            log: "info",
+            environment: Vec::new(),
+        }
     }
 
     pub(crate) fn data(mut self, path: &Path) -> Self {
@@ -57,6 +65,12 @@ impl<'p> Launch<'p> {
         self
     }
 
+    /// A variable that it is started with.
+    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     /// What is logged; `trace` is everything there is.
     pub(crate) fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
@@ -66,7 +80,12 @@ impl<'p> Launch<'p> {
     /// The command line, without what follows `--`.
     pub(crate) fn command(&self) -> Command {
         let mut command = self.place.denizen(self.user);
-        command.arg("dev").arg("--data").arg(&self.data).env("DENIZEN_LOG", self.log);
+        command
+            .arg("dev")
+            .arg("--data")
+            .arg(&self.data)
+            .env("DENIZEN_LOG", self.log)
+            .envs(self.environment.iter().copied());
         for (flag, value) in &self.flags {
             command.args([flag, value.as_str()]);
         }

@@ -55,7 +55,12 @@ impl Node {
 
     /// What any OAuth client with a certificate sends.
     pub(crate) async fn token(&self, dev: &Dev<'_>, client_id: &str, resource: &str) -> Answer {
-        let endpoint = dev.token_url("/v2.0");
+        self.token_by(dev, dev.fact("/authority"), client_id, resource).await
+    }
+
+    /// The same, by another name of the authority: asked there, and the assertion is for it.
+    async fn token_by(&self, dev: &Dev<'_>, authority: &str, client_id: &str, resource: &str) -> Answer {
+        let endpoint = format!("{authority}/{}/oauth2/v2.0/token", dev.fact("/tenant_id"));
         let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": b64::url(&self.certificate.thumbprint_sha256())});
         let claims = json!({
             "aud": endpoint, "iss": client_id, "sub": client_id, "jti": random::uuid_v4(),
@@ -94,14 +99,31 @@ async fn with_join_tokens<'p, const N: usize>(
     let operator = Offline::open(&data, &authority).await;
     let mut tokens = Vec::new();
     for (name, lifetime, ago) in wanted {
-        let mut ctx = operator.context();
-        ctx.now = ctx.now + (-ago);
-        tokens.push(operator.server.machines.create_join_token(&ctx, &group, name, lifetime).await.unwrap());
+        let authorization = operator.authorization_before(ago);
+        tokens.push(operator.server.machines.create_join_token(&authorization, &group, name, lifetime).await.unwrap());
     }
     let now = operator.now();
     operator.close().await;
     let dev = Dev::start(place).await;
     (dev, tokens.try_into().ok().unwrap(), now)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proofs_and_assertions_are_good_for_every_name_that_the_certificate_carries() {
+    let place = Place::new().await;
+    let (dev, [token], now) = with_join_tokens(&place, [(None, 600, 0)]).await;
+    let node = Node::new(now);
+    let port = dev.fact("/authority").rsplit(':').next().unwrap();
+    let by = |host: &str| format!("https://{host}:{port}");
+    let answer = enrol(&dev, &node.request(&by("127.0.0.1"), &token, "by-address", |_| ())).await.expect(200);
+    let client = answer.text("/clientId");
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        let token = node.token_by(&dev, &by(host), &client, "https://vault.azure.net").await.expect(200);
+        // What is issued names one authority, whoever asked where.
+        let issuer = format!("{}/{}/", dev.fact("/authority"), dev.fact("/tenant_id"));
+        assert_eq!(jwt::claims(&token.text("/access_token"))["iss"], issuer, "{host}");
+    }
+    dev.stop().await;
 }
 
 fn refused(what: &str, answer: &Answer, status: u16, code: &str) {

@@ -27,7 +27,7 @@ async fn d17_who_asks_is_told_by_the_kernel_and_by_nothing_they_say() {
     dev.wire.get(&asked.replace("2018-02-01", "2019-08-01"), &[METADATA]).await.expect(200);
 
     if !place.has_mounts() {
-        return eprintln!("passed by: another user can be tried by root only");
+        return;
     }
     let curl = async |user: User, more: &[&str]| {
         let mut command = place.command(user, "curl");

@@ -1,12 +1,19 @@
 //! The server's own use cases over a data directory that no process holds: what an operator's commands will do, and
 //! what only the keeper of the signing key can do.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
+    app::access::{Authorization, SystemReason},
     clock::Clock,
-    domain::{Ctx, claims::audience::EntraIssued, directory::TokenVersion},
+    domain::{claims::audience::EntraIssued, directory::TokenVersion},
     http::PublicNames,
     run::{Server, ServerConfig, database_in},
     store::Engine,
@@ -18,6 +25,8 @@ use serde_json::Value;
 pub(crate) struct Offline {
     pub(crate) server: Server,
     pub(crate) tenant: TenantId,
+    /// The server's time.
+    clock: Arc<AtomicI64>,
 }
 
 impl Offline {
@@ -25,24 +34,35 @@ impl Offline {
     pub(crate) async fn open(data: &Path, authority: &str) -> Self {
         let names = PublicNames {
             authority: authority.to_owned(),
+            other_authorities: Vec::new(),
             vault_suffix: "vault.denizen.test".into(),
             vault_port: 1,
             vault_local: None,
         };
         let root_key = RootKey::load(&data.canonicalize().unwrap().join("root.key")).unwrap();
         let engine = Engine::Sqlite { path: database_in(data) };
-        let (clock, entra_issued) = (Clock::System, EntraIssued::default());
+        let seconds = Arc::new(AtomicI64::new(Clock::System.now().0));
+        let (clock, entra_issued) = (Clock::Fixed(Arc::clone(&seconds)), EntraIssued::default());
         let server = Server::open(ServerConfig { engine, names, root_key, clock, entra_issued }).await.unwrap();
         let tenant = server.store.snapshot().tenants().next().unwrap().id;
-        Self { server, tenant }
+        Self { server, tenant, clock: seconds }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
         Clock::System.now()
     }
 
-    pub(crate) fn context(&self) -> Ctx {
-        self.server.context(self.tenant, "a test's set-up")
+    /// The operator's authorization for anything.
+    pub(crate) fn authorization(&self) -> Authorization {
+        self.server.authorize(self.tenant, SystemReason::SetUp)
+    }
+
+    /// The same, as it was so many seconds ago.
+    pub(crate) fn authorization_before(&self, seconds: i64) -> Authorization {
+        self.clock.store((self.now() + (-seconds)).0, Ordering::Relaxed);
+        let authorization = self.authorization();
+        self.clock.store(self.now().0, Ordering::Relaxed);
+        authorization
     }
 
     /// Signs any claims with the key whose turn it is.

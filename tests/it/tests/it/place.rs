@@ -20,6 +20,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::skip::skip;
+
 /// A user without any privilege, by every distribution's convention.
 pub(crate) const NOBODY: u32 = 65534;
 /// A user that every distribution has, `daemon`, with a group of the same number. (Not [`NOBODY`]: that is also what the
@@ -89,7 +91,7 @@ impl Place {
     pub(crate) async fn prepared(script: &str) -> Option<Self> {
         let place = Self::make(script).await;
         if place.holder.is_none() {
-            eprintln!("passed by: this test needs root and the right to mount");
+            skip("it needs root and the right to mount");
             return None;
         }
         Some(place)
@@ -127,12 +129,12 @@ impl Place {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether there are private mounts, and so an Arc endpoint.
+    /// Whether there are private mounts, and so an Arc endpoint. Where there are none, that part of the test is counted
+    /// as skipped.
     pub(crate) fn has_mounts(&self) -> bool {
-        // What is passed by on a laptop is a failure where it counts.
-        #[expect(clippy::disallowed_methods, reason = "CI says that it is CI by its environment")]
-        let ci = std::env::var_os("CI").is_some();
-        assert!(self.holder.is_some() || !ci, "CI must run this as root, with mount namespaces");
+        if self.holder.is_none() {
+            skip("its part that needs root and the right to mount");
+        }
         self.holder.is_some()
     }
 

@@ -84,7 +84,23 @@ async fn d35_it_listens_on_loopback_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_is_checked() {
     let place = Place::new().await;
-    for words in [&["dev", "--no-such-flag"][..], &["dev", "--listen", "localhost"], &["no-such-command"], &[]] {
+    // What runs after `--` is told from an option that is mistyped.
+    for (word, said, unsaid) in
+        [("python3", "denizen dev -- python3", "--listen"), ("--liste", "'--listen'", "-- --liste")]
+    {
+        let mut command = place.denizen(User::Ours);
+        command.args(["dev", word]);
+        let ended = crate::place::ended(command).await;
+        assert_eq!(ended.code, USAGE, "{word}: {ended:?}");
+        assert!(ended.err.contains(said) && !ended.err.contains(unsaid), "{word}: {}", ended.err);
+    }
+    for words in [
+        &["dev", "--no-such-flag"][..],
+        &["dev", "--listen", "localhost"],
+        &["dev", "--listen", "127.0.0.2:0"],
+        &["no-such-command"],
+        &[],
+    ] {
         let mut command = place.denizen(User::Ours);
         command.args(words);
         let ended = crate::place::ended(command).await;

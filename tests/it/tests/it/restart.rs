@@ -160,7 +160,7 @@ async fn an_acknowledged_secret_survives_a_kill() {
 }
 
 /// Readers read until the server is killed under them. Every value that left has its record, though most of the
-/// records were still in the journal.
+/// records were still in the spool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
     const ENOUGH: usize = 200;
@@ -188,7 +188,7 @@ async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
     dev.kill().await;
 
     let store = Store::open(Engine::Sqlite { path: database_in(&data) }).await.unwrap();
-    let ctx = Ctx { tenant, actor: Actor::System("test"), now: UnixTime(0), request_id: uuid::Uuid::nil() };
+    let ctx = Ctx::new(tenant, Actor::System("test"), UnixTime(0), uuid::Uuid::nil());
     let records = store.audit_tail(&ctx, 1_000_000).await.unwrap();
     let reads = records.iter().filter(|it| it.action.ends_with("/getSecret/action") && it.target.contains("/hello/"));
     assert!(reads.clone().all(|it| it.outcome == Outcome::Allowed));

@@ -47,7 +47,7 @@ async fn d02_everything_it_keeps_is_closed_to_others() {
         assert_eq!(meta.uid(), rustix::process::geteuid().as_raw(), "{name}");
         seen.push(name);
     }
-    for file in ["ca.pem", "ca-bundle.pem", "env", "dev.json", "root.key", "denizen.db", "agent"] {
+    for file in ["ca.pem", "ca-bundle.pem", "env", "env.list", "dev.json", "root.key", "denizen.db", "agent"] {
         assert!(seen.iter().any(|name| name == file), "{file} is not among {seen:?}");
     }
     assert!(!seen.iter().any(|name| name.starts_with('.')), "temporary files stay behind: {seen:?}");

@@ -94,12 +94,38 @@ fn d9_what_is_remembered_is_bounded() {
     assert!(state.spent.len() <= MAX_SPENT && state.spent_order.len() <= MAX_SPENT);
     assert!(state.open.is_empty() && state.by_user.is_empty());
     drop(state);
-    for uid in 0..=(MAX_OPEN / MAX_PER_USER) as u32 {
-        for _ in 0..MAX_PER_USER {
-            let issued = challenges.issue(&user(uid));
-            assert_eq!(issued.is_ok(), uid < (MAX_OPEN / MAX_PER_USER) as u32, "{uid}");
+    for _ in 0..MAX_OPEN / MAX_PER_USER + 1 {
+        for uid in 0..=(MAX_OPEN / MAX_PER_USER) as u32 {
+            (0..MAX_PER_USER / 8).for_each(|_| drop(challenges.issue(&user(uid)).unwrap()));
         }
     }
+    let state = challenges.state();
+    assert_eq!(state.open.len(), MAX_OPEN);
+    assert_eq!(state.by_user.values().map(VecDeque::len).sum::<usize>(), MAX_OPEN);
+    assert!(state.by_user.values().all(|open| open.len() <= MAX_PER_USER));
+}
+
+#[test]
+fn a_poller_that_never_answers_keeps_nobody_out() {
+    let (temp, challenges, _) = challenges();
+    let poll = |uid: u32, times: usize| (0..times).for_each(|_| drop(challenges.issue(&user(uid)).unwrap()));
+    let redeem = |path: &str, uid: u32| challenges.redeem(&key(path), &user(uid), "q").is_ok();
+    // Of the same user: the oldest unanswered one goes, and its file with it.
+    poll(7, MAX_PER_USER * 3);
+    let mine = challenges.issue(&user(7)).unwrap();
+    poll(7, MAX_PER_USER - 1);
+    assert!(redeem(&mine, 7));
+    // One that is being answered stays.
+    poll(7, MAX_PER_USER * 2);
+    assert!(redeem(&mine, 7));
+    assert_eq!(std::fs::read_dir(temp.path().join("tokens")).unwrap().count(), MAX_PER_USER);
+    // Of many other users together, who fill all the room there is: each of them loses before a user who has one.
+    let mine = challenges.issue(&user(8)).unwrap();
+    for uid in 1000..1000 + (MAX_OPEN / MAX_PER_USER) as u32 + 4 {
+        poll(uid, MAX_PER_USER);
+    }
+    assert!(redeem(&mine, 8));
+    assert_eq!(challenges.state().open.len(), MAX_OPEN);
 }
 
 #[test]

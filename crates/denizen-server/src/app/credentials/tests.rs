@@ -45,8 +45,10 @@ fn assertion(signer: &Signer, exp: i64) -> String {
 #[tokio::test]
 async fn a_secret_is_hashed_once_and_remembered_only_while_it_stands() {
     let (credentials, mut known) = (Credentials::new(), Known::new());
-    let (right, proved) =
-        (SecretString::from(SECRET), Ok(Proved { proof: Proof::Secret, credential: password_credential().key_id }));
+    let (right, proved) = (
+        SecretString::from(SECRET),
+        Ok(AuthenticatedClient { proof: Proof::Secret, credential: password_credential().key_id }),
+    );
     for _ in 0..5 {
         assert_eq!(credentials.verify_secret(Some(known.client()), &right, NOW).await, proved);
     }
@@ -124,8 +126,8 @@ async fn of_two_secrets_either_proves_and_is_named() {
 fn an_assertion_is_verified_once_and_remembered_only_while_everything_holds() {
     let (credentials, mut known) = (Credentials::new(), Known::new());
     let text = assertion(&SIGNER, NOW.0 + 600);
-    let verify = |known: &Known, now| credentials.verify_assertion(known.client(), &text, AUTHORITY, now);
-    let proved = Ok(Proved { proof: Proof::Certificate, credential: key_credential().key_id });
+    let verify = |known: &Known, now| credentials.verify_assertion(known.client(), &text, &[AUTHORITY.to_owned()], now);
+    let proved = Ok(AuthenticatedClient { proof: Proof::Certificate, credential: key_credential().key_id });
     for _ in 0..5 {
         assert_eq!(verify(&known, NOW), proved);
     }
@@ -151,7 +153,7 @@ fn d31_what_is_cheap_is_refused_before_any_signature_is_verified() {
     let (credentials, known) = (Credentials::new(), Known::new());
     let refused = |header: serde_json::Value, claims: serde_json::Value| {
         let text = sign_compact(&SIGNER, Algorithm::Rs256, &header.to_string(), &claims.to_string()).unwrap();
-        credentials.verify_assertion(known.client(), &text, AUTHORITY, NOW).unwrap_err()
+        credentials.verify_assertion(known.client(), &text, &[AUTHORITY.to_owned()], NOW).unwrap_err()
     };
     let x5t = b64::url(&key_credential().x5t);
     let claims = json!({"iss": APP, "sub": APP, "aud": AUTHORITY, "exp": NOW.0 + 600});
@@ -171,7 +173,7 @@ fn d31_what_is_cheap_is_refused_before_any_signature_is_verified() {
     assert_eq!(credentials.computations(), 0);
 
     let strangers = assertion(&STRANGER, NOW.0 + 600);
-    let error = credentials.verify_assertion(known.client(), &strangers, AUTHORITY, NOW).unwrap_err();
+    let error = credentials.verify_assertion(known.client(), &strangers, &[AUTHORITY.to_owned()], NOW).unwrap_err();
     assert_eq!(error, CredentialError::Key(KeyReason::Signature));
     assert_eq!(credentials.computations(), 1);
 }
@@ -183,9 +185,9 @@ fn d34_a_remembered_assertion_is_refused_in_another_tenant() {
     let aud = format!("{AUTHORITY}/{CONTOSO}/oauth2/v2.0/token");
     let claims = json!({"iss": APP, "sub": APP, "aud": aud, "exp": NOW.0 + 600});
     let text = sign_compact(&SIGNER, Algorithm::Rs256, &header.to_string(), &claims.to_string()).unwrap();
-    credentials.verify_assertion(known.client(), &text, AUTHORITY, NOW).unwrap();
+    credentials.verify_assertion(known.client(), &text, &[AUTHORITY.to_owned()], NOW).unwrap();
     other.tenant.id = TenantId(Uuid::from_u128(0xfa));
     other.tenant.domain = "fabrikam.test".into();
-    let refused = credentials.verify_assertion(other.client(), &text, AUTHORITY, NOW);
+    let refused = credentials.verify_assertion(other.client(), &text, &[AUTHORITY.to_owned()], NOW);
     assert_eq!(refused, Err(CredentialError::Claims(Reason::Audience)));
 }

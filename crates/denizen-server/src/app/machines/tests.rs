@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    app::{directory::Directory, keks::Keks},
+    app::{access::tests::bed::access, directory::Directory, keks::Keks},
     store::Engine,
 };
 
@@ -30,18 +30,22 @@ async fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
     let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
-    let ctx = Ctx {
-        tenant: TenantId(Uuid::from_u128(7)),
-        actor: Actor::System("test"),
-        now: NOW,
-        request_id: Uuid::from_u128(1),
-    };
+    let ctx = Ctx::new(TenantId(Uuid::from_u128(7)), Actor::System("test"), NOW, Uuid::from_u128(1));
+    let authorization = Authorization::of_test(ctx.clone(), &store);
     let directory = Directory::new(store.clone(), Keks::new(RootKey::load_or_create(&root.join("root.key")).unwrap()));
-    directory.create_tenant(&ctx, "a.test", "A").await.unwrap();
-    let group =
-        directory.create_resource_group(&ctx, SubscriptionId(Uuid::from_u128(9)), "dev", "local").await.unwrap().id;
-    let machines = Machines::new(store.clone(), AUTHORITY);
+    directory.create_tenant(&authorization, "a.test", "A").await.unwrap();
+    let group = directory
+        .create_resource_group(&authorization, SubscriptionId(Uuid::from_u128(9)), "dev", "local")
+        .await
+        .unwrap()
+        .id;
+    let machines = Machines::new(store.clone(), access(&store), AUTHORITY);
     Place { _dir: dir, store, machines, group, ctx }
+}
+
+/// The context of a request.
+fn at(now: UnixTime, request: u128) -> impl FnOnce(TenantId, Actor) -> Ctx {
+    move |tenant, actor| Ctx::new(tenant, actor, now, Uuid::from_u128(request))
 }
 
 struct Node {
@@ -80,11 +84,14 @@ impl Node {
 
 impl Place {
     async fn token(&self, name: Option<&str>) -> SecretString {
-        self.machines.create_join_token(&self.ctx, &self.group, name, 600).await.unwrap()
+        self.machines
+            .create_join_token(&Authorization::of_test(self.ctx.clone(), &self.store), &self.group, name, 600)
+            .await
+            .unwrap()
     }
 
     async fn enrol(&self, request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
-        self.machines.enrol(request, NOW, Uuid::from_u128(2)).await
+        self.machines.enrol(request, at(NOW, 2)).await
     }
 
     async fn refusal(&self, request: &EnrolRequest) -> String {
@@ -125,7 +132,7 @@ async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
         claims.iat = NOW.0 + 600;
         claims.exp = NOW.0 + 700;
     });
-    let refused = place.machines.enrol(&late, NOW + 601, Uuid::from_u128(3)).await;
+    let refused = place.machines.enrol(&late, at(NOW + 601, 3)).await;
     assert!(matches!(refused, Err(EnrolError::Token(JoinTokenRefused::Expired))), "{:?}", refused.err());
 
     let token = place.token(None).await;
@@ -133,7 +140,7 @@ async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
     let mut attempts = tokio::task::JoinSet::new();
     for request in requests {
         let machines = place.machines.clone();
-        attempts.spawn(async move { machines.enrol(&request, NOW, Uuid::from_u128(4)).await.is_ok() });
+        attempts.spawn(async move { machines.enrol(&request, at(NOW, 4)).await.is_ok() });
     }
     assert_eq!(attempts.join_all().await.into_iter().filter(|won| *won).count(), 1);
 }

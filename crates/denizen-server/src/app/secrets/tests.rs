@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     app::{
         ChangeError,
-        access::tests::bed::{Bed, NOW, ctx, event as test_event, set_up},
+        access::tests::bed::{Bed, NOW, ctx, set_up},
         vaults::NewVault,
     },
     domain::secrets::MAX_RETENTION_DAYS,
@@ -28,9 +28,9 @@ impl Bed {
     }
 
     async fn read_in(&self, vault: &Arc<Vault>, text: &str, version: Option<&str>) -> Result<Opened, SecretError> {
-        let (snapshot, ctx) = (self.store.snapshot(), ctx(vault.tenant));
-        let found = self.secrets.find(&ctx, &snapshot, vault, &name(text), version).await?;
-        Ok(Opened { value: self.secrets.open(&ctx, &found, "test")?, version: found.version })
+        let authorization = self.auth_of(ctx(vault.tenant));
+        let (version, value) = self.secrets.get(&authorization, vault, &name(text), version).await?;
+        Ok(Opened { version, value })
     }
 
     async fn value(&self, text: &str) -> String {
@@ -44,11 +44,11 @@ impl Bed {
     async fn disable(&self, text: &str) {
         let attributes = Some(AttributesIn { enabled: Some(false), ..AttributesIn::default() });
         let change = UpdateSecret { attributes, ..UpdateSecret::default() };
-        self.secrets.update(&self.ctx(), &self.vault, &name(text), None, change, "test").await.unwrap();
+        self.secrets.update(&self.auth(), &self.vault, &name(text), None, &change).await.unwrap();
     }
 
     async fn remove(&self, text: &str) -> DeletedSecret {
-        self.secrets.delete(&self.ctx(), &self.vault, &name(text), "test").await.unwrap()
+        self.secrets.delete(&self.auth(), &self.vault, &name(text)).await.unwrap()
     }
 }
 
@@ -58,7 +58,7 @@ async fn what_is_set_is_read_and_stands_nowhere_in_the_clear() {
     let value = "correct horse battery staple 7f3a";
     bed.set("db", value).await;
     assert_eq!(bed.value("db").await, value);
-    bed.secrets.delete(&bed.ctx(), &bed.vault, &name("db"), "test").await.unwrap();
+    bed.secrets.delete(&bed.auth(), &bed.vault, &name("db")).await.unwrap();
     let mut files = 0;
     for path in bed.files() {
         let bytes = fs::read(path).unwrap();
@@ -79,7 +79,7 @@ async fn the_latest_is_the_last_one_set_even_within_one_second() {
     }
     let old = bed.read("s", Some(&versions[1])).await.ok().unwrap();
     assert_eq!((old.value.expose(), &old.version.version), ("1", &versions[1]));
-    let listed = bed.secrets.versions(&bed.ctx(), &bed.vault, &name("s"), None, 25, "test").await.unwrap();
+    let listed = bed.secrets.versions(&bed.auth(), &bed.vault, &name("s"), None, 25).await.unwrap();
     versions.reverse();
     assert_eq!(listed.items.into_iter().map(|v| v.version).collect::<Vec<_>>(), versions);
     assert!(matches!(bed.error("s", Some(&"0".repeat(32))).await, SecretError::NotFound));
@@ -92,7 +92,7 @@ async fn names_are_found_in_any_case_and_keep_the_first() {
     bed.set("DB-PASSWORD", "2").await;
     assert_eq!(bed.value("db-password").await, "2");
     assert_eq!(bed.read("DB-PASSWORD", None).await.ok().unwrap().version.name, "Db-Password");
-    let listed = bed.secrets.list(&bed.ctx(), &bed.vault, None, 25, "test").await.unwrap();
+    let listed = bed.secrets.list(&bed.auth(), &bed.vault, None, 25).await.unwrap();
     assert_eq!(listed.items.len(), 1);
 }
 
@@ -127,7 +127,7 @@ async fn every_write_in_the_vault_is_seen_by_the_next_read() {
     assert!(matches!(bed.error("s", None).await, SecretError::Disabled));
     bed.remove("s").await;
     assert!(matches!(bed.error("s", None).await, SecretError::NotFound));
-    bed.secrets.recover(&bed.ctx(), &bed.vault, &name("s"), "test").await.unwrap();
+    bed.secrets.recover(&bed.auth(), &bed.vault, &name("s")).await.unwrap();
     assert!(matches!(bed.error("s", None).await, SecretError::Disabled));
     let outcomes: Vec<_> = bed.audited(actions::GET).await.into_iter().map(|r| r.0).collect();
     assert_eq!(outcomes, [Outcome::Allowed, Outcome::Allowed, Outcome::Failed, Outcome::Failed, Outcome::Failed]);
@@ -141,7 +141,7 @@ async fn a_read_that_cannot_be_recorded_is_refused() {
     bed.store.clone().close().await;
     // It is cached, so everything but the record would be at hand.
     assert!(matches!(bed.error("s", None).await, SecretError::Unrecorded(_)));
-    let list = bed.secrets.list(&bed.ctx(), &bed.vault, None, 25, "test").await;
+    let list = bed.secrets.list(&bed.auth(), &bed.vault, None, 25).await;
     assert!(list.is_err());
 }
 
@@ -152,9 +152,9 @@ async fn d34_a_sealed_row_opens_only_where_it_was_made() {
     let other = TenantId(Uuid::from_u128(0x0b));
     let group = set_up(&bed.store, &bed.keks, other, 2, &[]).await;
     let new = NewVault { name: "other", location: "here", retention_days: 7 };
-    let foreign = Arc::new(bed.vaults.create(&ctx(other), &group, &new, "test").await.unwrap());
+    let foreign = Arc::new(bed.vaults.create(&bed.auth_of(ctx(other)), &group, &new).await.unwrap());
     let home = NewVault { name: "second", location: "here", retention_days: 7 };
-    let second = Arc::new(bed.vaults.create(&bed.ctx(), &bed.group, &home, "test").await.unwrap());
+    let second = Arc::new(bed.vaults.create(&bed.auth(), &bed.group, &home).await.unwrap());
 
     // Copied, sealed as it is, by somebody who can write the database: to another name, version, vault, tenant.
     let row = bed.store.secret(&bed.ctx(), &bed.vault.id, "a", None).await.unwrap().unwrap();
@@ -172,17 +172,21 @@ async fn d34_a_sealed_row_opens_only_where_it_was_made() {
             version: version.clone(),
             ..row.clone()
         };
-        let mut tx = bed.store.begin(&ctx(vault.tenant)).await.unwrap();
-        tx.secret_add(&moved).await.unwrap();
-        tx.commit(test_event()).await.unwrap();
+        let (store, ctx, moved) = (&bed.store, ctx(vault.tenant), &moved);
+        let written = store.write(&ctx, |tx| {
+            Box::pin(async move {
+                tx.secret_add(moved).await?;
+                Ok::<_, StoreError>(Write::commit("test", "test", ()))
+            })
+        });
+        written.await.unwrap();
         let error = bed.read_in(vault, text, Some(&version)).await.err().unwrap();
         assert!(matches!(error, SecretError::Key(KeyError::Open)), "{error}");
     }
     assert_eq!(bed.read("a", Some(&row.version)).await.ok().unwrap().value.expose(), "the value of a");
     // And a tenant's secret cannot be asked for in another's name.
-    let snapshot = bed.store.snapshot();
-    let asked = bed.secrets.find(&ctx(other), &snapshot, &second, &name("nothing"), None).await;
-    assert!(matches!(asked.err().unwrap(), SecretError::NotFound));
+    let asked = bed.secrets.get(&bed.auth_of(ctx(other)), &second, &name("a"), None).await;
+    assert!(matches!(asked.err().unwrap(), SecretError::Authorization(_)));
 }
 
 #[tokio::test]
@@ -192,15 +196,15 @@ async fn deletion_keeps_the_name_until_it_is_recovered_or_purged() {
     let gone = bed.remove("S").await;
     assert_eq!((gone.deleted, gone.purge_at), (NOW, NOW + 90 * 24 * 3600));
     let again = NewSecret::of("2".into());
-    let refused = bed.secrets.set(&bed.ctx(), &bed.vault, &name("s"), again, "test").await;
+    let refused = bed.secrets.set(&bed.auth(), &bed.vault, &name("s"), again).await;
     assert!(matches!(refused.err().unwrap(), SecretError::Deleted));
-    assert_eq!(bed.secrets.deleted(&bed.ctx(), &bed.vault, &name("S"), "test").await.unwrap().latest.name, "s");
-    bed.secrets.recover(&bed.ctx(), &bed.vault, &name("S"), "test").await.unwrap();
+    assert_eq!(bed.secrets.deleted(&bed.auth(), &bed.vault, &name("S")).await.unwrap().latest.name, "s");
+    bed.secrets.recover(&bed.auth(), &bed.vault, &name("S")).await.unwrap();
     assert_eq!(bed.value("s").await, "1");
-    let not_deleted = bed.secrets.purge(&bed.ctx(), &bed.vault, &name("s"), "test").await;
+    let not_deleted = bed.secrets.purge(&bed.auth(), &bed.vault, &name("s")).await;
     assert!(matches!(not_deleted.err().unwrap(), SecretError::NotFound));
     bed.remove("s").await;
-    bed.secrets.purge(&bed.ctx(), &bed.vault, &name("s"), "test").await.unwrap();
+    bed.secrets.purge(&bed.auth(), &bed.vault, &name("s")).await.unwrap();
     assert!(matches!(bed.error("s", None).await, SecretError::NotFound));
     bed.set("s", "new").await;
     assert_eq!(bed.value("s").await, "new");
@@ -214,24 +218,24 @@ async fn a_deleted_secret_past_its_time_is_gone_before_and_after_it_is_cleared_a
     }
     let due = bed.remove("s").await.purge_at;
     bed.remove("t").await;
-    let late = Ctx { now: due, ..bed.ctx() };
-    let early = Ctx { now: due - 1, ..bed.ctx() };
-    assert!(bed.secrets.deleted(&early, &bed.vault, &name("s"), "test").await.is_ok());
+    let late = bed.auth_of(Ctx { now: due, ..bed.ctx() });
+    let early = bed.auth_of(Ctx { now: due - 1, ..bed.ctx() });
+    assert!(bed.secrets.deleted(&early, &bed.vault, &name("s")).await.is_ok());
     for result in [
-        bed.secrets.deleted(&late, &bed.vault, &name("s"), "test").await.map(drop),
-        bed.secrets.recover(&late, &bed.vault, &name("s"), "test").await.map(drop),
+        bed.secrets.deleted(&late, &bed.vault, &name("s")).await.map(drop),
+        bed.secrets.recover(&late, &bed.vault, &name("s")).await.map(drop),
     ] {
         assert!(matches!(result.unwrap_err(), SecretError::NotFound));
     }
-    assert!(bed.secrets.list_deleted(&late, &bed.vault, None, 25, "test").await.unwrap().items.is_empty());
-    assert_eq!(bed.secrets.list_deleted(&early, &bed.vault, None, 25, "test").await.unwrap().items.len(), 2);
+    assert!(bed.secrets.list_deleted(&late, &bed.vault, None, 25).await.unwrap().items.is_empty());
+    assert_eq!(bed.secrets.list_deleted(&early, &bed.vault, None, 25).await.unwrap().items.len(), 2);
     // It does not hold its name any more.
     let new = NewSecret::of("2".into());
-    bed.secrets.set(&late, &bed.vault, &name("s"), new, "test").await.unwrap();
+    bed.secrets.set(&late, &bed.vault, &name("s"), new).await.unwrap();
     assert_eq!(bed.value("s").await, "2");
     assert_eq!(bed.secrets.purge_due(&early).await.unwrap(), 0);
     assert_eq!(bed.secrets.purge_due(&late).await.unwrap(), 1);
-    assert!(bed.store.deleted_secret(&late, &bed.vault.id, "t").await.unwrap().is_none());
+    assert!(bed.store.deleted_secret(late.ctx(), &bed.vault.id, "t").await.unwrap().is_none());
     assert_eq!(bed.value("kept").await, "1");
 }
 
@@ -243,7 +247,7 @@ async fn lists_are_cut_into_pages_that_meet() {
     }
     let (mut seen, mut after) = (Vec::new(), None);
     for size in [3, 3, 1] {
-        let page = bed.secrets.list(&bed.ctx(), &bed.vault, after.as_deref(), 3, "test").await.unwrap();
+        let page = bed.secrets.list(&bed.auth(), &bed.vault, after.as_deref(), 3).await.unwrap();
         assert_eq!(page.items.len(), size);
         seen.extend(page.items.into_iter().map(|s| s.name));
         after = page.next;
@@ -251,15 +255,14 @@ async fn lists_are_cut_into_pages_that_meet() {
     assert_eq!(after, None);
     assert_eq!(seen, ["s0", "s1", "s2", "s3", "s4", "s5", "s6"]);
     // A page that ends with the list has no next one.
-    assert_eq!(bed.secrets.list(&bed.ctx(), &bed.vault, None, 7, "test").await.unwrap().next, None);
+    assert_eq!(bed.secrets.list(&bed.auth(), &bed.vault, None, 7).await.unwrap().next, None);
     for n in 0..7 {
         bed.set("many", &n.to_string()).await;
     }
-    let first = bed.secrets.versions(&bed.ctx(), &bed.vault, &name("many"), None, 4, "test").await.unwrap();
-    let rest =
-        bed.secrets.versions(&bed.ctx(), &bed.vault, &name("many"), first.next.as_deref(), 4, "test").await.unwrap();
+    let first = bed.secrets.versions(&bed.auth(), &bed.vault, &name("many"), None, 4).await.unwrap();
+    let rest = bed.secrets.versions(&bed.auth(), &bed.vault, &name("many"), first.next.as_deref(), 4).await.unwrap();
     assert_eq!((first.items.len(), rest.items.len(), rest.next), (4, 3, None));
-    let missing = bed.secrets.versions(&bed.ctx(), &bed.vault, &name("none"), None, 4, "test").await;
+    let missing = bed.secrets.versions(&bed.auth(), &bed.vault, &name("none"), None, 4).await;
     assert!(matches!(missing.unwrap_err(), SecretError::NotFound));
 }
 
@@ -268,7 +271,7 @@ async fn a_vault_needs_a_good_name_of_its_own() {
     let bed = Bed::new().await;
     let new = |name, retention_days| NewVault { name, location: "here", retention_days };
     let create = async |tenant, group: &ResourceId, new: NewVault<'_>| {
-        bed.vaults.create(&ctx(tenant), group, &new, "test").await.map(|vault| vault.name)
+        bed.vaults.create(&bed.auth_of(ctx(tenant)), group, &new).await.map(|vault| vault.name)
     };
     for bad in ["ab", "a--b", "1abc", "abc-", "a.b.c", "abcdefghijklmnopqrstuvwxyz"] {
         let error = create(bed.tenant, &bed.group, new(bad, 90)).await.unwrap_err();

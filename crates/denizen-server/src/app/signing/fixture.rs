@@ -8,7 +8,7 @@ use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
 use uuid::Uuid;
 
 use crate::{
-    app::{credentials::Credentials, keks::Keks, signing::KeyRing, tokens::TokenService},
+    app::{access::Authorization, credentials::Credentials, keks::Keks, signing::KeyRing, tokens::TokenService},
     domain::{
         Actor, Ctx,
         claims::audience::EntraIssued,
@@ -17,7 +17,7 @@ use crate::{
             TokenVersion,
         },
     },
-    store::{AuditEvent, Engine, Record, Store},
+    store::{Engine, Record, Store},
 };
 
 pub(crate) const NOW: UnixTime = UnixTime(1_795_239_900);
@@ -50,7 +50,7 @@ pub(crate) struct Deployment {
 }
 
 pub(crate) fn ctx(tenant: TenantId, now: UnixTime) -> Ctx {
-    Ctx { tenant, actor: Actor::System("test"), now, request_id: Uuid::from_u128(0x4e9) }
+    Ctx::new(tenant, Actor::System("test"), now, Uuid::from_u128(0x4e9))
 }
 
 pub(crate) fn key_credential() -> KeyCredential {
@@ -155,7 +155,7 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     }
     let contoso = MADE
         .get_or_init(async || {
-            deployment.keys.ensure_keys(&ctx(CONTOSO, NOW)).await.unwrap();
+            deployment.keys.ensure_keys(&deployment.auth(CONTOSO, NOW)).await.unwrap();
             Contoso {
                 sealed_kek: deployment.store.snapshot().tenant(CONTOSO).unwrap().sealed_kek.clone(),
                 keys: deployment.signing_keys(CONTOSO).iter().map(|key| SigningKey::clone(key)).collect(),
@@ -186,11 +186,14 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
 }
 
 impl Deployment {
+    /// The server's own authorization.
+    pub(crate) fn auth(&self, tenant: TenantId, now: UnixTime) -> Authorization {
+        Authorization::of_test(ctx(tenant, now), &self.store)
+    }
+
     /// Writes a record.
     pub(crate) async fn put<R: Record>(&self, tenant: TenantId, record: &R) {
-        let mut tx = self.store.begin(&ctx(tenant, NOW)).await.unwrap();
-        tx.put(record).await.unwrap();
-        tx.commit(AuditEvent::allowed("test", "", "")).await.unwrap();
+        crate::app::access::tests::bed::put(&self.store, &ctx(tenant, NOW), record).await;
     }
 
     /// A tenant's signing keys, as they are kept.

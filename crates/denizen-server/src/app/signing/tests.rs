@@ -1,7 +1,7 @@
 use denizen_keys::{JwsError, jws::Unverified};
 
 use super::{
-    fixture::{CONTOSO, Deployment, FABRIKAM, NOW, ctx, deployment},
+    fixture::{CONTOSO, Deployment, FABRIKAM, NOW, deployment},
     *,
 };
 
@@ -33,7 +33,7 @@ async fn two_keys_are_published_and_the_certificate_names_them() {
     }
     // Nothing is due, so nothing is written.
     let writes = d.store.counters().writes;
-    d.keys.tick(&ctx(CONTOSO, NOW + 3600)).await.unwrap();
+    d.keys.tick(&d.auth(CONTOSO, NOW + 3600)).await.unwrap();
     assert_eq!(d.store.counters().writes, writes);
 }
 
@@ -41,7 +41,7 @@ async fn two_keys_are_published_and_the_certificate_names_them() {
 async fn a_rotation_keeps_both_keys_live() {
     let d = deployment().await;
     let (before, old_kid) = sign(&d, CONTOSO, NOW);
-    d.keys.rotate(&ctx(CONTOSO, NOW)).await.unwrap();
+    d.keys.rotate(&d.auth(CONTOSO, NOW)).await.unwrap();
     let (after, new_kid) = sign(&d, CONTOSO, NOW);
     assert_ne!(old_kid, new_kid);
     assert_eq!(verifies(&d, CONTOSO, &before, NOW), Ok(()));
@@ -51,7 +51,7 @@ async fn a_rotation_keeps_both_keys_live() {
     // When every token it signed has ended, the old key goes, its private half with it.
     let later = NOW + Policy::default().keep;
     assert_eq!(verifies(&d, CONTOSO, &before, later), Err(JwsError::BadSignature));
-    d.keys.tick(&ctx(CONTOSO, later)).await.unwrap();
+    d.keys.tick(&d.auth(CONTOSO, later)).await.unwrap();
     assert!(d.signing_keys(CONTOSO).iter().all(|key| key.kid != old_kid));
     assert_eq!(verifies(&d, CONTOSO, &after, later), Ok(()));
 }
@@ -65,7 +65,7 @@ async fn the_turn_passes_by_the_clock_to_a_key_shown_before() {
     let (_, second) = sign(&d, CONTOSO, turn);
     assert_ne!(first, second);
     assert!(shown.contains(&second), "a resource could have read it for a month");
-    d.keys.tick(&ctx(CONTOSO, turn)).await.unwrap();
+    d.keys.tick(&d.auth(CONTOSO, turn)).await.unwrap();
     assert_eq!(d.signing_keys(CONTOSO).len(), 3);
 }
 
@@ -87,7 +87,7 @@ async fn keys_survive_a_restart_and_are_nowhere_in_the_clear() {
 #[tokio::test]
 async fn d34_no_tenants_key_opens_as_anothers() {
     let d = deployment().await;
-    d.keys.ensure_keys(&ctx(FABRIKAM, NOW)).await.unwrap();
+    d.keys.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
     let theirs = d.signing_keys(FABRIKAM)[0].clone();
     // Whoever can write rows moves Fabrikam's key into Contoso, to sign for Contoso with a key of Fabrikam's.
     let moved = SigningKey { tenant: CONTOSO, signs_from: NOW + 1, ..SigningKey::clone(&theirs) };
@@ -104,7 +104,8 @@ async fn many_at_once_rotate_to_one_set_of_keys() {
     let all: Vec<_> = (0..8)
         .map(|_| {
             let keys = d.keys.clone();
-            tokio::spawn(async move { keys.tick(&ctx(CONTOSO, turn)).await })
+            let authorization = d.auth(CONTOSO, turn);
+            tokio::spawn(async move { keys.tick(&authorization).await })
         })
         .collect();
     for one in all {
@@ -117,6 +118,6 @@ async fn many_at_once_rotate_to_one_set_of_keys() {
 async fn a_tenant_that_is_not_there_has_no_keys() {
     let d = deployment().await;
     let nobody = TenantId(uuid::Uuid::from_u128(0xdead));
-    assert!(matches!(d.keys.ensure_keys(&ctx(nobody, NOW)).await, Err(SigningError::NoTenant)));
+    assert!(matches!(d.keys.ensure_keys(&d.auth(nobody, NOW)).await, Err(SigningError::NoTenant)));
     assert!(matches!(d.keys.keys(&d.store.snapshot(), nobody), Err(SigningError::NoTenant)));
 }

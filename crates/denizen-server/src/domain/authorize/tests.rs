@@ -18,7 +18,7 @@ struct Directory {
     assignments: HashMap<PrincipalId, Vec<Arc<RoleAssignment>>>,
 }
 
-impl<'a> Grants<'a> for &'a Directory {
+impl<'a> RoleSource<'a> for &'a Directory {
     fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>] {
         self.assignments.get(&principal).map_or(&[], Vec::as_slice)
     }

@@ -80,17 +80,46 @@ pub fn is_first_party(resource: &str) -> bool {
 }
 
 fn first_party(resource: &str) -> Option<&'static FirstParty> {
-    let name = without_slash(resource);
-    let name = service_of_account(name).unwrap_or(name);
+    let name = plain(resource);
+    service_named(resource, service_of_account(name).unwrap_or(name))
+}
+
+/// The service of this client id or of this plain name.
+fn service_named(client_id: &str, name: &str) -> Option<&'static FirstParty> {
     FIRST_PARTY.iter().find(|known| {
-        known.client_id.is_some_and(|id| id.eq_ignore_ascii_case(resource))
+        known.client_id.is_some_and(|id| id.eq_ignore_ascii_case(client_id))
             || known.names.iter().any(|known| known.eq_ignore_ascii_case(name))
     })
 }
 
+/// The one spelling of a resource that decides: what the token service gives a token for and what a resource of ours
+/// accepts are compared by it. A service of Azure's is spelt by its first name, whichever of its names or its client id
+/// was given; anything else in lower case, without a slash at the end or the default port.
+///
+/// A token's `aud` stays as it was asked for, because other resources compare it as text.
+pub fn canonical(resource: &str) -> String {
+    let name = plain(resource);
+    match service_named(resource, name).and_then(|service| service.names.first()) {
+        Some(first) => (*first).to_owned(),
+        None => name.to_ascii_lowercase(),
+    }
+}
+
+/// A resource without a slash at the end, and without the port that `https` means anyway.
+fn plain(resource: &str) -> &str {
+    let name = without_slash(resource);
+    match name.strip_suffix(":443") {
+        Some(host) if host.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) => host,
+        Some(_) | None => name,
+    }
+}
+
 /// The service of `https://{account}.blob.core.windows.net` and its like.
 fn service_of_account(name: &str) -> Option<&'static str> {
-    let host = name.strip_prefix("https://")?;
+    let (scheme, host) = name.split_at_checked(8)?;
+    if !scheme.eq_ignore_ascii_case("https://") {
+        return None;
+    }
     FIRST_PARTY_HOSTS.iter().find_map(|(suffix, service)| {
         let (account, rest) = host.len().checked_sub(suffix.len()).and_then(|at| host.split_at_checked(at))?;
         let is_account = rest.eq_ignore_ascii_case(suffix)
@@ -145,11 +174,6 @@ impl EntraIssued {
     pub fn covers(&self, resource: &str) -> bool {
         first_party(resource).is_some_and(|service| self.0.iter().any(|covered| std::ptr::eq(*covered, service)))
     }
-}
-
-/// Whether two spellings name one resource: a slash at the end does not count, nor does case.
-pub fn same(a: &str, b: &str) -> bool {
-    without_slash(a).eq_ignore_ascii_case(without_slash(b))
 }
 
 fn without_slash(resource: &str) -> &str {
@@ -249,6 +273,41 @@ mod tests {
             "/",
         ] {
             assert!(!is_first_party(unknown), "{unknown}");
+        }
+    }
+
+    /// Every way of asking for a service that is accepted means that service, and nothing else does.
+    #[test]
+    fn every_accepted_spelling_of_a_service_has_its_canonical_form() {
+        for known in FIRST_PARTY {
+            let Some(first) = known.names.first() else { continue };
+            let mut spellings: Vec<String> = known.client_id.into_iter().map(str::to_owned).collect();
+            for name in known.names {
+                spellings.extend([(*name).to_owned(), format!("{name}/")]);
+                if name.starts_with("https://") {
+                    spellings.extend([format!("{name}:443"), format!("{name}:443/")]);
+                }
+            }
+            for spelling in spellings {
+                for written in [spelling.clone(), spelling.to_ascii_uppercase(), spelling.to_ascii_lowercase()] {
+                    assert!(is_first_party(&written), "{written}");
+                    assert_eq!(canonical(&written), *first, "{written}");
+                }
+            }
+        }
+        for (one, other) in [
+            ("https://Vault.Denizen.Test:8444/", "https://vault.denizen.test:8444"),
+            ("https://vault.denizen.test:443", "https://vault.denizen.test"),
+        ] {
+            assert_eq!(canonical(one), canonical(other));
+        }
+        for (one, other) in [
+            ("https://vault.azure.net//", "https://vault.azure.net"),
+            ("https://vault.azure.net:8443", "https://vault.azure.net"),
+            ("http://vault.azure.net:443", "https://vault.azure.net"),
+            ("https://a.blob.core.windows.net", "https://storage.azure.com"),
+        ] {
+            assert_ne!(canonical(one), canonical(other), "{one}");
         }
     }
 

@@ -24,19 +24,17 @@ struct Keys {
     keys: Vec<RsaJwk>,
 }
 
-pub(super) fn v2(sts: &Sts, params: &Params, call: &Call) -> Reply {
-    configuration(sts, params, call, TokenVersion::V2)
+pub(super) fn v2(sts: &Sts, params: &Params) -> Result<Reply, Fault> {
+    configuration(sts, params, TokenVersion::V2)
 }
 
-pub(super) fn v1(sts: &Sts, params: &Params, call: &Call) -> Reply {
-    configuration(sts, params, call, TokenVersion::V1)
+pub(super) fn v1(sts: &Sts, params: &Params) -> Result<Reply, Fault> {
+    configuration(sts, params, TokenVersion::V1)
 }
 
-fn configuration(sts: &Sts, params: &Params, call: &Call, version: TokenVersion) -> Reply {
-    match sts.tenancy(params.text("tenant")) {
-        Ok(tenancy) => cached(&document(&sts.names.authority, tenancy, version)),
-        Err(fault) => fault.reply(call, None),
-    }
+fn configuration(sts: &Sts, params: &Params, version: TokenVersion) -> Result<Reply, Fault> {
+    let tenancy = sts.tenancy(params.text("tenant"))?;
+    Ok(cached(&document(&sts.names.authority, tenancy, version)))
 }
 
 fn document(authority: &str, tenancy: Tenancy, version: TokenVersion) -> Discovery {
@@ -62,12 +60,10 @@ fn document(authority: &str, tenancy: Tenancy, version: TokenVersion) -> Discove
         scopes_supported: texts(&["openid", "profile", "email", "offline_access"]),
         issuer,
         request_uri_parameter_supported: false,
-        // Three client libraries refuse a document without it, whatever they are used for.
+        // Nothing answers there yet. Three client libraries refuse a document without it, whatever they are used for.
         authorization_endpoint: at("oauth2/authorize", "oauth2/v2.0/authorize"),
-        device_authorization_endpoint: at("oauth2/devicecode", "oauth2/v2.0/devicecode"),
-        http_logout_supported: true,
-        frontchannel_logout_supported: true,
-        end_session_endpoint: at("oauth2/logout", "oauth2/v2.0/logout"),
+        http_logout_supported: false,
+        frontchannel_logout_supported: false,
         claims_supported: texts(&["aud", "exp", "iat", "iss", "nbf", "oid", "sub", "tid", "uti", "ver"]),
         tenant_region_scope: None,
         cloud_instance_name: host.clone(),
@@ -83,22 +79,19 @@ fn template(authority: &str, version: TokenVersion) -> String {
     }
 }
 
-pub(super) fn keys_v2(sts: &Sts, params: &Params, call: &Call) -> Reply {
+pub(super) fn keys_v2(sts: &Sts, params: &Params, call: &Call) -> Result<Reply, Fault> {
     // Here each key names the issuer it signs for, so that a resource that trusts many tenants through one document
     // holds each key to its own.
     keys(sts, params, call, |tenant| Some(issuer(&sts.names.authority, tenant, TokenVersion::V2)))
 }
 
-pub(super) fn keys_v1(sts: &Sts, params: &Params, call: &Call) -> Reply {
+pub(super) fn keys_v1(sts: &Sts, params: &Params, call: &Call) -> Result<Reply, Fault> {
     // The v1 document has no issuers: a validator would compare them with v1 tokens, which name another.
     keys(sts, params, call, |_| None)
 }
 
-fn keys(sts: &Sts, params: &Params, call: &Call, issuer: impl Fn(TenantId) -> Option<String>) -> Reply {
-    let tenancy = match sts.tenancy(params.text("tenant")) {
-        Ok(tenancy) => tenancy,
-        Err(fault) => return fault.reply(call, None),
-    };
+fn keys(sts: &Sts, params: &Params, call: &Call, issuer: impl Fn(TenantId) -> Option<String>) -> Result<Reply, Fault> {
+    let tenancy = sts.tenancy(params.text("tenant"))?;
     let snapshot = sts.tokens.snapshot();
     let tenants: Vec<TenantId> = match tenancy {
         Tenancy::One(id) => vec![id],
@@ -106,32 +99,30 @@ fn keys(sts: &Sts, params: &Params, call: &Call, issuer: impl Fn(TenantId) -> Op
     };
     let mut keys = Vec::new();
     for tenant in tenants {
-        match sts.tokens.keys().jwks(&snapshot, tenant, call.now, issuer(tenant).as_deref()) {
-            Ok(published) => keys.extend(published),
-            Err(error) => {
-                // A document without a key would have every token of the tenant refused, and be cached.
-                tracing::error!(%tenant, %error, "the keys cannot be published");
-                return Fault::transient().reply(call, None);
-            }
-        }
+        let published = sts.tokens.keys().jwks(&snapshot, tenant, call.now, issuer(tenant).as_deref());
+        keys.extend(published.map_err(|error| {
+            // A document without a key would have every token of the tenant refused, and be cached.
+            tracing::error!(%tenant, %error, "the keys cannot be published");
+            Fault::transient()
+        })?);
     }
-    cached(&Keys { keys })
+    Ok(cached(&Keys { keys }))
 }
 
 /// Which names this authority goes by, for clients that ask before they trust one.
-pub(super) fn instance(sts: &Sts, call: &Call) -> Reply {
+pub(super) fn instance(sts: &Sts, call: &Call) -> Result<Reply, Fault> {
     let Ok(Some(asked)) = call.query.one("authorization_endpoint") else {
-        return Fault::query("authorization_endpoint").reply(call, None);
+        return Err(Fault::query("authorization_endpoint"));
     };
     let ours = host(&sts.names.authority);
     let Some(tenant) = asked.parse::<Uri>().ok().and_then(|uri| tenant_of(&uri, ours)) else {
-        return Fault::unknown_instance(asked).reply(call, None);
+        return Err(Fault::unknown_instance(asked));
     };
     let mut aliases = vec![ours.to_owned()];
     if without_port(ours) != ours {
         aliases.push(without_port(ours).to_owned());
     }
-    cached(&InstanceDiscovery {
+    Ok(cached(&InstanceDiscovery {
         tenant_discovery_endpoint: format!("{}/{tenant}/v2.0/.well-known/openid-configuration", sts.names.authority),
         api_version: "1.1".to_owned(),
         metadata: vec![InstanceMetadata {
@@ -139,7 +130,7 @@ pub(super) fn instance(sts: &Sts, call: &Call) -> Reply {
             preferred_cache: ours.to_owned(),
             aliases,
         }],
-    })
+    }))
 }
 
 /// The tenant of an authorization endpoint of ours. MSAL for Python and for Java leave the port out.

@@ -7,27 +7,38 @@
 
 use denizen_wire::oauth;
 use http::{HeaderValue, Method, StatusCode, header};
-use uuid::Uuid;
 
-use super::client_request_id;
+use super::form::FormError;
 use crate::{
     app::{credentials::CredentialError, tokens::TokenError},
-    domain::{assertion::excerpt, claims::audience::ScopeFault},
+    domain::assertion::excerpt,
     http::{Call, Reply, reply},
 };
 
-/// A refusal.
+/// A refusal or a failure, not yet written.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
+    /// The methods that the path takes, when the fault is the method.
+    allow: Option<String>,
+    shape: Shape,
     status: StatusCode,
     error: &'static str,
     code: i32,
     text: String,
 }
 
+/// How a fault is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// As OAuth 2.0 and Entra ID write it.
+    OAuth,
+    /// A path that is none of OAuth's.
+    Plain,
+}
+
 impl Fault {
     fn new(status: StatusCode, error: &'static str, code: i32, text: String) -> Self {
-        Self { status, error, code, text }
+        Self { allow: None, shape: Shape::OAuth, status, error, code, text }
     }
 
     /// A tenant that could exist and does not.
@@ -55,11 +66,19 @@ impl Fault {
         Self { error: "invalid_request", ..self }
     }
 
-    /// A known path with another method than the one it takes.
-    pub(super) fn method(takes: &'static str, got: &Method) -> Self {
+    /// A known path with another method than those it takes.
+    pub(super) fn method(allow: &str, got: &Method) -> Self {
         let got = excerpt(got.as_str());
-        let text = format!("The endpoint only accepts {takes} requests. Received a {got} request. Send it as {takes}.");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", 900_561, text)
+        let text = format!("The endpoint only accepts {allow} requests. Received a {got} request. Send it as {allow}.");
+        let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", 900_561, text);
+        Self { allow: Some(allow.to_owned()), ..fault }
+    }
+
+    /// A path that is not known.
+    pub(super) fn no_route() -> Self {
+        let text = "there is nothing at this path; the token service's paths begin with a tenant: \
+             /{tenant}/v2.0/.well-known/openid-configuration names the others";
+        Self { shape: Shape::Plain, ..Self::new(StatusCode::NOT_FOUND, "NotFound", 0, text.to_owned()) }
     }
 
     /// A host that instance discovery does not know.
@@ -83,40 +102,52 @@ impl Fault {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", 90_033, text)
     }
 
-    /// The answer. `correlation` is the client's id when it stood in the body.
-    pub(super) fn reply(&self, call: &Call, correlation: Option<Uuid>) -> Reply {
-        let correlation = client_request_id(call).or(correlation).unwrap_or(call.request_id);
+    /// Writes it.
+    pub(super) fn write(&self, call: &Call) -> Reply {
+        if self.shape == Shape::Plain {
+            let body = serde_json::json!({"error": {"code": self.error, "message": self.text}});
+            return reply::json(self.status, &body);
+        }
+        let correlation = call.correlation_id.unwrap_or(call.request_id);
         let body = oauth::Error::new(self.error, self.code, &self.text, call.request_id, correlation, call.now);
         let mut answer = reply::json(self.status, &body);
         super::token::never_stored(&mut answer);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let headers = answer.headers_mut();
+        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 6749, section 5.2: when the client tried the Authorization header, the answer names the scheme.
-            if call.headers.contains_key(header::AUTHORIZATION) {
-                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
-            }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        // RFC 6749, section 5.2: when the client tried the Authorization header, the answer names the scheme.
+        if self.status == StatusCode::UNAUTHORIZED && call.headers.contains_key(header::AUTHORIZATION) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
         }
         answer
     }
 }
 
-impl From<&TokenError> for Fault {
-    fn from(error: &TokenError) -> Self {
+impl From<FormError> for Fault {
+    fn from(error: FormError) -> Self {
         let (status, name) = match error {
-            TokenError::Form(_)
-            | TokenError::Repeated(_)
-            | TokenError::Missing(_)
-            | TokenError::ResourceAtV2
-            | TokenError::Credentials
-            | TokenError::SharedTenant(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            TokenError::Grant(_) => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
-            TokenError::Scope(ScopeFault::Several) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            TokenError::Scope(ScopeFault::Empty | ScopeFault::NotDefault(_)) => {
-                (StatusCode::BAD_REQUEST, "invalid_scope")
-            }
-            TokenError::NoCredential => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            FormError::Body(_)
+            | FormError::Repeated(_)
+            | FormError::Missing(_)
+            | FormError::ResourceAtV2
+            | FormError::Credentials
+            | FormError::SharedTenant(_)
+            | FormError::SeveralResources => (StatusCode::BAD_REQUEST, "invalid_request"),
+            FormError::Grant(_) => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+            FormError::EmptyScope | FormError::ScopeNotDefault(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
+            FormError::NoCredential => (StatusCode::UNAUTHORIZED, "invalid_client"),
+        };
+        Self::new(status, name, error.code(), error.to_string())
+    }
+}
+
+impl From<TokenError> for Fault {
+    fn from(error: TokenError) -> Self {
+        let (status, name) = match &error {
             TokenError::UnknownClient { .. } | TokenError::Disabled(_) => {
                 (StatusCode::BAD_REQUEST, "unauthorized_client")
             }

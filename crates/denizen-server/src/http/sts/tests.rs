@@ -1,4 +1,4 @@
-//! Through the face, with a real store: what the clients send, what they get, and what is refused.
+//! Through the API, with a real store: what the clients send, what they get, and what is refused.
 
 mod bad_input;
 mod dialects;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use denizen_keys::{Algorithm, Signer, b64, jws::Unverified};
 use denizen_wire::{ClientId, TenantId, UnixTime, claims::AccessToken, oauth};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
@@ -19,15 +19,15 @@ use uuid::Uuid;
 use super::Sts;
 use crate::{
     app::signing::fixture::{AUTHORITY, CONTOSO, Deployment, NOW, deployment, key_credential},
-    http::{Body, Call, PublicNames, listen::Face},
+    http::{Body, Call, PublicNames, Reply, Service as HttpService},
 };
 
 const REQUEST: Uuid = Uuid::from_u128(0x7e90e57);
 
-/// A deployment, its face, and a clock.
+/// A deployment, its API, and a clock.
 struct Service {
     deployment: Deployment,
-    sts: Sts,
+    http: HttpService,
     now: UnixTime,
 }
 
@@ -46,12 +46,13 @@ impl Service {
     fn of(deployment: Deployment) -> Self {
         let names = PublicNames {
             authority: AUTHORITY.into(),
+            other_authorities: Vec::new(),
             vault_suffix: "vault.denizen.test".into(),
             vault_port: 8444,
             vault_local: None,
         };
-        let sts = Sts::new(deployment.tokens.clone(), names);
-        Self { deployment, sts, now: NOW }
+        let http = HttpService::new("control", Sts::new(deployment.tokens.clone(), names)).unwrap();
+        Self { deployment, http, now: NOW }
     }
 
     async fn send(&self, method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
@@ -62,7 +63,7 @@ impl Service {
         let body = Body::Bytes(Bytes::copy_from_slice(body.as_bytes()));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let call = Call::new(method, &uri.parse().unwrap(), map, body, peer, self.now, REQUEST).unwrap();
-        Answer::read(self.sts.handle(&(), call).await).await
+        Answer::read(self.http.handle(call).await).await
     }
 
     async fn get(&self, uri: &str) -> Answer {
@@ -94,7 +95,7 @@ impl Service {
 }
 
 impl Answer {
-    async fn read(response: Response<http_body_util::Full<Bytes>>) -> Self {
+    async fn read(response: Reply) -> Self {
         let (head, body) = response.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         Self { status: head.status, headers: head.headers, body }

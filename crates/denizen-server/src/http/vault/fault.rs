@@ -1,6 +1,6 @@
 //! Error bodies, in the words that tools match on. Every one is JSON: some clients die of anything else.
 //!
-//! Each text starts with what Azure says and ends with what would mend it. Line breaks are CR LF, as they are there.
+//! Each text starts with what Azure says and ends with the fix. Line breaks are CR LF, as they are there.
 //!
 //! Tests: the golden files of `tests/errors.rs`.
 
@@ -18,10 +18,11 @@ use crate::{
     },
     domain::{authorize::Because, resources::Vault, secrets::SecretName},
     http::{Reply, call::BodyError, reply},
+    store::StoreError,
 };
 
 /// A refusal or a failure, not yet written.
-pub(super) struct Fault {
+pub struct Fault {
     status: StatusCode,
     code: &'static str,
     inner: Option<&'static str>,
@@ -68,10 +69,9 @@ impl Fault {
     }
 
     /// The path takes other methods.
-    pub(super) fn method(allowed: &[&str]) -> Self {
-        let allowed = allowed.join(", ");
-        let message = format!("The HTTP method is not allowed on this path: use {allowed}.");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with(header::ALLOW, &allowed)
+    pub(super) fn method(allow: &str) -> Self {
+        let message = format!("The HTTP method is not allowed on this path: use {allow}.");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with(header::ALLOW, allow)
     }
 
     /// The token is missing or not believed. The challenge says where to get one, and for what: `authorization`
@@ -103,7 +103,7 @@ impl Fault {
         vault: &Vault,
         because: &Because<'_>,
     ) -> Self {
-        let mend = match because {
+        let hint = match because {
             Because::NotGranted { proposal: Some(role), .. } => format!(
                 "To allow it, assign the role '{}' ({}) to the principal {} at {} or above.",
                 role.name, role.id, caller.principal, vault.id
@@ -122,7 +122,7 @@ impl Fault {
             "DenyAssignmentId: null".to_owned(),
             format!("DecisionReason: {because}"),
             format!("Vault: {};location={}", vault.name, vault.location),
-            mend,
+            hint,
         ]
         .join("\r\n");
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).inner("ForbiddenByRbac")
@@ -135,8 +135,27 @@ impl Fault {
                 let message = format!("{error}: a secret's value has at most 25600 bytes; keep large data elsewhere.");
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BadParameter", message)
             }
+            BodyError::Encoded => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BadParameter", format!("{error}.")),
             BodyError::Broken | BodyError::Gone => Self::bad(&format!("{error}: send it again.")),
         }
+    }
+
+    /// The answer could not be written.
+    pub(super) fn unwritten() -> Self {
+        let message = "The answer could not be written. The operator finds the reason in the server's log, under this answer's x-ms-request-id.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
+    }
+
+    /// What a use case says of a deleted secret.
+    pub(super) fn of_deleted(error: &SecretError, name: &SecretName) -> Self {
+        if let SecretError::NotFound = error {
+            let name = name.as_str();
+            let message = format!(
+                "Deleted Secret not found: {name}. It was never deleted, or it has been recovered or purged already: look under /secrets/{name}."
+            );
+            return Self::new(StatusCode::NOT_FOUND, "SecretNotFound", message);
+        }
+        Self::of(error, Some(name), None)
     }
 
     /// What a use case says.
@@ -174,6 +193,15 @@ impl Fault {
                 )
                 .with(header::RETRY_AFTER, "1")
             }
+            SecretError::Authorization(wrong) => {
+                tracing::error!(error = %wrong, "a route runs another operation than the one it authorizes");
+                Self::unwritten()
+            }
+            SecretError::Store(StoreError::NotAuthorized) => {
+                let message =
+                    "The right to this was taken away while the request waited to be written; nothing was changed.";
+                Self::new(StatusCode::FORBIDDEN, "Forbidden", message).inner("ForbiddenByRbac")
+            }
             SecretError::Store(source) => {
                 tracing::error!(error = %source, "a vault operation failed in the store");
                 Self::new(
@@ -195,7 +223,7 @@ impl Fault {
     }
 
     /// Writes it.
-    pub(super) fn reply(self) -> Reply {
+    pub(super) fn write(self) -> Reply {
         let Self { status, code, inner, message, header } = self;
         let innererror = inner.map(|code| InnerError { code: code.to_owned() });
         let body = Error { error: ErrorDetail { code: code.to_owned(), message, innererror } };

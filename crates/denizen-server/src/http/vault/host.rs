@@ -15,7 +15,7 @@ use http::header;
 
 use super::fault::Fault;
 use crate::{
-    domain::{resources::Vault, secrets::is_vault_name},
+    domain::{claims::audience::canonical, resources::Vault, secrets::is_vault_name},
     http::{Call, PublicNames},
     store::Snapshot,
 };
@@ -35,7 +35,7 @@ pub(super) struct Hosts {
     at_loopback: Audiences,
 }
 
-/// The audiences a token may have, the one that the challenge names first.
+/// The audiences a token may have, in their canonical form, the one that the challenge names first.
 type Audiences = Arc<[String]>;
 
 /// How a vault was addressed.
@@ -61,14 +61,13 @@ impl Hosts {
         let PublicNames { vault_suffix, vault_port, vault_local, .. } = names;
         let suffix = vault_suffix.to_ascii_lowercase();
         let bare = format!("https://{suffix}");
-        let at_port = if vault_port == DEFAULT_PORT { bare.clone() } else { format!("{bare}:{vault_port}") };
-        // Whatever a token names, with or without its slash, in the order that puts the challenge's own first.
+        let at_port = canonical(&format!("{bare}:{vault_port}"));
+        // The challenge's own first.
         let audiences = |first: &str| -> Audiences {
-            let mut all = Vec::with_capacity(6);
-            for one in [first, at_port.as_str(), bare.as_str(), AZURE] {
-                if !all.iter().any(|there| there == one) {
-                    all.push(one.to_owned());
-                    all.push(format!("{one}/"));
+            let mut all: Vec<String> = Vec::with_capacity(4);
+            for one in [first, at_port.as_str(), bare.as_str(), AZURE].map(canonical) {
+                if !all.contains(&one) {
+                    all.push(one);
                 }
             }
             all.into()

@@ -1,6 +1,6 @@
 //! Two tenants never see each other's rows.
 
-use super::{Place, nouns::*, writes::founded};
+use super::{Place, fixtures::*, writes::founded};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal, SigningKey},

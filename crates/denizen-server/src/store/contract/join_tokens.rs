@@ -1,6 +1,6 @@
 //! A join token is used once, however many try.
 
-use super::{Place, nouns::*, writes::founded};
+use super::{Place, fixtures::*, writes::founded};
 use crate::{domain::Ctx, store::*};
 
 pub(super) async fn d10_a_token_is_used_once(place: impl Place) {

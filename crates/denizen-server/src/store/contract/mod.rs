@@ -8,13 +8,13 @@
 //! | [`isolation`] | two tenants never see each other's rows |
 //! | [`join_tokens`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
-//! | [`audit_trail`] | the chain, the journal before it, and a database that goes away |
+//! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
-mod audit_trail;
+mod audit_chain;
+mod fixtures;
 mod isolation;
 mod join_tokens;
-mod nouns;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -66,7 +66,6 @@ macro_rules! on {
                 a_commit_is_seen_by_whoever_asks_next
                 a_dropped_transaction_leaves_nothing
                 an_error_in_the_middle_leaves_nothing
-                what_is_abandoned_leaves_its_audit_record_only
                 what_must_be_unique_is
                 names_can_be_given_up_and_taken_again
                 a_tenant_that_goes_leaves_nothing_in_the_snapshot
@@ -74,6 +73,7 @@ macro_rules! on {
                 the_change_log_says_what_changed_and_no_sealed_byte
                 revisions_name_the_last_change
                 a_commit_survives_its_caller
+                what_a_newer_release_wrote_stays
                 the_snapshot_equals_what_is_loaded_after_a_thousand_changes;
             isolation:
                 d34_a_record_of_another_tenant_is_refused
@@ -90,7 +90,7 @@ macro_rules! on {
                 delete_recover_purge
                 a_purge_leaves_no_copy_of_the_sealed_bytes
                 a_vault_with_secrets_cannot_go;
-            audit_trail:
+            audit_chain:
                 every_write_is_recorded_with_its_actor
                 an_edited_row_is_found
                 a_removed_row_is_found

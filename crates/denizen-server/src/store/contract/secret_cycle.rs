@@ -1,6 +1,6 @@
 //! A secret's life: added, updated, deleted, recovered, purged; and what a purge leaves behind.
 
-use super::{Place, nouns::*, writes::founded};
+use super::{Place, fixtures::*, writes::founded};
 use crate::{
     domain::{
         Ctx,

@@ -10,7 +10,7 @@ use std::{
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use super::{Engine, Place, Store, nouns::*, writes::founded};
+use super::{Engine, Place, Store, fixtures::*, writes::founded};
 
 pub(super) struct File {
     folder: TempDir,
@@ -46,7 +46,7 @@ impl Place for File {
     }
 
     fn after_a_kill(&self) -> Self {
-        // The journal first: what is moved into the data meanwhile is in both, and must not count twice.
+        // The spool first: what is moved into the data meanwhile is in both, and must not count twice.
         let found = Self::new();
         let (from, to) = (self.folder.path().join("denizen.db.audit"), found.folder.path().join("denizen.db.audit"));
         fs::create_dir(&to).unwrap();
@@ -76,7 +76,7 @@ async fn nobody_else_may_read_the_file() {
     // Made beforehand by someone careless.
     fs::write(place.path(), b"").unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o644)).unwrap();
-    // And the journal's folder, open to all.
+    // And the spool's folder, open to all.
     fs::create_dir(place.folder.path().join("denizen.db.audit")).unwrap();
     let _store = founded(&place).await;
     let mut seen = 0;
@@ -86,7 +86,7 @@ async fn nobody_else_may_read_the_file() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, expected, "{:?}", entry.file_name());
         seen += 1;
     }
-    assert_eq!(seen, 5, "the data, its log, its index, its lock, and the audit's journal");
+    assert_eq!(seen, 5, "the data, its log, its index, its lock, and the audit's spool");
     for segment in fs::read_dir(place.folder.path().join("denizen.db.audit")).unwrap() {
         assert_eq!(segment.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }

@@ -1,6 +1,6 @@
 //! Restarts, crashes, other processes, newer data, and a database nobody asks.
 
-use super::{Place, nouns::*, writes::founded};
+use super::{Place, fixtures::*, writes::founded};
 use crate::store::*;
 
 pub(super) async fn a_restart_finds_everything(place: impl Place) {
@@ -44,7 +44,7 @@ pub(super) async fn a_power_cut_loses_no_acknowledged_write(place: impl Place) {
         tx.commit(event("x")).await.unwrap();
         store.audit(&ctx(1), &event("read")).unwrap();
     }
-    assert_eq!(store.audit_verify().await.unwrap(), 41, "what was verified is in the trail");
+    assert_eq!(store.audit_verify().await.unwrap(), 41, "what was verified is in the chain");
     // In progress when the power goes: not kept.
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&principal(1, 99)).await.unwrap();
@@ -54,7 +54,7 @@ pub(super) async fn a_power_cut_loses_no_acknowledged_write(place: impl Place) {
     assert!(*again.snapshot() == *store.snapshot());
     assert_eq!(again.snapshot().principals(tenant_id(1)).count(), 20);
     assert_eq!(again.audit_verify().await.unwrap(), 41);
-    // The journal is gone and the trail is ahead of it: it goes on from there.
+    // The spool is gone and the chain is ahead of it: it goes on from there.
     again.audit(&ctx(1), &event("read")).unwrap();
     assert_eq!(again.audit_verify().await.unwrap(), 42);
 }
@@ -144,10 +144,10 @@ pub(super) async fn a_database_that_is_ahead_is_loaded_again(place: impl Place) 
 
 pub(super) async fn a_write_of_unknown_outcome_is_looked_up(place: impl Place) {
     let store = founded(&place).await;
-    let counting = &store.core.counting;
+    let statements = &store.core.statements;
     let mut writer = store.core.writer.lock().await;
     let kept = writer.ready(&store.core).await.unwrap();
-    assert!(writer.settle(counting, kept.clone(), StoreError::Closed).await.is_ok(), "it is in the log: it was kept");
-    let lost = super::super::writer::Heads { hash: "another".to_owned(), ..kept };
-    assert!(matches!(writer.settle(counting, lost, StoreError::Closed).await, Err(StoreError::Closed)));
+    assert!(writer.settle(statements, kept.clone(), StoreError::Closed).await.is_ok(), "it is in the log: it was kept");
+    let lost = super::super::writer::LogHead { hash: "another".to_owned(), ..kept };
+    assert!(matches!(writer.settle(statements, lost, StoreError::Closed).await, Err(StoreError::Closed)));
 }

@@ -9,7 +9,7 @@ use crate::{
     store::{
         Kind, Record,
         record::{Table, table},
-        snapshot::Noun,
+        snapshot::Entity,
     },
 };
 
@@ -35,7 +35,7 @@ impl Record for Application {
         &self.identifier_uris
     }
 
-    fn noun(record: Arc<Self>) -> Noun {
-        Noun::Application(record)
+    fn entity(record: Arc<Self>) -> Entity {
+        Entity::Application(record)
     }
 }

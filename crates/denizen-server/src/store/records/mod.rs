@@ -1,4 +1,4 @@
-//! One file per noun: where it is kept, what its key is, what of it must be unique.
+//! One file per entity: where it is kept, what its key is, what of it must be unique.
 
 mod applications;
 mod machines;

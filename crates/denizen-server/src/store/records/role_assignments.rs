@@ -10,7 +10,7 @@ use crate::{
     store::{
         Kind, Record,
         record::{Table, table},
-        snapshot::Noun,
+        snapshot::Entity,
     },
 };
 
@@ -31,7 +31,7 @@ impl Record for RoleAssignment {
         key.to_string()
     }
 
-    fn noun(record: Arc<Self>) -> Noun {
-        Noun::RoleAssignment(record)
+    fn entity(record: Arc<Self>) -> Entity {
+        Entity::RoleAssignment(record)
     }
 }

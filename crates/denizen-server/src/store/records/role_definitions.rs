@@ -9,7 +9,7 @@ use crate::{
     store::{
         Kind, Record,
         record::{Table, table},
-        snapshot::Noun,
+        snapshot::Entity,
     },
 };
 
@@ -30,7 +30,7 @@ impl Record for RoleDefinition {
         key.to_string()
     }
 
-    fn noun(record: Arc<Self>) -> Noun {
-        Noun::RoleDefinition(record)
+    fn entity(record: Arc<Self>) -> Entity {
+        Entity::RoleDefinition(record)
     }
 }

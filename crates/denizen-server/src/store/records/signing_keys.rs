@@ -9,7 +9,7 @@ use crate::{
     store::{
         Kind, Record,
         record::{Table, table},
-        snapshot::Noun,
+        snapshot::Entity,
     },
 };
 
@@ -31,7 +31,7 @@ impl Record for SigningKey {
         key.clone()
     }
 
-    fn noun(record: Arc<Self>) -> Noun {
-        Noun::SigningKey(record)
+    fn entity(record: Arc<Self>) -> Entity {
+        Entity::SigningKey(record)
     }
 }

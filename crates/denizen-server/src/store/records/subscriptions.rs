@@ -9,7 +9,7 @@ use crate::{
     store::{
         Kind, Record,
         record::{Table, table},
-        snapshot::Noun,
+        snapshot::Entity,
     },
 };
 
@@ -34,7 +34,7 @@ impl Record for Subscription {
         Some(self.id.to_string())
     }
 
-    fn noun(record: Arc<Self>) -> Noun {
-        Noun::Subscription(record)
+    fn entity(record: Arc<Self>) -> Entity {
+        Entity::Subscription(record)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     store::{
         Kind, Record,
         record::{Table, table},
-        snapshot::Noun,
+        snapshot::Entity,
     },
 };
 
@@ -35,7 +35,7 @@ impl Record for Tenant {
         Some(self.domain.to_ascii_lowercase())
     }
 
-    fn noun(record: Arc<Self>) -> Noun {
-        Noun::Tenant(record)
+    fn entity(record: Arc<Self>) -> Entity {
+        Entity::Tenant(record)
     }
 }

@@ -16,11 +16,12 @@ use uuid::Uuid;
 
 use crate::{
     app::{
-        access::Access,
+        access::{Access, Authorization},
         keks::Keks,
         secrets::Secrets,
         vaults::{NewVault, Vaults},
     },
+    clock::Clock,
     domain::{
         Actor, Ctx,
         directory::{PrincipalKind, ServicePrincipal, SigningKey, Tenant},
@@ -28,7 +29,7 @@ use crate::{
         roles::{BuiltInRoles, RoleAssignment},
         secrets::NewSecret,
     },
-    store::{AuditEvent, Engine, Outcome, Record, Store},
+    store::{Engine, Outcome, Record, Store, StoreError, Write},
 };
 
 pub(crate) const NOW: UnixTime = UnixTime(1_795_239_900);
@@ -76,17 +77,26 @@ impl Bed {
         let keks = Keks::new(RootKey::load_or_create(&dir.path().join("root.key")).unwrap());
         let vaults = Vaults::new(store.clone(), keks.clone());
         let secrets = Secrets::new(store.clone(), vaults.clone());
-        let access = Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY);
+        let access = access(&store);
         let tenant = TenantId(Uuid::from_u128(0x7e));
         let group = set_up(&store, &keks, tenant, 1, &[key(0)]).await;
         let new = NewVault { name: "dev", location: "here", retention_days: 90 };
-        vaults.create(&ctx(tenant), &group, &new, "test").await.unwrap();
+        vaults.create(&Authorization::of_test(ctx(tenant), &store), &group, &new).await.unwrap();
         let vault = Arc::clone(store.snapshot().vault("dev").unwrap());
         Self { dir, store, vaults, secrets, access, keks, tenant, group, vault }
     }
 
     pub(crate) fn ctx(&self) -> Ctx {
         ctx(self.tenant)
+    }
+
+    /// The server's own authorization in the tenant.
+    pub(crate) fn auth(&self) -> Authorization {
+        self.auth_of(self.ctx())
+    }
+
+    pub(crate) fn auth_of(&self, ctx: Ctx) -> Authorization {
+        Authorization::of_test(ctx, &self.store)
     }
 
     /// A new principal, which may do nothing.
@@ -145,10 +155,10 @@ impl Bed {
 
     pub(crate) async fn set(&self, name: &str, value: &str) -> String {
         let new = NewSecret::of(SecretString::from(value));
-        self.secrets.set(&self.ctx(), &self.vault, &name.parse().unwrap(), new, "test").await.unwrap().version
+        self.secrets.set(&self.auth(), &self.vault, &name.parse().unwrap(), new).await.unwrap().version
     }
 
-    /// Every file the server keeps, the audit's journal included.
+    /// Every file the server keeps, the audit's spool included.
     pub(crate) fn files(&self) -> Vec<std::path::PathBuf> {
         let (mut files, mut folders) = (Vec::new(), vec![self.dir.path().to_owned()]);
         while let Some(folder) = folders.pop() {
@@ -175,24 +185,22 @@ pub(crate) fn sign_as(n: usize, header: &Value, claims: &Value) -> String {
     sign_compact(&key(n).0, Algorithm::Rs256, &header.to_string(), &claims.to_string()).unwrap()
 }
 
-pub(crate) fn ctx(tenant: TenantId) -> Ctx {
-    Ctx { tenant, actor: Actor::System("test"), now: NOW, request_id: Uuid::from_u128(9) }
+pub(crate) fn access(store: &Store) -> Access {
+    Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::System).0
 }
 
-pub(crate) fn event() -> AuditEvent<'static> {
-    AuditEvent {
-        action: "test".into(),
-        outcome: Outcome::Allowed,
-        target: "test".into(),
-        because: "test".into(),
-        detail: None,
-    }
+pub(crate) fn ctx(tenant: TenantId) -> Ctx {
+    Ctx::new(tenant, Actor::System("test"), NOW, Uuid::from_u128(9))
 }
 
 pub(crate) async fn put<R: Record>(store: &Store, ctx: &Ctx, record: &R) {
-    let mut tx = store.begin(ctx).await.unwrap();
-    tx.put(record).await.unwrap();
-    tx.commit(event()).await.unwrap();
+    let put = store.write(ctx, |tx| {
+        Box::pin(async move {
+            tx.put(record).await?;
+            Ok::<_, StoreError>(Write::commit("test", "test", ()))
+        })
+    });
+    put.await.unwrap();
 }
 
 pub(crate) fn signing_key(tenant: TenantId, certificate: &Certificate) -> SigningKey {
@@ -219,7 +227,6 @@ pub(crate) async fn set_up(
     let ctx = ctx(tenant);
     let subscription = SubscriptionId(Uuid::from_u128(n));
     let group = ResourceId::subscription(subscription).resource_group("rg").unwrap();
-    let mut tx = store.begin(&ctx).await.unwrap();
     let record = Tenant {
         id: tenant,
         domain: format!("t{n}.test"),
@@ -227,14 +234,11 @@ pub(crate) async fn set_up(
         sealed_kek: keks.create(tenant),
         created: NOW,
     };
-    tx.insert(&record).await.unwrap();
+    put(store, &ctx, &record).await;
     for (_, certificate) in keys {
-        tx.insert(&signing_key(tenant, certificate)).await.unwrap();
+        put(store, &ctx, &signing_key(tenant, certificate)).await;
     }
-    let record = Subscription { tenant, id: subscription, display_name: "S".into(), created: NOW };
-    tx.insert(&record).await.unwrap();
-    let record = ResourceGroup { tenant, id: group.clone(), location: "here".into(), created: NOW };
-    tx.insert(&record).await.unwrap();
-    tx.commit(event()).await.unwrap();
+    put(store, &ctx, &Subscription { tenant, id: subscription, display_name: "S".into(), created: NOW }).await;
+    put(store, &ctx, &ResourceGroup { tenant, id: group.clone(), location: "here".into(), created: NOW }).await;
     group
 }

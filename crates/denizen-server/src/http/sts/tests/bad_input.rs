@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     app::signing::fixture::{APP, FABRIKAM, MACHINE, SECRET, SIGNER, STRANGER, application, password_credential},
     domain::directory::{Application, PasswordCredential},
-    http::{Requires, sts::ROUTES},
+    http::Requirement,
 };
 
 const VAULT: &str = "https://vault.azure.net/.default";
@@ -195,17 +195,17 @@ async fn contradictory_and_oversized_forms_are_refused() {
 async fn d26_every_route_refuses_who_shows_nothing() {
     let service = Service::start().await;
     let mut guarded = 0;
-    for route in ROUTES {
+    for route in service.http.routes() {
         let uri = route.pattern.replace("{tenant}", &CONTOSO.to_string());
         let answer = service.send(route.method.clone(), &uri, &[], "").await;
-        match route.requires {
-            Requires::Nothing(why) => assert!(!why.is_empty() && route.method == Method::GET, "{}", route.pattern),
-            Requires::Credential(_) => {
+        match &route.requires {
+            Requirement::Public(why) => assert!(!why.is_empty() && route.method == Method::GET, "{}", route.pattern),
+            Requirement::OwnCredential(_) => {
                 guarded += 1;
                 assert!(answer.status.is_client_error() && answer.code() != 0, "{}", route.pattern);
                 assert!(!answer.body.contains("access_token"));
             }
-            Requires::Action(_) | Requires::DataAction(_) => panic!("{}: nothing here authorizes", route.pattern),
+            Requirement::Action(_) => panic!("{}: nothing here authorizes", route.pattern),
         }
         let other = if route.method == Method::GET { Method::POST } else { Method::GET };
         let answer = service.send(other, &uri, &[], "").await;

@@ -209,7 +209,7 @@ async fn tokens_of_two_keys_are_good_at_once() {
     let service = Service::start().await;
     let text = assertion(&SIGNER, &claims(APP, NOW));
     let before = service.assert(APP, &text).await.access_token();
-    service.deployment.keys.rotate(&ctx(CONTOSO, NOW)).await.unwrap();
+    service.deployment.keys.rotate(&service.deployment.auth(CONTOSO, NOW)).await.unwrap();
     let after = service.assert(APP, &text).await.access_token();
     let kid = |token: &str| Unverified::parse(token, 16_384).unwrap().kid().unwrap().to_owned();
     assert_ne!(kid(&before), kid(&after));
@@ -244,7 +244,7 @@ async fn d34_a_client_of_another_tenant_is_nobody_here() {
     let secret = secret_form(&client, SECRET, "https://vault.azure.net/.default");
     assert_eq!(service.token(&secret).await.code(), 700_016);
     // At home its own keys sign, and Contoso's resources are not known.
-    service.deployment.keys.ensure_keys(&ctx(FABRIKAM, NOW)).await.unwrap();
+    service.deployment.keys.ensure_keys(&service.deployment.auth(FABRIKAM, NOW)).await.unwrap();
     let home = format!("/{FABRIKAM}/oauth2/v2.0/token");
     let answer = service.post(&home, &secret).await;
     assert_eq!(service.verified(FABRIKAM, &answer.access_token()).await.tid, FABRIKAM);

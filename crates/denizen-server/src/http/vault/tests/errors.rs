@@ -64,7 +64,8 @@ async fn d34_bad_bodies_are_refused_and_never_quoted() {
         (json!({"value": "hunter2", "contentType": "c".repeat(256)}).to_string(), 400),
         (json!({"value": "hunter2", "tags": {"a".repeat(513): ""}}).to_string(), 400),
         (value(25_601), 400),
-        (value(64 * 1024), 413),
+        (value(64 * 1024), 400),
+        (value(512 * 1024), 413),
     ] {
         let answer = v.ask(Method::PUT, "/secrets/s").raw(body.clone()).send().await;
         assert_eq!(answer.fault(), fault(status, "BadParameter", ""), "{body:.60}");
@@ -77,6 +78,62 @@ async fn d34_bad_bodies_are_refused_and_never_quoted() {
     v.ask(Method::PUT, "/secrets/s").raw(value(25_600)).send().await.ok();
     let nested = format!(r#"{{"value":"[[[[\"{{{{","x":{}{}}}"#, "[".repeat(31), "]".repeat(31));
     v.ask(Method::PUT, "/secrets/s").raw(nested).send().await.ok();
+}
+
+/// A value is measured as it is, and not as JSON happens to escape it.
+#[tokio::test]
+async fn a_value_of_the_greatest_size_is_stored_however_it_is_escaped() {
+    let v = Vaulted::new().await;
+    let escaped =
+        |c: char| -> String { c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect() };
+    for c in ['\u{1}', 'a', 'é', '€', '😀'] {
+        let most = 25_600 / c.len_utf8();
+        let body = |n: usize| format!(r#"{{"value":"{}"}}"#, escaped(c).repeat(n));
+        let set = v.ask(Method::PUT, "/secrets/s").raw(body(most)).send().await.ok();
+        assert_eq!(set["value"], json!(c.to_string().repeat(most)));
+        assert_eq!(v.get("/secrets/s").send().await.ok()["value"], set["value"]);
+        let over = v.ask(Method::PUT, "/secrets/s").raw(body(most + 1)).send().await;
+        assert_eq!(over.fault(), fault(400, "BadParameter", ""), "{c:?}");
+        assert!(over.message().contains("at most 25600"), "{}", over.message());
+    }
+    // Everything else at its greatest size, too.
+    let (tag, text) = (escaped('😀'), escaped('\u{1}'));
+    let tags: Vec<_> = (0..15).map(|n| format!(r#""{n:02}{}":"{}""#, tag.repeat(510), tag.repeat(512))).collect();
+    let body = format!(
+        r#"{{"value":"{}","contentType":"{}","tags":{{{}}}}}"#,
+        text.repeat(25_600),
+        tag.repeat(255),
+        tags.join(",")
+    );
+    let all = v.ask(Method::PUT, "/secrets/all").raw(body).send().await.ok();
+    assert_eq!(all["tags"].as_object().unwrap().len(), 15);
+}
+
+#[tokio::test]
+async fn times_that_a_client_cannot_represent_are_refused() {
+    let v = Vaulted::new().await;
+    v.put("s", json!({"value": "v"})).await.ok();
+    for name in ["exp", "nbf"] {
+        for bad in
+            ["1795239900000", "253402300800", "9223372036854775807", "9223372036854775808", "1e300", "-1", "-1e300"]
+        {
+            for (method, member) in [(Method::PUT, r#""value":"v","#), (Method::PATCH, "")] {
+                let body = format!(r#"{{{member}"attributes":{{"{name}":{bad}}}}}"#);
+                let refused = v.ask(method, "/secrets/s").raw(body).send().await;
+                assert_eq!(refused.fault(), fault(400, "BadParameter", ""), "{name} {bad}");
+                let message = refused.message();
+                assert!(message.contains(name) && message.contains("0 (1970-01-01) to 253402300799"), "{message}");
+            }
+        }
+        for good in [0, 253_402_300_799_i64] {
+            let set = v.put("s", json!({"value": "v", "attributes": {name: good}})).await.ok();
+            assert_eq!(set["attributes"][name], json!(good));
+        }
+        let half = v.put("s", json!({"value": "v", "attributes": {name: 1.5}})).await;
+        assert_eq!(half.fault(), fault(400, "BadParameter", ""));
+    }
+    let none = v.put("s", json!({"value": "v", "attributes": {"exp": null}})).await.ok();
+    assert_eq!(none["attributes"].get("exp"), None);
 }
 
 #[tokio::test]
@@ -125,7 +182,7 @@ async fn error_bodies() {
         ("no JSON", put("{")),
         ("no value", put("{}")),
         ("value too long", put(&json!({"value": "v".repeat(26_000)}).to_string())),
-        ("body too long", put(&"v".repeat(70_000))),
+        ("body too long", put(&"v".repeat(500_000))),
         ("bad name", v.get("/secrets/a_b")),
         ("bad version", v.get("/secrets/s/x")),
         ("unknown host", v.get("/secrets/s").header("host", "evil.example")),

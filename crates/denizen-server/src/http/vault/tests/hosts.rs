@@ -65,9 +65,9 @@ async fn an_unknown_host_is_refused_without_a_challenge() {
 #[tokio::test]
 async fn a_loopback_name_means_a_vault_in_development_only() {
     let v = Vaulted::new().await;
-    let face =
-        VaultFace::new(v.bed.secrets.clone(), v.bed.access.clone(), PublicNames { vault_local: None, ..names() });
-    let production = Vaulted { face, ..v };
+    let vault = Vault::new(v.bed.secrets.clone(), v.bed.access.clone(), PublicNames { vault_local: None, ..names() });
+    let service = Service::new("vault", vault).unwrap();
+    let production = Vaulted { service, ..v };
     for host in ["localhost:8444", "127.0.0.1:8444", "[::1]:8444"] {
         let answer = production.get("/secrets").header("host", host).send().await;
         assert_eq!(answer.fault(), fault(400, "BadParameter", ""), "{host}");
@@ -94,8 +94,9 @@ async fn ids_echo_the_address_that_was_asked() {
 #[tokio::test]
 async fn on_the_default_port_nothing_names_a_port() {
     let v = Vaulted::new().await;
-    let face = VaultFace::new(v.bed.secrets.clone(), v.bed.access.clone(), PublicNames { vault_port: 443, ..names() });
-    let v = Vaulted { face, ..v };
+    let vault = Vault::new(v.bed.secrets.clone(), v.bed.access.clone(), PublicNames { vault_port: 443, ..names() });
+    let service = Service::new("vault", vault).unwrap();
+    let v = Vaulted { service, ..v };
     for host in ["dev.vault.denizen.test", "dev.vault.denizen.test:443"] {
         let answer = v.bare(Method::GET, "/secrets").header("host", host).send().await;
         assert!(answer.header("www-authenticate").ends_with(r#"resource="https://vault.denizen.test""#));

@@ -192,7 +192,7 @@ async fn pages_follow_their_links() {
 async fn the_recovery_level_is_the_vaults() {
     let v = Vaulted::new().await;
     let new = crate::app::vaults::NewVault { name: "short", location: "here", retention_days: 7 };
-    let made = v.bed.vaults.create(&v.bed.ctx(), &v.bed.group, &new, "test").await.unwrap();
+    let made = v.bed.vaults.create(&v.bed.auth(), &v.bed.group, &new).await.unwrap();
     let who = v.bed.with_role("Key Vault Administrator", &made.id).await;
     let set = v
         .bare(Method::PUT, "/secrets/s?api-version=7.6")

@@ -1,9 +1,5 @@
-//! The vault through its face, with a real store and real tokens.
-//!
-//! All requests of a test go over one connection, as far as the face can tell: what it remembers of one is there for
-//! the next.
+//! The vault through its API, with a real store and real tokens.
 
-mod again;
 mod errors;
 mod gate;
 mod hosts;
@@ -17,21 +13,20 @@ use uuid::Uuid;
 
 use denizen_wire::UnixTime;
 
-use super::{Recall, VaultFace};
+use super::Vault;
 use crate::{
     app::access::tests::bed::{AUTHORITY, Bed, NOW, Who},
-    http::{Body, Call, PublicNames, listen::Asked},
+    http::{Body, Call, PublicNames, Service},
 };
 
 /// The host that the tests ask, when they name no other.
 const HOST: &str = "dev.vault.denizen.test:8444";
 
-/// A vault with its face, and somebody who may do everything with its secrets.
+/// A vault with its API, and somebody who may do everything with its secrets.
 struct Vaulted {
     bed: Bed,
-    face: VaultFace,
+    service: Service,
     officer: Who,
-    recall: Recall,
 }
 
 /// An answer.
@@ -39,8 +34,6 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
-    /// Whether it was given without reading the request anew.
-    again: bool,
 }
 
 /// A request in the making.
@@ -56,6 +49,7 @@ struct Ask<'a> {
 fn names() -> PublicNames {
     PublicNames {
         authority: AUTHORITY.into(),
+        other_authorities: Vec::new(),
         vault_suffix: "vault.denizen.test".into(),
         vault_port: 8444,
         vault_local: Some("dev".into()),
@@ -66,8 +60,8 @@ impl Vaulted {
     async fn new() -> Self {
         let bed = Bed::new().await;
         let officer = bed.with_role("Key Vault Secrets Officer", &bed.vault.id).await;
-        let face = VaultFace::new(bed.secrets.clone(), bed.access.clone(), names());
-        Self { bed, face, officer, recall: Recall::default() }
+        let vault = Vault::new(bed.secrets.clone(), bed.access.clone(), names());
+        Self { bed, service: Service::new("vault", vault).unwrap(), officer }
     }
 
     /// Asks without a token.
@@ -108,11 +102,6 @@ impl Ask<'_> {
         self
     }
 
-    fn at(mut self, now: UnixTime) -> Self {
-        self.now = now;
-        self
-    }
-
     fn json(self, body: &Value) -> Self {
         self.raw(body.to_string())
     }
@@ -123,23 +112,12 @@ impl Ask<'_> {
     }
 
     async fn send(self) -> Answer {
-        let Self { vaulted: Vaulted { face, recall, .. }, method, uri, headers, body, now } = self;
-        let uri = uri.parse().unwrap();
-        let peer = ([127, 0, 0, 1], 5).into();
-        let request_id = Uuid::from_u128(1);
-        let asked = Asked { method: &method, uri: &uri, headers: &headers, request_id, now };
-        let again = if body.is_empty() { face.again(recall, &asked) } else { None };
-        let (again, reply) = match again {
-            Some(reply) => (true, reply),
-            None => {
-                let call = Call::new(method, &uri, headers, Body::Bytes(body), peer, now, request_id).unwrap();
-                (false, face.handle(recall, call).await)
-            }
-        };
-        let (head, body) = reply.into_parts();
-        assert!(head.extensions.is_empty(), "something of ours leaves with the answer");
+        let Self { vaulted, method, uri, headers, body, now } = self;
+        let (uri, peer, request_id) = (uri.parse().unwrap(), ([127, 0, 0, 1], 5).into(), Uuid::from_u128(1));
+        let call = Call::new(method, &uri, headers, Body::Bytes(body), peer, now, request_id).unwrap();
+        let (head, body) = vaulted.service.handle(call).await.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: head.status, headers: head.headers, text, again }
+        Answer { status: head.status, headers: head.headers, text }
     }
 }
 

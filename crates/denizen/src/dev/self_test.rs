@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// What was seen.
-pub(crate) struct Proof {
+pub(crate) struct SelfTest {
     /// `Azure Arc` or `App Service`.
     pub(crate) source: &'static str,
     /// The version of the secret that was read.
     pub(crate) secret_version: String,
 }
 
-impl Proof {
+impl SelfTest {
     /// Gets a token, reads the secret with it, compares its value with the one the vault is known to keep.
     pub(crate) async fn make(manifest: &Manifest, ca_file: &Path) -> Result<Self, Failure> {
         let ca_file = ca_file.display().to_string();
@@ -35,12 +35,13 @@ impl Proof {
                 ("IDENTITY_HEADER", &manifest.agent.app_service.identity_header),
             ]),
         };
-        let http = Client::new(&environment).map_err(Failure::while_(exit::SOFTWARE, "the proof's HTTP client"))?;
+        let http = Client::new(&environment).map_err(Failure::while_(exit::SOFTWARE, "the self-test's HTTP client"))?;
         let identity = ManagedIdentity::detect(&environment, http.clone())
-            .map_err(Failure::while_(exit::SOFTWARE, "the proof's identity"))?;
+            .map_err(Failure::while_(exit::SOFTWARE, "the self-test's identity"))?;
         let source = identity.source().name();
         identity.token("https://vault.azure.net", None).await.map_err(|e| token::refused(&identity, &e))?;
-        let mut vault = VaultClient::new(&manifest.vault_url, http, identity);
+        let url = manifest.vault_url.parse().map_err(Failure::while_(exit::SOFTWARE, "the vault's URL"))?;
+        let mut vault = VaultClient::new(&url, http, identity);
         let secret = vault.get(&manifest.secret.name, None).await?;
 
         if secret.value.as_deref() != Some(manifest.secret.value.as_str()) {

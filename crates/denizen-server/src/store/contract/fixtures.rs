@@ -27,7 +27,7 @@ pub(super) fn uuid(kind: u8, n: u8) -> Uuid {
 }
 
 pub(super) fn ctx(tenant: u8) -> Ctx {
-    Ctx { tenant: tenant_id(tenant), actor: Actor::System("test"), now: NOW, request_id: uuid(0xEE, tenant) }
+    Ctx::new(tenant_id(tenant), Actor::System("test"), NOW, uuid(0xEE, tenant))
 }
 
 pub(super) fn event(action: &str) -> AuditEvent<'_> {

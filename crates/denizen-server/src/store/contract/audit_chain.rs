@@ -1,10 +1,11 @@
-//! The audit: the chain, the journal before it, and a database that goes away.
+//! The audit: the chain, the spool before it, and a database that goes away.
 
 use std::time::Duration;
 
 use denizen_keys::hash;
 
-use super::{Place, nouns::*, writes::founded};
+use super::super::audit::{chain, spool};
+use super::{Place, fixtures::*, writes::founded};
 use crate::{
     domain::{Actor, Ctx},
     store::*,
@@ -14,7 +15,7 @@ async fn actions(store: &Store, ctx: &Ctx) -> Vec<String> {
     store.audit_tail(ctx, 1_000_000).await.unwrap().into_iter().map(|it| it.action).collect()
 }
 
-/// Records an event and waits until it is in the trail, in a row of its own.
+/// Records an event and waits until it is in the chain, in a row of its own.
 async fn recorded(store: &Store, event: &AuditEvent<'_>) {
     store.audit(&ctx(1), event).unwrap();
     store.audit_tail(&ctx(1), 1).await.unwrap();
@@ -86,7 +87,7 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
         recorded(&store, &event(&format!("read/{n}"))).await;
     }
     let tail = store.audit_tail(&ctx(1), 9).await.unwrap();
-    let rows = store.rows("SELECT journal FROM audit ORDER BY seq", &[]).await.unwrap();
+    let rows = store.rows("SELECT spool FROM audit ORDER BY seq", &[]).await.unwrap();
     let positions: Vec<i64> = rows.iter().map(|row| row.int(0).unwrap()).collect();
     let forge = |text: &str| {
         let mut hash = String::new();
@@ -97,9 +98,8 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
             }
             let place = format!("\"seq\":{},", record.seq);
             last = serde_json::to_string::<AuditRecord>(&record).unwrap().replace(&place, "") + "\n";
-            let (seq, tenant, journal) =
-                (record.seq, record.tenant, positions[usize::try_from(record.seq).unwrap() - 1]);
-            hash = hash::hex(&hash::sha256(format!("{hash}{seq} {seq} {journal} {tenant}\n{last}").as_bytes()));
+            let (seq, tenant, spool) = (record.seq, record.tenant, positions[usize::try_from(record.seq).unwrap() - 1]);
+            hash = hash::hex(&hash::sha256(format!("{hash}{seq} {seq} {spool} {tenant}\n{last}").as_bytes()));
         }
         format!("UPDATE audit SET lines = '{last}', hash = '{hash}' WHERE seq = 4").leak()
     };
@@ -113,40 +113,40 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
         let place = format!("\"seq\":{},", record.seq);
         lines + &serde_json::to_string::<AuditRecord>(record).unwrap().replace(&place, "") + "\n"
     });
-    let (tenant, journal) = (tail[0].tenant, positions[3]);
-    let hash = hash::hex(&hash::sha256(format!("1 5 {journal} {tenant}\n{lines}").as_bytes()));
+    let (tenant, spool) = (tail[0].tenant, positions[3]);
+    let hash = hash::hex(&hash::sha256(format!("1 5 {spool} {tenant}\n{lines}").as_bytes()));
     let whole = format!(
         "DELETE FROM audit; \
-         INSERT INTO audit (seq, last, tenant, lines, hash, journal) VALUES (1, 5, '{tenant}', '{lines}', '{hash}', {journal})"
+         INSERT INTO audit (seq, last, tenant, lines, hash, spool) VALUES (1, 5, '{tenant}', '{lines}', '{hash}', {spool})"
     );
     place.sql(whole.leak()).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);
 }
 
-/// The position in the journal decides what is carried, so an edited one must neither pass nor swallow anything.
+/// The position in the spool decides what is shipped, so an edited one must neither pass nor swallow anything.
 pub(super) async fn an_edited_position_swallows_nothing(place: impl Place) {
     let store = founded(&place).await;
     recorded(&store, &event("read/0")).await;
-    place.sql("UPDATE audit SET journal = 9000000000000 WHERE seq = 2").await;
+    place.sql("UPDATE audit SET spool = 9000000000000 WHERE seq = 2").await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 2);
     let forget = async || {
         // The end is read again, as after a broken connection.
         let mut writer = store.core.writer.lock().await;
-        let heads = writer.ready(&store.core).await.unwrap();
-        let unlike = super::super::writer::Heads { hash: "unlike".to_owned(), ..heads };
-        assert!(writer.settle(&store.core.counting, unlike, StoreError::Closed).await.is_err());
+        let head = writer.ready(&store.core).await.unwrap();
+        let unlike = super::super::writer::LogHead { hash: "unlike".to_owned(), ..head };
+        assert!(writer.settle(&store.core.statements, unlike, StoreError::Closed).await.is_err());
     };
     forget().await;
     store.audit(&ctx(1), &event("read/1")).unwrap();
     let told = store.audit_tail(&ctx(1), 1).await.unwrap_err();
     assert!(matches!(&told, StoreError::Corrupt(why) if why.contains("9000000000000")), "{told}");
-    assert!(store.audit_behind() > 0, "what was not carried was let go");
+    assert!(store.audit_behind() > 0, "what was not shipped was let go");
     // Nor one within what is written.
-    let near = format!("UPDATE audit SET journal = {} WHERE seq = 2", store.core.journal.position().0 + 1);
+    let near = format!("UPDATE audit SET spool = {} WHERE seq = 2", store.core.spool.position().0 + 1);
     place.sql(near.leak()).await;
     forget().await;
     assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Corrupt(_))));
-    assert!(store.audit_behind() > 0, "what was not carried was let go");
+    assert!(store.audit_behind() > 0, "what was not shipped was let go");
 }
 
 pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl Place) {
@@ -247,7 +247,7 @@ pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl Place)
     for n in 0..3 {
         store.audit(&ctx(1), &event(&format!("read/{n}"))).unwrap();
     }
-    // Whoever wants to see the trail is told.
+    // Whoever wants to see the chain is told.
     assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Unavailable(_))));
     assert!(store.snapshot().tenant(tenant_id(1)).is_some());
     store.audit(&ctx(1), &event("read/3")).unwrap();
@@ -281,7 +281,7 @@ pub(super) async fn a_database_that_hangs_leaves_the_journal_on_the_disk(place: 
     let tx = store.begin(&ctx(1)).await.unwrap();
     store.audit(&ctx(1), &event("read")).unwrap();
     let mut waited = 0;
-    while store.core.journal.syncs.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+    while store.core.spool.syncs.load(std::sync::atomic::Ordering::Relaxed) == 0 {
         waited += 1;
         assert!(waited < 1000, "it is not brought to the disk");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -299,13 +299,13 @@ pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: i
         for n in 0..5 {
             store.audit(&ctx(1), &event(&format!("read/{n}"))).unwrap();
         }
-        // What the carrier does, with the journal not told. It will find the position in the trail's last row.
+        // What the shipper does, with the spool not told. It will find the position in the chain's last row.
         let start = writer.ready(&store.core).await.unwrap();
-        let journal = journal::Journal::open(store.core.journal.folder(), start.journal).unwrap();
-        let (rows, heads) = trail::Row::of_batch(&start, &journal.take().unwrap());
-        let (sql, args) = trail::insert(&rows);
-        writer.execute(&store.core.counting, sql, &args).await.unwrap();
-        writer.advance(heads);
+        let spool = spool::Spool::open(store.core.spool.folder(), start.spool).unwrap();
+        let (rows, head) = chain::Row::of_batch(&start, &spool.take().unwrap());
+        let (sql, args) = chain::insert(&rows);
+        writer.execute(&store.core.statements, sql, &args).await.unwrap();
+        writer.advance(head);
     }
     assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read/0", "read/1", "read/2", "read/3", "read/4"]);
     assert_eq!(store.audit_verify().await.unwrap(), 6);
@@ -314,9 +314,9 @@ pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: i
 pub(super) async fn a_full_disk_refuses(place: impl Place) {
     let store = founded(&place).await;
     store.audit(&ctx(1), &event("read")).unwrap();
-    store.core.journal.fill_the_disk();
+    store.core.spool.fill_the_disk();
     let refused = store.audit(&ctx(1), &event("unrecorded")).unwrap_err();
-    assert!(matches!(refused, StoreError::Journal { .. }), "{refused}");
+    assert!(matches!(refused, StoreError::Spool { .. }), "{refused}");
     assert!(refused.to_string().contains(".audit cannot be written"), "{refused}");
     assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read"]);
 }
@@ -330,9 +330,9 @@ pub(super) async fn a_full_journal_refuses(place: impl Place) {
     let mut taken = 0u64;
     while store.audit(&ctx(1), &token).is_ok() {
         taken += 1;
-        assert!(taken * 10_000 <= journal::ROOM, "the journal has no end");
+        assert!(taken * 10_000 <= spool::ROOM, "the spool has no end");
     }
-    assert!((taken + 1) * 10_300 > journal::ROOM, "only {taken} were taken");
+    assert!((taken + 1) * 10_300 > spool::ROOM, "only {taken} were taken");
     assert!(matches!(store.audit(&ctx(1), &token), Err(StoreError::AuditFull)));
     drop(tx);
     store.close().await;
@@ -346,14 +346,14 @@ pub(super) async fn closing_moves_what_waits(place: impl Place) {
     for n in 0..10_000 {
         store.audit(&ctx(1), &event(&format!("token/{n}"))).unwrap();
     }
-    let (other, folder) = (store.clone(), store.core.journal.folder().to_owned());
+    let (other, folder) = (store.clone(), store.core.spool.folder().to_owned());
     store.close().await;
     assert!(matches!(other.audit(&ctx(1), &event("late")), Err(StoreError::Closed)));
     assert!(matches!(other.begin(&ctx(1)).await.err(), Some(StoreError::Closed)));
     assert!(other.snapshot().tenant(tenant_id(1)).is_some());
     drop(other);
     let left: u64 = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
-    assert_eq!(left, 0, "the journal was not cleared");
+    assert_eq!(left, 0, "the spool was not cleared");
     let store = place.open().await;
     let expected: Vec<_> =
         std::iter::once("tenant/create".to_owned()).chain((0..10_000).map(|n| format!("token/{n}"))).collect();

@@ -1,20 +1,20 @@
-//! The audit trail: append-only rows, each bound to all before it by a hash.
+//! The audit chain: append-only rows, each bound to all before it by a hash.
 //!
-//! A row holds one record of a transaction, or many of the journal that belong to one tenant:
+//! A row holds one record of a transaction, or many of the spool that belong to one tenant:
 //!
 //! ```text
 //! seq, last   the places of its first and its last record
 //! tenant      whose they are
 //! lines       the records, one line of JSON each; a line with `also` stands for as many more, which differ from it in
 //!             nothing but the request's id
-//! journal     the position up to which the journal is in the trail
-//! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ journal ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
+//! spool     the position up to which the spool is in the chain
+//! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
 //!             hexadecimal
 //! ```
 //!
 //! Whoever edits, removes or inserts a record must rewrite every later row; who keeps the last hash elsewhere sees
 //! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Where
-//! records stand tells their order only roughly: those of the journal come after the transactions that committed while
+//! records stand tells their order only roughly: those of the spool come after the transactions that committed while
 //! they waited, and those that are alike stand together. `at` says when. Tests: the contract suite.
 
 use std::collections::HashMap;
@@ -22,16 +22,16 @@ use std::collections::HashMap;
 use denizen_keys::hash;
 use denizen_wire::TenantId;
 
-use super::{
+use super::super::{
     AuditBroken, AuditRecord, Store, StoreError,
     audit::Folded,
+    audit::spool::Batch,
     db::{Arg, Sql},
-    journal::Batch,
-    writer::Heads,
+    writer::LogHead,
 };
 use crate::{domain::Ctx, store::db::args};
 
-/// Rows per page when the trail is read.
+/// Rows per page when the chain is read.
 const PAGE: i64 = 16;
 /// A row takes no more lines when it has this many bytes.
 const ROW: usize = 256 * 1024;
@@ -43,33 +43,32 @@ const ALSO: usize = 1024;
 const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// A row.
-pub(super) struct Row {
+pub(in crate::store) struct Row {
     seq: i64,
     last: i64,
     tenant: String,
     lines: String,
     hash: String,
-    journal: i64,
+    spool: i64,
 }
 
 impl Row {
-    /// The row after `heads`, and the heads after it.
-    fn after(heads: &Heads, tenant: TenantId, lines: String, records: u64) -> (Self, Heads) {
-        let (seq, last, tenant) = (heads.seq + 1, heads.seq + records, tenant.to_string());
-        let hash = link(&heads.hash, (seq, last, heads.journal), &tenant, &lines);
-        let row =
-            Self { seq: int(seq), last: int(last), tenant, lines, hash: hash.clone(), journal: int(heads.journal) };
-        (row, Heads { seq: last, hash, ..heads.clone() })
+    /// The row after `head`, and the head after it.
+    fn after(head: &LogHead, tenant: TenantId, lines: String, records: u64) -> (Self, LogHead) {
+        let (seq, last, tenant) = (head.seq + 1, head.seq + records, tenant.to_string());
+        let hash = link(&head.hash, (seq, last, head.spool), &tenant, &lines);
+        let row = Self { seq: int(seq), last: int(last), tenant, lines, hash: hash.clone(), spool: int(head.spool) };
+        (row, LogHead { seq: last, hash, ..head.clone() })
     }
 
     /// A transaction's own record.
-    pub(super) fn of_transaction(heads: &Heads, tenant: TenantId, line: String) -> (Self, Heads) {
-        Self::after(heads, tenant, line, 1)
+    pub(in crate::store) fn of_transaction(head: &LogHead, tenant: TenantId, line: String) -> (Self, LogHead) {
+        Self::after(head, tenant, line, 1)
     }
 
-    /// The rows of a batch: each tenant's records in their order. Only the last row says that the journal has been
-    /// carried, so the rows are worth something only together.
-    pub(super) fn of_batch(heads: &Heads, batch: &Batch) -> (Vec<Self>, Heads) {
+    /// The rows of a batch: each tenant's records in their order. Only the last row says that the spool has been
+    /// shipped, so the rows are worth something only together.
+    pub(in crate::store) fn of_batch(head: &LogHead, batch: &Batch) -> (Vec<Self>, LogHead) {
         let mut parts: Vec<Part<'_>> = Vec::new();
         let mut open: HashMap<TenantId, usize> = HashMap::new();
         let mut rest = batch.text.as_str();
@@ -88,18 +87,18 @@ impl Row {
             };
             part.add(line, mark.id_at);
         }
-        let mut heads = heads.clone();
+        let mut head = head.clone();
         let mut rows = Vec::with_capacity(parts.len());
         let last = parts.len().saturating_sub(1);
         for (at, part) in parts.into_iter().enumerate() {
             if at == last {
-                heads.journal = batch.end;
+                head.spool = batch.end;
             }
-            let (row, after) = Self::after(&heads, part.tenant, part.text(), part.records);
+            let (row, after) = Self::after(&head, part.tenant, part.text(), part.records);
             rows.push(row);
-            heads = after;
+            head = after;
         }
-        (rows, heads)
+        (rows, head)
     }
 }
 
@@ -164,17 +163,17 @@ impl<'a> Part<'a> {
 }
 
 /// The statement that adds rows, and its arguments.
-pub(super) fn insert(rows: &[Row]) -> (Sql, Vec<Arg<'_>>) {
+pub(in crate::store) fn insert(rows: &[Row]) -> (Sql, Vec<Arg<'_>>) {
     let args = rows.iter().flat_map(|row| {
-        let Row { seq, last, tenant, lines, hash, journal } = row;
-        *args![*seq, *last, tenant, lines, hash, *journal]
+        let Row { seq, last, tenant, lines, hash, spool } = row;
+        *args![*seq, *last, tenant, lines, hash, *spool]
     });
-    (Sql::rows("INSERT INTO audit (seq, last, tenant, lines, hash, journal)", rows.len(), 6), args.collect())
+    (Sql::rows("INSERT INTO audit (seq, last, tenant, lines, hash, spool)", rows.len(), 6), args.collect())
 }
 
 /// The hash of a row: of all that stands in it, and of all before it.
-fn link(previous: &str, (seq, last, journal): (u64, u64, u64), tenant: &str, lines: &str) -> String {
-    let text = format!("{previous}{seq} {last} {journal} {tenant}\n");
+fn link(previous: &str, (seq, last, spool): (u64, u64, u64), tenant: &str, lines: &str) -> String {
+    let text = format!("{previous}{seq} {last} {spool} {tenant}\n");
     hash::hex(&hash::sha256_of(&[text.as_bytes(), lines.as_bytes()]))
 }
 
@@ -201,7 +200,7 @@ fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
 impl Store {
     /// The tenant's last `limit` records, oldest first.
     pub async fn audit_tail(&self, ctx: &Ctx, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
-        self.carrier.carried().await?;
+        self.shipper.shipped().await?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let tenant = ctx.tenant.to_string();
         let sql = "SELECT seq, lines FROM audit WHERE tenant = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
@@ -224,13 +223,13 @@ impl Store {
     /// Recomputes the chain from its first record; gives the number of records.
     pub async fn audit_verify(&self) -> Result<u64, AuditBroken> {
         let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
-        self.carrier.carried().await.map_err(unreadable)?;
+        self.shipper.shipped().await.map_err(unreadable)?;
         // Read before the records, so that a record written meanwhile is not taken for one that was added.
         let end = self.core.writer.lock().await.ready(&self.core).await.map_err(unreadable)?;
         let mut seq = 0u64;
         let mut hash = String::new();
         while seq < end.seq {
-            let sql = "SELECT seq, last, tenant, lines, hash, journal FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
+            let sql = "SELECT seq, last, tenant, lines, hash, spool FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
             let page = self.rows(sql, args![int(seq), PAGE]).await;
             let page = page.map_err(|error| AuditBroken { at: seq + 1, why: error.to_string() })?;
             if page.is_empty() {
@@ -244,8 +243,8 @@ impl Store {
                 if row.count(0).map_err(unreadable)? != at {
                     return Err(broken("it is missing"));
                 }
-                let (last, journal) = (row.count(1).map_err(unreadable)?, row.count(5).map_err(unreadable)?);
-                hash = link(&hash, (at, last, journal), &tenant, &lines);
+                let (last, spool) = (row.count(1).map_err(unreadable)?, row.count(5).map_err(unreadable)?);
+                hash = link(&hash, (at, last, spool), &tenant, &lines);
                 if hash != row.text(4).map_err(unreadable)? {
                     return Err(broken("its hash does not follow from it and the row before"));
                 }

@@ -1,18 +1,18 @@
-//! The audit's journal: where an event is written before what it speaks of happens.
+//! The audit's spool: where an event is written before what it speaks of happens.
 //!
 //! One `write(2)` to a file beside the data, then the caller goes on. What has been written survives the end of the
-//! process, however it ends; [`super::carrier`] moves it into the trail within moments, and that commit is what
+//! process, however it ends; [`super::super::shipper`] moves it into the chain within moments, and that commit is what
 //! survives the loss of power (`docs/adr/0004`).
 //!
 //! ```text
-//! NAME.audit/00000000000000000000.jsonl   the journal is one stream of bytes, cut into segments;
+//! NAME.audit/00000000000000000000.jsonl   the spool is one stream of bytes, cut into segments;
 //! NAME.audit/00000000000008388821.jsonl   a segment is named after the position of its first byte
 //! ```
 //!
-//! The trail's last row says up to which position the journal has been carried, so that a record is neither lost nor
-//! written twice, whenever the process dies. Segments whose end has been carried are removed.
+//! The chain's last row says up to which position the spool has been shipped, so that a record is neither lost nor
+//! written twice, whenever the process dies. Segments whose end has been shipped are removed.
 //!
-//! Touches its folder. Knows nothing of the database. Tests: `journal/tests.rs`, and the contract suite.
+//! Touches its folder. Knows nothing of the database. Tests: `spool/tests.rs`, and the contract suite.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -27,30 +27,30 @@ use std::{
 use denizen_wire::TenantId;
 use tokio::sync::Notify;
 
-use super::{StoreError, audit};
+use super::super::{StoreError, audit};
 
 #[cfg(test)]
 mod tests;
 
-/// Bytes that may wait to be carried. When the database is away for longer than this lasts, nothing more is recorded,
+/// Bytes that may wait to be shipped. When the database is away for longer than this lasts, nothing more is recorded,
 /// and so nothing more is done.
-pub(super) const ROOM: u64 = 32 * 1024 * 1024;
+pub(in crate::store) const ROOM: u64 = 32 * 1024 * 1024;
 /// A segment is closed when it has grown beyond this many bytes.
 const SEGMENT: u64 = 8 * 1024 * 1024;
 /// What the copy of a damaged segment ends in.
 const DAMAGED: &str = ".damaged";
-/// Records that are carried at once, at most.
-pub(super) const BATCH: usize = 4096;
+/// Records that are shipped at once, at most.
+pub(in crate::store) const BATCH: usize = 4096;
 
-/// The journal.
-pub(super) struct Journal {
+/// The spool.
+pub(in crate::store) struct Spool {
     folder: PathBuf,
     state: Mutex<State>,
-    /// Told when the first record comes to wait, and when the journal is closed.
-    pub(super) filled: Notify,
+    /// Told when the first record comes to wait, and when the spool is closed.
+    pub(in crate::store) filled: Notify,
     written: AtomicU64,
     #[cfg(test)]
-    pub(super) syncs: AtomicU64,
+    pub(in crate::store) syncs: AtomicU64,
 }
 
 struct State {
@@ -59,8 +59,8 @@ struct State {
     base: u64,
     /// The position after the last record.
     end: u64,
-    /// The position up to which the trail has everything.
-    carried: u64,
+    /// The position up to which the chain has everything.
+    shipped: u64,
     /// What nobody has taken yet.
     waiting: Batch,
     /// Positions of closed segments that are still there, oldest first.
@@ -72,33 +72,33 @@ struct State {
 
 /// Records in the order they were written.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(in crate::store) struct Batch {
     /// Their lines, each with its newline.
-    pub(super) text: String,
+    pub(in crate::store) text: String,
     /// For each, whose it is and how long.
-    pub(super) marks: Vec<Mark>,
-    /// The position in the journal after the last of them.
-    pub(super) end: u64,
+    pub(in crate::store) marks: Vec<Mark>,
+    /// The position in the spool after the last of them.
+    pub(in crate::store) end: u64,
 }
 
 /// One record of a [`Batch`].
-pub(super) struct Mark {
-    pub(super) tenant: TenantId,
+pub(in crate::store) struct Mark {
+    pub(in crate::store) tenant: TenantId,
     /// The length of its line, bytes, newline included.
-    pub(super) length: usize,
-    /// The position in the journal after it.
+    pub(in crate::store) length: usize,
+    /// The position in the spool after it.
     end: u64,
     /// Where in its line the request's id stands, when it is one of many that differ in nothing else.
-    pub(super) id_at: Option<usize>,
+    pub(in crate::store) id_at: Option<usize>,
 }
 
-impl Journal {
-    /// Opens the folder, makes it when it is not there, and takes up what the trail, which has everything before
-    /// `carried`, does not have yet.
-    pub(super) fn open(folder: &Path, carried: u64) -> Result<Self, StoreError> {
-        let opened = private_folder(folder).and_then(|()| State::open(folder, carried));
+impl Spool {
+    /// Opens the folder, makes it when it is not there, and takes up what the chain, which has everything before
+    /// `shipped`, does not have yet.
+    pub(in crate::store) fn open(folder: &Path, shipped: u64) -> Result<Self, StoreError> {
+        let opened = private_folder(folder).and_then(|()| State::open(folder, shipped));
         let state = opened.map_err(|source| failed(folder, source))?;
-        let journal = Self {
+        let spool = Self {
             folder: folder.to_owned(),
             state: Mutex::new(state),
             filled: Notify::new(),
@@ -106,19 +106,25 @@ impl Journal {
             #[cfg(test)]
             syncs: AtomicU64::new(0),
         };
-        if !journal.state().waiting.marks.is_empty() {
-            journal.filled.notify_one();
+        if !spool.state().waiting.marks.is_empty() {
+            spool.filled.notify_one();
         }
-        Ok(journal)
+        Ok(spool)
     }
 
     /// Writes one record: a line that ends with its only newline. On an error nothing of it is kept.
-    pub(super) fn append(&self, tenant: TenantId, line: &str) -> Result<(), StoreError> {
+    pub(in crate::store) fn append(&self, tenant: TenantId, line: &str) -> Result<(), StoreError> {
         self.append_parts(tenant, &[line], None)
     }
 
     /// Writes one record of many that differ in the request's id only.
-    pub(super) fn append_again(&self, tenant: TenantId, before: &str, id: &str, after: &str) -> Result<(), StoreError> {
+    pub(in crate::store) fn append_again(
+        &self,
+        tenant: TenantId,
+        before: &str,
+        id: &str,
+        after: &str,
+    ) -> Result<(), StoreError> {
         self.append_parts(tenant, &[before, id, after], Some(before.len()))
     }
 
@@ -129,7 +135,7 @@ impl Journal {
             return Err(StoreError::Closed);
         }
         let end = state.end + length as u64;
-        if end - state.carried > ROOM {
+        if end - state.shipped > ROOM {
             return Err(StoreError::AuditFull);
         }
         state.write(line).map_err(|source| failed(&self.folder, source))?;
@@ -146,56 +152,56 @@ impl Journal {
     }
 
     /// Takes what waits, at most [`BATCH`] records; none when nothing does. It stays in the files until
-    /// [`Self::carried`] is told.
-    pub(super) fn take(&self) -> Option<Batch> {
+    /// [`Self::shipped`] is told.
+    pub(in crate::store) fn take(&self) -> Option<Batch> {
         let mut state = self.state();
         (!state.waiting.marks.is_empty()).then(|| state.waiting.split())
     }
 
     /// How many records wait to be taken.
-    pub(super) fn waiting(&self) -> usize {
+    pub(in crate::store) fn waiting(&self) -> usize {
         self.state().waiting.marks.len()
     }
 
-    /// The position up to which the trail has everything, and the one after the last record.
-    pub(super) fn position(&self) -> (u64, u64) {
+    /// The position up to which the chain has everything, and the one after the last record.
+    pub(in crate::store) fn position(&self) -> (u64, u64) {
         let state = self.state();
-        (state.carried, state.end)
+        (state.shipped, state.end)
     }
 
-    /// Bytes that are not in the trail yet.
-    pub(super) fn behind(&self) -> u64 {
-        let (carried, end) = self.position();
-        end - carried
+    /// Bytes that are not in the chain yet.
+    pub(in crate::store) fn behind(&self) -> u64 {
+        let (shipped, end) = self.position();
+        end - shipped
     }
 
-    /// How many records were written since the journal was opened.
-    pub(super) fn written(&self) -> u64 {
+    /// How many records were written since the spool was opened.
+    pub(in crate::store) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Says that the trail has, durably, everything before `position`: segments that lie before it are removed.
-    pub(super) fn carried(&self, position: u64) {
+    /// Says that the chain has, durably, everything before `position`: segments that lie before it are removed.
+    pub(in crate::store) fn shipped(&self, position: u64) {
         let mut state = self.state();
-        state.carried = state.carried.max(position);
+        state.shipped = state.shipped.max(position);
         if (state.end - state.base > SEGMENT || (state.closed && state.end > state.base))
             && let Err(error) = state.turn(&self.folder)
         {
             // The segment goes on growing; nothing is lost.
-            tracing::warn!(%error, folder = %self.folder.display(), "no new segment of the audit's journal could be made");
+            tracing::warn!(%error, folder = %self.folder.display(), "no new segment of the audit's spool could be made");
         }
         let done = state.let_go();
         drop(state);
         for base in done {
             let path = self.folder.join(name(base));
             if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(%error, path = %path.display(), "a segment of the audit's journal stays behind");
+                tracing::warn!(%error, path = %path.display(), "a segment of the audit's spool stays behind");
             }
         }
     }
 
-    /// Brings the files to the disk: what is done while the trail cannot be written.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    /// Brings the files to the disk: what is done while the chain cannot be written.
+    pub(in crate::store) fn sync(&self) -> io::Result<()> {
         let bases: Vec<u64> = {
             let state = self.state();
             state.closed_segments.iter().chain([&state.base]).copied().collect()
@@ -215,12 +221,12 @@ impl Journal {
     }
 
     /// Refuses every later record.
-    pub(super) fn close(&self) {
+    pub(in crate::store) fn close(&self) {
         self.state().closed = true;
         self.filled.notify_one();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::store) fn is_closed(&self) -> bool {
         self.state().closed
     }
 
@@ -231,13 +237,13 @@ impl Journal {
 
     /// Where it is.
     #[cfg(test)]
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::store) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Makes every later write fail, as a full disk does.
     #[cfg(test)]
-    pub(super) fn fill_the_disk(&self) {
+    pub(in crate::store) fn fill_the_disk(&self) {
         let mut state = self.state();
         let path = self.folder.join(name(state.base));
         state.active = File::open(path).unwrap();
@@ -245,30 +251,30 @@ impl Journal {
 }
 
 impl State {
-    fn open(folder: &Path, carried: u64) -> io::Result<Self> {
-        let mut waiting = Batch { end: carried, ..Batch::default() };
+    fn open(folder: &Path, shipped: u64) -> io::Result<Self> {
+        let mut waiting = Batch { end: shipped, ..Batch::default() };
         let mut segments = segments(folder)?;
         segments.sort_unstable();
         // Where what was read so far ends; and where the files do.
-        let (mut end, mut files_end) = (carried, 0);
+        let (mut end, mut files_end) = (shipped, 0);
         for base in &segments {
             if *base > end {
-                tracing::error!(from = end, to = *base, "a part of the audit's journal is missing");
+                tracing::error!(from = end, to = *base, "a part of the audit's spool is missing");
             }
-            files_end = read(&folder.join(name(*base)), *base, carried, &mut waiting)?;
+            files_end = read(&folder.join(name(*base)), *base, shipped, &mut waiting)?;
             end = end.max(files_end);
         }
-        if segments.last().is_some() && end == carried && carried > files_end {
-            // After a loss of power the trail may have what the files have lost.
-            tracing::warn!(carried, files_end, "the audit's trail is ahead of its journal");
+        if segments.last().is_some() && end == shipped && shipped > files_end {
+            // After a loss of power the chain may have what the files have lost.
+            tracing::warn!(shipped, files_end, "the audit's chain is ahead of its spool");
         }
         waiting.end = end;
-        // What cannot be read cannot be carried: it is kept beside, and not waited for.
-        let carried = if waiting.marks.is_empty() { end } else { carried };
+        // What cannot be read cannot be shipped: it is kept beside, and not waited for.
+        let shipped = if waiting.marks.is_empty() { end } else { shipped };
         let active = new_segment(folder, end)?;
         // The new one may take the name of an empty old one.
         segments.retain(|base| *base != end);
-        Ok(Self { active, base: end, end, carried, waiting, closed_segments: segments, torn: false, closed: false })
+        Ok(Self { active, base: end, end, shipped, waiting, closed_segments: segments, torn: false, closed: false })
     }
 
     /// Adds a line to what waits, and writes it to the file from there.
@@ -307,11 +313,11 @@ impl State {
         Ok(())
     }
 
-    /// The closed segments whose end has been carried: no longer ours.
+    /// The closed segments whose end has been shipped: no longer ours.
     fn let_go(&mut self) -> Vec<u64> {
         // Each ends where the next begins.
         let ends = self.closed_segments.iter().skip(1).chain([&self.base]);
-        let done = self.closed_segments.iter().zip(ends).take_while(|(_, end)| **end <= self.carried).count();
+        let done = self.closed_segments.iter().zip(ends).take_while(|(_, end)| **end <= self.shipped).count();
         self.closed_segments.drain(..done).collect()
     }
 }
@@ -338,7 +344,7 @@ impl Batch {
 }
 
 fn failed(folder: &Path, source: io::Error) -> StoreError {
-    StoreError::Journal { folder: folder.to_owned(), source: Arc::new(source) }
+    StoreError::Spool { folder: folder.to_owned(), source: Arc::new(source) }
 }
 
 fn name(base: u64) -> String {
@@ -355,26 +361,26 @@ fn segments(folder: &Path) -> io::Result<Vec<u64>> {
         match base.filter(|base| name(*base) == file) {
             Some(base) => found.push(base),
             None if file.ends_with(DAMAGED) => {}
-            None => tracing::warn!(%file, "a file that is no part of the audit's journal is in its folder"),
+            None => tracing::warn!(%file, "a file that is no part of the audit's spool is in its folder"),
         }
     }
     Ok(found)
 }
 
-/// Reads one segment's records from `carried` on; gives the position after its last whole record. A copy of a damaged
+/// Reads one segment's records from `shipped` on; gives the position after its last whole record. A copy of a damaged
 /// segment is kept for whoever wants to make out what it held.
-fn read(path: &Path, base: u64, carried: u64, into: &mut Batch) -> io::Result<u64> {
+fn read(path: &Path, base: u64, shipped: u64, into: &mut Batch) -> io::Result<u64> {
     let bytes = fs::read(path)?;
     let (mut end, mut damaged) = (base, false);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.last() != Some(&b'\n') {
             // Nobody was told that it was written. Cut off, so that it is not taken for the start of another.
-            tracing::warn!(path = %path.display(), "the audit's journal ends in the middle of a record");
+            tracing::warn!(path = %path.display(), "the audit's spool ends in the middle of a record");
             OpenOptions::new().write(true).open(path)?.set_len(end - base)?;
             break;
         }
         end += line.len() as u64;
-        if end <= carried {
+        if end <= shipped {
             continue;
         }
         let text = std::str::from_utf8(line).ok();
@@ -382,7 +388,7 @@ fn read(path: &Path, base: u64, carried: u64, into: &mut Batch) -> io::Result<u6
             Some((text, tenant)) => into.push(tenant, text, end),
             None => {
                 damaged = true;
-                tracing::error!(path = %path.display(), position = end, "a record of the audit's journal is damaged");
+                tracing::error!(path = %path.display(), position = end, "a record of the audit's spool is damaged");
             }
         }
     }

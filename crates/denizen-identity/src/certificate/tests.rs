@@ -5,12 +5,12 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_2048_8192_SHA256, UnparsedPubli
 use super::*;
 
 /// Of the leaf in every file, as OpenSSL computes it.
-const THUMBPRINT: &str = include_str!("../tests/certificates/thumbprint.txt");
+const THUMBPRINT: &str = include_str!("../../tests/certificates/thumbprint.txt");
 const PASSWORD: Option<&str> = Some("fixture");
 
 macro_rules! file {
     ($name:literal) => {
-        include_bytes!(concat!("../tests/certificates/", $name)).as_slice()
+        include_bytes!(concat!("../../tests/certificates/", $name)).as_slice()
     };
 }
 
@@ -35,13 +35,13 @@ fn every_file_that_openssl_writes_is_read() {
 
 #[test]
 fn what_is_wrong_with_a_file_is_said() {
-    assert_eq!(why(file!("encrypted.pem"), None), CertificateError::Password);
-    assert_eq!(why(file!("encrypted.pem"), Some("wrong")), CertificateError::Password);
-    assert_eq!(why(file!("modern.pfx"), Some("wrong")), CertificateError::Password);
-    assert_eq!(why(file!("modern.pfx"), None), CertificateError::Password);
-    assert!(matches!(why(file!("ec.pem"), None), CertificateError::Key(_)));
-    assert!(matches!(why(file!("mismatched.pem"), None), CertificateError::Key(_)));
-    assert!(matches!(why(b"neither", None), CertificateError::Form(_)));
+    assert_eq!(why(file!("encrypted.pem"), None), CertificateError::PasswordNeeded);
+    assert_eq!(why(file!("encrypted.pem"), Some("wrong")), CertificateError::WrongPassword);
+    assert_eq!(why(file!("modern.pfx"), Some("wrong")), CertificateError::WrongPassword);
+    assert_eq!(why(file!("modern.pfx"), None), CertificateError::PasswordNeeded);
+    assert_eq!(why(file!("ec.pem"), None), CertificateError::EllipticCurve);
+    assert_eq!(why(file!("mismatched.pem"), None), CertificateError::OtherKey);
+    assert_eq!(why(b"neither", None), CertificateError::Form);
     assert_eq!(
         why(b"-----BEGIN NOTHING-----\n-----END NOTHING-----\n", None),
         CertificateError::Missing("private key")

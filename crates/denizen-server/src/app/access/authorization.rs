@@ -1,0 +1,223 @@
+//! The proof that an operation is authorized: who, which action, at which scope, and why.
+//!
+//! Every use case that reads or changes something of a tenant takes one. Its fields are private to this file and it
+//! is made in [`super`] only, by a decision or by [`System`], so the code that needs it cannot build it:
+//!
+//! ```compile_fail
+//! use denizen_server::app::access::Authorization;
+//! fn forge(ctx: denizen_server::domain::Ctx) -> Authorization {
+//!     Authorization { ctx, granted: todo!(), reason: String::new() }
+//! }
+//! ```
+//!
+//! Tests: `tests/authorization.rs` beside this file.
+
+use std::{borrow::Cow, sync::Arc};
+
+use denizen_keys::random;
+use denizen_wire::{PrincipalId, ResourceId, TenantId, UnixTime};
+
+use super::TenantRoles;
+use crate::{
+    clock::Clock,
+    domain::{
+        Actor, Ctx,
+        authorize::{Action, Attributes, authorize},
+        resources::JoinToken,
+        roles::BuiltInRoles,
+    },
+    store::{Authorized, Snapshot, Store},
+};
+
+/// Proof that an operation is authorized. [`Access::authorize`](super::Access::authorize),
+/// [`Access::enrolment`](super::Access::enrolment) and [`System::authorize`] make it.
+#[derive(Clone)]
+pub struct Authorization {
+    ctx: Ctx,
+    snapshot: Arc<Snapshot>,
+    granted: Granted,
+    reason: Cow<'static, str>,
+}
+
+/// What is authorized.
+#[derive(Clone, Debug)]
+enum Granted {
+    /// One action at one scope, to a principal, by its role assignments.
+    Roles { principal: PrincipalId, action: Action, scope: ResourceId, roles: Arc<BuiltInRoles> },
+    /// One action at one scope, to who holds a join token. The token is consumed by the operation itself.
+    JoinToken { action: &'static str, scope: ResourceId },
+    /// Anything in the tenant: the server acts by itself.
+    System,
+}
+
+/// A use case was called with the authorization of another operation: a fault of ours, never of the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the authorization is for {granted}, and not for {action} at {scope}")]
+pub struct WrongAuthorization {
+    granted: String,
+    action: &'static str,
+    scope: String,
+}
+
+impl Authorization {
+    pub(super) fn by_roles(
+        ctx: Ctx,
+        snapshot: Arc<Snapshot>,
+        principal: PrincipalId,
+        action: Action,
+        scope: ResourceId,
+        roles: Arc<BuiltInRoles>,
+        reason: String,
+    ) -> Self {
+        let granted = Granted::Roles { principal, action, scope, roles };
+        Self { ctx, snapshot, granted, reason: reason.into() }
+    }
+
+    pub(super) fn by_join_token(ctx: Ctx, snapshot: Arc<Snapshot>, action: &'static str, token: &JoinToken) -> Self {
+        let granted = Granted::JoinToken { action, scope: token.resource_group.clone() };
+        Self { ctx, snapshot, granted, reason: format!("join token {}", token.id).into() }
+    }
+
+    /// Who, on which tenant, when, under which request.
+    pub fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.ctx.tenant
+    }
+
+    /// When.
+    pub fn now(&self) -> UnixTime {
+        self.ctx.now
+    }
+
+    /// The directory it was decided on. A read is answered from it; a write decides again by the transaction's own.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Why it is allowed: for the audit.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Checks that this is the authorization of `action` at `scope` in `tenant`. The scope is given in parts and may lie below the
+    /// scope that was authorized. Each use case asks: so a route that names one action and runs another fails.
+    ///
+    /// # Errors
+    /// [`WrongAuthorization`].
+    pub fn check(&self, action: &'static str, tenant: TenantId, scope: &[&str]) -> Result<(), WrongAuthorization> {
+        let wrong = |granted: String| WrongAuthorization { granted, action, scope: scope.concat() };
+        if tenant != self.ctx.tenant {
+            return Err(wrong(format!("tenant {}", self.ctx.tenant)));
+        }
+        let (granted, at) = match &self.granted {
+            Granted::System => return Ok(()),
+            Granted::Roles { action, scope, .. } => (action.name(), scope),
+            Granted::JoinToken { action, scope } => (*action, scope),
+        };
+        if granted == action && is_at_or_below(scope, at.canonical()) {
+            return Ok(());
+        }
+        Err(wrong(format!("{granted} at {at}")))
+    }
+
+    /// The server's own, for tests, in any context.
+    #[cfg(test)]
+    pub(crate) fn of_test(ctx: Ctx, store: &Store) -> Self {
+        Self { ctx, snapshot: store.snapshot(), granted: Granted::System, reason: "test".into() }
+    }
+}
+
+/// Whether the scope that `parts` make up is `above` or lies below it, both canonical.
+fn is_at_or_below(parts: &[&str], above: &str) -> bool {
+    let mut rest = above.as_bytes();
+    for part in parts {
+        let part = part.as_bytes();
+        let shared = part.len().min(rest.len());
+        let (part, more) = part.split_at(shared);
+        let (head, tail) = rest.split_at(shared);
+        if part != head {
+            return false;
+        }
+        rest = tail;
+        if rest.is_empty() && !more.is_empty() {
+            return more.starts_with(b"/") || above.ends_with('/');
+        }
+    }
+    rest.is_empty()
+}
+
+impl Authorized for Authorization {
+    fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    fn still_holds(&self, snapshot: &Snapshot) -> bool {
+        match &self.granted {
+            Granted::Roles { principal, action, scope, roles } => {
+                let tenant = self.ctx.tenant;
+                let view = TenantRoles { snapshot, tenant, roles };
+                snapshot.principal(tenant, *principal).is_some_and(|principal| principal.enabled)
+                    && authorize(&view, *principal, action, scope, &Attributes::default()).allowed
+            }
+            // The operation consumes the token in its own transaction.
+            Granted::JoinToken { scope, .. } => snapshot.resource_group(self.ctx.tenant, scope).is_some(),
+            Granted::System => true,
+        }
+    }
+}
+
+/// The server's own authority: it authorizes what no caller asked for.
+///
+/// `Server` holds the only one and hands it to its schedules and to whoever owns the process (`denizen dev`, an
+/// administrator's command). No protocol is given it.
+#[derive(Clone)]
+pub struct System {
+    store: Store,
+    clock: Clock,
+}
+
+/// Why the server acts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemReason {
+    /// A tenant and what belongs to it are set up.
+    SetUp,
+    /// The signing keys' schedule.
+    SigningKeySchedule,
+    /// The time to recover a deleted secret is over.
+    RecoveryOver,
+    /// An administrator's command on this machine.
+    Command(&'static str),
+}
+
+impl SystemReason {
+    /// As the audit names it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::SetUp => "set-up",
+            Self::SigningKeySchedule => "signing-key schedule",
+            Self::RecoveryOver => "the time to recover it is over",
+            Self::Command(command) => command,
+        }
+    }
+}
+
+impl System {
+    pub(super) fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// Authorizes an operation on a tenant, now.
+    pub fn authorize(&self, tenant: TenantId, reason: SystemReason) -> Authorization {
+        let ctx = Ctx::new(tenant, Actor::System(reason.text()), self.clock.now(), random::uuid_v4());
+        let (snapshot, granted) = (self.store.snapshot(), Granted::System);
+        Authorization { ctx, snapshot, granted, reason: reason.text().into() }
+    }
+}

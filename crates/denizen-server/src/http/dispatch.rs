@@ -1,0 +1,176 @@
+//! The dispatcher: the only way from a listener to a handler.
+//!
+//! ```text
+//! listener -> Service -> mount (by first path segment) -> Api::enter      who calls
+//!                                                      -> Router::find    404, 405
+//!                                                      -> Api::authorize  when the row names an action
+//!                                                      -> handler -> Reply, or Fault -> Api::write_fault
+//! ```
+//!
+//! A listener serves a [`Service`] and nothing else, and a service serves only APIs that were mounted, so
+//! [`Service::routes`] lists everything that can be reached. Tests that walk every route take their list from there.
+//!
+//! Tests: `http/tests.rs`, and `tests/it` over the wire.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use super::{
+    Call, Reply,
+    route::{BadRoute, Case, Found, Handler, Params, Request, Route, RouteInfo, Router},
+};
+use crate::domain::authorize::Action;
+
+/// The body of a refused request may take this long to arrive before its connection is given up.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A protocol: its routes, how it finds out who calls and what they may do, and how its faults are written.
+pub trait Api: Send + Sync + Sized + 'static {
+    /// What logs and tests call it.
+    const NAME: &'static str;
+    /// Whether the literal segments of its paths are compared exactly.
+    const CASE: Case;
+    /// What is known about the caller before the route is.
+    type Session: Send + Sync;
+    /// The proof that a handler of an authorized row gets. [`Infallible`](std::convert::Infallible) for a protocol that
+    /// authorizes nothing: a handler that takes one can never run.
+    type Authorized: Send + Sync;
+    /// A refusal or a failure, not yet written.
+    type Fault: Send;
+
+    /// Its routes.
+    fn routes() -> &'static [Route<Self>];
+
+    /// Finds out who calls, before the route is looked up. A protocol that tells strangers nothing refuses them here.
+    ///
+    /// # Errors
+    /// What the caller is answered.
+    fn enter(&self, call: &mut Call) -> Result<Self::Session, Self::Fault>;
+
+    /// Decides whether the caller may do `action`.
+    ///
+    /// # Errors
+    /// What the caller is answered.
+    fn authorize(
+        &self,
+        session: Self::Session,
+        call: &Call,
+        action: &Action,
+        params: &Params,
+    ) -> Result<Self::Authorized, Self::Fault>;
+
+    /// The fault of a path that is not known.
+    fn not_found(&self, call: &Call) -> Self::Fault;
+
+    /// The fault of a known path with a method that it does not take; `allow` lists those it takes.
+    fn method_not_allowed(&self, call: &Call, allow: &str) -> Self::Fault;
+
+    /// Writes a fault: the one place where errors of this protocol become bytes.
+    fn write_fault(&self, call: &Call, fault: Self::Fault) -> Reply;
+}
+
+/// What one listener serves.
+pub struct Service {
+    name: &'static str,
+    mounts: Vec<(&'static str, Box<dyn Mounted>)>,
+}
+
+/// An API with its compiled routes.
+struct Mount<A: Api> {
+    api: A,
+    router: Router<A>,
+}
+
+trait Mounted: Send + Sync {
+    fn handle<'a>(&'a self, call: Call) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+    fn routes(&self, service: &'static str) -> Vec<RouteInfo>;
+}
+
+/// Takes every path that no other mount of the service takes.
+const REST: &str = "";
+
+impl Service {
+    /// Creates a service for everything that `rest` does not leave to a later [`Self::mount`].
+    ///
+    /// # Errors
+    /// [`BadRoute`] when the table cannot be served.
+    pub fn new<A: Api>(name: &'static str, rest: A) -> Result<Self, BadRoute> {
+        Self { name, mounts: Vec::new() }.mount(REST, rest)
+    }
+
+    /// Adds an API for the paths whose first segment is `first_segment`.
+    ///
+    /// # Errors
+    /// [`BadRoute`] when the table cannot be served, or another API has these paths.
+    pub fn mount<A: Api>(mut self, first_segment: &'static str, api: A) -> Result<Self, BadRoute> {
+        if self.mounts.iter().any(|(other, _)| *other == first_segment) {
+            return Err(BadRoute::new(A::NAME, first_segment, "another API of this service has these paths"));
+        }
+        self.mounts.push((first_segment, Box::new(Mount { api, router: Router::new()? })));
+        Ok(self)
+    }
+
+    /// Everything that can be reached through this service.
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        self.mounts.iter().flat_map(|(_, mounted)| mounted.routes(self.name)).collect()
+    }
+
+    /// Answers one call.
+    pub async fn handle(&self, call: Call) -> Reply {
+        let first = call.segments.first().map_or("", String::as_str);
+        let named = self.mounts.iter().find(|(segment, _)| *segment == first && *segment != REST);
+        // `new` mounts the rest, so there is always one.
+        match named.or_else(|| self.mounts.iter().find(|(segment, _)| *segment == REST)) {
+            Some((_, mounted)) => mounted.handle(call).await,
+            None => super::reply::empty(http::StatusCode::NOT_FOUND),
+        }
+    }
+}
+
+impl<A: Api> Mounted for Mount<A> {
+    fn handle<'a>(&'a self, mut call: Call) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
+        Box::pin(async move {
+            let mut reply = match self.run(&mut call).await {
+                Ok(reply) => reply,
+                Err(fault) => {
+                    // Whatever came with the request is read and thrown away: the connection stays good, and nothing
+                    // of a body that may not be used is kept.
+                    let _ = tokio::time::timeout(DISCARD_TIMEOUT, call.discard_body()).await;
+                    self.api.write_fault(&call, fault)
+                }
+            };
+            call.add_headers(&mut reply);
+            reply
+        })
+    }
+
+    fn routes(&self, service: &'static str) -> Vec<RouteInfo> {
+        let info = |route: &Route<A>| RouteInfo {
+            service,
+            api: A::NAME,
+            method: route.method.clone(),
+            pattern: route.pattern,
+            requires: route.requirement(),
+        };
+        A::routes().iter().map(info).collect()
+    }
+}
+
+impl<A: Api> Mount<A> {
+    async fn run(&self, call: &mut Call) -> Result<Reply, A::Fault> {
+        let session = self.api.enter(call)?;
+        let (route, params) = match self.router.find(&call.method, &mut call.segments) {
+            Found::Route(route, params) => (route, params),
+            Found::OtherMethod(allow) => return Err(self.api.method_not_allowed(call, allow)),
+            Found::Nothing => return Err(self.api.not_found(call)),
+        };
+        match &route.handler {
+            Handler::Public { run, .. } | Handler::OwnCredential { run, .. } => {
+                run(&self.api, Request { params, call }).await
+            }
+            Handler::Authorized { action, run } => {
+                let authorized = self.api.authorize(session, call, action, &params)?;
+                run(&self.api, &authorized, Request { params, call }).await
+            }
+        }
+    }
+}

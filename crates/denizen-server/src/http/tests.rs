@@ -1,0 +1,268 @@
+//! Every route of every listener, and what an API cannot do.
+//!
+//! The list of routes is the dispatcher's own: what is not in it cannot be reached, and a new row is tried the day it
+//! is written.
+
+use std::{convert::Infallible, sync::Arc};
+
+use denizen_keys::envelope::RootKey;
+use denizen_wire::UnixTime;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Bytes, Frame};
+use uuid::Uuid;
+
+use super::{
+    Api, BadRoute, Body, Call, PublicNames, Reply, Requirement, RouteInfo, Service, reply,
+    route::{Case, Handler, Params, Request, Route},
+};
+use crate::{
+    clock::Clock,
+    domain::{authorize::Action, claims::audience::EntraIssued},
+    run::{Server, ServerConfig, Services},
+    store::Engine,
+};
+
+const HOST: &str = "localhost:8444";
+
+async fn server(folder: &tempfile::TempDir) -> Server {
+    let root = folder.path().canonicalize().unwrap();
+    let config = ServerConfig {
+        engine: Engine::Sqlite { path: root.join("denizen.db") },
+        names: PublicNames {
+            authority: "https://localhost:8443".into(),
+            other_authorities: Vec::new(),
+            vault_suffix: "vault.denizen.test".into(),
+            vault_port: 8444,
+            vault_local: Some("dev".into()),
+        },
+        root_key: RootKey::load_or_create(&root.join("root.key")).unwrap(),
+        clock: Clock::System,
+        entra_issued: EntraIssued::default(),
+    };
+    Server::open(config).await.unwrap()
+}
+
+fn call(method: Method, path: &str, token: Option<&'static str>) -> Call {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, HeaderValue::from_static(HOST));
+    if let Some(token) = token {
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static(token));
+    }
+    let body = Body::Bytes(Bytes::from_static(b"{}"));
+    let peer = ([127, 0, 0, 1], 5).into();
+    Call::new(method, &path.parse().unwrap(), headers, body, peer, UnixTime(1_795_239_900), Uuid::from_u128(1)).unwrap()
+}
+
+fn path(route: &RouteInfo) -> String {
+    let segment = |segment: &str| match segment.starts_with('{') {
+        true => "0".repeat(32),
+        false => segment.to_owned(),
+    };
+    route.pattern.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let services: Services = server.services().unwrap();
+    let (mut open, mut guarded) = (0, 0);
+    for route in services.routes() {
+        let service = match route.service {
+            "control" => &services.control,
+            "vault" => &services.vault,
+            "metrics" => &services.metrics,
+            other => panic!("no service {other}"),
+        };
+        let at = format!("{} {} of {}", route.method, route.pattern, route.api);
+        for token in [None, Some("Bearer nonsense"), Some("Basic eA==")] {
+            let status = service.handle(call(route.method.clone(), &path(&route), token)).await.status();
+            match &route.requires {
+                Requirement::Public(because) => {
+                    assert!(because.contains(": "), "{at}: '{because}' names no kind and no reason");
+                    assert_eq!(route.method, Method::GET, "{at}: what is open is read only");
+                    assert!(!status.is_server_error(), "{at}: {status}");
+                }
+                // There is no vault here, so who asks for one is refused before there is anything to authorize.
+                Requirement::OwnCredential(_) | Requirement::Action(_) => {
+                    assert!([400, 401, 403, 404].contains(&status.as_u16()), "{at}: {status}");
+                }
+            }
+        }
+        match route.requires {
+            Requirement::Public(_) => open += 1,
+            Requirement::OwnCredential(_) | Requirement::Action(_) => guarded += 1,
+        }
+    }
+    assert!(open >= 7 && guarded >= 15, "{open} open, {guarded} guarded");
+    server.store.clone().close().await;
+}
+
+#[tokio::test]
+async fn every_listener_serves_what_is_in_the_list_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let services = server.services().unwrap();
+    for (service, known) in [(&services.control, "/healthz"), (&services.metrics, "/metrics")] {
+        assert_eq!(service.handle(call(Method::GET, known, None)).await.status(), StatusCode::OK);
+        assert!(service.routes().iter().any(|route| route.pattern == known));
+        for unknown in ["/", "/admin", "/healthz/", "/metrics/x", "/node/v1/machines", "/HEALTHZ"] {
+            let status = service.handle(call(Method::GET, unknown, None)).await.status();
+            assert_eq!(status, StatusCode::NOT_FOUND, "{unknown}");
+        }
+    }
+    let apis: std::collections::BTreeSet<_> = services.routes().iter().map(|route| route.api).collect();
+    assert_eq!(apis.into_iter().collect::<Vec<_>>(), ["health", "metrics", "node", "token service", "vault"]);
+    server.store.clone().close().await;
+}
+
+#[tokio::test]
+async fn head_answers_as_get_on_what_is_open_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let services = server.services().unwrap();
+    let uri = "/common/discovery/keys";
+    let get = services.control.handle(call(Method::GET, uri, None)).await;
+    let head = services.control.handle(call(Method::HEAD, uri, None)).await;
+    assert_eq!((get.status(), get.headers()), (head.status(), head.headers()));
+    let status = services.control.handle(call(Method::HEAD, "/common/oauth2/token", None)).await.status();
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    server.store.clone().close().await;
+}
+
+/// An API that authorizes whoever sends a token, and streams.
+struct Streaming;
+
+impl Api for Streaming {
+    const NAME: &'static str = "streaming";
+    const CASE: Case = Case::Exact;
+    type Session = bool;
+    type Authorized = u8;
+    type Fault = StatusCode;
+
+    fn routes() -> &'static [Route<Self>] {
+        const ROUTES: &[Route<Streaming>] = &[
+            Route {
+                method: Method::GET,
+                pattern: "/events",
+                handler: Handler::Authorized {
+                    action: Action::control("x/events/read"),
+                    run: |_, seven, Request { .. }| {
+                        let frames = (0..*seven).map(|n| Ok(Frame::data(Bytes::from(format!("data: {n}\n\n")))));
+                        let body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
+                        let events = HeaderValue::from_static("text/event-stream");
+                        Box::pin(async move { Ok(reply::stream(StatusCode::OK, events, body)) })
+                    },
+                },
+            },
+            Route {
+                method: Method::GET,
+                pattern: "/broken",
+                handler: Handler::Public {
+                    because: "test: a fault",
+                    run: |_, _| Box::pin(async { Err(StatusCode::IM_A_TEAPOT) }),
+                },
+            },
+        ];
+        ROUTES
+    }
+
+    fn enter(&self, call: &mut Call) -> Result<bool, StatusCode> {
+        call.response_headers.insert("x-always", HeaderValue::from_static("here"));
+        Ok(call.headers.contains_key(header::AUTHORIZATION))
+    }
+
+    fn authorize(&self, session: bool, _: &Call, action: &Action, _: &Params) -> Result<u8, StatusCode> {
+        assert_eq!(action.name(), "x/events/read");
+        if session { Ok(7) } else { Err(StatusCode::UNAUTHORIZED) }
+    }
+
+    fn not_found(&self, _: &Call) -> StatusCode {
+        StatusCode::NOT_FOUND
+    }
+
+    fn method_not_allowed(&self, _: &Call, _: &str) -> StatusCode {
+        StatusCode::METHOD_NOT_ALLOWED
+    }
+
+    fn write_fault(&self, _: &Call, fault: StatusCode) -> Reply {
+        reply::empty(fault)
+    }
+}
+
+#[tokio::test]
+async fn a_row_runs_only_with_what_it_requires_and_every_answer_has_the_headers() {
+    let service = Service::new("test", Streaming).unwrap();
+    let refused = service.handle(call(Method::GET, "/events", None)).await;
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    for (path, status) in [("/broken", 418), ("/nothing", 404)] {
+        let answer = service.handle(call(Method::GET, path, None)).await;
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["x-always"]),
+            (status, &HeaderValue::from_static("here"))
+        );
+    }
+    let events = service.handle(call(Method::GET, "/events", Some("Bearer x"))).await;
+    assert_eq!(events.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let text = events.into_body().collect().await.unwrap().to_bytes();
+    assert!(text.starts_with(b"data: 0\n\ndata: 1\n\n") && text.ends_with(b"data: 6\n\n"));
+}
+
+/// An API that cannot authorize anything, with a row that requires an action.
+struct Powerless;
+
+impl Api for Powerless {
+    const NAME: &'static str = "powerless";
+    const CASE: Case = Case::Exact;
+    type Session = ();
+    type Authorized = Infallible;
+    type Fault = StatusCode;
+
+    fn routes() -> &'static [Route<Self>] {
+        const ROUTES: &[Route<Powerless>] = &[Route {
+            method: Method::GET,
+            pattern: "/machines",
+            handler: Handler::Authorized {
+                action: Action::control("x/machines/read"),
+                // There is no value of this type, so nothing this handler does can happen.
+                run: |_, nobody, _| match *nobody {},
+            },
+        }];
+        ROUTES
+    }
+
+    fn enter(&self, _: &mut Call) -> Result<(), StatusCode> {
+        Ok(())
+    }
+
+    fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, StatusCode> {
+        Err(StatusCode::FORBIDDEN)
+    }
+
+    fn not_found(&self, _: &Call) -> StatusCode {
+        StatusCode::NOT_FOUND
+    }
+
+    fn method_not_allowed(&self, _: &Call, _: &str) -> StatusCode {
+        StatusCode::METHOD_NOT_ALLOWED
+    }
+
+    fn write_fault(&self, _: &Call, fault: StatusCode) -> Reply {
+        reply::empty(fault)
+    }
+}
+
+#[tokio::test]
+async fn d26_an_api_without_authorization_cannot_run_a_row_that_requires_an_action() {
+    let service = Arc::new(Service::new("test", Powerless).unwrap());
+    let answer = service.handle(call(Method::GET, "/machines", Some("Bearer x"))).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn two_apis_for_the_same_paths_are_refused() {
+    let twice: Result<Service, BadRoute> =
+        Service::new("test", Powerless).unwrap().mount("a", Streaming).unwrap().mount("a", Streaming);
+    assert!(twice.is_err());
+}

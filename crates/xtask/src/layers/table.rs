@@ -1,0 +1,204 @@
+//! The layers of every crate.
+//!
+//! A crate may depend on the crates that its row names. Inside a crate the modules stand in layers, lowest first: a
+//! module may use itself and whatever stands in an *earlier* layer, never its neighbours in its own. `inside` repeats
+//! that for the modules below one module. An exception is a debt: it is refused as soon as nobody needs it.
+
+/// What a crate may depend on among the workspace's own, outside of tests.
+pub(super) enum May {
+    Use(&'static [&'static str]),
+    UseAnything,
+}
+
+pub(super) struct Crate {
+    pub(super) name: &'static str,
+    /// Its directory.
+    pub(super) at: &'static str,
+    pub(super) may: May,
+    pub(super) layers: &'static [Layers],
+    /// Words that belong to one top-level module alone: the module, the word, why.
+    pub(super) words: &'static [(&'static str, &'static str, &'static str)],
+}
+
+pub(super) struct Layers {
+    /// The module whose children these are; empty for the crate's own modules.
+    pub(super) inside: &'static str,
+    /// Lowest first.
+    pub(super) floors: &'static [&'static [&'static str]],
+    pub(super) narrow: &'static [Narrow],
+    pub(super) exceptions: &'static [Exception],
+}
+
+/// A module that may use another for some of its items only.
+pub(super) struct Narrow {
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) only: &'static [&'static str],
+    pub(super) why: &'static str,
+}
+
+/// A use that stands against the layers. Both are paths from the crate's root, and cover what is below them.
+pub(super) struct Exception {
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+}
+
+const fn layers(floors: &'static [&'static [&'static str]]) -> Layers {
+    Layers { inside: "", floors, narrow: &[], exceptions: &[] }
+}
+
+const fn except(from: &'static str, to: &'static str) -> Exception {
+    Exception { from, to }
+}
+
+const fn row(name: &'static str, at: &'static str, may: May, layers: &'static [Layers]) -> Crate {
+    Crate { name, at, may, layers, words: &[] }
+}
+
+pub(super) const CRATES: &[Crate] = &[
+    row("denizen-wire", "crates/denizen-wire", May::Use(&[]), WIRE),
+    row("denizen-keys", "crates/denizen-keys", May::Use(&["denizen-wire"]), KEYS),
+    Crate {
+        words: &[
+            ("http", "StatusCode", "status codes are decided in http/ only"),
+            ("store", "sqlx", "SQL is spoken in store/ only"),
+        ],
+        ..row("denizen-server", "crates/denizen-server", May::Use(&["denizen-wire", "denizen-keys"]), SERVER)
+    },
+    // A managed machine carries no database driver and no vault.
+    row("denizen-agent", "crates/denizen-agent", May::Use(&["denizen-wire", "denizen-keys"]), AGENT),
+    // It is published: whoever uses it gets nothing of the server's and no keys of ours.
+    row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire"]), IDENTITY),
+    row(
+        "denizen",
+        "crates/denizen",
+        May::Use(&["denizen-wire", "denizen-keys", "denizen-server", "denizen-agent", "denizen-identity"]),
+        DENIZEN,
+    ),
+    row("xtask", "crates/xtask", May::Use(&[]), &[layers(&[&["conformance", "layers"]])]),
+    row("denizen-it", "tests/it", May::UseAnything, &[]),
+    row("denizen-bench", "benches", May::UseAnything, &[]),
+    row("denizen-bench-identity", "benches/identity", May::UseAnything, &[]),
+];
+
+const WIRE: &[Layers] =
+    &[layers(&[&["ids", "unix_time"], &["oauth", "resource_id", "vault"], &["claims", "identity", "node"]])];
+
+const KEYS: &[Layers] = &[Layers {
+    exceptions: &[
+        // A public name, kept where it was.
+        except("envelope", "root_key::RootKey"),
+        // What a key is for is said beside what signs with it.
+        except("rsa_public", "signer::Algorithm"),
+    ],
+    ..layers(&[
+        &["b64", "error", "hash", "secret"],
+        &["random", "rsa_public"],
+        &["envelope", "password", "signer"],
+        &["jwk", "jws", "root_key", "x509"],
+        &["ca"],
+    ])
+}];
+
+const SERVER: &[Layers] = &[
+    Layers {
+        narrow: &[Narrow {
+            from: "http",
+            to: "store",
+            only: &["Snapshot"],
+            why: "a protocol reads one immutable snapshot; what it changes, a use case changes",
+        }],
+        exceptions: &[
+            // A refusal of the write path becomes a 403 there.
+            except("http::vault::fault", "store::StoreError"),
+            // It shows the store's own counters.
+            except("http::metrics", "store::Store"),
+        ],
+        // The domain and the store are told the time: the clock stands above them.
+        ..layers(&[&["domain"], &["store"], &["clock"], &["app"], &["http"], &["run"]])
+    },
+    Layers {
+        inside: "domain",
+        // An authorization reads roles, and a role's patterns use its matcher.
+        exceptions: &[except("domain::authorize", "domain::roles")],
+        ..layers(&[
+            &["authorize", "ctx", "directory", "resources", "secrets"],
+            &["assertion", "lifetimes", "roles"],
+            &["claims", "rotation"],
+        ])
+    },
+    // Authorization knows no use case; a use case that needs another stands after it.
+    Layers {
+        inside: "app",
+        ..layers(&[
+            &["access", "keks"],
+            &["credentials", "directory", "machines", "rbac", "signing", "vaults"],
+            &["secrets", "tokens"],
+        ])
+    },
+    // The protocols know nothing of one another.
+    Layers {
+        inside: "http",
+        // A protocol's routes are typed by its `Api`, and an `Api` names its routes.
+        exceptions: &[except("http::route", "http::dispatch::Api")],
+        ..layers(&[
+            &["reply"],
+            &["call"],
+            &["route"],
+            &["dispatch"],
+            &["listen"],
+            &["health", "metrics", "node", "sts", "vault"],
+        ])
+    },
+];
+
+const AGENT: &[Layers] = &[Layers {
+    exceptions: &[
+        except("caller::sock_diag", "server::METADATA_ADDRESS"),
+        except("policy", "endpoints"),
+        except("upstream", "broker::Identity"),
+        except("cache", "broker::Identity"),
+    ],
+    ..layers(&[
+        &["clock", "directory", "facts", "metrics"],
+        &["config", "identity_file"],
+        &["caller", "upstream"],
+        &["cache", "enrol", "keydir", "policy"],
+        &["broker"],
+        &["endpoints"],
+        &["server"],
+        &["agent"],
+    ])
+}];
+
+const IDENTITY: &[Layers] = &[Layers {
+    exceptions: &[
+        except("cache", "credential::BoxFuture"),
+        except("clock", "credential::BoxFuture"),
+        except("credential", "azure"),
+        except("source", "managed_identity"),
+    ],
+    ..layers(&[
+        &["certificate", "challenge", "environment", "error", "pin"],
+        &["clock", "http", "token"],
+        &["cache", "retry", "testkit", "validate"],
+        &["layer", "source", "surroundings"],
+        &["entra", "managed_identity"],
+        &["credential"],
+        &["azure", "config", "connection_string"],
+    ])
+}];
+
+const DENIZEN: &[Layers] = &[
+    layers(&[&["exit", "logging"], &["token"], &["vault_client"], &["dev", "secret"], &["signing_key"]]),
+    Layers {
+        inside: "dev",
+        ..layers(&[
+            &["data", "environment", "namespace", "ports", "tenant"],
+            &["certificates", "machine"],
+            &["manifest"],
+            &["command", "self_test"],
+            &["report"],
+        ])
+    },
+];
