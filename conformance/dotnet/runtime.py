@@ -71,6 +71,15 @@ def load():
         clr.AddReference(library)
 
 
+def version(library):
+    """The version a loaded library says it is."""
+    import clr
+    from System.Reflection import Assembly, AssemblyInformationalVersionAttribute
+
+    attribute = clr.GetClrType(AssemblyInformationalVersionAttribute)
+    return Assembly.Load(library).GetCustomAttributes(attribute, False)[0].InformationalVersion.split("+")[0]
+
+
 def _link(names, folder):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
