@@ -4,13 +4,13 @@
 //! The tokens are signed by the tenant's key with the claims that the token service writes. They are not asked for
 //! over the wire, because a thousand client secrets would take a minute of password hashing.
 
+use denizen_wire::Clock;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use denizen_keys::{SecretString, envelope::RootKey, random};
 use denizen_server::{
     app::access::SystemReason,
-    clock::Clock,
     domain::{
         claims::{Audience, IssuedBy, NewToken, Proof, access_token, audience::EntraIssued},
         directory::TokenVersion,
@@ -54,7 +54,7 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
         engine: Engine::Sqlite { path: database_in(data) },
         names,
         root_key: RootKey::load(&data.canonicalize()?.join("root.key"))?,
-        clock: Clock::System,
+        clock: Clock::system(),
         entra_issued: EntraIssued::default(),
     };
     let server = Server::open(config).await?;
@@ -67,7 +67,7 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
     for n in 0..principals {
         let (_, principal) = server.directory.create_application(&set_up(), &format!("reader {n}")).await?;
         server.rbac.assign(&set_up(), principal.id, ROLE, &vault.id).await?;
-        let now = Clock::System.now();
+        let now = Clock::system().now();
         let claims = access_token(&NewToken {
             authority: &manifest.authority,
             principal: &principal,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use denizen_agent::identity_file::StateDirectory;
 use denizen_keys::{Algorithm, Signer, b64, jws, random};
-use denizen_server::clock::Clock;
+use denizen_wire::Clock;
 use denizen_wire::oauth;
 use hyper::body::Bytes;
 use serde_json::json;
@@ -47,7 +47,7 @@ impl Machine {
 
     /// A token request for `resource`, with an assertion signed now.
     pub(crate) fn request(&self, resource: &str) -> Result<Bytes> {
-        let now = Clock::System.now().0;
+        let now = Clock::system().now().0;
         let header = json!({"alg": Algorithm::Ps256.name(), "typ": "JWT", "x5t#S256": self.thumbprint});
         let claims = json!({
             "aud": self.token_endpoint, "iss": self.client_id, "sub": self.client_id, "jti": random::uuid_v4(),

@@ -5,7 +5,8 @@ use std::{convert::Infallible, path::PathBuf, sync::Arc};
 use anyhow::Result;
 use clap::Args;
 use denizen_keys::ca::{DevCa, SanEntry};
-use denizen_server::{clock::Clock, run::tls};
+use denizen_server::run::tls;
+use denizen_wire::Clock;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -28,7 +29,7 @@ pub(crate) struct Tls {
 /// Serves until whoever started it is gone.
 pub(crate) async fn run(args: Tls) -> Result<()> {
     let reply = kept::<Recorded>(&args.reply)?.reply()?;
-    let now = Clock::System.now().0;
+    let now = Clock::system().now().0;
     let ca = DevCa::generate("Bench peer", now)?;
     let issued = ca.issue_server(&[SanEntry::Dns("localhost".into())], now, 1)?;
     std::fs::write(&args.ca_out, ca.ca_pem())?;

@@ -2,34 +2,39 @@
 //!
 //! Everything it uses comes in by [`AgentConfig`] and [`Listeners`], so any number of agents run in one process.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    broker::{Broker, Identity},
-    cache::Cache,
-    config::{AgentConfig, Listeners},
+    broker::Broker,
+    cache::TokenCache,
+    challenge::Challenges,
+    config::AgentConfig,
+    custody::NodeKey,
     endpoints::{
-        Endpoints, Face, app_service::AppServiceEndpoint, arc::ArcEndpoint, challenge::Challenges,
-        instance::InstanceDocument,
+        Endpoints, ListenerKind, app_service::AppServiceEndpoint, arc::ArcEndpoint, instance::InstanceDocument,
     },
+    identity::{Identities, Identity},
     identity_file::{IdentityFile, StateDirectory, StateError},
-    keydir::{KeyDirRefusal, KeyDirectory},
+    keydir::{KeyDirectory, KeyDirectoryError},
     metrics::Metrics,
+    net::{self, ListenerError, Listeners},
     policy::Policy,
-    server::{self, Connections, ListenerError, stopped},
+    proof::HeaderSecret,
+    server::{self, Connections},
     upstream::{
-        Upstream,
+        TokenAuthority,
+        assertion::AssertionCache,
         https::{HttpsClient, HttpsError},
         oauth::OAuthClient,
     },
 };
 
-/// How often what is over is removed, and what is due is renewed.
-const ROUND: Duration = Duration::from_secs(15);
-/// Every so many rounds the key directory is swept of what no challenge stands behind.
-const SWEEP_ROUNDS: u64 = 20;
+/// How often expired challenges are removed and tokens renewed.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15);
+/// Every so many intervals the key directory is swept of files that belong to no challenge.
+const SWEEP_EVERY: u64 = 20;
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +44,7 @@ pub enum AgentError {
     State(#[from] StateError),
     /// The Arc key directory.
     #[error(transparent)]
-    KeyDirectory(#[from] KeyDirRefusal),
+    KeyDirectory(#[from] KeyDirectoryError),
     /// A listener.
     #[error(transparent)]
     Listener(#[from] ListenerError),
@@ -71,15 +76,11 @@ impl Agent {
         let identity = state.enrolled()?;
         let key = state.key()?.ok_or_else(|| state.missing("node.key"))?;
         let certificate = state.certificate(&key)?.ok_or_else(|| state.missing("node.crt"))?;
-        let https = HttpsClient::new(&identity.server, config.ca_file.as_deref())?;
-        let upstream = OAuthClient::new(
-            https,
-            &identity.enrolled.token_endpoint,
-            key,
-            &certificate.thumbprint_sha256(),
-            config.clock.clone(),
-        )?;
-        Self::assemble(config, listeners, state, identity, Upstream::Denizen(Box::new(upstream)))
+        let https = HttpsClient::new(identity.token_authority(), &config.outbound)?;
+        let assertions =
+            AssertionCache::new(NodeKey::File(key), &certificate.thumbprint_sha256(), config.clock.clone());
+        let client = OAuthClient::new(https, &identity.enrolled.token_endpoint, assertions)?;
+        Self::assemble(config, listeners, state, identity, TokenAuthority::ClientAssertion(Box::new(client)))
     }
 
     pub(crate) fn assemble(
@@ -87,13 +88,13 @@ impl Agent {
         listeners: Listeners,
         state: StateDirectory,
         identity: IdentityFile,
-        upstream: Upstream,
+        authority: TokenAuthority,
     ) -> Result<Self, AgentError> {
         let AgentConfig { arc, app_service_header, imds_group, clock, marker, .. } = config;
-        let check_all = |listeners: &[_]| listeners.iter().map(server::check).collect::<Result<Vec<_>, _>>();
+        let check_all = |listeners: &[_]| listeners.iter().map(net::check).collect::<Result<Vec<_>, _>>();
         let (local, imds) = (check_all(&listeners.local)?, check_all(&listeners.imds)?);
         let metrics = Arc::new(Metrics::default());
-        let cache = Cache::new(upstream, clock.clone(), metrics.clone());
+        let tokens = TokenCache::new(authority, clock.clone(), metrics.clone());
         let policy = Policy::Group { own_uid: rustix::process::geteuid().as_raw(), group: imds_group };
         let system_assigned = Identity {
             client_id: identity.enrolled.client_id,
@@ -108,11 +109,20 @@ impl Agent {
             None => None,
         };
         let app_service = match app_service_header {
-            Some(secret) => Some(AppServiceEndpoint::new(secret).ok_or(AgentError::EmptySecret)?),
+            Some(secret) => {
+                let secret = HeaderSecret::new(secret).ok_or(AgentError::EmptySecret)?;
+                Some(AppServiceEndpoint { secret })
+            }
             None => None,
         };
         let endpoints = Arc::new(Endpoints {
-            broker: Broker::new(system_assigned, policy, cache.clone(), clock.clone(), metrics.clone()),
+            broker: Broker::new(
+                Identities::new(system_assigned),
+                policy,
+                tokens.clone(),
+                clock.clone(),
+                metrics.clone(),
+            ),
             arc: challenges.clone().map(|challenges| ArcEndpoint { challenges, metrics: metrics.clone() }),
             app_service,
             instance: InstanceDocument::new(&identity),
@@ -120,14 +130,15 @@ impl Agent {
         });
         let connections = Arc::new(Connections::new(metrics.clone()));
         let (stop, stopping) = watch::channel(false);
-        let faces = listeners.local.into_iter().map(|l| (l, Face::Local));
-        let faces = faces.chain(listeners.imds.into_iter().map(|l| (l, Face::Imds)));
-        let mut tasks: Vec<_> = faces
-            .map(|(listener, face)| {
-                tokio::spawn(server::serve(listener, face, endpoints.clone(), connections.clone(), stopping.clone()))
-            })
-            .collect();
-        tasks.push(tokio::spawn(rounds(cache, challenges.clone(), stopping)));
+        let serve = |listeners, kind| {
+            let stop = stopped(stopping.clone());
+            tokio::spawn(server::serve(listeners, kind, endpoints.clone(), connections.clone(), stop))
+        };
+        let tasks = vec![
+            serve(listeners.local, ListenerKind::Local),
+            serve(listeners.imds, ListenerKind::Imds),
+            tokio::spawn(maintain(tokens, challenges.clone(), stopped(stopping))),
+        ];
         Ok(Self { identity, local, imds, metrics, challenges, stop, tasks, _state: state })
     }
 
@@ -164,19 +175,25 @@ impl Agent {
     }
 }
 
-/// What has to happen though nobody asks: expiry, and renewal of what is in use.
-async fn rounds(cache: Cache, challenges: Option<Arc<Challenges>>, mut stop: watch::Receiver<bool>) {
-    let mut round: u64 = 0;
+/// Ends when the agent stops, or is dropped.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Does what has to happen though nobody asks: expiry, and renewal of what is in use.
+async fn maintain(tokens: TokenCache, challenges: Option<Arc<Challenges>>, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    let mut intervals: u64 = 0;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(ROUND) => {}
-            () = stopped(&mut stop) => return,
+            () = tokio::time::sleep(MAINTENANCE_INTERVAL) => {}
+            () = stop.as_mut() => return,
         }
-        round = round.wrapping_add(1);
-        cache.refresh_due();
+        intervals = intervals.wrapping_add(1);
+        tokens.refresh_due();
         if let Some(challenges) = &challenges {
             challenges.expire();
-            if round.is_multiple_of(SWEEP_ROUNDS) {
+            if intervals.is_multiple_of(SWEEP_EVERY) {
                 challenges.sweep();
             }
         }

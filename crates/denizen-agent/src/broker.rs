@@ -1,4 +1,4 @@
-//! The one token path: `caller -> policy -> cache -> upstream`.
+//! The one token path: `caller -> policy -> cache -> token authority`.
 //!
 //! Every local protocol is a thin adapter onto [`Broker::token`]. The identity is chosen by an explicit selector; one
 //! that names nothing assigned here is an error, and there is no falling back to the system-assigned identity.
@@ -7,44 +7,20 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use denizen_wire::{ClientId, PrincipalId, ResourceId};
-use hyper::body::Bytes;
+use denizen_wire::Clock;
 
 use crate::{
-    cache::Cache,
+    cache::{CachedToken, TokenCache},
     caller::{Caller, group::Membership},
-    clock::Clock,
+    identity::{Identities, Selector},
     metrics::Metrics,
-    policy::{Policy, Proof},
+    policy::Policy,
+    proof::Proof,
     upstream::UpstreamError,
 };
 
 #[cfg(test)]
 mod tests;
-
-/// An identity this machine may use.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// By client id.
-    pub client_id: ClientId,
-    /// By object id.
-    pub object_id: PrincipalId,
-    /// By resource id: the machine's, for the system-assigned identity.
-    pub resource_id: ResourceId,
-}
-
-/// Which identity is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Selector {
-    /// None was named: the machine's own.
-    SystemAssigned,
-    /// By client id.
-    ClientId(String),
-    /// By object id.
-    ObjectId(String),
-    /// By resource id.
-    ResourceId(String),
-}
 
 /// The local protocol by which a token was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +44,7 @@ impl Dialect {
     }
 }
 
-/// A request for a token, after its dialect has been taken off.
+/// A request for a token, independent of its dialect.
 #[derive(Debug)]
 pub struct TokenRequest {
     /// Who asks.
@@ -86,7 +62,7 @@ pub struct TokenRequest {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// The policy refused the caller; the text says which rule, and what mends it.
+    /// The policy refused the caller; the text names the rule and a hint.
     #[error("{0}")]
     Refused(Cow<'static, str>),
     /// The selector names no identity of this machine.
@@ -97,36 +73,41 @@ pub enum BrokerError {
     Upstream(#[from] UpstreamError),
 }
 
-/// The broker.
+/// Decides who gets which token.
 pub struct Broker {
-    system_assigned: Identity,
+    identities: Identities,
     policy: Policy,
     membership: Option<Membership>,
-    cache: Cache,
+    tokens: TokenCache,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
 impl Broker {
-    /// For a machine with `system_assigned`, under `policy`.
-    pub fn new(system_assigned: Identity, policy: Policy, cache: Cache, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let Policy::Group { group, .. } = &policy;
-        let membership = group.clone().map(Membership::of);
-        Self { system_assigned, policy, membership, cache, clock, metrics }
+    /// Creates the broker of a machine with these identities, under `policy`.
+    pub fn new(
+        identities: Identities,
+        policy: Policy,
+        tokens: TokenCache,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let membership = policy.group().map(|group| Membership::new(group.to_owned()));
+        Self { identities, policy, membership, tokens, clock, metrics }
     }
 
-    /// The answer's body: a token, and the identity it is for.
-    pub async fn token(&self, request: TokenRequest) -> Result<Bytes, BrokerError> {
+    /// Decides, and gives a token or the reason why there is none.
+    pub async fn token(&self, request: TokenRequest) -> Result<Arc<CachedToken>, BrokerError> {
         let outcome = self.decide(&request).await;
         if outcome.is_ok() {
-            self.metrics.tokens.count()
+            self.metrics.tokens.count();
         } else {
-            self.metrics.refusals.count()
+            self.metrics.refusals.count();
         }
         outcome
     }
 
-    async fn decide(&self, request: &TokenRequest) -> Result<Bytes, BrokerError> {
+    async fn decide(&self, request: &TokenRequest) -> Result<Arc<CachedToken>, BrokerError> {
         let TokenRequest { caller, proof, selector, resource, dialect } = request;
         let now = self.clock.now();
         let member = match (&self.membership, caller.uid()) {
@@ -140,25 +121,12 @@ impl Broker {
             tracing::warn!(target: "audit", %caller, resource = ?resource, dialect = dialect.name(), because = %decision.because, "token refused");
             return Err(BrokerError::Refused(decision.because));
         }
-        let identity = self.select(selector).ok_or_else(|| {
+        let identity = self.identities.select(selector).ok_or_else(|| {
             tracing::warn!(target: "audit", %caller, selector = ?selector, dialect = dialect.name(), "no such identity");
             BrokerError::NotAssigned
         })?;
-        let live = self.cache.token(identity, resource).await?;
+        let token = self.tokens.get(identity, resource).await?;
         tracing::info!(target: "audit", %caller, client_id = %identity.client_id, resource = ?resource, dialect = dialect.name(), "token issued");
-        // Waiting for upstream may have taken a while.
-        Ok(live.body(self.clock.now()))
-    }
-
-    /// Exactly the identity that was named.
-    fn select(&self, selector: &Selector) -> Option<&Identity> {
-        let own = &self.system_assigned;
-        let named = match selector {
-            Selector::SystemAssigned => true,
-            Selector::ClientId(id) => id.parse() == Ok(own.client_id),
-            Selector::ObjectId(id) => id.parse() == Ok(own.object_id),
-            Selector::ResourceId(id) => id.parse::<ResourceId>().is_ok_and(|id| id == own.resource_id),
-        };
-        named.then_some(own)
+        Ok(token)
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use denizen_keys::SecretString;
 
-use crate::clock::Clock;
+use denizen_wire::Clock;
+
+use crate::upstream::https::Outbound;
 
 /// How an agent is to run.
 pub struct AgentConfig {
@@ -18,8 +20,8 @@ pub struct AgentConfig {
     pub imds_group: Option<String>,
     /// The time.
     pub clock: Clock,
-    /// The only certificates that are trusted upstream, PEM; without, the system's roots.
-    pub ca_file: Option<PathBuf>,
+    /// How the token authority is reached.
+    pub outbound: Outbound,
     /// A file that says Microsoft's own agent is installed, which then keeps the key directory.
     pub marker: PathBuf,
 }
@@ -30,14 +32,4 @@ pub struct ArcConfig {
     pub key_dir: PathBuf,
     /// The group whose members may read the keys; without, root alone.
     pub group: Option<String>,
-}
-
-/// Sockets the caller has bound, so that a port is never free between two agents. All must be loopback, or
-/// 169.254.169.254 where the loopback interface has it.
-#[derive(Default)]
-pub struct Listeners {
-    /// For Arc, App Service and instance metadata.
-    pub local: Vec<tokio::net::TcpListener>,
-    /// For IMDS: it gives tokens without a key file, so it is never on the local one's port.
-    pub imds: Vec<tokio::net::TcpListener>,
 }

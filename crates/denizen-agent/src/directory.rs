@@ -22,7 +22,7 @@ use rustix::{
 #[cfg(test)]
 mod tests;
 
-/// Why a directory was refused, or what could not be done in it. Each text names the rule and what mends it.
+/// Why a directory was refused, or what could not be done in it. Each text names the rule and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The path does not start at `/`, or has `.` or `..` in it.

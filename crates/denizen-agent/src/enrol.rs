@@ -10,43 +10,48 @@
 //!     +---------------------------------------------------------------------------------------+
 //! ```
 //!
-//! The key is kept *before* the request is sent, so an attempt whose answer was lost is repeated with the same key, by
-//! which the server knows it again. What proves the key's possession is a signature over this use of the join token.
+//! The key is kept *before* the request is sent: an attempt whose answer was lost is repeated with the same key, by which
+//! the server recognizes it. Possession of the key is proved by a signature over this use of the join token.
 //!
 //! Touches the state directory and one server. Tests: `enrol/tests.rs`.
 
 use std::path::{Path, PathBuf};
 
 use denizen_keys::{Algorithm, KeyError, RsaBits, SecretString, Signer, b64, hash, jws, x509, x509::Certificate};
-use denizen_wire::node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, PROOF_LIFETIME, Refused};
+use denizen_wire::{
+    Clock,
+    node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, MachineName, PROOF_LIFETIME, Refused},
+};
 use hyper::body::Bytes;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    clock::Clock,
     facts,
     identity_file::{IdentityFile, StateDirectory, StateError},
-    upstream::https::{HttpsClient, HttpsError},
+    upstream::https::{HttpsClient, HttpsError, Origin, Outbound},
 };
 
 #[cfg(test)]
 mod tests;
 
-/// How long the node key's certificate is valid: two years, seconds. It is no more than the form the key is kept in.
+/// How long the node key's certificate is valid: two years, seconds. It is only the form in which a directory keeps the key.
 const CERTIFICATE_LIFETIME: i64 = 730 * 86_400;
 /// It begins this much early, for servers whose clock is behind. Seconds.
 const CERTIFICATE_HEAD_START: i64 = 300;
 
 /// What to enrol with.
 pub struct ConnectOptions {
-    /// The server: `https://host[:port]`.
+    /// The control plane, where to enrol: `https://host[:port]`.
     pub server: String,
-    /// The only certificates that are trusted for it, PEM; without, the system's roots.
-    pub ca_file: Option<PathBuf>,
+    /// The token authority, where that is another server. Whoever answers at `server` cannot send the agent to one that
+    /// is not named here.
+    pub token_authority: Option<String>,
+    /// How both are reached.
+    pub outbound: Outbound,
     /// The single-use join token.
     pub join_token: SecretString,
-    /// The machine's name: letters, digits, `-`, `_`, `.`, at most 54.
-    pub machine_name: String,
+    /// The machine's name.
+    pub machine_name: MachineName,
     /// Where to keep key and identity.
     pub state_dir: PathBuf,
     /// The time.
@@ -56,9 +61,6 @@ pub struct ConnectOptions {
 /// Why a machine did not join.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
-    /// The name breaks the rule for machines' names.
-    #[error("'{0}' cannot be a machine's name: use 1 to 54 letters, digits, '-', '_' and '.'")]
-    BadName(String),
     /// It has joined before, elsewhere or under another name.
     #[error(
         "this machine is enrolled at {server} as '{name}' already: use another state directory for a second identity"
@@ -91,32 +93,33 @@ pub enum EnrolError {
     State(#[from] StateError),
 }
 
-/// How far an enrolment has come.
+/// The state of an enrolment.
 enum Enrolment {
     Begun,
     Keyed { key: Signer, certificate: Certificate },
     Enrolled(Box<IdentityFile>),
 }
 
-/// Enrols this machine, or finishes an enrolment that broke off. Done before, it says what it gave.
+/// Enrols this machine, or finishes an enrolment that broke off. A machine that is enrolled stays as it is.
 pub async fn connect(options: ConnectOptions) -> Result<IdentityFile, EnrolError> {
-    let name = &options.machine_name;
-    if name.is_empty() || name.len() > 54 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-        return Err(EnrolError::BadName(name.clone()));
-    }
-    let https = HttpsClient::new(&options.server, options.ca_file.as_deref())?;
+    let control_plane = HttpsClient::new(&options.server, &options.outbound)?;
+    let authority = options.token_authority.as_deref().map(Origin::of).transpose()?;
     let state = StateDirectory::open(&options.state_dir)?;
-    let mut enrolment = Enrolment::of(&state, &options, &https)?;
+    let mut enrolment = Enrolment::resume(&state, &options, &control_plane)?;
     loop {
         enrolment = match enrolment {
             Enrolment::Begun => make_key(&state, &options).await?,
             Enrolment::Keyed { key, certificate } => {
-                let enrolled = ask(&https, &options, &key, &certificate).await?;
+                let enrolled = ask(&control_plane, &options, &key, &certificate).await?;
+                authority.as_ref().unwrap_or(control_plane.origin()).path_of(&enrolled.token_endpoint)?;
                 let identity = IdentityFile {
-                    server: https.origin().to_string(),
-                    machine_name: options.machine_name.clone(),
+                    version: IdentityFile::VERSION,
+                    server: control_plane.origin().to_string(),
+                    token_authority: authority.as_ref().map(Origin::to_string),
+                    machine_name: options.machine_name.to_string(),
                     enrolled,
                     machine: facts::gather(Path::new("/")),
+                    other: serde_json::Map::new(),
                 };
                 state.keep_identity(&identity)?;
                 Enrolment::Enrolled(Box::new(identity))
@@ -127,10 +130,15 @@ pub async fn connect(options: ConnectOptions) -> Result<IdentityFile, EnrolError
 }
 
 impl Enrolment {
-    fn of(state: &StateDirectory, options: &ConnectOptions, https: &HttpsClient) -> Result<Self, EnrolError> {
+    fn resume(
+        state: &StateDirectory,
+        options: &ConnectOptions,
+        control_plane: &HttpsClient,
+    ) -> Result<Self, EnrolError> {
         if let Some(identity) = state.identity()? {
             let (server, name) = (&identity.server, &identity.machine_name);
-            if *server == https.origin().to_string() && name.eq_ignore_ascii_case(&options.machine_name) {
+            if *server == control_plane.origin().to_string() && name.eq_ignore_ascii_case(options.machine_name.as_str())
+            {
                 return Ok(Self::Enrolled(Box::new(identity)));
             }
             return Err(EnrolError::Already { server: server.clone(), name: name.clone() });
@@ -159,22 +167,22 @@ async fn make_key(state: &StateDirectory, options: &ConnectOptions) -> Result<En
 fn make_certificate(state: &StateDirectory, key: &Signer, options: &ConnectOptions) -> Result<Certificate, EnrolError> {
     let now = options.clock.now();
     let (from, to) = (now - CERTIFICATE_HEAD_START, now + CERTIFICATE_LIFETIME);
-    let certificate = x509::self_signed(key, &options.machine_name, from.0, to.0)?;
+    let certificate = x509::self_signed(key, options.machine_name.as_str(), from.0, to.0)?;
     state.keep_certificate(&certificate)?;
     Ok(certificate)
 }
 
 async fn ask(
-    https: &HttpsClient,
+    control_plane: &HttpsClient,
     options: &ConnectOptions,
     key: &Signer,
     certificate: &Certificate,
 ) -> Result<Enrolled, EnrolError> {
     let now = options.clock.now();
     let claims = EnrolClaims {
-        aud: format!("{}{ENROL_PATH}", https.origin()),
+        aud: format!("{}{ENROL_PATH}", control_plane.origin()),
         join: hash::hex(&hash::sha256(options.join_token.expose().as_bytes())),
-        name: options.machine_name.clone(),
+        name: options.machine_name.to_string(),
         iat: now.0,
         exp: (now + PROOF_LIFETIME).0,
     };
@@ -183,7 +191,7 @@ async fn ask(
     let proof = jws::sign_compact(key, Algorithm::Rs256, r#"{"alg":"RS256","typ":"JWT"}"#, &claims)?;
     let mut request = EnrolRequest {
         join_token: options.join_token.expose().to_owned(),
-        machine_name: options.machine_name.clone(),
+        machine_name: options.machine_name.to_string(),
         certificate: b64::standard(certificate.der()),
         proof,
         machine: facts::gather(Path::new("/")),
@@ -191,7 +199,7 @@ async fn ask(
     let body = serde_json::to_vec(&request).map(Zeroizing::new);
     request.join_token.zeroize();
     let (status, answer) =
-        https.post(ENROL_PATH, "application/json", Bytes::from_owner(body.map_err(malformed)?)).await?;
+        control_plane.post(ENROL_PATH, "application/json", Bytes::from_owner(body.map_err(malformed)?)).await?;
     if !status.is_success() {
         return Err(match serde_json::from_slice::<Refused>(&answer) {
             Ok(Refused { error }) => EnrolError::Refused { code: error.code, message: error.message },
@@ -200,8 +208,5 @@ async fn ask(
             }
         });
     }
-    let enrolled: Enrolled = serde_json::from_slice(&answer).map_err(malformed)?;
-    // Whoever answers here cannot send the agent elsewhere for its tokens.
-    https.origin().path_of(&enrolled.token_endpoint)?;
-    Ok(enrolled)
+    serde_json::from_slice(&answer).map_err(malformed)
 }

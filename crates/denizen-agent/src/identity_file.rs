@@ -8,7 +8,7 @@
 //! | `lock` | held by the agent that uses the directory |
 //!
 //! The directory is 0700, the files 0600, each written whole or not at all. Touches the file system only.
-//! Tests: with those of enrolment.
+//! Tests: `identity_file/tests.rs`, and with those of enrolment.
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,9 @@ use zeroize::Zeroizing;
 
 use crate::directory::{self, Directory, DirectoryError};
 
+#[cfg(test)]
+mod tests;
+
 const KEY: &str = "node.key";
 const CERTIFICATE: &str = "node.crt";
 const IDENTITY: &str = "identity.json";
@@ -27,18 +30,55 @@ const LOCK: &str = "lock";
 /// No file of ours is larger.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// What enrolment gave, as it is kept.
+/// What enrolment gave, as it is kept. Members that this version does not know are kept when the file is rewritten.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityFile {
-    /// Where the machine is enrolled: `https://host:port`.
+    /// The file's version. A higher one than [`IdentityFile::VERSION`] cannot be read by this agent; members that are
+    /// only added do not raise it.
+    #[serde(default = "first_version")]
+    pub version: u32,
+    /// The control plane, where the machine is enrolled: `https://host:port`.
     pub server: String,
+    /// The token authority's origin, where it is not the control plane's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_authority: Option<String>,
     /// The machine's name.
     pub machine_name: String,
     /// Its identity, and where to ask for tokens.
     pub enrolled: Enrolled,
     /// What it said of itself.
     pub machine: MachineFacts,
+    /// What another version of the agent wrote beside these.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl IdentityFile {
+    /// The version that is written.
+    pub const VERSION: u32 = 1;
+
+    /// Where the token endpoint must be.
+    pub fn token_authority(&self) -> &str {
+        self.token_authority.as_deref().unwrap_or(&self.server)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let identity: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if identity.version > Self::VERSION {
+            let version = identity.version;
+            return Err(format!(
+                "it has version {version}, of a later agent: this one reads version {}",
+                Self::VERSION
+            ));
+        }
+        Ok(identity)
+    }
+}
+
+/// Files without a version are of the first one.
+fn first_version() -> u32 {
+    1
 }
 
 /// Why the state cannot be used.
@@ -107,14 +147,13 @@ impl StateDirectory {
             Err(error) if error.is_missing() => return Err(StateError::NotEnrolled(settled)),
             Err(error) => return Err(error.into()),
         };
-        serde_json::from_slice(&bytes)
-            .map_err(|e| StateError::Damaged { path: settled.join(IDENTITY), reason: e.to_string() })
+        IdentityFile::parse(&bytes).map_err(|reason| StateError::Damaged { path: settled.join(IDENTITY), reason })
     }
 
     /// What enrolment gave, if this machine is enrolled.
     pub fn identity(&self) -> Result<Option<IdentityFile>, StateError> {
         let Some(bytes) = self.read(IDENTITY)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| self.damaged(IDENTITY, &e.to_string()))
+        IdentityFile::parse(&bytes).map(Some).map_err(|reason| self.damaged(IDENTITY, &reason))
     }
 
     /// As [`StateDirectory::identity`]; not being enrolled is an error.

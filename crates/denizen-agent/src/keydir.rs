@@ -31,9 +31,9 @@ mod tests;
 /// A key file older than this belongs to a challenge that nobody can answer any more. Seconds.
 const STALE_AFTER: i64 = 180;
 
-/// Why the key directory cannot be used, by rule, with what mends it.
+/// Why the key directory cannot be used: the rule, and the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyDirRefusal {
+pub enum KeyDirectoryError {
     /// Microsoft's own agent is installed: the directory and the port are its own.
     #[error("the Azure Connected Machine agent is installed here ({} exists) and owns the key directory: remove it, or use the App Service dialect", .0.display())]
     MicrosoftAgent(PathBuf),
@@ -42,7 +42,7 @@ pub enum KeyDirRefusal {
     NoSuchGroup(String),
     /// The path would break a client's parser.
     #[error("the key directory {} has a character that clients trip over in a challenge: use letters, digits, '/', '.', '-' and '_'", .0.display())]
-    Unspeakable(PathBuf),
+    UnsupportedPath(PathBuf),
     /// It is there, or could be, but we may not write there.
     #[error("may not write in {}: run as root, or let root do `install -d -o {us} -m 0750 {}`", at.display(), wanted.display())]
     NotWritable {
@@ -71,7 +71,7 @@ pub struct KeyDirectory {
 }
 
 /// Whether [`KeyDirectory::open`] would succeed; makes and changes nothing.
-pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), KeyDirRefusal> {
+pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), KeyDirectoryError> {
     outside_rules(path, marker)?;
     group.map(gid_of).transpose()?;
     let (found, whole) = Directory::deepest(path)?;
@@ -79,7 +79,7 @@ pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), Key
     let ours = !whole || found.status()?.1 == us;
     // Asked of the kernel, so that a read-only file system is found too.
     if !ours || accessat(&found, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_err() {
-        return Err(KeyDirRefusal::NotWritable { at: found.path().to_owned(), wanted: path.to_owned(), us });
+        return Err(KeyDirectoryError::NotWritable { at: found.path().to_owned(), wanted: path.to_owned(), us });
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), Key
 impl KeyDirectory {
     /// Opens `path`, making it when it is missing. With a `group` other than root's, only its members can read the
     /// keys; without one, only root can. `marker` is a file that says Microsoft's agent is installed.
-    pub fn open(path: &Path, marker: &Path, group: Option<&str>) -> Result<Self, KeyDirRefusal> {
+    pub fn open(path: &Path, marker: &Path, group: Option<&str>) -> Result<Self, KeyDirectoryError> {
         usable(path, marker, group)?;
         let group = group.map(gid_of).transpose()?;
         // The group must be able to pass through. Where that is root's, anybody may look and root alone may read:
@@ -97,7 +97,7 @@ impl KeyDirectory {
         if let Some(gid) = group
             && fchown(&directory, None, Some(gid)).is_err()
         {
-            return Err(KeyDirRefusal::NotAMember(path.to_owned()));
+            return Err(KeyDirectoryError::NotAMember(path.to_owned()));
         }
         fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(|e| failed("set the mode of", path, e))?;
         Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group })
@@ -156,19 +156,19 @@ impl KeyDirectory {
     }
 }
 
-fn outside_rules(path: &Path, marker: &Path) -> Result<(), KeyDirRefusal> {
+fn outside_rules(path: &Path, marker: &Path) -> Result<(), KeyDirectoryError> {
     if marker.symlink_metadata().is_ok() {
-        return Err(KeyDirRefusal::MicrosoftAgent(marker.to_owned()));
+        return Err(KeyDirectoryError::MicrosoftAgent(marker.to_owned()));
     }
     // Clients split the challenge at '=' and trim at spaces and quotes.
     if !path.as_os_str().as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(b)) {
-        return Err(KeyDirRefusal::Unspeakable(path.to_owned()));
+        return Err(KeyDirectoryError::UnsupportedPath(path.to_owned()));
     }
     Ok(())
 }
 
-fn gid_of(group: &str) -> Result<Gid, KeyDirRefusal> {
-    group::gid(group).map(Gid::from_raw).ok_or_else(|| KeyDirRefusal::NoSuchGroup(group.to_owned()))
+fn gid_of(group: &str) -> Result<Gid, KeyDirectoryError> {
+    group::gid(group).map(Gid::from_raw).ok_or_else(|| KeyDirectoryError::NoSuchGroup(group.to_owned()))
 }
 
 fn file_name(id: Uuid) -> String {

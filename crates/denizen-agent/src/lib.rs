@@ -1,14 +1,31 @@
 //! The per-server agent: enrols the machine, keeps its key, and answers local programs that ask for tokens.
 //!
 //! ```text
-//!  program --HTTP on loopback--> server -> endpoints -> broker -> cache -> upstream --HTTPS--> token service
-//!                                   |                      |
-//!                                 caller (kernel)        policy (pure)
+//!  program --HTTP on loopback--> server -> endpoints -> broker -> cache -> upstream --HTTPS--> token authority
+//!                                   |          |           |
+//!                            caller (kernel)   |        policy (pure)
+//!                                       challenge, proof
 //! ```
 //!
 //! * **One token path.** Arc, IMDS and App Service are adapters onto [`broker::Broker::token`].
 //! * **An ordinary OAuth client.** After enrolment the agent says nothing upstream that it could not say to Entra ID.
-//! * **Loopback only**, in both senses: it listens nowhere else, and dials only the server it is enrolled at.
+//! * **Loopback only**, in both senses: it listens nowhere else, and dials only the server it is enrolled at and the
+//!   token authority that was named then.
+//!
+//! A module uses only modules of lower layers:
+//!
+//! ```text
+//!  agent
+//!  server
+//!  endpoints
+//!  broker
+//!  policy, cache, enrol
+//!  proof, upstream, identity_file, config
+//!  challenge, custody
+//!  keydir
+//!  caller
+//!  exit, net, identity, metrics, directory, facts
+//! ```
 //!
 //! A whole agent, as `denizen-agent run` starts it: [`Agent::start`]; before that, once: [`enrol::connect`].
 
@@ -19,20 +36,27 @@ pub mod agent;
 pub mod broker;
 pub mod cache;
 pub mod caller;
-pub mod clock;
+pub mod challenge;
 pub mod config;
+pub mod custody;
 pub mod directory;
 pub mod endpoints;
 pub mod enrol;
+pub mod exit;
 pub mod facts;
+pub mod identity;
 pub mod identity_file;
 pub mod keydir;
 pub mod metrics;
+pub mod net;
 pub mod policy;
+pub mod proof;
 pub mod server;
 pub mod upstream;
 
 pub use agent::{Agent, AgentError};
-pub use clock::Clock;
-pub use config::{AgentConfig, ArcConfig, Listeners};
+pub use config::{AgentConfig, ArcConfig};
+pub use denizen_wire::Clock;
 pub use identity_file::IdentityFile;
+pub use net::Listeners;
+pub use upstream::{https::Outbound, proxy::Proxy};

@@ -7,32 +7,24 @@
 
 use std::{
     io::Read as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
 use denizen_agent::{
-    Agent, AgentConfig, AgentError, ArcConfig, Clock, IdentityFile, Listeners,
+    Agent, AgentConfig, AgentError, ArcConfig, Clock, IdentityFile, Listeners, Outbound, Proxy,
     enrol::{self, ConnectOptions, EnrolError},
+    exit,
     identity_file::{StateDirectory, StateError},
+    net::BindError,
 };
 use denizen_keys::SecretString;
-use denizen_wire::identity::{ARC_KEY_DIRECTORY, AZCMAGENT_MARKER};
-use tokio::net::TcpListener;
-
-/// sysexits.h, as far as it is used.
-mod exit {
-    pub(crate) const USAGE: u8 = 64;
-    pub(crate) const DATA: u8 = 65;
-    pub(crate) const UNAVAILABLE: u8 = 69;
-    pub(crate) const SOFTWARE: u8 = 70;
-    pub(crate) const OS: u8 = 71;
-    pub(crate) const CANNOT_CREATE: u8 = 73;
-    pub(crate) const NO_PERMISSION: u8 = 77;
-    pub(crate) const CONFIG: u8 = 78;
-}
+use denizen_wire::{
+    identity::{ARC_KEY_DIRECTORY, AZCMAGENT_MARKER},
+    node::MachineName,
+};
 
 /// Managed identities for servers outside Azure: the agent.
 #[derive(Parser)]
@@ -68,10 +60,10 @@ struct State {
 struct Run {
     #[command(flatten)]
     state: State,
-    /// Where Arc, App Service and instance metadata answer. On 127.0.0.1, [::1] is taken too where it can be.
+    /// Where Arc, App Service and instance metadata answer. 127.0.0.1 and [::1] each bring the other along.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:40342")]
     listen: SocketAddr,
-    /// Where IMDS answers; off without.
+    /// Where IMDS answers; off without. 127.0.0.1 and [::1] each bring the other along.
     #[arg(long, value_name = "ADDR:PORT")]
     imds_listen: Vec<SocketAddr>,
     /// A file whose first line is the App Service secret; App Service is off without.
@@ -86,9 +78,23 @@ struct Run {
     /// The group whose members may have tokens; without, only root may.
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
+    #[command(flatten)]
+    upstream: Upstream,
+}
+
+/// How servers are reached.
+#[derive(clap::Args)]
+struct Upstream {
     /// The only CA certificates trusted for the server, PEM; without, the system's.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// The HTTP proxy for servers elsewhere: http://[USER:PASSWORD@]HOST:PORT; without, that of HTTPS_PROXY or
+    /// https_proxy.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Servers that are reached without the proxy, separated by commas; without, those of NO_PROXY or no_proxy.
+    #[arg(long, value_name = "LIST")]
+    no_proxy: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -98,15 +104,17 @@ struct Connect {
     /// The server to enrol at: https://host[:port].
     #[arg(long, value_name = "URL")]
     server: String,
+    /// The origin of the token service, where that is another server: https://host[:port].
+    #[arg(long, value_name = "URL")]
+    token_authority: Option<String>,
     /// A file with the join token; '-' is standard input.
     #[arg(long, value_name = "FILE")]
     join_token_file: PathBuf,
     /// The machine's name; without, the host's.
     #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// The only CA certificates trusted for the server, PEM; without, the system's.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    name: Option<MachineName>,
+    #[command(flatten)]
+    upstream: Upstream,
 }
 
 /// What to tell, and which code to leave with.
@@ -130,7 +138,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("denizen-agent: cannot start: {error}");
-            return ExitCode::from(exit::OS);
+            return ExitCode::from(exit::OS_ERROR);
         }
     };
     let outcome = runtime.block_on(async {
@@ -154,27 +162,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(run: Run) -> Result<(), Failure> {
-    let mut listeners = Listeners::default();
-    let first = bind(run.listen).await?;
-    // With port 0, the second address takes the port the first one got.
-    let port = first.local_addr().map_or(run.listen.port(), |address| address.port());
-    listeners.local.push(first);
-    if run.listen.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
-        // 'localhost' is [::1] first on many systems; on one without IPv6 there is nothing to take.
-        if let Ok(second) = bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
-            listeners.local.push(second);
-        }
-    }
-    for address in run.imds_listen {
-        listeners.imds.push(bind(address).await?);
-    }
+    let listeners = Listeners::bind(run.listen, &run.imds_listen).await?;
     let config = AgentConfig {
         state_dir: run.state.state_dir,
         arc: (!run.no_arc).then(|| ArcConfig { key_dir: run.key_dir, group: run.group.clone() }),
         app_service_header: run.app_service_header_file.as_deref().map(first_line).transpose()?,
         imds_group: run.group,
-        clock: Clock::System,
-        ca_file: run.ca_file,
+        clock: Clock::system(),
+        outbound: outbound(run.upstream)?,
         marker: AZCMAGENT_MARKER.into(),
     };
     let (arc, app_service) = (config.arc.is_some(), config.app_service_header.is_some());
@@ -192,14 +187,14 @@ async fn run(run: Run) -> Result<(), Failure> {
     for address in agent.imds_addrs() {
         println!("imds         http://{address}/metadata/identity/oauth2/token");
     }
-    told_to_stop().await?;
+    stop_signal().await?;
     agent.shutdown().await;
     Ok(())
 }
 
-async fn told_to_stop() -> Result<(), Failure> {
+async fn stop_signal() -> Result<(), Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let fault = |error: std::io::Error| Failure(exit::OS, format!("cannot wait for signals: {error}"));
+    let fault = |error: std::io::Error| Failure(exit::OS_ERROR, format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
     tokio::select! {
@@ -214,16 +209,19 @@ async fn connect(connect: Connect) -> Result<(), Failure> {
         Some(name) => name,
         None => {
             let fqdn = denizen_agent::facts::gather(Path::new("/")).fqdn;
-            fqdn.split('.').next().unwrap_or_default().to_owned()
+            MachineName::sanitized(fqdn.split('.').next().unwrap_or_default()).ok_or_else(|| {
+                Failure(exit::USAGE, "the host's name cannot be the machine's: name it with --name".to_owned())
+            })?
         }
     };
     let identity = enrol::connect(ConnectOptions {
         server: connect.server,
-        ca_file: connect.ca_file,
+        token_authority: connect.token_authority,
+        outbound: outbound(connect.upstream)?,
         join_token: first_line(&connect.join_token_file)?,
         machine_name,
         state_dir: connect.state.state_dir,
-        clock: Clock::System,
+        clock: Clock::system(),
     })
     .await?;
     print_identity(&identity);
@@ -244,15 +242,15 @@ fn print_identity(identity: &IdentityFile) {
     println!("server       {}", identity.server);
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let owner = if address.port() == 40342 {
-            " (is another agent running? `ss -ltnp sport = :40342` names it)"
-        } else {
-            ""
-        };
-        Failure(exit::UNAVAILABLE, format!("cannot listen on {address}: {error}{owner}"))
-    })
+/// The proxy is the command line's, or else the environment's, as other programs read it.
+fn outbound(upstream: Upstream) -> Result<Outbound, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the agent reads these variables")]
+    let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let url = upstream.proxy.or_else(|| variable(["https_proxy", "HTTPS_PROXY"]));
+    let without = upstream.no_proxy.or_else(|| variable(["no_proxy", "NO_PROXY"])).unwrap_or_default();
+    let proxy = url.map(|url| Proxy::new(&url, &without)).transpose();
+    let proxy = proxy.map_err(|error| Failure(exit::CONFIG, error.to_string()))?;
+    Ok(Outbound { ca_file: upstream.ca_file, proxy })
 }
 
 /// A secret from a file: its first line, without the line's end.
@@ -268,6 +266,16 @@ fn first_line(path: &Path) -> Result<SecretString, Failure> {
     match text.expose().lines().next().map(str::trim) {
         Some(line) if !line.is_empty() => Ok(line.into()),
         Some(_) | None => Err(Failure(exit::DATA, format!("{} is empty", path.display()))),
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        let hint = match error.address.port() {
+            40342 => " (is another agent running? `ss -ltnp sport = :40342` names it)",
+            _ => "",
+        };
+        Self(exit::UNAVAILABLE, format!("{error}{hint}"))
     }
 }
 
@@ -288,7 +296,6 @@ impl From<AgentError> for Failure {
 impl From<EnrolError> for Failure {
     fn from(error: EnrolError) -> Self {
         let code = match &error {
-            EnrolError::BadName(_) => exit::USAGE,
             EnrolError::Already { .. } => exit::CONFIG,
             EnrolError::Refused { .. } => exit::NO_PERMISSION,
             EnrolError::Malformed(_) => exit::UNAVAILABLE,

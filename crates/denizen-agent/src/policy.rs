@@ -10,19 +10,8 @@ use std::borrow::Cow;
 
 use crate::{
     caller::{Caller, OVERFLOW_UID},
-    endpoints::{app_service::SecretShown, challenge::Redeemed},
+    proof::Proof,
 };
-
-/// What a caller showed. The evidence types can only be made by the code that checked them.
-#[derive(Debug)]
-pub enum Proof {
-    /// The content of a key file that was made for this caller.
-    KeyFile(Redeemed),
-    /// The App Service secret.
-    SecretHeader(SecretShown),
-    /// Nothing: the kernel's word about the peer must do.
-    Peer,
-}
 
 /// The rule in force.
 #[derive(Debug, Clone)]
@@ -41,11 +30,17 @@ pub enum Policy {
 pub struct Decision {
     /// Whether the caller may have a token.
     pub allowed: bool,
-    /// One sentence: the rule that decided and, for a refusal, what would mend it.
+    /// One sentence: the rule that decided and, for a refusal, a hint.
     pub because: Cow<'static, str>,
 }
 
 impl Policy {
+    /// The group whose members may ask without a key file.
+    pub fn group(&self) -> Option<&str> {
+        let Self::Group { group, .. } = self;
+        group.as_deref()
+    }
+
     /// Whether the decision turns on the caller's membership, which then has to be looked up.
     pub fn needs_membership(&self, caller: &Caller, proof: &Proof) -> bool {
         let Self::Group { group, .. } = self;
@@ -62,7 +57,7 @@ impl Policy {
             Proof::KeyFile(_) => allow("the caller read the key file, which only the group can"),
             Proof::SecretHeader(_) => allow("the caller knows the App Service secret"),
             Proof::Peer => match caller {
-                Caller::Unknown(doubt) => refuse(format!("it is not known who is calling: {doubt}")),
+                Caller::Unknown(reason) => refuse(format!("it is not known who is calling: {reason}")),
                 Caller::Known { uid: 0, .. } => allow("root"),
                 // Users of namespaces that are not mapped here all show as this one uid: it names nobody.
                 Caller::Known { uid: OVERFLOW_UID, .. } => refuse(format!(
@@ -98,10 +93,10 @@ fn refuse(because: String) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::{Doubt, How};
+    use crate::caller::{KnownFrom, UnknownReason};
 
     fn known(uid: u32) -> Caller {
-        Caller::Known { uid, cgroup: None, how: How::SockDiag }
+        Caller::Known { uid, cgroup: None, known_from: KnownFrom::SockDiag }
     }
 
     fn policy(own_uid: u32, group: Option<&str>) -> Policy {
@@ -110,7 +105,7 @@ mod tests {
 
     #[test]
     fn without_a_key_only_root_the_agent_and_the_group_get_in() {
-        let unknown = Caller::Unknown(Doubt::NoAnswer);
+        let unknown = Caller::Unknown(UnknownReason::NoAnswer);
         for (caller, member, allowed) in [
             (known(0), false, true),
             (known(990), false, true),
@@ -129,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_mends_it() {
+    fn a_refusal_names_the_remedy() {
         let because = policy(990, Some("himds")).decide(&known(1000), false, &Proof::Peer).because;
         assert!(because.contains("uid 1000") && because.contains("usermod -aG himds"), "{because}");
         let because = policy(990, None).decide(&known(1000), false, &Proof::Peer).because;
@@ -141,7 +136,7 @@ mod tests {
         let group = policy(990, Some("himds"));
         assert!(group.needs_membership(&known(1000), &Proof::Peer));
         assert!(!group.needs_membership(&known(0), &Proof::Peer));
-        assert!(!group.needs_membership(&Caller::Unknown(Doubt::NoAnswer), &Proof::Peer));
+        assert!(!group.needs_membership(&Caller::Unknown(UnknownReason::NoAnswer), &Proof::Peer));
         assert!(!policy(990, None).needs_membership(&known(1000), &Proof::Peer));
     }
 }

@@ -1,156 +1,72 @@
-//! Accept loops: one for each listener, HTTP/1.1 with keep-alive, names of headers in title case.
+//! The agent's listeners: HTTP/1.1 with keep-alive, header names in title case.
 //!
 //! Who is calling is asked of the kernel when a connection is accepted, and holds for all of it. Connections are
-//! capped in all and for each user, headers in size and number, and silence in time.
+//! limited in all and for each user; the accept loop and the other limits are [`denizen_serve`]'s.
 //!
-//! Touches sockets. Tests: with the endpoints' own.
+//! Touches sockets. Tests: below, and with the endpoints' own.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-};
+use denizen_serve::{Accepted, Limits};
+use hyper::{Request, body::Incoming, service::service_fn};
+use tokio::net::TcpListener;
 
 use crate::{
     caller::Caller,
-    endpoints::{Endpoints, Face},
+    endpoints::{Endpoints, ListenerKind},
     metrics::Metrics,
 };
-
-/// Where Azure's own metadata service is, and where clients with a fixed address look for it.
-pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
 /// Connections at a time, on all listeners.
 const MAX_CONNECTIONS: usize = 512;
 /// Connections at a time from one user, so that no other user can take the last one.
 const MAX_PER_USER: usize = 256;
-/// A request's head is there within this time of the connection, or of the answer before it.
-const SILENCE: Duration = Duration::from_secs(75);
-/// A stop waits this long for answers that are under way.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// The largest head of a request, and the largest buffer of a connection.
-const MAX_HEAD: usize = 16 * 1024;
-/// The most headers of a request.
-const MAX_HEADERS: usize = 64;
 
-/// Why a listener is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenerError {
-    /// It could be reached from elsewhere.
-    #[error("{0} is not loopback, and the agent listens nowhere else")]
-    NotLoopback(SocketAddr),
-    /// The metadata address is on a real interface.
-    #[error("{METADATA_ADDRESS} is not on the loopback interface: others on the network would reach the agent there")]
-    MetadataAddress,
-    /// The socket is unusable.
-    #[error("a listener is unusable: {0}")]
-    Io(#[from] io::Error),
-}
+const LIMITS: Limits = Limits {
+    // Over its own limits the agent closes a connection rather than let it wait: see `Connections::admit`.
+    max_connections: MAX_CONNECTIONS + 1,
+    head_timeout: Duration::from_secs(75),
+    max_head_bytes: 16 * 1024,
+    max_headers: Some(64),
+    // The documented shell recipe greps for 'Www-Authenticate'.
+    title_case_headers: true,
+    grace: Duration::from_secs(5),
+    ..Limits::DEFAULT
+};
 
-/// Refuses a listener that anybody but this machine can reach.
-pub fn check(listener: &TcpListener) -> Result<SocketAddr, ListenerError> {
-    let address = listener.local_addr()?;
-    if address.ip() == METADATA_ADDRESS {
-        let here = |ip: &nix::sys::socket::SockaddrStorage| {
-            ip.as_sockaddr_in().is_some_and(|ip| IpAddr::V4(ip.ip()) == METADATA_ADDRESS)
-        };
-        let mut interfaces = nix::ifaddrs::getifaddrs().map_err(io::Error::from)?;
-        let on_loopback = interfaces.any(|interface| {
-            interface.flags.contains(nix::net::if_::InterfaceFlags::IFF_LOOPBACK)
-                && interface.address.as_ref().is_some_and(here)
-        });
-        return if on_loopback { Ok(address) } else { Err(ListenerError::MetadataAddress) };
-    }
-    if address.ip().is_loopback() { Ok(address) } else { Err(ListenerError::NotLoopback(address)) }
-}
-
-/// Serves a listener until `stop` says so, then lets answers that are under way finish.
+/// Serves these listeners until `stop` ends, then lets answers that are under way finish.
 pub async fn serve(
-    listener: TcpListener,
-    face: Face,
+    listeners: Vec<TcpListener>,
+    kind: ListenerKind,
     endpoints: Arc<Endpoints>,
     connections: Arc<Connections>,
-    mut stop: watch::Receiver<bool>,
+    stop: impl Future<Output = ()>,
 ) {
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => break,
-            // Finished connections are taken off the list as they end.
-            Some(_) = open.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let caller = stream.local_addr().map_or(Caller::Unknown(crate::caller::Doubt::NoAnswer), |local| {
-                    Caller::of_connection(local, peer)
-                });
-                // Over a cap the connection is closed unread: an answer would cost what the cap is to save.
-                let Some(place) = connections.admit(&caller) else { continue };
-                open.spawn(connection(stream, face, caller, endpoints.clone(), place, stop.clone()));
-            }
-            // Out of descriptors, most likely: those that are open will end.
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    drop(listener);
-    let _ = tokio::time::timeout(STOP_PATIENCE, async { while open.join_next().await.is_some() {} }).await;
+    let connection = move |accepted: Accepted| {
+        let caller = Caller::of_connection(accepted.local, accepted.peer);
+        // Over a limit the connection is closed unread: an answer would cost what the limit is to save.
+        let slot = connections.admit(&caller)?;
+        Some(connection(accepted, kind, caller, endpoints.clone(), slot))
+    };
+    denizen_serve::serve(listeners, LIMITS, stop, connection).await;
 }
 
-/// Ends when the agent stops, or is dropped.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-async fn connection(
-    stream: TcpStream,
-    face: Face,
-    caller: Caller,
-    endpoints: Arc<Endpoints>,
-    _place: Place,
-    mut stop: watch::Receiver<bool>,
-) {
-    // An answer is one small packet: it is not to wait for another.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let endpoints = endpoints.clone();
+async fn connection(accepted: Accepted, kind: ListenerKind, caller: Caller, endpoints: Arc<Endpoints>, _slot: Slot) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let endpoints = &endpoints;
         async move {
             // No request has a body that matters; hyper discards what comes.
             let (head, _) = request.into_parts();
-            Ok::<_, Infallible>(endpoints.answer(face, caller, &head).await)
+            Ok::<_, Infallible>(endpoints.answer(kind, caller, &head).await)
         }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(SILENCE)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        // The documented shell recipe greps for 'Www-Authenticate'.
-        .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(served);
-    let outcome = tokio::select! {
-        outcome = served.as_mut() => outcome,
-        () = stopped(&mut stop) => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = outcome {
+    if let Err(error) = accepted.http.serve(accepted.stream, service).await {
         tracing::debug!(%error, %caller, "connection broken off");
     }
 }
@@ -168,19 +84,19 @@ struct Open {
     by_user: HashMap<Option<u32>, usize>,
 }
 
-/// A place among the open connections, given back when dropped.
-struct Place {
+/// One of the connections that may be open; given back when dropped.
+struct Slot {
     connections: Arc<Connections>,
     uid: Option<u32>,
 }
 
 impl Connections {
-    /// None open yet.
+    /// Creates the count of an agent that has no connection yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, open: Mutex::default() }
     }
 
-    fn admit(self: &Arc<Self>, caller: &Caller) -> Option<Place> {
+    fn admit(self: &Arc<Self>, caller: &Caller) -> Option<Slot> {
         let uid = caller.uid();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = open.by_user.get(&uid).copied().unwrap_or_default();
@@ -193,11 +109,11 @@ impl Connections {
         open.by_user.insert(uid, of_user + 1);
         drop(open);
         self.metrics.connections.count();
-        Some(Place { connections: self.clone(), uid })
+        Some(Slot { connections: self.clone(), uid })
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
@@ -213,30 +129,20 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::How;
+    use crate::caller::KnownFrom;
 
     #[test]
     fn d9_one_user_cannot_take_every_connection() {
         let connections = Arc::new(Connections::default());
-        let user = |uid| Caller::Known { uid, cgroup: None, how: How::SockDiag };
-        let mut places: Vec<_> = (0..MAX_PER_USER).map(|_| connections.admit(&user(1)).unwrap()).collect();
+        let user = |uid| Caller::Known { uid, cgroup: None, known_from: KnownFrom::SockDiag };
+        let mut slots: Vec<_> = (0..MAX_PER_USER).map(|_| connections.admit(&user(1)).unwrap()).collect();
         assert!(connections.admit(&user(1)).is_none());
         let other = connections.admit(&user(2)).unwrap();
         drop(other);
-        places.pop();
-        assert!(connections.admit(&user(1)).is_some(), "a place is given back");
-        drop(places);
+        slots.pop();
+        assert!(connections.admit(&user(1)).is_some(), "a slot is given back");
+        drop(slots);
         assert!(connections.open.lock().unwrap().by_user.is_empty());
         assert_eq!(connections.metrics.connections_refused.total(), 1);
-    }
-
-    #[tokio::test]
-    async fn only_loopback_listeners_are_taken() {
-        for (bind, taken) in
-            [("127.0.0.1:0", true), ("[::1]:0", true), ("127.9.9.9:0", true), ("0.0.0.0:0", false), ("[::]:0", false)]
-        {
-            let listener = TcpListener::bind(bind).await.unwrap();
-            assert_eq!(check(&listener).is_ok(), taken, "{bind}");
-        }
     }
 }

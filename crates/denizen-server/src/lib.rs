@@ -13,7 +13,6 @@
 //! - [`store`] keeps them: one write path, one change log, one snapshot.
 
 pub mod app;
-pub mod clock;
 pub mod domain;
 pub mod http;
 pub mod run;

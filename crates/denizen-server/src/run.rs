@@ -5,7 +5,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use denizen_keys::{SecretString, envelope::RootKey};
-use denizen_wire::TenantId;
+use denizen_wire::{Clock, TenantId};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
@@ -21,7 +21,6 @@ use crate::{
         tokens::TokenService,
         vaults::Vaults,
     },
-    clock::Clock,
     domain::{claims::audience::EntraIssued, roles::BuiltInRoles},
     http::{
         BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, metrics::Metrics, node::Node, sts::Sts,
@@ -167,10 +166,7 @@ impl Server {
             (listeners.vault, Some(tls), services.vault),
             (listeners.metrics, None, services.metrics),
         ] {
-            for listener in listeners {
-                let (tls, service) = (tls.map(Arc::clone), Arc::clone(&service));
-                tasks.spawn(listen::serve(listener, tls, service, self.clock.clone(), stopped.clone()));
-            }
+            tasks.spawn(listen::serve(listeners, tls.map(Arc::clone), service, self.clock.clone(), stopped.clone()));
         }
         tasks.spawn(self.clone().keep_schedules(stopped));
         Ok(Serving { stop, tasks, store: self.store.clone() })

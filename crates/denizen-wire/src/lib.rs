@@ -1,7 +1,6 @@
 //! The wire: every type that crosses a process boundary in Denizen, and nothing that acts on one.
 //!
-//! Each module is one protocol, with the field names its real clients parse. There is no I/O here, no clock and no
-//! cryptography, so the agent, the server and the credential library can share it without sharing anything else.
+//! Each module is one protocol, with the field names its real clients parse. There is no I/O here and no cryptography, so the agent, the server and the credential library can share it without sharing anything else.
 //!
 //! | module | protocol | who parses it |
 //! |---|---|---|
@@ -11,8 +10,10 @@
 //! | [`vault`] | Key Vault secrets | the Key Vault clients |
 //! | [`node`] | enrolment of an agent | `denizen-agent` |
 //! | [`ids`], [`resource_id`], [`unix_time`] | what the others are made of | |
+//! | [`clock`] | the current time as a value: the system's, or a test's | |
 
 pub mod claims;
+pub mod clock;
 pub mod identity;
 pub mod ids;
 pub mod node;
@@ -21,6 +22,7 @@ pub mod resource_id;
 pub mod unix_time;
 pub mod vault;
 
+pub use clock::Clock;
 pub use ids::{ClientId, PrincipalId, SubscriptionId, TenantId};
 pub use resource_id::ResourceId;
 pub use unix_time::UnixTime;

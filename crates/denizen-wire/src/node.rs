@@ -2,10 +2,19 @@
 //!
 //! The agent makes a key, wraps it in a self-signed certificate (the form in which a directory keeps a key
 //! credential), and proves that it holds the key by signing the request: [`EnrolClaims`] in a compact JWS.
+//!
+//! Agents and servers two minor versions apart understand each other: each ignores members it does not know, a new
+//! member is optional, and none changes its meaning. `exchanges/` has recorded exchanges of an older and of a newer
+//! version; the tests hold both directions to them. Tests: `node/tests.rs`.
+
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ClientId, PrincipalId, ResourceId, TenantId};
+
+#[cfg(test)]
+mod tests;
 
 /// Where an agent enrols.
 pub const ENROL_PATH: &str = "/node/v1/enrol";
@@ -14,25 +23,88 @@ pub const MAX_ENROL_REQUEST: usize = 64 * 1024;
 /// A proof of possession is fresh for this long, seconds.
 pub const PROOF_LIFETIME: i64 = 300;
 
+/// A machine's name: 1 to 54 letters, digits, `-`, `_` and `.`, and not dots alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MachineName(String);
+
+/// A text that breaks the rule for machines' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a machine's name has 1 to 54 letters, digits, '-', '_' and '.', and is not of dots alone")]
+pub struct InvalidMachineName;
+
+impl MachineName {
+    /// The longest name, bytes.
+    pub const MAX_LENGTH: usize = 54;
+
+    /// A name made of what `text` (a host name, say) has of allowed characters. None when nothing usable is left.
+    pub fn sanitized(text: &str) -> Option<Self> {
+        let allowed: String =
+            text.chars().filter(|c| u8::try_from(*c).is_ok_and(is_allowed)).take(Self::MAX_LENGTH).collect();
+        allowed.parse().ok()
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+}
+
+impl FromStr for MachineName {
+    type Err = InvalidMachineName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidMachineName> {
+        let fits = (1..=Self::MAX_LENGTH).contains(&name.len())
+            && name.bytes().all(is_allowed)
+            // They would be dot segments in the resource's path.
+            && !name.bytes().all(|b| b == b'.');
+        if fits { Ok(Self(name.to_owned())) } else { Err(InvalidMachineName) }
+    }
+}
+
+impl TryFrom<String> for MachineName {
+    type Error = InvalidMachineName;
+
+    fn try_from(name: String) -> Result<Self, InvalidMachineName> {
+        name.parse()
+    }
+}
+
+impl From<MachineName> for String {
+    fn from(name: MachineName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// `POST /node/v1/enrol`.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct EnrolRequest {
     /// The single-use join token.
     pub join_token: String,
-    /// The machine's name: its resource will be called so. `^[a-zA-Z0-9-_.]{1,54}$`.
+    /// The machine's name, a [`MachineName`]: its resource will be called so.
     pub machine_name: String,
     /// The node key's self-signed certificate: standard base64 of its DER.
     pub certificate: String,
     /// [`EnrolClaims`], signed with the node key: RS256, compact.
     pub proof: String,
     /// Facts about the machine, for `/metadata/instance` and for the portal.
+    #[serde(default)]
     pub machine: MachineFacts,
 }
 
 /// What the proof of possession says.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EnrolClaims {
     /// The enrolment URL: a proof made for one server is worth nothing at another.
     pub aud: String,
@@ -62,7 +134,7 @@ pub struct MachineFacts {
     pub agent_version: String,
 }
 
-/// What enrolment gave: all an agent needs to be an ordinary OAuth client.
+/// The result of enrolment: all an agent needs to be an ordinary OAuth client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Enrolled {
@@ -89,7 +161,7 @@ pub struct Refused {
     pub error: RefusedReason,
 }
 
-/// Why, and what mends it.
+/// Why, with a hint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusedReason {
     /// A stable word: `JoinTokenRefused`, `ProofRefused`, `BadRequest`, `MachineExists`.

@@ -1,25 +1,10 @@
-//! Exit codes, from sysexits, and the failure that carries one.
+//! The failure that ends a command, and its exit code.
 
 use std::fmt;
 
-/// All is well.
-pub(crate) const OK: u8 = 0;
-/// The command line is wrong.
-pub(crate) const USAGE: u8 = 64;
-/// Somebody else's data is wrong.
-pub(crate) const DATA: u8 = 65;
-/// Something needed is not there or is in use.
-pub(crate) const UNAVAILABLE: u8 = 69;
-/// A fault of ours.
-pub(crate) const SOFTWARE: u8 = 70;
-/// The operating system refused something ordinary.
-pub(crate) const OS_ERROR: u8 = 71;
-/// A file cannot be made.
-pub(crate) const CANNOT_CREATE: u8 = 73;
-/// In use just now: try again.
-pub(crate) const TRY_AGAIN: u8 = 75;
-/// Not allowed.
-pub(crate) const NO_PERMISSION: u8 = 77;
+pub(crate) use denizen_agent::exit::{
+    CANNOT_CREATE, DATA, NO_PERMISSION, OK, OS_ERROR, SOFTWARE, TRY_AGAIN, UNAVAILABLE, USAGE,
+};
 
 /// Why a command ends: a code for programs and a text for people, which names the rule and the fix.
 #[derive(Debug)]

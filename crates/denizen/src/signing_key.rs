@@ -11,13 +11,12 @@ use clap::{Parser, Subcommand};
 use denizen_identity::{environment::Environment, http::Client};
 use denizen_server::{
     app::access::SystemReason,
-    clock::Clock,
     domain::claims::audience::EntraIssued,
     http::PublicNames,
     run::{Server, ServerConfig, database_in},
     store::Engine,
 };
-use denizen_wire::TenantId;
+use denizen_wire::{Clock, TenantId};
 use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -83,7 +82,7 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
         engine: Engine::Sqlite { path: database },
         names,
         root_key: data.root_key()?,
-        clock: Clock::System,
+        clock: Clock::system(),
         entra_issued: EntraIssued::default(),
     };
     let server = Server::open(config).await.map_err(Failure::while_(exit::DATA, "the database"))?;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    caller::{Doubt, How},
-    upstream::{Upstream, scripted::Script},
+    caller::{KnownFrom, UnknownReason},
+    identity::Identity,
+    upstream::{TokenAuthority, scripted::Script},
 };
 use denizen_wire::UnixTime;
 
@@ -15,17 +16,17 @@ fn broker(script: &Script) -> Broker {
         object_id: OBJECT_ID.parse().unwrap(),
         resource_id: MACHINE.parse().unwrap(),
     };
-    let clock = Clock::fixed(UnixTime(1_800_000_000));
+    let clock = Clock::manual(UnixTime(1_800_000_000));
     let metrics = Arc::<Metrics>::default();
-    let cache = Cache::new(Upstream::Scripted(script.clone()), clock.clone(), metrics.clone());
-    Broker::new(identity, Policy::Group { own_uid: 990, group: None }, cache, clock, metrics)
+    let cache = TokenCache::new(TokenAuthority::Scripted(script.clone()), clock.clone(), metrics.clone());
+    Broker::new(Identities::new(identity), Policy::Group { own_uid: 990, group: None }, cache, clock, metrics)
 }
 
 fn request(caller: Caller, selector: Selector) -> TokenRequest {
     TokenRequest { caller, proof: Proof::Peer, selector, resource: "r".into(), dialect: Dialect::Imds }
 }
 
-const ROOT: Caller = Caller::Known { uid: 0, cgroup: None, how: How::SockDiag };
+const ROOT: Caller = Caller::Known { uid: 0, cgroup: None, known_from: KnownFrom::SockDiag };
 
 #[tokio::test]
 async fn d15_there_is_no_falling_back_to_the_systems_identity() {
@@ -56,8 +57,8 @@ async fn d15_there_is_no_falling_back_to_the_systems_identity() {
 async fn the_policy_is_asked_before_anything_is_looked_up_or_fetched() {
     let script = Script::tokens(3600);
     let broker = broker(&script);
-    let stranger = Caller::Known { uid: 1000, cgroup: None, how: How::SockDiag };
-    for caller in [stranger, Caller::Unknown(Doubt::NoSuchSocket)] {
+    let stranger = Caller::Known { uid: 1000, cgroup: None, known_from: KnownFrom::SockDiag };
+    for caller in [stranger, Caller::Unknown(UnknownReason::NoSuchSocket)] {
         // Whether an identity exists is not told to who may not have it.
         for selector in [Selector::SystemAssigned, Selector::ClientId("nobody".into())] {
             let refused = broker.token(request(caller, selector)).await.unwrap_err();

@@ -12,17 +12,17 @@ fn identity() -> Identity {
     }
 }
 
-fn cache(script: &Script) -> (Cache, Clock) {
+fn cache(script: &Script) -> (TokenCache, Clock) {
     limited(script, MAX_RESOURCES)
 }
 
-fn limited(script: &Script, limit: usize) -> (Cache, Clock) {
-    let clock = Clock::fixed(NOW);
-    (Cache::with_limit(Upstream::Scripted(script.clone()), clock.clone(), Arc::default(), limit), clock)
+fn limited(script: &Script, limit: usize) -> (TokenCache, Clock) {
+    let clock = Clock::manual(NOW);
+    (TokenCache::with_limit(TokenAuthority::Scripted(script.clone()), clock.clone(), Arc::default(), limit), clock)
 }
 
-async fn token(cache: &Cache, resource: &str) -> Result<String, UpstreamError> {
-    cache.token(&identity(), resource).await.map(|live| live.access_token.expose().to_owned())
+async fn token(cache: &TokenCache, resource: &str) -> Result<String, UpstreamError> {
+    cache.get(&identity(), resource).await.map(|token| token.access_token.expose().to_owned())
 }
 
 /// Lets tasks that were started run until they wait for something.
@@ -90,15 +90,15 @@ async fn from_half_life_on_a_token_is_renewed_in_the_background() {
     assert_eq!(token(&cache, "r").await.unwrap(), "token-2");
 }
 
-#[tokio::test]
-async fn renewals_of_many_tokens_are_spread() {
-    let script = Script::tokens(LIFE);
-    let (cache, _) = cache(&script);
+#[test]
+fn renewals_of_many_tokens_are_spread() {
     let mut times = std::collections::HashSet::new();
-    for i in 0..50 {
-        let live = cache.token(&identity(), &i.to_string()).await.unwrap();
-        assert!((LIFE / 2 * 9 / 10..=LIFE / 2).contains(&live.refresh_at.since(NOW)));
-        times.insert(live.refresh_at);
+    for _ in 0..50 {
+        let issued = IssuedToken { access_token: "t".into(), expires_in: LIFE };
+        let lifetime = fetched(identity(), "r".into(), issued, NOW).lifetime;
+        assert!((LIFE / 2 * 9 / 10..=LIFE / 2).contains(&lifetime.refresh_at().since(NOW)));
+        assert_eq!(lifetime.ends().since(NOW), LIFE);
+        times.insert(lifetime.refresh_at().0);
     }
     assert!(times.len() > 10, "{}", times.len());
 }
@@ -108,7 +108,7 @@ async fn an_old_token_is_served_while_renewal_fails_and_it_is_valid() {
     let mut first = true;
     let script = Script::new(move |_, _| {
         if std::mem::take(&mut first) {
-            return Ok(Fetched { access_token: "old".into(), expires_in: LIFE });
+            return Ok(IssuedToken { access_token: "old".into(), expires_in: LIFE });
         }
         Err(UpstreamError::Unavailable("down".into()))
     });
@@ -137,7 +137,7 @@ async fn near_the_end_a_fresh_token_is_waited_for() {
     let script = Script::tokens(LIFE);
     let (cache, clock) = cache(&script);
     token(&cache, "r").await.unwrap();
-    clock.advance(LIFE - URGENT + 1);
+    clock.advance(LIFE - WAIT_BEFORE_END + 1);
     assert_eq!(token(&cache, "r").await.unwrap(), "token-2");
 }
 
@@ -184,7 +184,7 @@ async fn what_is_due_and_in_use_is_renewed_without_being_asked_for() {
     assert_eq!(script.asked(), 3);
     clock.advance(LIFE / 2);
     cache.refresh_due();
-    assert_eq!(cache.held(), 1, "what expired unused is forgotten");
+    assert_eq!(cache.len(), 1, "what expired unused is forgotten");
 }
 
 #[tokio::test]
@@ -196,21 +196,40 @@ async fn d9_no_more_resources_are_held_than_the_limit() {
         clock.advance(1);
         token(&cache, "kept").await.unwrap();
         token(&cache, &format!("r{i}")).await.unwrap();
-        assert!(cache.held() <= 4);
+        assert!(cache.len() <= 4);
     }
     assert_eq!(script.asked(), 21, "the one in use is not the one to go");
 }
 
 #[tokio::test]
-async fn the_body_is_the_same_bytes_within_a_second_and_right_in_the_next() {
+async fn an_answer_is_rendered_once_a_second() {
     let script = Script::tokens(LIFE);
     let (cache, _) = cache(&script);
-    let live = cache.token(&identity(), "r").await.unwrap();
-    let (a, b) = (live.body(NOW), live.body(NOW));
-    assert_eq!(a.as_ptr(), b.as_ptr());
-    let left = |body: &Bytes| serde_json::from_slice::<Token>(body).unwrap().expires_in;
-    assert_eq!(
-        (left(&a), left(&live.body(NOW + 1)), left(&live.body(NOW + 2 * LIFE))),
-        ("14400".into(), "14399".into(), "0".into())
-    );
+    let token = cache.get(&identity(), "r").await.unwrap();
+    let mut rendered = 0;
+    for now in [NOW, NOW, NOW + 1, NOW + 1, NOW] {
+        let body = token.rendering(now, |_| {
+            rendered += 1;
+            Bytes::from(now.to_string())
+        });
+        assert_eq!(body, now.to_string());
+    }
+    assert_eq!(rendered, 3);
+    assert!(!format!("{token:?}").contains("token-1"));
+}
+
+#[tokio::test]
+async fn each_identity_has_its_own_tokens_and_its_own_limit() {
+    let script = Script::new(|identity, resource| {
+        Ok(IssuedToken { access_token: format!("{}/{resource}", identity.client_id).into(), expires_in: LIFE })
+    });
+    let (cache, _) = limited(&script, 2);
+    let other = Identity { client_id: "22222222-2222-3333-4444-555555555555".parse().unwrap(), ..identity() };
+    cache.get(&other, "r").await.unwrap();
+    for resource in ["r", "s", "t"] {
+        let token = cache.get(&identity(), resource).await.unwrap();
+        assert_eq!(token.access_token.expose(), format!("{}/{resource}", identity().client_id));
+    }
+    let kept = cache.get(&other, "r").await.unwrap();
+    assert_eq!((kept.access_token.expose(), script.asked()), (format!("{}/r", other.client_id).as_str(), 4));
 }

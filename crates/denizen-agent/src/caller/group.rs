@@ -39,8 +39,8 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Of the group called so; it is looked up anew each time, so that it may be made later.
-    pub fn of(group: String) -> Self {
+    /// Remembers who is a member of `group`. The group is looked up anew each time, so it may be created later.
+    pub fn new(group: String) -> Self {
         Self { group, known: Mutex::default() }
     }
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_forgotten_after_half_a_minute_or_when_the_clock_goes_back() {
-        let membership = Membership::of("no-such-group-here".into());
+        let membership = Membership::new("no-such-group-here".into());
         membership.known.lock().unwrap().insert(7, (true, UnixTime(100)));
         assert!(membership.includes(7, UnixTime(129)).await);
         assert!(!membership.includes(7, UnixTime(130)).await);

@@ -24,22 +24,22 @@ pub enum Caller {
         /// The cgroup v2 id of that socket: the systemd unit or the container. Linux 5.8 and later.
         cgroup: Option<u64>,
         /// Where this is known from.
-        how: How,
+        known_from: KnownFrom,
     },
     /// The kernel did not, and this is why.
-    Unknown(Doubt),
+    Unknown(UnknownReason),
 }
 
 /// Where a caller is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum KnownFrom {
     /// Loopback TCP: the kernel's socket table.
     SockDiag,
 }
 
 /// Why a caller is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub enum UnknownReason {
     /// The address is not loopback: no kernel of ours knows its owner.
     #[error("the connection does not come over loopback")]
     NotLoopback,
@@ -61,7 +61,7 @@ impl Caller {
     /// Asks the kernel who is at `peer`, the other end of a connection accepted at `local`.
     pub fn of_connection(local: SocketAddr, peer: SocketAddr) -> Self {
         match sock_diag::owner(peer, local) {
-            Ok((uid, cgroup)) => Self::Known { uid, cgroup, how: How::SockDiag },
+            Ok((uid, cgroup)) => Self::Known { uid, cgroup, known_from: KnownFrom::SockDiag },
             Err(doubt) => Self::Unknown(doubt),
         }
     }

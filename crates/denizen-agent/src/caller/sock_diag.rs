@@ -15,7 +15,8 @@ use rustix::{
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recvfrom, sendto, socket_with},
 };
 
-use super::Doubt;
+use super::UnknownReason;
+use crate::net::is_local;
 
 #[cfg(test)]
 mod tests;
@@ -35,20 +36,21 @@ const REQUEST: usize = HEADER + 56;
 const CGROUP_ID: u16 = 21;
 
 /// The uid and the cgroup id of the socket bound to `client` and connected to `server`.
-pub fn owner(client: SocketAddr, server: SocketAddr) -> Result<(u32, Option<u64>), Doubt> {
+pub fn owner(client: SocketAddr, server: SocketAddr) -> Result<(u32, Option<u64>), UnknownReason> {
     let question = Question::new(client, server)?;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
-        .map_err(|_| Doubt::NoAnswer)?;
+        .map_err(|_| UnknownReason::NoAnswer)?;
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &question.encode(), SendFlags::empty(), &kernel).map_err(|_| Doubt::NoAnswer)?;
+    sendto(&socket, &question.encode(), SendFlags::empty(), &kernel).map_err(|_| UnknownReason::NoAnswer)?;
     // The kernel answers while it is being asked: the reply is there, or there is none.
     let mut buffer = [0_u8; 1024];
-    let (received, whole, from) = recvfrom(&socket, &mut buffer, RecvFlags::DONTWAIT).map_err(|_| Doubt::NoAnswer)?;
+    let (received, whole, from) =
+        recvfrom(&socket, &mut buffer, RecvFlags::DONTWAIT).map_err(|_| UnknownReason::NoAnswer)?;
     let from_kernel = from.and_then(|any| netlink::SocketAddrNetlink::try_from(any).ok()).is_some_and(|a| a.pid() == 0);
     if !from_kernel || whole > buffer.len() {
-        return Err(Doubt::Malformed);
+        return Err(UnknownReason::Malformed);
     }
-    question.read(buffer.get(..received).ok_or(Doubt::Malformed)?)
+    question.read(buffer.get(..received).ok_or(UnknownReason::Malformed)?)
 }
 
 /// One exact lookup.
@@ -59,13 +61,12 @@ struct Question {
 }
 
 impl Question {
-    fn new(client: SocketAddr, server: SocketAddr) -> Result<Self, Doubt> {
+    fn new(client: SocketAddr, server: SocketAddr) -> Result<Self, UnknownReason> {
         // A client may reach 127.0.0.1 through an IPv6 socket (Java does): both sides are compared in one spelling.
         let (client, server) =
             ((client.ip().to_canonical(), client.port()), (server.ip().to_canonical(), server.port()));
-        let local = |ip: IpAddr| ip.is_loopback() || ip == crate::server::METADATA_ADDRESS;
-        if !local(client.0) || !local(server.0) || client.0.is_ipv4() != server.0.is_ipv4() {
-            return Err(Doubt::NotLoopback);
+        if !is_local(client.0) || !is_local(server.0) || client.0.is_ipv4() != server.0.is_ipv4() {
+            return Err(UnknownReason::NotLoopback);
         }
         Ok(Self { client, server })
     }
@@ -97,23 +98,27 @@ impl Question {
         message
     }
 
-    fn read(&self, reply: &[u8]) -> Result<(u32, Option<u64>), Doubt> {
+    fn read(&self, reply: &[u8]) -> Result<(u32, Option<u64>), UnknownReason> {
         let length = u32_at(reply, 0)? as usize;
-        let reply = reply.get(..length).ok_or(Doubt::Malformed)?;
+        let reply = reply.get(..length).ok_or(UnknownReason::Malformed)?;
         match u16_at(reply, 4)? {
             SOCK_DIAG_BY_FAMILY => {}
             NLMSG_ERROR => {
                 let errno = u32_at(reply, HEADER)?.cast_signed().wrapping_neg();
-                return Err(if errno == Errno::NOENT.raw_os_error() { Doubt::NoSuchSocket } else { Doubt::NoAnswer });
+                return Err(if errno == Errno::NOENT.raw_os_error() {
+                    UnknownReason::NoSuchSocket
+                } else {
+                    UnknownReason::NoAnswer
+                });
             }
-            _ => return Err(Doubt::Malformed),
+            _ => return Err(UnknownReason::Malformed),
         }
         let body = HEADER;
         let [family, state] = array_at::<2>(reply, body)?;
         let client = (ip(family, array_at(reply, body + 8)?)?, u16::from_be_bytes(array_at(reply, body + 4)?));
         let server = (ip(family, array_at(reply, body + 24)?)?, u16::from_be_bytes(array_at(reply, body + 6)?));
         if client != self.client || server != self.server || state != TCP_ESTABLISHED {
-            return Err(Doubt::Mismatch);
+            return Err(UnknownReason::Mismatch);
         }
         let uid = u32_at(reply, body + 64)?;
         Ok((uid, cgroup(reply)))
@@ -146,23 +151,23 @@ fn address(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-fn ip(family: u8, bytes: [u8; 16]) -> Result<IpAddr, Doubt> {
+fn ip(family: u8, bytes: [u8; 16]) -> Result<IpAddr, UnknownReason> {
     let [a, b, c, d, ..] = bytes;
     match family {
         AF_INET => Ok(IpAddr::from([a, b, c, d])),
         AF_INET6 => Ok(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
-        _ => Err(Doubt::Malformed),
+        _ => Err(UnknownReason::Malformed),
     }
 }
 
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Doubt> {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(Doubt::Malformed)
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], UnknownReason> {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or(UnknownReason::Malformed)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Doubt> {
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, UnknownReason> {
     array_at(bytes, at).map(u16::from_ne_bytes)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Doubt> {
+fn u32_at(bytes: &[u8], at: usize) -> Result<u32, UnknownReason> {
     array_at(bytes, at).map(u32::from_ne_bytes)
 }

@@ -3,14 +3,19 @@
 //! A refusal that will not pass is never 404, 410, 429 or 5xx: clients repeat those for seconds. What may pass
 //! (upstream is down, the disk is full) is 503. No answer but a 429 may carry `Retry-After`, and there is no 429.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use denizen_wire::identity::{AppServiceError, Error};
+use denizen_wire::{
+    Clock, UnixTime,
+    identity::{AppServiceError, Error, Token},
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
 
-use crate::{broker::BrokerError, upstream::UpstreamError};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::{broker::BrokerError, cache::CachedToken, upstream::UpstreamError};
 
 /// What every endpoint answers.
 pub type Answer = Response<Full<Bytes>>;
@@ -22,7 +27,7 @@ pub struct Fault {
     pub status: StatusCode,
     /// An OAuth error word.
     pub error: Cow<'static, str>,
-    /// What was wrong, and what mends it.
+    /// What was wrong, and a hint.
     pub description: Cow<'static, str>,
 }
 
@@ -87,13 +92,39 @@ impl Style {
         answer
     }
 
-    /// A token, or why there is none.
-    pub fn token(self, outcome: Result<Bytes, BrokerError>) -> Answer {
+    /// A token, or why there is none. All dialects have the same body for tokens.
+    pub fn token(self, outcome: Result<Arc<CachedToken>, BrokerError>, clock: &Clock) -> Answer {
         match outcome {
-            Ok(body) => json(StatusCode::OK, body),
+            Ok(token) => {
+                let now = clock.now();
+                json(StatusCode::OK, token.rendering(now, |token| token_body(token, now)))
+            }
             Err(error) => self.fault(error.into()),
         }
     }
+}
+
+/// The answer that every managed-identity client can parse.
+fn token_body(cached: &CachedToken, now: UnixTime) -> Bytes {
+    let left = cached.expires.since(now).max(0).to_string();
+    let mut token = Token {
+        access_token: cached.access_token.expose().to_owned(),
+        client_id: cached.identity.client_id,
+        object_id: cached.identity.object_id,
+        msi_res_id: cached.identity.resource_id.clone(),
+        expires_in: left.clone(),
+        expires_on: cached.expires.to_string(),
+        ext_expires_in: left,
+        not_before: cached.obtained.to_string(),
+        resource: cached.resource.clone(),
+        token_type: "Bearer".to_owned(),
+    };
+    // Sized so that it is not moved while it grows: a copy left behind would not be wiped.
+    let mut body = Zeroizing::new(Vec::with_capacity(cached.access_token.len() + 4096));
+    // Strings always serialize.
+    let _ = serde_json::to_writer(&mut *body, &token);
+    token.access_token.zeroize();
+    Bytes::from_owner(body)
 }
 
 /// A JSON answer that no cache keeps.

@@ -1,7 +1,6 @@
 //! App Service's dialect: a secret in a header, which only the programs it was given to know.
 
-use denizen_keys::SecretString;
-use denizen_wire::identity::APP_SERVICE_VERSION;
+use denizen_wire::{Clock, identity::APP_SERVICE_VERSION};
 use http::{StatusCode, request::Parts};
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
 use crate::{
     broker::{Broker, Dialect, TokenRequest},
     caller::Caller,
-    policy::Proof,
+    proof::{HeaderSecret, Proof},
 };
 
 /// The header that carries the secret.
@@ -20,29 +19,21 @@ pub const SECRET_HEADER: &str = "x-identity-header";
 
 /// The App Service endpoint.
 pub struct AppServiceEndpoint {
-    secret: SecretString,
+    /// The secret it asks for.
+    pub secret: HeaderSecret,
 }
 
-/// Evidence that a caller sent the secret. Only the endpoint makes it.
-#[derive(Debug)]
-pub struct SecretShown(());
-
-/// The endpoint is not there, and that will not pass by itself.
+/// The answer where the dialect is off.
 pub fn off() -> Fault {
     Fault::bad("The App Service dialect is off on this machine: the agent was given no secret header")
 }
 
 impl AppServiceEndpoint {
-    /// With its secret. An empty one would let in whoever sends an empty header, so there is no endpoint with it.
-    pub fn new(secret: SecretString) -> Option<Self> {
-        (!secret.is_empty()).then_some(Self { secret })
-    }
-
     /// Answers a token request.
-    pub async fn answer(&self, broker: &Broker, caller: Caller, request: &Parts, query: &str) -> Answer {
-        let shown = match gate::one(&request.headers, SECRET_HEADER) {
-            Some(value) if self.secret.ct_eq(value) => SecretShown(()),
-            Some(_) | None => {
+    pub async fn answer(&self, broker: &Broker, clock: &Clock, caller: Caller, request: &Parts, query: &str) -> Answer {
+        let shown = match gate::one(&request.headers, SECRET_HEADER).and_then(|value| self.secret.check(value)) {
+            Some(shown) => shown,
+            None => {
                 tracing::warn!(target: "audit", %caller, "App Service secret missing or wrong");
                 return Style::AppService.fault(Fault::new(
                     StatusCode::UNAUTHORIZED,
@@ -64,7 +55,7 @@ impl AppServiceEndpoint {
                 dialect: Dialect::AppService,
             })
             .await;
-        Style::AppService.token(outcome)
+        Style::AppService.token(outcome, clock)
     }
 }
 

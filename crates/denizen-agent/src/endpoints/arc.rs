@@ -5,19 +5,22 @@
 
 use std::sync::Arc;
 
-use denizen_wire::identity::{ARC_VERSIONS, Error};
+use denizen_wire::{
+    Clock,
+    identity::{ARC_VERSIONS, Error},
+};
 use http::{HeaderValue, StatusCode, header, request::Parts};
 
 use super::{
     answer::{Answer, Fault, Style, json},
-    challenge::Challenges,
     query::Query,
 };
 use crate::{
     broker::{Broker, Dialect, TokenRequest},
     caller::Caller,
+    challenge::Challenges,
     metrics::Metrics,
-    policy::Proof,
+    proof::Proof,
 };
 /// The Arc endpoint.
 pub struct ArcEndpoint {
@@ -27,14 +30,14 @@ pub struct ArcEndpoint {
     pub metrics: Arc<Metrics>,
 }
 
-/// The endpoint is not there, and that will not pass by itself.
+/// The answer where the dialect is off.
 pub fn off() -> Fault {
     Fault::bad("The Azure Arc dialect is off on this machine: the agent has no key directory. Use App Service or IMDS")
 }
 
 impl ArcEndpoint {
     /// Answers a token request.
-    pub async fn answer(&self, broker: &Broker, caller: Caller, request: &Parts, query: &str) -> Answer {
+    pub async fn answer(&self, broker: &Broker, clock: &Clock, caller: Caller, request: &Parts, query: &str) -> Answer {
         let asked = match Query::read(query, version) {
             Ok(asked) => asked,
             Err(fault) => return Style::OAuth.fault(fault),
@@ -66,7 +69,7 @@ impl ArcEndpoint {
         if outcome.is_ok() {
             self.challenges.spend(receipt);
         }
-        Style::OAuth.token(outcome)
+        Style::OAuth.token(outcome, clock)
     }
 
     fn challenge(&self, caller: &Caller, description: &str) -> Answer {

@@ -7,7 +7,7 @@ use denizen_wire::identity::{APP_SERVICE_PATH, TOKEN_PATH};
 use http::{HeaderMap, Method, StatusCode, header, request::Parts, uri::Authority};
 
 use super::{
-    Face,
+    ListenerKind,
     answer::{Fault, Style},
 };
 
@@ -29,8 +29,8 @@ pub const INSTANCE_PATH: &str = "/metadata/instance";
 const VERSIONS_PATH: &str = "/metadata/versions";
 
 /// Lets a request in, or says how it is refused.
-pub fn admit(face: Face, request: &Parts) -> Result<Route, (Style, Fault)> {
-    let route = route(face, request.uri.path());
+pub fn admit(kind: ListenerKind, request: &Parts) -> Result<Route, (Style, Fault)> {
+    let route = route(kind, request.uri.path());
     let style = if route == Some(Route::AppService) { Style::AppService } else { Style::OAuth };
     checked(route, request).map_err(|fault| (style, fault))
 }
@@ -59,15 +59,15 @@ fn checked(route: Option<Route>, request: &Parts) -> Result<Route, Fault> {
 /// Exactly a known path, or none. Nothing is decoded, so nothing can be understood in two ways; the tolerances are
 /// those that real clients need: one trailing slash (a Node.js client with its host overridden), and for the token path
 /// a doubled leading one (the Java client, likewise).
-fn route(face: Face, path: &str) -> Option<Route> {
+fn route(kind: ListenerKind, path: &str) -> Option<Route> {
     let once = path.strip_suffix('/').unwrap_or(path);
     if once == TOKEN_PATH || once.strip_prefix('/') == Some(TOKEN_PATH) {
         return Some(Route::Token);
     }
-    match face {
-        Face::Local if once == APP_SERVICE_PATH => return Some(Route::AppService),
-        Face::Imds if once == VERSIONS_PATH => return Some(Route::Versions),
-        Face::Local | Face::Imds => {}
+    match kind {
+        ListenerKind::Local if once == APP_SERVICE_PATH => return Some(Route::AppService),
+        ListenerKind::Imds if once == VERSIONS_PATH => return Some(Route::Versions),
+        ListenerKind::Local | ListenerKind::Imds => {}
     }
     let under = once.strip_prefix(INSTANCE_PATH)?;
     let plain = |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -117,8 +117,8 @@ mod tests {
     #[test]
     fn rule_0_8_the_token_path_is_known_with_and_without_slashes() {
         for path in [TOKEN_PATH, "/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"] {
-            assert_eq!(route(Face::Local, path), Some(Route::Token), "{path}");
-            assert_eq!(route(Face::Imds, path), Some(Route::Token), "{path}");
+            assert_eq!(route(ListenerKind::Local, path), Some(Route::Token), "{path}");
+            assert_eq!(route(ListenerKind::Imds, path), Some(Route::Token), "{path}");
         }
     }
 
@@ -150,12 +150,12 @@ mod tests {
             "//metadata/instance",
             "//msi/token",
         ] {
-            for face in [Face::Local, Face::Imds] {
-                assert_eq!(route(face, path), None, "{face:?} {path}");
+            for kind in [ListenerKind::Local, ListenerKind::Imds] {
+                assert_eq!(route(kind, path), None, "{kind:?} {path}");
             }
         }
-        assert_eq!(route(Face::Imds, "/msi/token"), None, "App Service is not on the IMDS listener");
-        assert_eq!(route(Face::Local, "/metadata/versions"), None);
-        assert_eq!(route(Face::Local, "/metadata/instance/compute/tagsList/0/"), Some(Route::Instance));
+        assert_eq!(route(ListenerKind::Imds, "/msi/token"), None, "App Service is not on the IMDS listener");
+        assert_eq!(route(ListenerKind::Local, "/metadata/versions"), None);
+        assert_eq!(route(ListenerKind::Local, "/metadata/instance/compute/tagsList/0/"), Some(Route::Instance));
     }
 }

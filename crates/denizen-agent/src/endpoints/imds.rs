@@ -2,6 +2,7 @@
 //!
 //! It has a listener of its own: were it on the Arc port, it would be a way around the challenge.
 
+use denizen_wire::Clock;
 use http::StatusCode;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     broker::{Broker, Dialect, TokenRequest},
     caller::Caller,
-    policy::Proof,
+    proof::Proof,
 };
 
 /// Every api-version of the real service, oldest first.
@@ -56,7 +57,7 @@ pub const VERSIONS: &[&str] = &[
 const FIRST_WITH_IDENTITY: &str = "2018-02-01";
 
 /// Answers a token request.
-pub async fn token(broker: &Broker, caller: Caller, query: &str) -> Answer {
+pub async fn token(broker: &Broker, clock: &Clock, caller: Caller, query: &str) -> Answer {
     let asked = match Query::read(query, version) {
         Ok(asked) => asked,
         Err(fault) => return Style::OAuth.fault(fault),
@@ -70,7 +71,7 @@ pub async fn token(broker: &Broker, caller: Caller, query: &str) -> Answer {
             dialect: Dialect::Imds,
         })
         .await;
-    Style::OAuth.token(outcome)
+    Style::OAuth.token(outcome, clock)
 }
 
 /// Answers `/metadata/versions`.

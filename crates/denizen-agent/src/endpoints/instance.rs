@@ -17,14 +17,14 @@ use super::{
 };
 use crate::identity_file::IdentityFile;
 
-/// The document, made once.
+/// The document, rendered once.
 pub struct InstanceDocument {
     root: Value,
     whole: Bytes,
 }
 
 impl InstanceDocument {
-    /// Of an enrolled machine.
+    /// Creates the document of an enrolled machine.
     pub fn new(machine: &IdentityFile) -> Self {
         let enrolled = &machine.enrolled;
         let subscription = enrolled.resource_id.subscription_id().map(|id| id.to_string()).unwrap_or_default();

@@ -17,23 +17,21 @@
 //! |---|---|
 //! | [`gate`] | the checks, and the one canonicalizer of paths |
 //! | [`query`] | the lenient query string |
-//! | [`challenge`] | Arc's keys: issue, redeem, expire |
 //! | [`arc`], [`imds`], [`app_service`] | the dialects |
 //! | [`instance`] | `/metadata/instance` |
 //! | [`answer`] | where an error becomes a status and a body |
 //!
-//! Tests: `endpoints/tests/`, over raw sockets.
-
-use std::sync::Arc;
+//! Arc's keys are issued and redeemed by [`crate::challenge`]. Tests: `endpoints/tests/`, over raw sockets.
 
 use http::request::Parts;
 
-use crate::{broker::Broker, caller::Caller, clock::Clock};
+use denizen_wire::Clock;
+
+use crate::{broker::Broker, caller::Caller};
 
 pub mod answer;
 pub mod app_service;
 pub mod arc;
-pub mod challenge;
 pub mod gate;
 pub mod imds;
 pub mod instance;
@@ -44,7 +42,7 @@ use gate::Route;
 
 /// Which listener a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Face {
+pub enum ListenerKind {
     /// Arc, App Service and instance metadata.
     Local,
     /// IMDS: gives tokens without a key file, by who is calling.
@@ -67,26 +65,28 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Answers one request.
-    pub async fn answer(self: &Arc<Self>, face: Face, caller: Caller, request: &Parts) -> Answer {
-        let route = match gate::admit(face, request) {
+    pub async fn answer(&self, kind: ListenerKind, caller: Caller, request: &Parts) -> Answer {
+        let route = match gate::admit(kind, request) {
             Ok(route) => route,
             Err((style, fault)) => return style.fault(fault),
         };
         let query = request.uri.query().unwrap_or_default();
-        match (face, route) {
-            (Face::Local, Route::Token) => match &self.arc {
-                Some(arc) => arc.answer(&self.broker, caller, request, query).await,
+        match (kind, route) {
+            (ListenerKind::Local, Route::Token) => match &self.arc {
+                Some(arc) => arc.answer(&self.broker, &self.clock, caller, request, query).await,
                 None => Style::OAuth.fault(arc::off()),
             },
-            (Face::Local, Route::AppService) => match &self.app_service {
-                Some(endpoint) => endpoint.answer(&self.broker, caller, request, query).await,
+            (ListenerKind::Local, Route::AppService) => match &self.app_service {
+                Some(endpoint) => endpoint.answer(&self.broker, &self.clock, caller, request, query).await,
                 None => Style::AppService.fault(app_service::off()),
             },
-            (Face::Imds, Route::Token) => imds::token(&self.broker, caller, query).await,
-            (Face::Local | Face::Imds, Route::Instance) => self.instance.answer(request.uri.path(), query),
-            (Face::Imds, Route::Versions) => imds::versions(),
-            // The gate knows no such route on these faces; should it ever, nobody is let in here.
-            (Face::Imds, Route::AppService) | (Face::Local, Route::Versions) => {
+            (ListenerKind::Imds, Route::Token) => imds::token(&self.broker, &self.clock, caller, query).await,
+            (ListenerKind::Local | ListenerKind::Imds, Route::Instance) => {
+                self.instance.answer(request.uri.path(), query)
+            }
+            (ListenerKind::Imds, Route::Versions) => imds::versions(),
+            // The gate admits no such route on these listeners.
+            (ListenerKind::Imds, Route::AppService) | (ListenerKind::Local, Route::Versions) => {
                 Style::OAuth.fault(gate::unknown_path())
             }
         }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::answer::Fault;
-use crate::broker::Selector;
+use crate::identity::Selector;
 
 /// Longest resource that is taken, bytes.
 const MAX_RESOURCE: usize = 512;

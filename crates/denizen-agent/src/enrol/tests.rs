@@ -10,11 +10,12 @@ const JOIN_TOKEN: &str = "a-join-token";
 fn options(server: &FakeServer, state_dir: &Path) -> ConnectOptions {
     ConnectOptions {
         server: server.url(),
-        ca_file: Some(server.ca_file.clone()),
+        token_authority: None,
+        outbound: server.outbound(),
         join_token: JOIN_TOKEN.into(),
-        machine_name: "web-1".into(),
+        machine_name: "web-1".parse().unwrap(),
         state_dir: state_dir.to_owned(),
-        clock: Clock::System,
+        clock: Clock::system(),
     }
 }
 
@@ -74,7 +75,7 @@ async fn a_machine_joins_once_and_keeps_what_it_was_given() {
     assert_eq!(again.enrolled.principal_id, identity.enrolled.principal_id);
     assert_eq!(server.asked().len(), 1);
     // Elsewhere, or as somebody else: not over this one.
-    let other = ConnectOptions { machine_name: "web-2".into(), ..options(&server, &state_dir) };
+    let other = ConnectOptions { machine_name: "web-2".parse().unwrap(), ..options(&server, &state_dir) };
     let error = connect(other).await.unwrap_err();
     assert!(matches!(&error, EnrolError::Already { name, .. } if name == "web-1"), "{error}");
 }
@@ -120,16 +121,26 @@ async fn d8_an_answer_that_sends_the_agent_elsewhere_is_refused() {
 }
 
 #[tokio::test]
-async fn names_that_cannot_be_a_machines_are_refused_before_anything_is_made() {
+async fn a_token_authority_elsewhere_is_taken_where_it_was_named() {
     let temp = tempfile::tempdir().unwrap();
-    let server = server(Vec::new()).await;
-    for name in ["", "a b", "a/b", "../x", "ä", &"a".repeat(55)] {
-        let state_dir = temp.path().join("never");
-        let error =
-            connect(ConnectOptions { machine_name: name.into(), ..options(&server, &state_dir) }).await.unwrap_err();
-        assert!(matches!(error, EnrolError::BadName(_)), "{name}: {error}");
-        assert!(!state_dir.exists());
-    }
+    let answer = enrolled(0).replace("localhost:0", "login.example");
+    let server = server(vec![(200, answer.clone()), (200, answer)]).await;
+    let elsewhere = |authority: &str, state: &str| ConnectOptions {
+        token_authority: Some(authority.into()),
+        ..options(&server, &temp.path().join(state))
+    };
+    let identity = connect(elsewhere("https://login.example", "a")).await.unwrap();
+    assert_eq!((identity.token_authority(), &identity.server), ("https://login.example", &server.url()));
+    let error = connect(elsewhere("https://login.example:8443", "b")).await.unwrap_err();
+    assert!(matches!(error, EnrolError::Https(HttpsError::OtherOrigin { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_of_a_newer_server_is_taken() {
+    let temp = tempfile::tempdir().unwrap();
+    let newer = enrolled(0).replacen('{', r#"{"heartbeatSeconds":60,"userAssigned":[{"clientId":"x"}],"#, 1);
+    let server = server(vec![(200, newer)]).await;
+    connect(options(&server, temp.path())).await.unwrap();
 }
 
 #[tokio::test]
@@ -151,8 +162,8 @@ async fn d22_damaged_state_is_refused_by_name() {
             arc: None,
             app_service_header: None,
             imds_group: None,
-            clock: Clock::System,
-            ca_file: Some(server.ca_file.clone()),
+            clock: Clock::system(),
+            outbound: server.outbound(),
             marker: temp.path().join("himds"),
         };
         let Err(error) = crate::Agent::start(config, crate::Listeners::default()).await else { panic!("{name}") };

@@ -56,7 +56,7 @@ fn d2_a_directory_others_can_write_is_refused() {
         for refused in [usable(&path, none(), None).unwrap_err(), KeyDirectory::open(&path, none(), None).unwrap_err()]
         {
             let text = refused.to_string();
-            assert!(matches!(refused, KeyDirRefusal::Directory(DirectoryError::Writable { .. })), "{text}");
+            assert!(matches!(refused, KeyDirectoryError::Directory(DirectoryError::Writable { .. })), "{text}");
             assert!(text.contains("chmod go-w"), "{text}");
         }
     }
@@ -68,7 +68,7 @@ fn d3_a_directory_that_is_a_link_is_refused() {
     fs::create_dir(temp.path().join("elsewhere")).unwrap();
     symlink("elsewhere", temp.path().join("tokens")).unwrap();
     let refused = KeyDirectory::open(&temp.path().join("tokens"), none(), None).unwrap_err();
-    assert!(matches!(refused, KeyDirRefusal::Directory(DirectoryError::Link(_))), "{refused}");
+    assert!(matches!(refused, KeyDirectoryError::Directory(DirectoryError::Link(_))), "{refused}");
     assert_eq!(fs::read_dir(temp.path().join("elsewhere")).unwrap().count(), 0);
 }
 
@@ -77,7 +77,7 @@ fn a_directory_that_cannot_be_made_is_refused_and_nothing_is_made() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("file"), "").unwrap();
     let refused = KeyDirectory::open(&temp.path().join("file/tokens"), none(), None).unwrap_err();
-    assert!(matches!(refused, KeyDirRefusal::Directory(DirectoryError::NotADirectory(_))), "{refused}");
+    assert!(matches!(refused, KeyDirectoryError::Directory(DirectoryError::NotADirectory(_))), "{refused}");
     // Even root may not make a directory in /proc.
     let refused = KeyDirectory::open(Path::new("/proc/azcmagent/tokens"), none(), None).unwrap_err();
     assert!(refused.to_string().contains("/proc"), "{refused}");
@@ -91,13 +91,16 @@ fn microsofts_agent_keeps_its_directory() {
     let marker = temp.path().join("himds");
     fs::write(&marker, "").unwrap();
     let refused = usable(&temp.path().join("tokens"), &marker, None).unwrap_err();
-    assert!(matches!(refused, KeyDirRefusal::MicrosoftAgent(_)), "{refused}");
+    assert!(matches!(refused, KeyDirectoryError::MicrosoftAgent(_)), "{refused}");
     if rustix::process::geteuid().is_root() {
         let path = temp.path().join("tokens");
         fs::create_dir(&path).unwrap();
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
         let refused = usable(&path, none(), None).unwrap_err();
-        assert!(matches!(refused, KeyDirRefusal::Directory(DirectoryError::Owner { owner: 65534, .. })), "{refused}");
+        assert!(
+            matches!(refused, KeyDirectoryError::Directory(DirectoryError::Owner { owner: 65534, .. })),
+            "{refused}"
+        );
     }
 }
 
@@ -106,7 +109,7 @@ fn d14_a_path_that_would_break_the_challenge_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     for name in ["a=b", "a b", "a\"b", "é"] {
         let refused = usable(&temp.path().join(name), none(), None).unwrap_err();
-        assert!(matches!(refused, KeyDirRefusal::Unspeakable(_)), "{refused}");
+        assert!(matches!(refused, KeyDirectoryError::UnsupportedPath(_)), "{refused}");
     }
     let refused = usable(temp.path(), none(), Some("no-such-group-here")).unwrap_err();
     assert!(refused.to_string().contains("groupadd --system no-such-group-here"), "{refused}");

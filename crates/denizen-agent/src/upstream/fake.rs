@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 
 /// Now, for certificates: they are checked against the real time.
 fn now() -> i64 {
-    crate::Clock::System.now().0
+    denizen_wire::Clock::system().now().0
 }
 
 type Handler = dyn FnMut(&str, &str) -> (u16, String) + Send;
@@ -103,6 +103,11 @@ impl FakeServer {
             }
         });
         Self { address, ca_file, asked, _temp: temp }
+    }
+
+    /// How a client reaches it that trusts it.
+    pub(crate) fn outbound(&self) -> super::https::Outbound {
+        super::https::Outbound { ca_file: Some(self.ca_file.clone()), proxy: None }
     }
 
     pub(crate) fn url(&self) -> String {

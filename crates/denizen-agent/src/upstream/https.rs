@@ -1,20 +1,29 @@
-//! The one way out of the agent: HTTPS to one configured origin.
+//! The one way out of the agent: HTTPS to one configured origin, directly or through a proxy.
 //!
 //! A [`HttpsClient`] is made for an origin and takes paths, so there is no call by which a URL from a request could be
 //! fetched. Redirects are answers like any other. The roots are one CA file, or the system's.
-//! Tests: with those of enrolment and of the token client, against a TLS server.
+//! Tests: `https/tests.rs`, and those of enrolment and of the token client, against a TLS server.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{error::Error, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
+use hyper::{Response, body::Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client, Error as ClientError,
+        connect::{HttpConnector, proxy::Tunnel},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _};
+
+use super::proxy::Proxy;
+
+#[cfg(test)]
+mod tests;
 
 /// A connection is made within this time, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,10 +60,12 @@ pub enum HttpsError {
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// No connection, a broken one, or a certificate that was refused.
-    #[error("cannot reach {origin}: {reason}")]
+    #[error("cannot reach {origin}{via}: {reason}")]
     Unreachable {
         /// The server.
         origin: String,
+        /// ` through the proxy …`; nothing when it is asked directly.
+        via: String,
         /// The innermost reason.
         reason: String,
     },
@@ -63,11 +74,38 @@ pub enum HttpsError {
     TimedOut(String),
 }
 
+/// How servers are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Outbound {
+    /// The only certificates that are trusted, PEM; without, the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy for servers that are not on this machine.
+    pub proxy: Option<Proxy>,
+}
+
 /// A client of one origin.
 #[derive(Clone)]
 pub struct HttpsClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Route,
     origin: Origin,
+    /// For error texts.
+    via: String,
+}
+
+/// The way to the origin.
+#[derive(Clone)]
+enum Route {
+    Direct(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Tunnel(Client<HttpsConnector<Tunnel<HttpConnector>>, Full<Bytes>>),
+}
+
+impl Route {
+    async fn request(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        match self {
+            Self::Direct(client) => client.request(request).await,
+            Self::Tunnel(client) => client.request(request).await,
+        }
+    }
 }
 
 /// Scheme, host and port, of an `https` URL.
@@ -78,7 +116,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of any absolute `https` URL; path and query are left aside.
+    /// Takes the origin of any absolute `https` URL; path and query are left aside.
     pub fn of(url: &str) -> Result<Self, HttpsError> {
         let refuse = || HttpsError::NotAnOrigin(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| refuse())?;
@@ -87,6 +125,11 @@ impl Origin {
             return Err(refuse());
         }
         Ok(Self { host: authority.host().to_ascii_lowercase(), port: uri.port_u16().unwrap_or(443) })
+    }
+
+    /// The host: a name, or an address, an IPv6 one in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The path of `url`, when it is on this origin.
@@ -99,8 +142,8 @@ impl Origin {
     }
 }
 
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
             443 => write!(f, "https://{}", self.host),
             port => write!(f, "https://{}:{port}", self.host),
@@ -109,26 +152,35 @@ impl std::fmt::Display for Origin {
 }
 
 impl HttpsClient {
-    /// For the origin of `server`, trusting the certificates in `ca_file` and no others; without one, the system's.
-    pub fn new(server: &str, ca_file: Option<&Path>) -> Result<Self, HttpsError> {
+    /// Creates a client of the origin of `server`.
+    pub fn new(server: &str, outbound: &Outbound) -> Result<Self, HttpsError> {
         let origin = Origin::of(server)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca_file)?)
+            .with_root_certificates(roots(outbound.ca_file.as_deref())?)
             .with_no_client_auth();
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(2)
-            .build(connector);
-        Ok(Self { client, origin })
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(2);
+        let intercept = outbound.proxy.as_ref().and_then(|proxy| proxy.intercept(&origin));
+        let (client, via) = match intercept {
+            None => (Route::Direct(builder.build(https.wrap_connector(connector))), String::new()),
+            Some(intercept) => {
+                let mut tunnel = Tunnel::new(intercept.uri().clone(), connector);
+                if let Some(authorization) = intercept.basic_auth() {
+                    tunnel = tunnel.with_auth(authorization.clone());
+                }
+                // The matcher has taken user and password out of it.
+                let via = format!(" through the proxy {}", intercept.uri().authority().map_or("", |a| a.as_str()));
+                (Route::Tunnel(builder.build(https.wrap_connector(tunnel))), via)
+            }
+        };
+        Ok(Self { client, origin, via })
     }
 
     /// The server.
@@ -160,21 +212,25 @@ impl HttpsClient {
         };
         match tokio::time::timeout(REQUEST_TIMEOUT, exchange).await {
             Ok(done) => done,
-            Err(_) => Err(HttpsError::TimedOut(self.origin.to_string())),
+            Err(_) => Err(HttpsError::TimedOut(format!("{}{}", self.origin, self.via))),
         }
     }
 
-    fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> HttpsError {
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> HttpsError {
         // The outer errors say only "client error (Connect)"; the cause is what a person can act on.
         let mut innermost = error;
         while let Some(source) = innermost.source() {
             innermost = source;
         }
-        HttpsError::Unreachable { origin: self.origin.to_string(), reason: innermost.to_string() }
+        HttpsError::Unreachable {
+            origin: self.origin.to_string(),
+            via: self.via.clone(),
+            reason: innermost.to_string(),
+        }
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, HttpsError> {
+fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, HttpsError> {
     let mut store = RootCertStore::empty();
     let (from, reason) = match ca_file {
         Some(path) => {
@@ -193,47 +249,4 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, HttpsError> {
         }
     };
     if store.is_empty() { Err(HttpsError::Roots { from, reason }) } else { Ok(store) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_https_with_a_host_and_nothing_before_it() {
-        let origin = Origin::of("https://LocalHost:8443/tenant/oauth2/v2.0/token").unwrap();
-        assert_eq!(origin.to_string(), "https://localhost:8443");
-        assert_eq!(Origin::of("https://login.example").unwrap().to_string(), "https://login.example");
-        assert_eq!(Origin::of("https://[::1]:8443").unwrap().to_string(), "https://[::1]:8443");
-        for bad in
-            ["http://localhost", "localhost", "https://", "https://user@host/", "file:///etc/passwd", "/path", ""]
-        {
-            assert!(Origin::of(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn d8_a_url_of_another_origin_has_no_path_here() {
-        let origin = Origin::of("https://localhost:8443").unwrap();
-        assert_eq!(origin.path_of("https://localhost:8443/t/token").unwrap(), "/t/token");
-        for other in [
-            "https://localhost/t",
-            "https://localhost:8443.evil.test/t",
-            "https://127.0.0.1:8443/t",
-            "http://localhost:8443/t",
-        ] {
-            assert!(origin.path_of(other).is_err(), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_ca_file_without_certificates_is_refused_by_name() {
-        let temp = tempfile::tempdir().unwrap();
-        let empty = temp.path().join("ca.pem");
-        std::fs::write(&empty, "no certificate").unwrap();
-        for path in [empty, temp.path().join("missing.pem")] {
-            let error = HttpsClient::new("https://localhost:1", Some(&path)).err().unwrap().to_string();
-            assert!(error.contains(path.to_str().unwrap()), "{error}");
-        }
-    }
 }

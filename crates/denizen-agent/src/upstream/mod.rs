@@ -1,30 +1,36 @@
-//! Where tokens come from.
+//! Where tokens come from, and the way out of this process.
 //!
 //! * [`oauth`] — a token service, by client assertion;
-//! * [`https`] — the one way out of this process: one origin, TLS, no redirects.
+//! * [`assertion`] — the assertions the node key signs;
+//! * [`https`] — HTTPS to one origin; [`proxy`] — through which proxy.
 //!
-//! Entra ID will be a second arm of [`Upstream`]; what is said to it is the same.
+//! There are two origins, each with a client of its own: the *control plane*, where the machine enrols, and the *token
+//! authority*, where it asks for tokens. They are the same server unless the machine was enrolled otherwise.
 
 use denizen_keys::SecretString;
 
-use crate::broker::Identity;
+use crate::identity::Identity;
 
+pub mod assertion;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod https;
 pub mod oauth;
+pub mod proxy;
+#[cfg(test)]
+pub(crate) mod scripted;
 
-/// A token service, by kind.
-pub enum Upstream {
-    /// Denizen's own.
-    Denizen(Box<oauth::OAuthClient>),
+/// A token authority, by how the machine proves itself there.
+pub enum TokenAuthority {
+    /// By client assertion: Denizen's own token service, or any other that takes one.
+    ClientAssertion(Box<oauth::OAuthClient>),
     /// Answers from a test.
     #[cfg(test)]
     Scripted(scripted::Script),
 }
 
-/// A token, fresh from upstream.
-pub struct Fetched {
+/// A token as the authority gave it.
+pub struct IssuedToken {
     /// The JWT.
     pub access_token: SecretString,
     /// How long it lives from when it was asked for, seconds.
@@ -47,67 +53,13 @@ pub enum UpstreamError {
     Unavailable(String),
 }
 
-impl Upstream {
+impl TokenAuthority {
     /// Asks for a token.
-    pub async fn fetch(&self, identity: &Identity, resource: &str) -> Result<Fetched, UpstreamError> {
+    pub async fn fetch(&self, identity: &Identity, resource: &str) -> Result<IssuedToken, UpstreamError> {
         match self {
-            Self::Denizen(client) => client.fetch(identity, resource).await,
+            Self::ClientAssertion(client) => client.fetch(identity, resource).await,
             #[cfg(test)]
             Self::Scripted(script) => script.fetch(identity, resource).await,
-        }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod scripted {
-    //! An upstream that a test writes: each answer comes from a closure, and the requests are counted.
-
-    use std::sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    };
-
-    use tokio::sync::Semaphore;
-
-    use super::*;
-
-    type Answer = dyn FnMut(&Identity, &str) -> Result<Fetched, UpstreamError> + Send;
-
-    /// The script and its counters.
-    #[derive(Clone)]
-    pub struct Script {
-        answer: Arc<Mutex<Box<Answer>>>,
-        asked: Arc<AtomicUsize>,
-        /// Each answer waits for one permit.
-        pub gate: Arc<Semaphore>,
-    }
-
-    impl Script {
-        pub fn new(answer: impl FnMut(&Identity, &str) -> Result<Fetched, UpstreamError> + Send + 'static) -> Self {
-            Self {
-                answer: Arc::new(Mutex::new(Box::new(answer))),
-                asked: Arc::default(),
-                gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-            }
-        }
-
-        /// Tokens `token-1`, `token-2`, … that live for `expires_in` seconds.
-        pub fn tokens(expires_in: i64) -> Self {
-            let mut count = 0;
-            Self::new(move |_, _| {
-                count += 1;
-                Ok(Fetched { access_token: format!("token-{count}").into(), expires_in })
-            })
-        }
-
-        pub fn asked(&self) -> usize {
-            self.asked.load(Ordering::SeqCst)
-        }
-
-        pub async fn fetch(&self, identity: &Identity, resource: &str) -> Result<Fetched, UpstreamError> {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            self.gate.acquire().await.unwrap().forget();
-            (self.answer.lock().unwrap())(identity, resource)
         }
     }
 }

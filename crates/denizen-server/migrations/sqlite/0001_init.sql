@@ -87,14 +87,17 @@ CREATE TABLE role_definitions (
     PRIMARY KEY (tenant, id)
 );
 
--- The token itself is kept nowhere: hash is SHA-256 of it. used_at is set once, by the update that consumes it.
-CREATE TABLE join_tokens (
+-- What is consumed once. The secret itself is kept nowhere: hash is SHA-256 of it. used_at is set once, by the update
+-- that consumes it.
+CREATE TABLE one_time (
     tenant  TEXT   NOT NULL,
-    hash    TEXT   NOT NULL UNIQUE,
+    purpose TEXT   NOT NULL,
+    hash    TEXT   NOT NULL,
     expires BIGINT NOT NULL,
     used_at BIGINT,
     body    TEXT   NOT NULL,
-    PRIMARY KEY (tenant, hash)
+    PRIMARY KEY (tenant, purpose, hash),
+    UNIQUE (purpose, hash)
 );
 
 -- One row per name. A vault cannot go while it has any: removing its secrets is a decision, not a side effect.

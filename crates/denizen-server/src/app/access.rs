@@ -18,12 +18,11 @@ use denizen_keys::{
     jws::{JwsError, Unverified},
     x509::Certificate,
 };
-use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
+use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 use moka::sync::Cache;
 
 pub use self::authorization::{Authorization, System, SystemReason, WrongAuthorization};
 use crate::{
-    clock::Clock,
     domain::{
         Actor, Ctx,
         authorize::{Action, Attributes, Because, RoleSource, authorize},
@@ -32,7 +31,7 @@ use crate::{
         resources::JoinToken,
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
-    store::{JoinTokenRefused, Snapshot, Store, StoreError},
+    store::{OneTimeRefused, Snapshot, Store, StoreError},
 };
 
 #[cfg(test)]
@@ -240,8 +239,8 @@ impl Access {
         token_hash: &str,
         action: &'static str,
     ) -> Result<(Authorization, JoinToken), StoreError> {
-        let token = self.store.join_token(token_hash).await?.filter(|token| token.tenant == ctx.tenant);
-        let token = token.ok_or(JoinTokenRefused::Unknown)?;
+        let token = self.store.one_time::<JoinToken>(token_hash).await?.filter(|token| token.tenant == ctx.tenant);
+        let token = token.ok_or(OneTimeRefused::Unknown)?;
         let ctx = ctx.by(Actor::JoinToken(token.id));
         Ok((Authorization::by_join_token(ctx, self.snapshot(), action, &token), token))
     }

@@ -27,7 +27,7 @@ use crate::{
         directory::{KeyCredential, PrincipalKind, ServicePrincipal},
         resources::{JoinToken, Machine},
     },
-    store::{AuditEvent, JoinTokenRefused, Store, StoreError, Write},
+    store::{AuditEvent, OneTimeRefused, Store, StoreError, Write},
 };
 
 #[cfg(test)]
@@ -62,8 +62,8 @@ pub enum EnrolError {
     #[error("{0}")]
     Malformed(String),
     /// The join token.
-    #[error("{0}; make a new one, it is good for one machine")]
-    Token(JoinTokenRefused),
+    #[error("the join token {0}; make a new one, it is good for one machine")]
+    Token(OneTimeRefused),
     /// The token is bound to another name.
     #[error("the join token is bound to the machine name '{0}'; enrol under that name or make a token without one")]
     OtherName(String),
@@ -131,7 +131,7 @@ impl Machines {
                     if tx.snapshot().resource_group(tenant, resource_group).is_none() {
                         return Err(ChangeError::Missing(format!("the resource group {resource_group}")));
                     }
-                    tx.add_join_token(record).await?;
+                    tx.issue(record).await?;
                     Ok(Write::commit(CREATE_JOIN_TOKEN, resource_group.as_str().to_owned(), ()))
                 })
             })
@@ -152,7 +152,7 @@ impl Machines {
     ) -> Result<Enrolled, EnrolError> {
         let tenant = tenant_of(&request.join_token)
             .filter(|tenant| self.store.snapshot().tenant(*tenant).is_some())
-            .ok_or(EnrolError::Token(JoinTokenRefused::Unknown))?;
+            .ok_or(EnrolError::Token(OneTimeRefused::Unknown))?;
         let ctx = ctx(tenant, Actor::Anonymous);
         let outcome = self.admit(&ctx, request).await;
         if let Err(refused) = &outcome
@@ -202,7 +202,7 @@ impl Machines {
             .write(authorization, |tx| {
                 Box::pin(async move {
                     // First, so that of any number of requests with one token, one goes on.
-                    tx.consume_join_token(token_hash).await?;
+                    tx.redeem::<JoinToken>(token_hash).await?;
                     let snapshot = tx.snapshot();
                     if snapshot.machine(ctx.tenant, id).is_some() {
                         return Err(EnrolError::Exists(request.machine_name.clone()));
@@ -225,9 +225,7 @@ impl Machines {
             .await
         {
             Ok(machine) => Ok(self.enrolled(&machine, principal)),
-            Err(EnrolError::Token(JoinTokenRefused::Used)) => {
-                self.repeated(ctx, token_hash, request, &certificate).await
-            }
+            Err(EnrolError::Token(OneTimeRefused::Used)) => self.repeated(ctx, token_hash, request, &certificate).await,
             Err(refused) => Err(refused),
         }
     }
@@ -240,8 +238,10 @@ impl Machines {
         request: &EnrolRequest,
         certificate: &Certificate,
     ) -> Result<Enrolled, EnrolError> {
-        let used = EnrolError::Token(JoinTokenRefused::Used);
-        let Some(token) = self.store.join_token(token_hash).await.map_err(EnrolError::Store)? else { return Err(used) };
+        let used = EnrolError::Token(OneTimeRefused::Used);
+        let Some(token) = self.store.one_time::<JoinToken>(token_hash).await.map_err(EnrolError::Store)? else {
+            return Err(used);
+        };
         let snapshot = self.store.snapshot();
         let id = machine_id(&token, &request.machine_name)?;
         let same_key = |principal: &&std::sync::Arc<ServicePrincipal>| {

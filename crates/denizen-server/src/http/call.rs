@@ -185,8 +185,8 @@ impl Call {
     /// [`BodyError`] says why there is none.
     pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         const MARK: &[u8] = "\u{feff}".as_bytes();
-        let encoding = self.headers.get(header::CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let mut encodings = self.headers.get_all(header::CONTENT_ENCODING).iter();
+        if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             self.discard_body().await;
             return Err(BodyError::Encoded);
         }

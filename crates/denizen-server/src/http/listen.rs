@@ -1,4 +1,4 @@
-//! The accept loop: one per listener, with the limits that keep one caller from starving the others.
+//! What is done with each connection, between the accept loop of `denizen-serve` and the dispatcher.
 //!
 //! No session resumption is offered: a resumed session would skip whatever a full handshake checks.
 //!
@@ -15,31 +15,29 @@ use std::{
 };
 
 use denizen_keys::random;
+use denizen_serve::{Accepted, Http, Limits};
+use denizen_wire::Clock;
 use http::{HeaderValue, Request, StatusCode, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming, service::service_fn};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    task::JoinSet,
+    sync::watch,
 };
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
 use super::{Body, Call, Reply, Service, reply};
-use crate::clock::Clock;
 
-/// The most connections one listener holds at a time.
-const MAX_CONNECTIONS: usize = 8192;
+/// What a service allows its clients. A token in a head is at most a few kilobytes.
+const LIMITS: Limits =
+    Limits { max_connections: 8192, head_timeout: HEAD_TIMEOUT, max_head_bytes: 64 * 1024, ..Limits::DEFAULT };
 /// A TLS handshake takes at most this long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The head of a request takes at most this long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Connections in use get this long to finish when the server stops.
-const GRACE: Duration = Duration::from_secs(5);
-/// The largest request head that is read, bytes. A token is at most a few kilobytes.
-const MAX_HEAD: usize = 64 * 1024;
+/// What is read of plain HTTP at a TLS port, bytes, after it is answered.
+const MAX_PLAIN: usize = 1024 * 1024;
 
 /// One connection, for all its requests.
 struct Connection {
@@ -67,87 +65,47 @@ impl RequestIds {
     }
 }
 
-/// Serves until `stop` turns true, then lets connections in use finish. Without `tls` the listener must be on loopback:
-/// the caller has checked.
+/// Serves on every listener until `stop` turns true, then lets connections in use finish. Without `tls` the listeners
+/// must be on loopback: the caller has checked.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     tls: Option<Arc<rustls::ServerConfig>>,
     service: Arc<Service>,
     clock: Clock,
     mut stop: watch::Receiver<bool>,
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut stop) => break,
-            // Ended connections are reaped as they end, so that the set does not grow.
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let connection =
-                    Connection { service: Arc::clone(&service), clock: clock.clone(), peer, ids: RequestIds::new() };
-                let (acceptor, stop) = (acceptor.clone(), stop.clone());
-                connections.spawn(async move {
-                    let _held = permit;
-                    connection.run(stream, acceptor, stop).await;
-                });
-            }
-            Err(e) => {
-                // Out of descriptors, most likely: leave room for connections to end rather than spin.
-                tracing::warn!(error = %e, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    drop(listener);
-    let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
-}
-
-/// Waits until the server stops. The value's lock is let go of at once: it must not be held across an await.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    denizen_serve::serve(listeners, LIMITS, stopped, |Accepted { stream, peer, http, .. }| {
+        let (service, clock, ids) = (Arc::clone(&service), clock.clone(), RequestIds::new());
+        Some(Connection { service, clock, peer, ids }.run(stream, http, acceptor.clone()))
+    })
+    .await;
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, stop: watch::Receiver<bool>) {
+    async fn run(self, stream: TcpStream, http: Http, acceptor: Option<TlsAcceptor>) {
         let peer = self.peer;
-        let _ = stream.set_nodelay(true);
-        let Some(acceptor) = acceptor else { return self.serve(stream, stop).await };
+        let Some(acceptor) = acceptor else { return self.serve(stream, http).await };
         if speaks_http(&stream).await {
             tracing::debug!(%peer, "plain HTTP at a TLS port");
             return say_https(stream).await;
         }
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream, stop).await,
+            Ok(Ok(stream)) => self.serve(stream, http).await,
             Ok(Err(e)) => tracing::debug!(%peer, error = %e, "no TLS handshake"),
             Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
         }
     }
 
-    async fn serve<S>(self, stream: S, mut stop: watch::Receiver<bool>)
+    async fn serve<S>(self, stream: S, http: Http)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let service = service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(serving);
-        let ended = tokio::select! {
-            ended = serving.as_mut() => ended,
-            () = stopped(&mut stop) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        if let Err(e) = ended {
+        if let Err(e) = http.serve(stream, service).await {
             tracing::debug!(peer = %self.peer, error = %e, "a connection ended early");
         }
     }
@@ -191,11 +149,17 @@ async fn say_https(mut stream: TcpStream) {
         BODY.len()
     );
     let exchange = async {
-        // What was sent is read first: closing on unread bytes resets the connection, and the answer is lost.
-        let mut head = [0; 4096];
-        let _ = stream.read(&mut head).await;
         let _ = stream.write_all(answer.as_bytes()).await;
         let _ = stream.shutdown().await;
+        // Closing on unread bytes resets the connection, and the answer is lost: what the client still sends is read.
+        let mut read = 0;
+        let mut part = [0; 4096];
+        while read < MAX_PLAIN {
+            match stream.read(&mut part).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => read += n,
+            }
+        }
     };
     let _ = tokio::time::timeout(HEAD_TIMEOUT, exchange).await;
 }
@@ -211,6 +175,37 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::http::health::Health;
+
+    /// However long the request is: the answer must not be lost to a reset.
+    #[tokio::test]
+    async fn plain_http_at_a_tls_port_is_told_to_use_https() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        let (stop, stopped) = watch::channel(false);
+        let service = Arc::new(Service::new("health", Health).unwrap());
+        let serving = tokio::spawn(serve(vec![listener], Some(Arc::new(tls)), service, Clock::system(), stopped));
+        for length in [0, 25_600, 500_000] {
+            let mut client = TcpStream::connect(at).await.unwrap();
+            let head = format!("PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&vec![b'a'; length]).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{length}: {answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+            assert!(body.contains("https://"), "{body}");
+        }
+        stop.send(true).unwrap();
+        serving.await.unwrap();
+    }
 
     #[test]
     fn request_ids_are_random_uuids_and_all_different() {

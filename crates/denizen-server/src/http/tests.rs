@@ -6,7 +6,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use denizen_keys::envelope::RootKey;
-use denizen_wire::UnixTime;
+use denizen_wire::{Clock, UnixTime};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame};
@@ -17,7 +17,6 @@ use super::{
     route::{Case, Handler, Params, Request, Route},
 };
 use crate::{
-    clock::Clock,
     domain::{authorize::Action, claims::audience::EntraIssued},
     run::{Server, ServerConfig, Services},
     store::Engine,
@@ -37,7 +36,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
             vault_local: Some("dev".into()),
         },
         root_key: RootKey::load_or_create(&root.join("root.key")).unwrap(),
-        clock: Clock::System,
+        clock: Clock::system(),
         entra_issued: EntraIssued::default(),
     };
     Server::open(config).await.unwrap()

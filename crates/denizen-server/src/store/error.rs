@@ -39,9 +39,9 @@ pub enum StoreError {
         /// The name, canonical.
         name: String,
     },
-    /// The caller: the join token is worth nothing.
+    /// The caller: what is consumed once is worth nothing.
     #[error(transparent)]
-    Refused(#[from] JoinTokenRefused),
+    Refused(#[from] OneTimeRefused),
     /// The caller: it was allowed when it asked, and is not any more.
     #[error("the right to this was taken away meanwhile")]
     NotAuthorized,
@@ -101,17 +101,17 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Why a join token was refused.
+/// Why something that is consumed once was refused. The text follows the name of the thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinTokenRefused {
-    /// No such token in this tenant.
-    #[error("the join token is not known")]
+pub enum OneTimeRefused {
+    /// No such one in this tenant.
+    #[error("is not known")]
     Unknown,
     /// It was used before.
-    #[error("the join token was used before")]
+    #[error("was used before")]
     Used,
     /// Its time is over.
-    #[error("the join token has expired")]
+    #[error("has expired")]
     Expired,
 }
 

@@ -12,7 +12,7 @@
 //! | [`db`] | the engines behind one face; the only place that knows which one it is |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
-//! | [`join_tokens`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
+//! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`snapshot`] | the directory in memory |
@@ -24,7 +24,7 @@ mod audit;
 mod changes;
 mod db;
 mod error;
-mod join_tokens;
+mod one_time;
 mod record;
 mod records;
 mod secret_writes;
@@ -46,7 +46,8 @@ use tokio::sync::Mutex;
 pub use audit::{AuditEvent, AuditRecord, Outcome, Repeated};
 pub use changes::Change;
 pub use db::{Counters, Engine};
-pub use error::{AuditBroken, JoinTokenRefused, StoreError};
+pub use error::{AuditBroken, OneTimeRefused, StoreError};
+pub use one_time::OneTime;
 pub use record::{Kind, Record};
 pub use snapshot::Snapshot;
 pub use tx::Tx;

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use denizen_agent::{
-    Agent, AgentConfig, ArcConfig, Listeners,
-    clock::Clock,
+    Agent, AgentConfig, ArcConfig, Clock, Listeners, Outbound,
     enrol::{self, ConnectOptions},
     facts,
     identity_file::{IdentityFile, StateDirectory},
@@ -12,7 +11,10 @@ use denizen_agent::{
 };
 use denizen_keys::{SecretString, random};
 use denizen_server::{app::access::SystemReason, http::PublicNames, run::Server};
-use denizen_wire::identity::{APP_SERVICE_PATH, ARC_KEY_DIRECTORY, AZCMAGENT_MARKER, TOKEN_PATH};
+use denizen_wire::{
+    identity::{APP_SERVICE_PATH, ARC_KEY_DIRECTORY, AZCMAGENT_MARKER, TOKEN_PATH},
+    node::MachineName,
+};
 
 use super::{data::DataDir, ports::AgentAddrs, tenant::DevTenant};
 use crate::exit::{self, Failure};
@@ -72,8 +74,8 @@ impl Machine {
                 .then(|| ArcConfig { key_dir: ARC_KEY_DIRECTORY.into(), group: group.map(str::to_owned) }),
             app_service_header: Some(app_service_header.clone()),
             imds_group: group.map(str::to_owned),
-            clock: Clock::System,
-            ca_file: Some(data.ca_file()),
+            clock: Clock::system(),
+            outbound: outbound(data),
             marker: marker.to_owned(),
         };
         let agent = Agent::start(config, listeners).await.map_err(Failure::while_(exit::UNAVAILABLE, "the agent"))?;
@@ -123,28 +125,33 @@ async fn identity(
     }
     drop(held);
     let set_up = server.authorize(dev_tenant.tenant, SystemReason::SetUp);
-    let name = machine_name();
+    let name = machine_name()?;
     let join_token = server
         .machines
-        .create_join_token(&set_up, &dev_tenant.resource_group, Some(&name), JOIN_TOKEN_LIFETIME)
+        .create_join_token(&set_up, &dev_tenant.resource_group, Some(name.as_str()), JOIN_TOKEN_LIFETIME)
         .await
         .map_err(Failure::while_(exit::DATA, "a join token for this machine"))?;
     enrol::connect(ConnectOptions {
         server: names.authority.clone(),
-        ca_file: Some(data.ca_file()),
+        token_authority: None,
+        outbound: outbound(data),
         join_token,
         machine_name: name,
         state_dir: state,
-        clock: Clock::System,
+        clock: Clock::system(),
     })
     .await
     .map_err(Failure::while_(exit::UNAVAILABLE, "this machine's enrolment"))
 }
 
-/// The host's name, less what a resource's name cannot have.
-fn machine_name() -> String {
+/// The server is on this machine: no proxy, and no certificates but its own.
+fn outbound(data: &DataDir) -> Outbound {
+    Outbound { ca_file: Some(data.ca_file()), proxy: None }
+}
+
+/// The host's name, less what a machine's name cannot have.
+fn machine_name() -> Result<MachineName, Failure> {
     let host = facts::gather(Path::new("/")).fqdn;
-    let name: String =
-        host.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(54).collect::<String>();
-    if name.chars().all(|c| c == '.') { "machine".into() } else { name }
+    let name = MachineName::sanitized(&host).map_or_else(|| "machine".parse(), Ok);
+    name.map_err(Failure::while_(exit::SOFTWARE, "this machine's name"))
 }

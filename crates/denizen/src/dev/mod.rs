@@ -41,13 +41,12 @@ use clap::Parser;
 use denizen_identity::environment::Environment;
 use denizen_server::{
     app::access::SystemReason,
-    clock::Clock,
     domain::claims::audience::EntraIssued,
     http::PublicNames,
     run::{Server, ServerConfig, database_in, tls},
     store::Engine,
 };
-use denizen_wire::TenantId;
+use denizen_wire::{Clock, TenantId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -123,7 +122,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         vault_local: Some(tenant::VAULT.to_owned()),
     };
 
-    let clock = Clock::System;
+    let clock = Clock::system();
     let root_key = data.root_key()?;
     let certificates = certificates::Certificates::open(&data, &root_key, clock.now())?;
     certificates.write(&data)?;

@@ -1,24 +1,17 @@
 //! The server's own use cases over a data directory that no process holds: what an operator's commands will do, and
 //! what only the keeper of the signing key can do.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::path::Path;
 
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
     app::access::{Authorization, SystemReason},
-    clock::Clock,
     domain::{claims::audience::EntraIssued, directory::TokenVersion},
     http::PublicNames,
     run::{Server, ServerConfig, database_in},
     store::Engine,
 };
-use denizen_wire::{TenantId, UnixTime};
+use denizen_wire::{Clock, TenantId, UnixTime};
 use serde_json::Value;
 
 /// An open server that does not listen.
@@ -26,7 +19,7 @@ pub(crate) struct Offline {
     pub(crate) server: Server,
     pub(crate) tenant: TenantId,
     /// The server's time.
-    clock: Arc<AtomicI64>,
+    clock: Clock,
 }
 
 impl Offline {
@@ -41,15 +34,15 @@ impl Offline {
         };
         let root_key = RootKey::load(&data.canonicalize().unwrap().join("root.key")).unwrap();
         let engine = Engine::Sqlite { path: database_in(data) };
-        let seconds = Arc::new(AtomicI64::new(Clock::System.now().0));
-        let (clock, entra_issued) = (Clock::Fixed(Arc::clone(&seconds)), EntraIssued::default());
+        let (clock, entra_issued) = (Clock::manual(Clock::system().now()), EntraIssued::default());
+        let kept = clock.clone();
         let server = Server::open(ServerConfig { engine, names, root_key, clock, entra_issued }).await.unwrap();
         let tenant = server.store.snapshot().tenants().next().unwrap().id;
-        Self { server, tenant, clock: seconds }
+        Self { server, tenant, clock: kept }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
-        Clock::System.now()
+        Clock::system().now()
     }
 
     /// The operator's authorization for anything.
@@ -59,9 +52,9 @@ impl Offline {
 
     /// The same, as it was so many seconds ago.
     pub(crate) fn authorization_before(&self, seconds: i64) -> Authorization {
-        self.clock.store((self.now() + (-seconds)).0, Ordering::Relaxed);
+        self.clock.set(self.now() + (-seconds));
         let authorization = self.authorization();
-        self.clock.store(self.now().0, Ordering::Relaxed);
+        self.clock.set(self.now());
         authorization
     }
 

@@ -71,14 +71,14 @@ fn d17_a_closed_or_unknown_connection_has_no_owner() {
     let server = listener.local_addr().unwrap();
     // Nobody is connected from there: the kernel finds the listener or nothing, and neither is an owner.
     let unused = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    assert!(matches!(owner(unused, server), Err(Doubt::NoSuchSocket | Doubt::Mismatch)));
+    assert!(matches!(owner(unused, server), Err(UnknownReason::NoSuchSocket | UnknownReason::Mismatch)));
     // Asked the wrong way round, about a client address that is itself a listener.
-    assert!(matches!(owner(server, unused), Err(Doubt::NoSuchSocket | Doubt::Mismatch)));
+    assert!(matches!(owner(server, unused), Err(UnknownReason::NoSuchSocket | UnknownReason::Mismatch)));
 
     let (client, accepted) = pair("127.0.0.1:0", None);
     client.shutdown(std::net::Shutdown::Write).unwrap();
     let half_closed = owner(accepted.peer_addr().unwrap(), accepted.local_addr().unwrap());
-    assert_eq!(half_closed, Err(Doubt::Mismatch), "not ESTABLISHED any more");
+    assert_eq!(half_closed, Err(UnknownReason::Mismatch), "not ESTABLISHED any more");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn d17_only_loopback_is_asked_about() {
     let inside = SocketAddr::from(([127, 0, 0, 1], 1000));
     let six: SocketAddr = "[::1]:1000".parse().unwrap();
     for (client, server) in [(outside, inside), (inside, outside), (inside, six)] {
-        assert_eq!(owner(client, server), Err(Doubt::NotLoopback), "{client} {server}");
+        assert_eq!(owner(client, server), Err(UnknownReason::NotLoopback), "{client} {server}");
     }
 }
 
@@ -144,9 +144,12 @@ fn an_answer_counts_only_for_exactly_the_connection_asked_for() {
         ("listening", reply(AF_INET, 10, (here, 2000), (here, 40342), 0, &[])),
         ("closing", reply(AF_INET, 8, (here, 2000), (here, 40342), 0, &[])),
     ] {
-        assert_eq!(question().read(&other), Err(Doubt::Mismatch), "{what}");
+        assert_eq!(question().read(&other), Err(UnknownReason::Mismatch), "{what}");
     }
-    assert_eq!(question().read(&reply(1, TCP_ESTABLISHED, (here, 2000), (here, 40342), 0, &[])), Err(Doubt::Malformed));
+    assert_eq!(
+        question().read(&reply(1, TCP_ESTABLISHED, (here, 2000), (here, 40342), 0, &[])),
+        Err(UnknownReason::Malformed)
+    );
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn d4_no_reply_however_cut_or_garbled_names_an_owner_or_panics() {
     let here = address(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let whole = reply(AF_INET, TCP_ESTABLISHED, (here, 2000), (here, 40342), 7, &[12, 0, 21, 0, 1]);
     for end in 0..whole.len() {
-        assert_eq!(question().read(&whole[..end]), Err(Doubt::Malformed), "cut at {end}");
+        assert_eq!(question().read(&whole[..end]), Err(UnknownReason::Malformed), "cut at {end}");
     }
     let mut random = 12345_u32;
     for _ in 0..20_000 {

@@ -4,9 +4,9 @@ const SHOWN: (&str, &str) = ("X-IDENTITY-HEADER", SECRET);
 
 #[tokio::test]
 async fn the_secret_gives_a_token_with_or_without_metadata() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for headers in [&[SHOWN][..], &[SHOWN, METADATA], &[("x-identity-header", SECRET), ("metadata", "true")]] {
-        let reply = bed.get(APP_SERVICE, headers).await;
+        let reply = sandbox.get(APP_SERVICE, headers).await;
         assert_eq!((reply.status(), reply.text("access_token")), (200, "token-1".into()));
         assert_eq!(reply.text("client_id"), CLIENT_ID);
     }
@@ -16,13 +16,13 @@ async fn the_secret_gives_a_token_with_or_without_metadata() {
             "object_id" => OBJECT_ID,
             _ => MACHINE,
         };
-        assert_eq!(bed.get(&format!("{APP_SERVICE}&{key}={value}"), &[SHOWN]).await.status(), 200, "{key}");
+        assert_eq!(sandbox.get(&format!("{APP_SERVICE}&{key}={value}"), &[SHOWN]).await.status(), 200, "{key}");
     }
 }
 
 #[tokio::test]
 async fn d24_without_the_secret_there_is_nothing() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     let cases: [&[(&str, &str)]; 6] = [
         &[],
         &[METADATA],
@@ -32,7 +32,7 @@ async fn d24_without_the_secret_there_is_nothing() {
         &[SHOWN, SHOWN],
     ];
     for headers in cases {
-        let reply = bed.get(APP_SERVICE, headers).await;
+        let reply = sandbox.get(APP_SERVICE, headers).await;
         assert_eq!(reply.status(), 401, "{headers:?}");
         assert!(reply.header("Www-Authenticate").is_none(), "there is no challenge to take up");
         let body = reply.json();
@@ -43,14 +43,14 @@ async fn d24_without_the_secret_there_is_nothing() {
         );
         assert!(!reply.body.contains(SECRET));
     }
-    assert_eq!(bed.upstream.asked(), 0);
+    assert_eq!(sandbox.upstream.asked(), 0);
     // Nor on the other listener.
-    assert_eq!(bed.get_imds(APP_SERVICE, &[SHOWN, METADATA]).await.status(), 404);
+    assert_eq!(sandbox.get_imds(APP_SERVICE, &[SHOWN, METADATA]).await.status(), 404);
 }
 
 #[tokio::test]
 async fn d15_errors_are_in_the_dialects_own_shape() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for (target, says) in [
         (format!("{APP_SERVICE}&client_id={OBJECT_ID}"), "Identity not found"),
         (format!("{APP_SERVICE}&client_id={CLIENT_ID}&object_id={OBJECT_ID}"), "More than one identity"),
@@ -58,7 +58,7 @@ async fn d15_errors_are_in_the_dialects_own_shape() {
         ("/msi/token?resource=r&api-version=2017-09-01".into(), "Supported are 2019-08-01"),
         ("/msi/token?api-version=2019-08-01".into(), "resource is not specified"),
     ] {
-        let reply = bed.get(&target, &[SHOWN]).await;
+        let reply = sandbox.get(&target, &[SHOWN]).await;
         let body = reply.json();
         assert_eq!((reply.status(), &body["statusCode"]), (400, &serde_json::json!(400)), "{target}");
         assert!(body["message"].as_str().unwrap().contains(says), "{body}");

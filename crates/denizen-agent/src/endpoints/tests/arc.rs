@@ -2,34 +2,34 @@ use std::{os::unix::fs::MetadataExt as _, process::Stdio};
 
 use super::*;
 use crate::{
-    endpoints::challenge,
-    upstream::{Fetched, UpstreamError},
+    challenge,
+    upstream::{IssuedToken, UpstreamError},
 };
 
 /// A whole exchange on one connection.
-async fn exchange(bed: &Bed, target: &str) -> Reply {
-    let mut wire = Wire::to(bed.local()).await;
+async fn exchange(sandbox: &Sandbox, target: &str) -> Reply {
+    let mut wire = Wire::to(sandbox.local()).await;
     let key = wire.get(target, &[METADATA]).await.key();
     wire.get(target, &[METADATA, ("Authorization", &key)]).await
 }
 
 #[tokio::test]
 async fn rule_0_1_the_first_answer_is_401_and_never_a_token() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     // Not even when the token is in the cache already.
     for _ in 0..2 {
-        let first = bed.get(ARC, &[METADATA]).await;
+        let first = sandbox.get(ARC, &[METADATA]).await;
         assert_eq!(first.status(), 401);
         assert!(!first.body.contains("access_token"));
-        assert_eq!(exchange(&bed, ARC).await.status(), 200);
+        assert_eq!(exchange(&sandbox, ARC).await.status(), 200);
     }
-    assert_eq!(bed.upstream.asked(), 1, "the challenge itself asks nothing upstream");
+    assert_eq!(sandbox.upstream.asked(), 1, "the challenge itself asks nothing upstream");
 }
 
 #[tokio::test]
 async fn rule_0_2_the_challenge_is_byte_for_byte_what_every_client_parses() {
-    let bed = Bed::new().await;
-    let reply = bed.get(ARC, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let reply = sandbox.get(ARC, &[METADATA]).await;
     let challenge = reply.header("Www-Authenticate").unwrap();
     assert_eq!(challenge.matches('=').count(), 1, "{challenge}");
     assert!(!challenge.contains(['"', ',']), "{challenge}");
@@ -43,9 +43,9 @@ async fn rule_0_2_the_challenge_is_byte_for_byte_what_every_client_parses() {
 
 #[tokio::test]
 async fn d14_rule_0_3_the_key_file_keeps_the_limits_of_every_client() {
-    let bed = Bed::new().await;
-    let path = bed.get(ARC, &[METADATA]).await.challenged();
-    assert_eq!(path.parent().unwrap(), bed.keys);
+    let sandbox = Sandbox::new().await;
+    let path = sandbox.get(ARC, &[METADATA]).await.challenged();
+    assert_eq!(path.parent().unwrap(), sandbox.keys);
     assert_eq!(path.extension().unwrap(), "key");
     let stem = path.file_stem().unwrap().to_str().unwrap();
     assert_eq!(uuid::Uuid::parse_str(stem).unwrap().to_string(), stem, "lower-case, hyphenated");
@@ -58,8 +58,8 @@ async fn d14_rule_0_3_the_key_file_keeps_the_limits_of_every_client() {
 
 #[tokio::test]
 async fn rule_0_4_the_challenge_has_a_json_body() {
-    let bed = Bed::new().await;
-    let reply = bed.get(ARC, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let reply = sandbox.get(ARC, &[METADATA]).await;
     assert_eq!(
         reply.body,
         r#"{"error":"unauthorized_client","error_description":"Missing Basic Authorization header","error_codes":[401]}"#
@@ -69,59 +69,59 @@ async fn rule_0_4_the_challenge_has_a_json_body() {
 
 #[tokio::test]
 async fn rule_0_5_nothing_carries_retry_after() {
-    let bed = Bed::with(Script::new(|_, _| Err(UpstreamError::Unavailable("down".into()))), None).await;
-    for reply in [bed.get(ARC, &[METADATA]).await, exchange(&bed, ARC).await, bed.get(TOKEN, &[]).await] {
+    let sandbox = Sandbox::with(Script::new(|_, _| Err(UpstreamError::Unavailable("down".into()))), None).await;
+    for reply in [sandbox.get(ARC, &[METADATA]).await, exchange(&sandbox, ARC).await, sandbox.get(TOKEN, &[]).await] {
         assert!(!reply.head.to_lowercase().contains("retry-after"), "{}", reply.head);
     }
 }
 
 #[tokio::test]
 async fn rule_0_6_the_token_has_every_field_some_client_needs_and_numbers_are_strings() {
-    let bed = Bed::new().await;
-    let reply = exchange(&bed, ARC).await;
+    let sandbox = Sandbox::new().await;
+    let reply = exchange(&sandbox, ARC).await;
     assert_eq!(reply.status(), 200);
     let expected = format!(
         r#"{{"access_token":"token-1","client_id":"{CLIENT_ID}","object_id":"{OBJECT_ID}","msi_res_id":"{MACHINE}","expires_in":"14400","expires_on":"1800014400","ext_expires_in":"14400","not_before":"1800000000","resource":"https://vault.azure.net","token_type":"Bearer"}}"#
     );
     assert_eq!(reply.body, expected, "and expires_on stands behind expires_in");
-    bed.clock.advance(100);
-    let later = exchange(&bed, ARC).await;
+    sandbox.clock.advance(100);
+    let later = exchange(&sandbox, ARC).await;
     assert_eq!((later.text("expires_in"), later.text("expires_on")), ("14300".into(), "1800014400".into()));
     assert!(reply.header("Cache-Control").unwrap().contains("no-store"));
 }
 
 #[tokio::test]
 async fn rule_0_7_the_four_api_versions_are_taken_and_no_other() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for version in ["2019-08-15", "2019-11-01", "2020-06-01", "2021-02-01"] {
-        let reply = exchange(&bed, &format!("{TOKEN}?api-version={version}&resource=r")).await;
+        let reply = exchange(&sandbox, &format!("{TOKEN}?api-version={version}&resource=r")).await;
         assert_eq!(reply.status(), 200, "{version}");
     }
     let supported = "The api-version not specified. Supported are 2021-02-01 2020-06-01 2019-11-01 2019-08-15";
     for query in
         ["resource=r", "resource=r&api-version=", "resource=r&api-version=2018-02-01", "api-version=2099-01-01", ""]
     {
-        let reply = bed.get(&format!("{TOKEN}?{query}"), &[METADATA]).await;
+        let reply = sandbox.get(&format!("{TOKEN}?{query}"), &[METADATA]).await;
         assert_eq!(reply.error(), (400, "invalid_request".into(), supported.into()), "{query}");
     }
-    assert_eq!(bed.key_files().len(), 0, "no challenge for what cannot be answered");
+    assert_eq!(sandbox.key_files().len(), 0, "no challenge for what cannot be answered");
 }
 
 #[tokio::test]
 async fn rule_0_8_the_path_is_taken_with_a_trailing_slash_and_a_doubled_leading_one() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for path in ["/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"] {
         let reply =
-            exchange(&bed, &format!("{path}?resource=https%3A%2F%2Fvault.azure.net&api-version=2020-06-01")).await;
+            exchange(&sandbox, &format!("{path}?resource=https%3A%2F%2Fvault.azure.net&api-version=2020-06-01")).await;
         assert_eq!((reply.status(), reply.text("resource")), (200, "https://vault.azure.net".into()), "{path}");
     }
 }
 
 #[tokio::test]
 async fn rule_0_9_metadata_is_required_in_any_case_and_its_lack_is_a_quick_400() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for header in [("Metadata", "true"), ("metadata", "TRUE"), ("METADATA", "True")] {
-        assert_eq!(bed.get(ARC, &[header]).await.status(), 401, "{header:?}");
+        assert_eq!(sandbox.get(ARC, &[header]).await.status(), 401, "{header:?}");
     }
     let cases: [&[(&str, &str)]; 5] = [
         &[],
@@ -132,7 +132,7 @@ async fn rule_0_9_metadata_is_required_in_any_case_and_its_lack_is_a_quick_400()
     ];
     for headers in cases {
         for target in [ARC, TOKEN] {
-            let reply = bed.get(target, headers).await;
+            let reply = sandbox.get(target, headers).await;
             let expected = "Required metadata header not specified";
             assert_eq!(reply.error(), (400, "invalid_request".into(), expected.into()), "{headers:?}");
             assert!(reply.header("Www-Authenticate").is_none());
@@ -142,26 +142,26 @@ async fn rule_0_9_metadata_is_required_in_any_case_and_its_lack_is_a_quick_400()
 
 #[tokio::test]
 async fn rule_0_10_both_loopback_addresses_answer_and_connections_are_kept() {
-    let bed = Bed::new().await;
-    let before = bed.agent.metrics().connections.total();
-    for address in bed.agent.local_addrs() {
+    let sandbox = Sandbox::new().await;
+    let before = sandbox.agent.metrics().connections.total();
+    for address in sandbox.agent.local_addrs() {
         let mut wire = Wire::to(*address).await;
         for _ in 0..3 {
             let key = wire.get(ARC, &[METADATA]).await.key();
             assert_eq!(wire.get(ARC, &[METADATA, ("Authorization", &key)]).await.status(), 200, "{address}");
         }
     }
-    assert_eq!(bed.agent.metrics().connections.total() - before, 2);
+    assert_eq!(sandbox.agent.metrics().connections.total() - before, 2);
     // And a client that closes after each answer gets on as well.
     let close = ("Connection", "close");
-    let key = bed.get(ARC, &[METADATA, close]).await.key();
-    let reply = bed.get(ARC, &[METADATA, close, ("Authorization", &key)]).await;
+    let key = sandbox.get(ARC, &[METADATA, close]).await.key();
+    let reply = sandbox.get(ARC, &[METADATA, close, ("Authorization", &key)]).await;
     assert_eq!((reply.status(), reply.header("Connection")), (200, Some("close")));
 }
 
 #[tokio::test]
 async fn a_get_with_a_content_type_and_lower_case_headers_is_served() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     let headers = [
         ("metadata", "true"),
         ("content-type", "application/x-www-form-urlencoded;charset=utf-8"),
@@ -169,29 +169,29 @@ async fn a_get_with_a_content_type_and_lower_case_headers_is_served() {
         ("sec-fetch-mode", "cors"),
         ("user-agent", "node"),
     ];
-    assert_eq!(bed.get(ARC, &headers).await.status(), 401, "the fetch of Node.js is no browser");
+    assert_eq!(sandbox.get(ARC, &headers).await.status(), 401, "the fetch of Node.js is no browser");
 }
 
 #[tokio::test]
 async fn a_key_is_spent_by_its_success_and_its_file_is_gone() {
-    let bed = Bed::new().await;
-    let first = bed.get(ARC, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let first = sandbox.get(ARC, &[METADATA]).await;
     let (path, key) = (first.challenged(), first.key());
     let authorized = [METADATA, ("Authorization", key.as_str())];
-    let token = bed.get(ARC, &authorized).await;
+    let token = sandbox.get(ARC, &authorized).await;
     assert_eq!(token.status(), 200);
     assert!(!path.exists());
 
     // A client whose answer was lost repeats the same bytes at once, and gets the same answer ...
-    let again = bed.get(ARC, &authorized).await;
+    let again = sandbox.get(ARC, &authorized).await;
     assert_eq!((again.status(), again.body), (200, token.body));
     // ... but nothing else ...
-    let other = bed.get(&ARC.replace("vault", "storage"), &authorized).await;
+    let other = sandbox.get(&ARC.replace("vault", "storage"), &authorized).await;
     assert_eq!(other.status(), 401);
     assert!(other.text("error_description").contains("used before"), "{}", other.body);
     // ... and not for long.
-    bed.clock.advance(challenge::GRACE + 1);
-    let late = bed.get(ARC, &authorized).await;
+    sandbox.clock.advance(challenge::GRACE + 1);
+    let late = sandbox.get(ARC, &authorized).await;
     assert_eq!(late.status(), 401);
     assert!(late.challenged().exists(), "with a fresh challenge");
     assert!(!late.body.contains("access_token"));
@@ -199,8 +199,8 @@ async fn a_key_is_spent_by_its_success_and_its_file_is_gone() {
 
 #[tokio::test]
 async fn wrong_truncated_expired_and_malformed_keys_are_refused() {
-    let bed = Bed::new().await;
-    let first = bed.get(ARC, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let first = sandbox.get(ARC, &[METADATA]).await;
     let key = first.key();
     let truncated = key[..key.len() - 1].to_owned();
     let longer = format!("{key}x");
@@ -217,17 +217,17 @@ async fn wrong_truncated_expired_and_malformed_keys_are_refused() {
         "Basic".into(),
         format!("Basic {}", "a".repeat(4097)),
     ] {
-        let reply = bed.get(ARC, &[METADATA, ("Authorization", &wrong)]).await;
+        let reply = sandbox.get(ARC, &[METADATA, ("Authorization", &wrong)]).await;
         assert_eq!((reply.status(), reply.text("error")), (401, "unauthorized_client".into()), "{wrong}");
         assert_ne!(reply.challenged(), first.challenged(), "a fresh challenge");
     }
-    let twice = bed.get(ARC, &[METADATA, ("Authorization", &key), ("Authorization", &key)]).await;
+    let twice = sandbox.get(ARC, &[METADATA, ("Authorization", &key), ("Authorization", &key)]).await;
     assert_eq!(twice.status(), 400);
-    bed.clock.advance(challenge::LIFETIME);
-    let late = bed.get(ARC, &[METADATA, ("Authorization", &key)]).await;
+    sandbox.clock.advance(challenge::LIFETIME);
+    let late = sandbox.get(ARC, &[METADATA, ("Authorization", &key)]).await;
     assert_eq!(late.status(), 401);
     assert!(!first.challenged().exists(), "an expired key's file is removed");
-    assert_eq!(bed.upstream.asked(), 0);
+    assert_eq!(sandbox.upstream.asked(), 0);
 }
 
 #[tokio::test]
@@ -235,8 +235,8 @@ async fn a_key_made_for_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
         return; // becoming another user needs root
     }
-    let bed = Bed::new().await;
-    let port = bed.local().port();
+    let sandbox = Sandbox::new().await;
+    let port = sandbox.local().port();
     let script = format!(
         "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET {ARC} HTTP/1.1\\r\\nHost: localhost\\r\\nMetadata: true\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3"
     );
@@ -248,7 +248,7 @@ async fn a_key_made_for_another_user_is_refused() {
         .unwrap();
     let (head, body) = std::str::from_utf8(&output.stdout).unwrap().split_once("\r\n\r\n").unwrap();
     let theirs = Reply { head: format!("{head}\r\n"), body: body.to_owned() };
-    let reply = bed.get(ARC, &[METADATA, ("Authorization", &theirs.key())]).await;
+    let reply = sandbox.get(ARC, &[METADATA, ("Authorization", &theirs.key())]).await;
     assert_eq!(reply.status(), 401);
     assert!(reply.text("error_description").contains("another caller"), "{}", reply.body);
     assert!(theirs.challenged().exists(), "it is still theirs to use");
@@ -262,18 +262,18 @@ async fn a_key_outlives_an_upstream_that_failed() {
         if failures >= 0 {
             Err(UpstreamError::Unavailable("down".into()))
         } else {
-            Ok(Fetched { access_token: "t".into(), expires_in: 60 })
+            Ok(IssuedToken { access_token: "t".into(), expires_in: 60 })
         }
     });
-    let bed = Bed::with(script, None).await;
-    let key = bed.get(ARC, &[METADATA]).await.key();
+    let sandbox = Sandbox::with(script, None).await;
+    let key = sandbox.get(ARC, &[METADATA]).await.key();
     let authorized = [METADATA, ("Authorization", key.as_str())];
     for _ in 0..2 {
-        let reply = bed.get(ARC, &authorized).await;
+        let reply = sandbox.get(ARC, &authorized).await;
         assert_eq!((reply.status(), reply.text("error")), (503, "temporarily_unavailable".into()));
-        bed.clock.advance(5);
+        sandbox.clock.advance(5);
     }
-    assert_eq!(bed.get(ARC, &authorized).await.status(), 200);
+    assert_eq!(sandbox.get(ARC, &authorized).await.status(), 200);
 }
 
 #[tokio::test]
@@ -284,14 +284,14 @@ async fn a_refusal_by_upstream_is_a_400_with_its_text_and_is_not_repeated() {
             description: "AADSTS500011: no such resource.".into(),
         })
     });
-    let bed = Bed::with(script, None).await;
-    let reply = exchange(&bed, ARC).await;
+    let sandbox = Sandbox::with(script, None).await;
+    let reply = exchange(&sandbox, ARC).await;
     assert_eq!(reply.error(), (400, "invalid_resource".into(), "AADSTS500011: no such resource.".into()));
 }
 
 #[tokio::test]
 async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for selector in [
         format!("client_id={CLIENT_ID}"),
         format!("client_id={}", CLIENT_ID.to_uppercase()),
@@ -299,7 +299,7 @@ async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
         format!("msi_res_id={MACHINE}"),
         format!("mi_res_id={}", MACHINE.to_lowercase().replace('/', "%2F")),
     ] {
-        let reply = exchange(&bed, &format!("{ARC}&{selector}")).await;
+        let reply = exchange(&sandbox, &format!("{ARC}&{selector}")).await;
         assert_eq!(reply.status(), 200, "{selector}: {}", reply.body);
         assert_eq!(
             (reply.text("client_id"), reply.text("object_id"), reply.text("msi_res_id")),
@@ -313,7 +313,7 @@ async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
         "client_id=nobody".into(),
         format!("Client_Id={OBJECT_ID}"),
     ] {
-        let reply = exchange(&bed, &format!("{ARC}&{selector}")).await;
+        let reply = exchange(&sandbox, &format!("{ARC}&{selector}")).await;
         assert_eq!(reply.error(), (400, "invalid_request".into(), "Identity not found".into()), "{selector}");
     }
     for selector in [
@@ -321,46 +321,46 @@ async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
         format!("client_id={CLIENT_ID}&object_id={OBJECT_ID}"),
         "client_id=".into(),
     ] {
-        let reply = bed.get(&format!("{ARC}&{selector}"), &[METADATA]).await;
+        let reply = sandbox.get(&format!("{ARC}&{selector}"), &[METADATA]).await;
         assert_eq!((reply.status(), reply.text("error")), (400, "invalid_request".into()), "{selector}");
     }
 }
 
 #[tokio::test]
 async fn d9_one_user_cannot_fill_the_key_directory() {
-    let bed = Bed::new().await;
-    let mut wire = Wire::to(bed.local()).await;
+    let sandbox = Sandbox::new().await;
+    let mut wire = Wire::to(sandbox.local()).await;
     for _ in 0..challenge::MAX_PER_USER {
         assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
     }
     // It is never refused one, for clients do not ask again after a 400: its oldest goes.
     assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
-    assert_eq!(bed.key_files().len(), challenge::MAX_PER_USER);
+    assert_eq!(sandbox.key_files().len(), challenge::MAX_PER_USER);
     // A client of the same user that answers gets its token all the while.
-    assert_eq!(exchange(&bed, ARC).await.text("access_token"), "token-1");
-    bed.clock.advance(challenge::LIFETIME);
+    assert_eq!(exchange(&sandbox, ARC).await.text("access_token"), "token-1");
+    sandbox.clock.advance(challenge::LIFETIME);
     for _ in 0..2 {
         assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
     }
-    assert_eq!(bed.key_files().len(), 2, "those nobody answered are gone");
+    assert_eq!(sandbox.key_files().len(), 2, "those nobody answered are gone");
 }
 
 #[tokio::test]
 async fn d22_without_a_key_directory_to_write_to_nobody_gets_in() {
-    let bed = Bed::new().await;
-    std::fs::remove_dir_all(&bed.keys).unwrap();
-    let reply = bed.get(ARC, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    std::fs::remove_dir_all(&sandbox.keys).unwrap();
+    let reply = sandbox.get(ARC, &[METADATA]).await;
     assert_eq!((reply.status(), reply.text("error")), (503, "temporarily_unavailable".into()));
     assert!(reply.header("Www-Authenticate").is_none());
 }
 
 #[tokio::test]
 async fn a_stopped_agent_leaves_no_key_files_and_no_open_port() {
-    let bed = Bed::new().await;
-    let (address, keys) = (bed.local(), bed.keys.clone());
+    let sandbox = Sandbox::new().await;
+    let (address, keys) = (sandbox.local(), sandbox.keys.clone());
     let mut wire = Wire::to(address).await;
     wire.get(ARC, &[METADATA]).await.challenged();
-    let Bed { agent, _temp, .. } = bed;
+    let Sandbox { agent, _temp, .. } = sandbox;
     agent.shutdown().await;
     assert_eq!(std::fs::read_dir(keys).unwrap().count(), 0);
     assert!(TcpStream::connect(address).await.is_err());
@@ -368,19 +368,19 @@ async fn a_stopped_agent_leaves_no_key_files_and_no_open_port() {
 
 #[tokio::test]
 async fn a_hundred_callers_at_once_cost_one_request_upstream() {
-    let bed = std::sync::Arc::new(Bed::new().await);
+    let sandbox = std::sync::Arc::new(Sandbox::new().await);
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        let bed = bed.clone();
+        let sandbox = sandbox.clone();
         callers.spawn(async move {
-            let first = exchange(&bed, ARC).await;
-            let second = exchange(&bed, ARC).await;
+            let first = exchange(&sandbox, ARC).await;
+            let second = exchange(&sandbox, ARC).await;
             (first.text("access_token"), second.text("access_token"))
         });
     }
     for tokens in callers.join_all().await {
         assert_eq!(tokens, ("token-1".into(), "token-1".into()));
     }
-    assert_eq!(bed.upstream.asked(), 1);
-    assert_eq!(bed.agent.metrics().tokens.total(), 100);
+    assert_eq!(sandbox.upstream.asked(), 1);
+    assert_eq!(sandbox.agent.metrics().tokens.total(), 100);
 }

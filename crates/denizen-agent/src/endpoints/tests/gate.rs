@@ -11,40 +11,40 @@ const ROUTES: &[Asked] = &[
     (true, "/metadata/versions", &[METADATA]),
 ];
 
-async fn ask(bed: &Bed, imds: bool, target: &str, headers: &[(&str, &str)]) -> Reply {
-    if imds { bed.get_imds(target, headers).await } else { bed.get(target, headers).await }
+async fn ask(sandbox: &Sandbox, imds: bool, target: &str, headers: &[(&str, &str)]) -> Reply {
+    if imds { sandbox.get_imds(target, headers).await } else { sandbox.get(target, headers).await }
 }
 
 #[tokio::test]
 async fn d5_d24_every_route_denies_by_default() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for (imds, target, headers) in ROUTES {
-        let full = ask(&bed, *imds, target, headers).await;
+        let full = ask(&sandbox, *imds, target, headers).await;
         assert!([200, 401].contains(&full.status()), "{target}: {full:?}");
-        let bare = ask(&bed, *imds, target, &[]).await;
+        let bare = ask(&sandbox, *imds, target, &[]).await;
         assert!([400, 401].contains(&bare.status()), "{target}: {bare:?}");
         assert!(!bare.body.contains("access_token") && !bare.body.contains("compute"), "{}", bare.body);
     }
-    assert_eq!(bed.agent.metrics().tokens.total(), 2, "App Service and IMDS, with what they ask for");
+    assert_eq!(sandbox.agent.metrics().tokens.total(), 2, "App Service and IMDS, with what they ask for");
 }
 
 #[tokio::test]
 async fn d16_forwarded_requests_are_refused_on_every_route() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for (imds, target, headers) in ROUTES {
         for forwarded in ["X-Forwarded-For", "x-forwarded-host", "X-FORWARDED-PROTO", "Forwarded"] {
             let with: Vec<_> = headers.iter().copied().chain([(forwarded, "")]).collect();
-            let reply = ask(&bed, *imds, target, &with).await;
+            let reply = ask(&sandbox, *imds, target, &with).await;
             assert_eq!(reply.status(), 400, "{target} {forwarded}");
             assert!(reply.body.contains("forwarded"), "{}", reply.body);
         }
     }
-    assert_eq!(bed.upstream.asked() + bed.key_files().len(), 0);
+    assert_eq!(sandbox.upstream.asked() + sandbox.key_files().len(), 0);
 }
 
 #[tokio::test]
 async fn d16_a_foreign_host_is_refused_on_every_route() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for (imds, target, headers) in ROUTES {
         for host in [
             "evil.example",
@@ -58,19 +58,19 @@ async fn d16_a_foreign_host_is_refused_on_every_route() {
             "localhost, evil.example",
         ] {
             let with: Vec<_> = headers.iter().copied().chain([("Host", host)]).collect();
-            let reply = ask(&bed, *imds, target, &with).await;
+            let reply = ask(&sandbox, *imds, target, &with).await;
             assert_eq!(reply.status(), 400, "{target} {host}");
             assert!(reply.body.contains("Host"), "{host}: {}", reply.body);
         }
         for host in ["localhost", "LOCALHOST:40342", "127.0.0.1:40342", "[::1]:40342", "169.254.169.254"] {
             let with: Vec<_> = headers.iter().copied().chain([("Host", host)]).collect();
-            assert_ne!(ask(&bed, *imds, target, &with).await.status(), 400, "{target} {host}");
+            assert_ne!(ask(&sandbox, *imds, target, &with).await.status(), 400, "{target} {host}");
         }
         let twice: Vec<_> = headers.iter().copied().chain([("Host", "localhost"), ("Host", "localhost")]).collect();
-        assert_eq!(ask(&bed, *imds, target, &twice).await.status(), 400);
+        assert_eq!(ask(&sandbox, *imds, target, &twice).await.status(), 400);
     }
     // A request line in proxy form names a host too.
-    let mut wire = Wire::to(bed.local()).await;
+    let mut wire = Wire::to(sandbox.local()).await;
     let reply = wire.get(&format!("http://169.254.169.254{ARC}"), &[METADATA, ("Host", "169.254.169.254")]).await;
     assert_eq!(reply.status(), 401);
     let reply = wire.get(&format!("http://evil.example{ARC}"), &[METADATA]).await;
@@ -79,7 +79,7 @@ async fn d16_a_foreign_host_is_refused_on_every_route() {
 
 #[tokio::test]
 async fn d16_browsers_are_refused_on_every_route() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for (imds, target, headers) in ROUTES {
         for browser in [
             ("Origin", "https://evil.example"),
@@ -88,7 +88,7 @@ async fn d16_browsers_are_refused_on_every_route() {
             ("Sec-Fetch-Site", "same-origin"),
         ] {
             let with: Vec<_> = headers.iter().copied().chain([browser]).collect();
-            let reply = ask(&bed, *imds, target, &with).await;
+            let reply = ask(&sandbox, *imds, target, &with).await;
             assert_eq!(reply.status(), 400, "{target} {browser:?}");
             assert!(reply.body.contains("browser"), "{}", reply.body);
         }
@@ -97,10 +97,10 @@ async fn d16_browsers_are_refused_on_every_route() {
 
 #[tokio::test]
 async fn other_methods_are_405_with_json_on_every_path() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
         for target in [ARC, APP_SERVICE, "/metadata/instance", "/nowhere"] {
-            let mut wire = Wire::to(bed.local()).await;
+            let mut wire = Wire::to(sandbox.local()).await;
             let reply = wire
                 .send(&format!(
                     "{method} {target} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 0\r\n\r\n"
@@ -114,7 +114,7 @@ async fn other_methods_are_405_with_json_on_every_path() {
 
 #[tokio::test]
 async fn d18_unknown_paths_are_404_before_anything_else() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for target in [
         "/",
         "/metadata/identity\\oauth2\\token/?api-version=2018-02-01&resource=r",
@@ -124,7 +124,7 @@ async fn d18_unknown_paths_are_404_before_anything_else() {
     ] {
         for imds in [false, true] {
             // Even with everything else wrong: the path is looked at first.
-            let reply = ask(&bed, imds, target, &[("X-Forwarded-For", "1.2.3.4"), ("Host", "evil.example")]).await;
+            let reply = ask(&sandbox, imds, target, &[("X-Forwarded-For", "1.2.3.4"), ("Host", "evil.example")]).await;
             assert!([400, 404].contains(&reply.status()), "{target}");
             if !target.contains('\\') {
                 assert_eq!((reply.status(), reply.text("error")), (404, "not_found".into()), "{target}");
@@ -135,11 +135,11 @@ async fn d18_unknown_paths_are_404_before_anything_else() {
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     let many: String = (0..100).map(|i| format!("X-{i}: 1\r\n")).collect();
     let large = format!("X-Large: {}\r\n", "a".repeat(20_000));
     for headers in [many, large] {
-        let mut wire = Wire::to(bed.local()).await;
+        let mut wire = Wire::to(sandbox.local()).await;
         let reply =
             wire.send(&format!("GET {ARC} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n{headers}\r\n")).await;
         assert_eq!(reply.status(), 431);

@@ -2,26 +2,26 @@ use super::*;
 
 #[tokio::test]
 async fn the_owner_of_the_agent_gets_a_token_without_a_key() {
-    let bed = Bed::new().await;
-    let reply = bed.get_imds(IMDS, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let reply = sandbox.get_imds(IMDS, &[METADATA]).await;
     assert_eq!((reply.status(), reply.text("access_token")), (200, "token-1".into()));
-    assert_eq!(bed.key_files().len(), 0);
+    assert_eq!(sandbox.key_files().len(), 0);
 }
 
 #[tokio::test]
 async fn the_arc_port_never_gives_a_token_to_an_imds_request() {
-    let bed = Bed::new().await;
-    let reply = bed.get(IMDS, &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let reply = sandbox.get(IMDS, &[METADATA]).await;
     assert_eq!(reply.status(), 400, "it is no version of Arc's");
-    let reply = bed.get(&IMDS.replace("2018-02-01", "2020-06-01"), &[METADATA]).await;
+    let reply = sandbox.get(&IMDS.replace("2018-02-01", "2020-06-01"), &[METADATA]).await;
     assert_eq!(reply.status(), 401, "and a version both have is challenged");
 }
 
 /// A request by another user, on a connection of its own.
-async fn as_user(bed: &Bed, uid: u32, groups: &str) -> Reply {
+async fn as_user(sandbox: &Sandbox, uid: u32, groups: &str) -> Reply {
     let script = format!(
         "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'GET {IMDS} HTTP/1.1\\r\\nHost: localhost\\r\\nMetadata: true\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3",
-        bed.imds().port()
+        sandbox.imds().port()
     );
     let output = tokio::process::Command::new("setpriv")
         .args([&format!("--reuid={uid}"), &format!("--regid={uid}"), groups, "bash", "-c", &script])
@@ -37,20 +37,20 @@ async fn d17_another_user_is_refused_by_what_the_kernel_says() {
     if !rustix::process::geteuid().is_root() {
         return; // becoming another user needs root
     }
-    let bed = Bed::with(Script::tokens(3600), Some("adm")).await;
+    let sandbox = Sandbox::with(Script::tokens(3600), Some("adm")).await;
     // Running with a group is not being a member of it: the user database decides, not the process.
     for groups in ["--clear-groups", "--groups=adm"] {
-        let reply = as_user(&bed, 1, groups).await;
+        let reply = as_user(&sandbox, 1, groups).await;
         assert_eq!((reply.status(), reply.text("error")), (403, "access_denied".into()), "{groups}");
         let text = reply.text("error_description");
         assert!(text.contains("uid 1 ") && text.contains("'adm'"), "{text}");
         // Words that clients take for something else.
         assert!(!text.contains("unreachable") && !text.contains("Identity not found"), "{text}");
     }
-    assert_eq!(bed.upstream.asked(), 0);
+    assert_eq!(sandbox.upstream.asked(), 0);
 
-    let bed = Bed::with(Script::tokens(3600), None).await;
-    let text = as_user(&bed, 1, "--clear-groups").await.text("error_description");
+    let sandbox = Sandbox::with(Script::tokens(3600), None).await;
+    let text = as_user(&sandbox, 1, "--clear-groups").await.text("error_description");
     assert!(text.contains("--group"), "{text}");
 }
 
@@ -60,8 +60,8 @@ async fn a_member_of_the_group_gets_a_token() {
         return; // becoming another user needs root
     }
     // Debian's user 1 has the group of its name.
-    let bed = Bed::with(Script::tokens(3600), Some("daemon")).await;
-    assert_eq!(as_user(&bed, 1, "--clear-groups").await.status(), 200);
+    let sandbox = Sandbox::with(Script::tokens(3600), Some("daemon")).await;
+    assert_eq!(as_user(&sandbox, 1, "--clear-groups").await.status(), 200);
 }
 
 #[tokio::test]
@@ -69,29 +69,33 @@ async fn d17_the_uid_of_unmapped_users_is_nobodys() {
     if !rustix::process::geteuid().is_root() {
         return; // becoming another user needs root
     }
-    let bed = Bed::with(Script::tokens(3600), Some("nogroup")).await;
-    let reply = as_user(&bed, 65534, "--clear-groups").await;
-    assert_eq!((reply.status(), bed.upstream.asked()), (403, 0));
+    let sandbox = Sandbox::with(Script::tokens(3600), Some("nogroup")).await;
+    let reply = as_user(&sandbox, 65534, "--clear-groups").await;
+    assert_eq!((reply.status(), sandbox.upstream.asked()), (403, 0));
     assert!(reply.text("error_description").contains("as a user of its own"));
 }
 
 #[tokio::test]
 async fn rule_0_7_the_clients_api_versions_are_taken() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for version in ["2018-02-01", "2019-08-01", "2021-02-01", "2025-04-07"] {
-        assert_eq!(bed.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await.status(), 200, "{version}");
+        assert_eq!(
+            sandbox.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await.status(),
+            200,
+            "{version}"
+        );
     }
     for version in ["2017-12-01", "2018-02-02", "2099-01-01", "", "x"] {
-        let reply = bed.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await;
+        let reply = sandbox.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await;
         assert_eq!((reply.status(), reply.text("error")), (400, "invalid_request".into()), "{version}");
     }
 }
 
 #[tokio::test]
 async fn rule_0_9_probes_are_answered_400_and_invite_the_real_request() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for target in [TOKEN, IMDS, &format!("{IMDS}&msi-res-id={MACHINE}")] {
-        let reply = bed.get_imds(target, &[]).await;
+        let reply = sandbox.get_imds(target, &[]).await;
         assert_eq!(reply.status(), 400, "{target}");
         assert!(!reply.body.contains("Identity not found") && !reply.body.contains("unreachable"), "{}", reply.body);
     }
@@ -99,25 +103,25 @@ async fn rule_0_9_probes_are_answered_400_and_invite_the_real_request() {
 
 #[tokio::test]
 async fn the_second_version_of_imds_is_not_there() {
-    let bed = Bed::new().await;
-    let reply = bed.get_imds("/metadata/identity/getplatformmetadata?cred-api-version=2.0", &[]).await;
+    let sandbox = Sandbox::new().await;
+    let reply = sandbox.get_imds("/metadata/identity/getplatformmetadata?cred-api-version=2.0", &[]).await;
     assert_eq!(reply.status(), 404, "a 400 would be taken for its presence");
 }
 
 #[tokio::test]
 async fn every_spelling_of_the_resource_id_selects() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for key in ["msi_res_id", "mi_res_id", "msi-res-id", "resource_id"] {
-        let reply = bed.get_imds(&format!("{IMDS}&{key}={MACHINE}"), &[METADATA]).await;
+        let reply = sandbox.get_imds(&format!("{IMDS}&{key}={MACHINE}"), &[METADATA]).await;
         assert_eq!((reply.status(), reply.text("msi_res_id")), (200, MACHINE.into()), "{key}");
-        let reply = bed.get_imds(&format!("{IMDS}&{key}=/subscriptions/s/x/y"), &[METADATA]).await;
+        let reply = sandbox.get_imds(&format!("{IMDS}&{key}=/subscriptions/s/x/y"), &[METADATA]).await;
         assert_eq!(reply.error(), (400, "invalid_request".into(), "Identity not found".into()), "{key}");
     }
 }
 
 #[tokio::test]
 async fn the_versions_are_listed() {
-    let bed = Bed::new().await;
-    let reply = bed.get_imds("/metadata/versions", &[METADATA]).await;
+    let sandbox = Sandbox::new().await;
+    let reply = sandbox.get_imds("/metadata/versions", &[METADATA]).await;
     assert_eq!(reply.json()["apiVersions"].as_array().unwrap().len(), 35);
 }

@@ -4,10 +4,10 @@ const V: &str = "api-version=2020-06-01";
 
 #[tokio::test]
 async fn the_document_is_compact_json_with_the_machines_own_values() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for reply in [
-        bed.get(&format!("/metadata/instance?{V}"), &[METADATA]).await,
-        bed.get_imds(&format!("/metadata/instance/?{V}&format=json"), &[METADATA]).await,
+        sandbox.get(&format!("/metadata/instance?{V}"), &[METADATA]).await,
+        sandbox.get_imds(&format!("/metadata/instance/?{V}&format=json"), &[METADATA]).await,
     ] {
         assert_eq!(reply.status(), 200);
         // Scripts in the field look for exactly this with sed.
@@ -31,9 +31,9 @@ async fn the_document_is_compact_json_with_the_machines_own_values() {
 
 #[tokio::test]
 async fn segments_walk_the_document_and_leaves_are_text() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     let get =
-        async |path: &str, query: &str| bed.get(&format!("/metadata/instance{path}?{V}{query}"), &[METADATA]).await;
+        async |path: &str, query: &str| sandbox.get(&format!("/metadata/instance{path}?{V}{query}"), &[METADATA]).await;
     assert_eq!(get("/compute", "").await.json()["name"], "web-1");
     assert_eq!(get("/compute/plan", "").await.json(), serde_json::json!({"name":"","product":"","publisher":""}));
     assert_eq!(get("/compute/tagsList", "").await.body, "[]");
@@ -58,18 +58,18 @@ async fn segments_walk_the_document_and_leaves_are_text() {
 
 #[tokio::test]
 async fn a_version_is_required() {
-    let bed = Bed::new().await;
+    let sandbox = Sandbox::new().await;
     for query in ["", "?api-version=", "?api-version=2099-01-01", "?api-version=2020-06-01&api-version=2020-06-01"] {
-        let reply = bed.get(&format!("/metadata/instance{query}"), &[METADATA]).await;
+        let reply = sandbox.get(&format!("/metadata/instance{query}"), &[METADATA]).await;
         assert_eq!(reply.status(), 400, "{query}");
     }
-    let reply = bed.get("/metadata/instance", &[METADATA]).await;
+    let reply = sandbox.get("/metadata/instance", &[METADATA]).await;
     assert_eq!(
         reply.body,
         r#"{"error":"Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds","newest-versions":["2025-04-07","2024-07-17","2024-03-15"]}"#
     );
     for version in ["2019-11-01", "2020-06-01", "2021-02-01"] {
-        let reply = bed.get(&format!("/metadata/instance/compute?api-version={version}"), &[METADATA]).await;
+        let reply = sandbox.get(&format!("/metadata/instance/compute?api-version={version}"), &[METADATA]).await;
         assert_eq!(reply.status(), 200, "{version}");
     }
 }

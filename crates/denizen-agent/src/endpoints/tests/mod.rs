@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use denizen_wire::UnixTime;
+use denizen_wire::{Clock, UnixTime};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::{
     agent::Agent,
-    clock::Clock,
-    config::{AgentConfig, ArcConfig, Listeners},
+    config::{AgentConfig, ArcConfig},
     identity_file::{IdentityFile, StateDirectory},
-    upstream::{Upstream, scripted::Script},
+    net::Listeners,
+    upstream::{TokenAuthority, https::Outbound, scripted::Script},
 };
 
 mod app_service;
@@ -35,7 +35,7 @@ pub(super) const APP_SERVICE: &str = "/msi/token?api-version=2019-08-01&resource
 pub(super) const METADATA: (&str, &str) = ("Metadata", "true");
 
 /// An agent of its own for one test.
-pub(super) struct Bed {
+pub(super) struct Sandbox {
     pub(super) agent: Agent,
     pub(super) upstream: Script,
     pub(super) clock: Clock,
@@ -61,14 +61,14 @@ pub(super) fn identity() -> IdentityFile {
     .unwrap()
 }
 
-impl Bed {
+impl Sandbox {
     pub(super) async fn new() -> Self {
         Self::with(Script::tokens(14_400), None).await
     }
 
     pub(super) async fn with(upstream: Script, group: Option<&str>) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let clock = Clock::fixed(NOW);
+        let clock = Clock::manual(NOW);
         let keys = temp.path().join("tokens");
         let config = AgentConfig {
             state_dir: temp.path().join("state"),
@@ -76,7 +76,7 @@ impl Bed {
             app_service_header: Some(SECRET.into()),
             imds_group: group.map(str::to_owned),
             clock: clock.clone(),
-            ca_file: None,
+            outbound: Outbound::default(),
             marker: temp.path().join("himds"),
         };
         let listeners = Listeners {
@@ -85,7 +85,7 @@ impl Bed {
         };
         let state = StateDirectory::open(&config.state_dir).unwrap();
         let agent =
-            Agent::assemble(config, listeners, state, identity(), Upstream::Scripted(upstream.clone())).unwrap();
+            Agent::assemble(config, listeners, state, identity(), TokenAuthority::Scripted(upstream.clone())).unwrap();
         Self { agent, upstream, clock, keys, _temp: temp }
     }
 

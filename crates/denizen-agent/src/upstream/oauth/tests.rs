@@ -1,9 +1,16 @@
 use std::collections::HashMap;
 
-use denizen_keys::{RsaBits, ca::SanEntry, jws::LaxAssertion};
+use denizen_keys::{RsaBits, Signer, b64, ca::SanEntry, jws::LaxAssertion};
+use denizen_wire::{Clock, UnixTime};
 
 use super::*;
-use crate::upstream::fake::{Certified, FakeServer};
+use crate::{
+    custody::NodeKey,
+    upstream::{
+        fake::{Certified, FakeServer},
+        https::Outbound,
+    },
+};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 const TOKEN: &str =
@@ -24,9 +31,14 @@ fn signer() -> Signer {
 }
 
 fn client(server: &FakeServer, signer: &Signer, clock: &Clock) -> OAuthClient {
-    let https = HttpsClient::new(&server.url(), Some(&server.ca_file)).unwrap();
+    let https = HttpsClient::new(&server.url(), &server.outbound()).unwrap();
     let endpoint = format!("{}/t/oauth2/v2.0/token", server.url());
-    OAuthClient::new(https, &endpoint, signer.clone(), &[0xfb; 32], clock.clone()).unwrap()
+    let assertions = AssertionCache::new(NodeKey::File(signer.clone()), &[0xfb; 32], clock.clone());
+    OAuthClient::new(https, &endpoint, assertions).unwrap()
+}
+
+fn assertions() -> AssertionCache {
+    AssertionCache::new(NodeKey::File(signer()), &[0; 32], Clock::manual(NOW))
 }
 
 fn form(body: &str) -> HashMap<String, String> {
@@ -36,7 +48,7 @@ fn form(body: &str) -> HashMap<String, String> {
 #[tokio::test]
 async fn the_request_is_a_plain_client_credentials_grant_by_assertion() {
     let server = FakeServer::new(|_, _| (200, TOKEN.into())).await;
-    let (signer, clock) = (signer(), Clock::fixed(NOW));
+    let (signer, clock) = (signer(), Clock::manual(NOW));
     let fetched = client(&server, &signer, &clock).fetch(&identity(), "https://management.azure.com/").await.unwrap();
     assert_eq!((fetched.access_token.expose(), fetched.expires_in), ("a.b.c", 14_399));
 
@@ -71,7 +83,7 @@ async fn the_request_is_a_plain_client_credentials_grant_by_assertion() {
 #[tokio::test]
 async fn one_signature_serves_for_ten_minutes() {
     let server = FakeServer::new(|_, _| (200, TOKEN.into())).await;
-    let clock = Clock::fixed(NOW);
+    let clock = Clock::manual(NOW);
     let client = client(&server, &signer(), &clock);
     for seconds in [0, 200, 339, 1, 1, -2] {
         clock.advance(seconds);
@@ -100,7 +112,7 @@ async fn after_an_unknown_credential_the_next_attempt_signs_anew() {
         }
     })
     .await;
-    let client = client(&server, &signer(), &Clock::fixed(NOW));
+    let client = client(&server, &signer(), &Clock::manual(NOW));
     let Err(error) = client.fetch(&identity(), "r").await else { panic!("refused") };
     let expected =
         UpstreamError::Permanent { error: "invalid_client".into(), description: "AADSTS700027: no such key.".into() };
@@ -131,7 +143,7 @@ async fn what_is_for_good_and_what_may_pass_are_told_apart() {
     ] {
         let answered = answer.clone();
         let server = FakeServer::new(move |_, _| (status, answered.clone())).await;
-        let Err(error) = client(&server, &signer(), &Clock::fixed(NOW)).fetch(&identity(), "r").await else {
+        let Err(error) = client(&server, &signer(), &Clock::manual(NOW)).fetch(&identity(), "r").await else {
             panic!("{status} {answer} is no token")
         };
         assert_eq!(matches!(error, UpstreamError::Permanent { .. }), permanent, "{status}: {error}");
@@ -141,7 +153,7 @@ async fn what_is_for_good_and_what_may_pass_are_told_apart() {
 
 #[tokio::test]
 async fn d7_a_server_that_is_not_the_one_configured_is_refused() {
-    let now = Clock::System.now().0;
+    let now = Clock::system().now().0;
     let day = 86_400;
     let good = || Certified::default();
     for (what, certified, ca_of_another) in [
@@ -152,9 +164,9 @@ async fn d7_a_server_that_is_not_the_one_configured_is_refused() {
         let server = FakeServer::certified(certified, |_, _| (200, TOKEN.into())).await;
         let other = FakeServer::new(|_, _| (200, TOKEN.into())).await;
         let ca_file = if ca_of_another { &other.ca_file } else { &server.ca_file };
-        let https = HttpsClient::new(&server.url(), Some(ca_file)).unwrap();
+        let https = HttpsClient::new(&server.url(), &Outbound { ca_file: Some(ca_file.clone()), proxy: None }).unwrap();
         let endpoint = format!("{}/t/token", server.url());
-        let client = OAuthClient::new(https, &endpoint, signer(), &[0; 32], Clock::fixed(NOW)).unwrap();
+        let client = OAuthClient::new(https, &endpoint, assertions()).unwrap();
         let Err(UpstreamError::Unavailable(error)) = client.fetch(&identity(), "r").await else { panic!("{what}") };
         assert!(error.contains("certificate"), "{what}: {error}");
         assert!(server.asked().is_empty(), "{what}: nothing was said to it");
@@ -165,8 +177,8 @@ async fn d7_a_server_that_is_not_the_one_configured_is_refused() {
 async fn d8_a_token_endpoint_elsewhere_is_refused() {
     let server = FakeServer::new(|_, _| (200, TOKEN.into())).await;
     for elsewhere in ["https://evil.example/token", "http://localhost/token"] {
-        let https = HttpsClient::new(&server.url(), Some(&server.ca_file)).unwrap();
-        assert!(OAuthClient::new(https, elsewhere, signer(), &[0; 32], Clock::fixed(NOW)).is_err(), "{elsewhere}");
+        let https = HttpsClient::new(&server.url(), &server.outbound()).unwrap();
+        assert!(OAuthClient::new(https, elsewhere, assertions()).is_err(), "{elsewhere}");
     }
 }
 
@@ -175,8 +187,8 @@ async fn a_server_that_is_down_is_named_with_the_reason() {
     let server = FakeServer::new(|_, _| (200, TOKEN.into())).await;
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("https://localhost:{unused}");
-    let https = HttpsClient::new(&url, Some(&server.ca_file)).unwrap();
-    let client = OAuthClient::new(https, &format!("{url}/t"), signer(), &[0; 32], Clock::fixed(NOW)).unwrap();
+    let https = HttpsClient::new(&url, &server.outbound()).unwrap();
+    let client = OAuthClient::new(https, &format!("{url}/t"), assertions()).unwrap();
     let Err(UpstreamError::Unavailable(error)) = client.fetch(&identity(), "r").await else { panic!() };
     assert!(error.contains(&url) && error.contains("refused"), "{error}");
 }

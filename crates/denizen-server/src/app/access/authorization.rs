@@ -15,11 +15,10 @@
 use std::{borrow::Cow, sync::Arc};
 
 use denizen_keys::random;
-use denizen_wire::{PrincipalId, ResourceId, TenantId, UnixTime};
+use denizen_wire::{Clock, PrincipalId, ResourceId, TenantId, UnixTime};
 
 use super::TenantRoles;
 use crate::{
-    clock::Clock,
     domain::{
         Actor, Ctx,
         authorize::{Action, Attributes, authorize},

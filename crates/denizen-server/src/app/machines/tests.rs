@@ -133,7 +133,7 @@ async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
         claims.exp = NOW.0 + 700;
     });
     let refused = place.machines.enrol(&late, at(NOW + 601, 3)).await;
-    assert!(matches!(refused, Err(EnrolError::Token(JoinTokenRefused::Expired))), "{:?}", refused.err());
+    assert!(matches!(refused, Err(EnrolError::Token(OneTimeRefused::Expired))), "{:?}", refused.err());
 
     let token = place.token(None).await;
     let requests: Vec<EnrolRequest> = (0..8).map(|i| Node::new().request(&token, &format!("m{i}"), |_| {})).collect();
@@ -185,6 +185,6 @@ async fn what_is_not_a_request_is_told_why() {
     assert!(place.refusal(&request).await.contains("'certificate'"));
     for made_up in ["", "dzj", "dzj.00000000000000000000000000000007.x", "dzj.zz.x", "x"] {
         let request = node.request(&SecretString::from(made_up.to_owned()), "m1", |_| {});
-        assert!(matches!(place.enrol(&request).await, Err(EnrolError::Token(JoinTokenRefused::Unknown))), "{made_up}");
+        assert!(matches!(place.enrol(&request).await, Err(EnrolError::Token(OneTimeRefused::Unknown))), "{made_up}");
     }
 }

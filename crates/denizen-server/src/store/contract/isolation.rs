@@ -4,7 +4,7 @@ use super::{Place, fixtures::*, writes::founded};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal, SigningKey},
-        resources::{Machine, Subscription, Vault},
+        resources::{JoinToken, Machine, Subscription, Vault},
         roles::RoleAssignment,
     },
     store::*,
@@ -32,7 +32,7 @@ pub(super) async fn d34_a_record_of_another_tenant_is_refused(place: impl Place)
     refused(&store, custom_role(2, 1)).await;
     refused(&store, crate::domain::roles::RoleDefinition { tenant: None, ..custom_role(1, 1) }).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    assert!(matches!(tx.add_join_token(&join_token(2, 1)).await, Err(StoreError::OtherTenant { .. })));
+    assert!(matches!(tx.issue(&join_token(2, 1)).await, Err(StoreError::OtherTenant { .. })));
     drop(tx);
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     assert!(matches!(tx.secret_add(&secret(2, "v", "s", 1)).await, Err(StoreError::OtherTenant { .. })));
@@ -54,7 +54,7 @@ pub(super) async fn d34_tenants_never_see_each_others_rows(place: impl Place) {
     tx.insert(&vault(2, "v2")).await.unwrap();
     tx.insert(&assignment(2, 1, &group_id(2, "rg"), 1)).await.unwrap();
     tx.insert(&custom_role(2, 1)).await.unwrap();
-    tx.add_join_token(&join_token(2, 1)).await.unwrap();
+    tx.issue(&join_token(2, 1)).await.unwrap();
     tx.secret_add(&secret(2, "v2", "s", 1)).await.unwrap();
     tx.secret_add(&secret(2, "v2", "gone", 1)).await.unwrap();
     tx.secret_delete(&vault_id(2, "v2"), "gone", NOW, NOW).await.unwrap().unwrap();
@@ -90,7 +90,7 @@ pub(super) async fn d34_tenants_never_see_each_others_rows(place: impl Place) {
     assert_eq!(store.deleted_secret(&ctx, &vault, "gone").await.unwrap(), None);
     assert_eq!(store.deleted_secrets(&ctx, &vault, None, 10).await.unwrap(), []);
     assert_eq!(store.secrets_due(&ctx, 10).await.unwrap(), []);
-    assert_eq!(store.join_tokens(&ctx).await.unwrap(), []);
+    assert_eq!(store.redeemable::<JoinToken>(&ctx).await.unwrap(), []);
     assert!(store.changes_since(&ctx, Revision(0), 100).await.unwrap().iter().all(|it| it.tenant == one));
     assert!(store.audit_tail(&ctx, 100).await.unwrap().iter().all(|it| it.tenant == one));
 
@@ -106,9 +106,9 @@ pub(super) async fn d34_tenants_never_see_each_others_rows(place: impl Place) {
     assert_eq!(tx.secret_recover(&vault, "gone").await.unwrap(), None);
     assert!(!tx.secret_purge(&vault, "gone").await.unwrap());
     assert_eq!(tx.secrets_purge_all(&vault).await.unwrap(), 0);
-    assert_eq!(tx.forget_join_tokens(NOW + 10_000).await.unwrap(), 0);
-    let refused = tx.consume_join_token(&join_token(2, 1).hash).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Refused(JoinTokenRefused::Unknown)), "{refused}");
+    assert_eq!(tx.forget_expired(NOW + 10_000).await.unwrap(), 0);
+    let refused = tx.redeem::<JoinToken>(&join_token(2, 1).hash).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused(OneTimeRefused::Unknown)), "{refused}");
     tx.commit(event("tried")).await.unwrap();
     assert!(*store.snapshot() == *now, "tenant 1 changed something of tenant 2");
 }

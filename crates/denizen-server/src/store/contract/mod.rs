@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`writes`] | one write path: atomic, unique, published, logged |
 //! | [`isolation`] | two tenants never see each other's rows |
-//! | [`join_tokens`] | used once, however many try |
+//! | [`one_time`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
 //! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
@@ -14,7 +14,7 @@
 mod audit_chain;
 mod fixtures;
 mod isolation;
-mod join_tokens;
+mod one_time;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -79,7 +79,7 @@ macro_rules! on {
                 d34_a_record_of_another_tenant_is_refused
                 d34_tenants_never_see_each_others_rows
                 d34_a_row_moved_to_another_tenant_is_not_served;
-            join_tokens:
+            one_time:
                 d10_a_token_is_used_once
                 d28_of_thirty_two_who_race_one_gets_the_token;
             secret_cycle:

@@ -211,7 +211,7 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
     tx.insert(&application(1, 1, &[])).await.unwrap();
     tx.insert(&signing_key(1, 1)).await.unwrap();
     tx.insert(&vault(1, "v")).await.unwrap();
-    tx.add_join_token(&join_token(1, 1)).await.unwrap();
+    tx.issue(&join_token(1, 1)).await.unwrap();
     tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
     let first = tx.commit(event("x")).await.unwrap();
     let mut tx = store.begin(&ctx(1)).await.unwrap();

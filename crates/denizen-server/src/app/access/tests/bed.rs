@@ -9,7 +9,7 @@ use denizen_keys::{
     random,
     x509::{Certificate, self_signed},
 };
-use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
+use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -21,7 +21,6 @@ use crate::{
         secrets::Secrets,
         vaults::{NewVault, Vaults},
     },
-    clock::Clock,
     domain::{
         Actor, Ctx,
         directory::{PrincipalKind, ServicePrincipal, SigningKey, Tenant},
@@ -186,7 +185,7 @@ pub(crate) fn sign_as(n: usize, header: &Value, claims: &Value) -> String {
 }
 
 pub(crate) fn access(store: &Store) -> Access {
-    Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::System).0
+    Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::system()).0
 }
 
 pub(crate) fn ctx(tenant: TenantId) -> Ctx {

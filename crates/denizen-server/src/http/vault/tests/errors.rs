@@ -137,6 +137,36 @@ async fn times_that_a_client_cannot_represent_are_refused() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_is_read_over_and_a_compressed_body_is_called_so() {
+    let v = Vaulted::new().await;
+    let put = || v.ask(Method::PUT, "/secrets/s");
+    assert_eq!(put().raw("\u{feff}{\"value\":\"v\"}").send().await.ok()["value"], "v");
+    let gzip = put().header("content-encoding", "gzip").raw(vec![0x1f, 0x8b, 8, 0]).send().await;
+    assert_eq!(gzip.fault(), fault(415, "BadParameter", ""));
+    assert!(gzip.message().contains("Content-Encoding"), "{}", gzip.message());
+    assert_eq!(v.get("/secrets/s").send().await.ok()["value"], "v");
+}
+
+#[tokio::test]
+async fn what_needs_a_deleted_secret_says_that_there_is_none() {
+    let v = Vaulted::new().await;
+    v.put("s", json!({"value": "v"})).await.ok();
+    v.ask(Method::DELETE, "/secrets/s").send().await.ok();
+    v.ask(Method::POST, "/deletedsecrets/s/recover").send().await.ok();
+    for (method, path) in [
+        (Method::POST, "/deletedsecrets/s/recover"),
+        (Method::GET, "/deletedsecrets/s"),
+        (Method::DELETE, "/deletedsecrets/s"),
+        (Method::POST, "/deletedsecrets/never/recover"),
+    ] {
+        let none = v.ask(method, path).send().await;
+        assert_eq!(none.fault(), fault(404, "SecretNotFound", ""), "{path}");
+        assert!(none.message().starts_with("Deleted Secret not found: "), "{}", none.message());
+    }
+    assert_eq!(v.get("/secrets/s").send().await.ok()["value"], "v");
+}
+
+#[tokio::test]
 async fn bad_updates_change_nothing() {
     let v = Vaulted::new().await;
     let set = v.put("s", json!({"value": "v", "tags": {"k": "1"}})).await.ok();

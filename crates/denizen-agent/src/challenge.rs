@@ -24,10 +24,10 @@ use std::{
 };
 
 use denizen_keys::{hash::sha256, random};
-use denizen_wire::{UnixTime, identity::ARC_KEY_MAX};
+use denizen_wire::{Clock, UnixTime, identity::ARC_KEY_MAX};
 use uuid::Uuid;
 
-use crate::{caller::Caller, clock::Clock, directory::DirectoryError, keydir::KeyDirectory};
+use crate::{caller::Caller, directory::DirectoryError, keydir::KeyDirectory};
 
 #[cfg(test)]
 mod tests;
@@ -88,7 +88,7 @@ pub struct Receipt(Hash);
 
 /// Why a key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyRefusal {
+pub enum RedeemError {
     /// Not `Basic`, or nothing behind it.
     #[error("The Authorization header is not of the form 'Basic <content of the key file>'")]
     NotBasic,
@@ -97,7 +97,7 @@ pub enum KeyRefusal {
     Unknown,
     /// It was made for another user.
     #[error("The key was made for another caller: ask without Authorization and read your own key file")]
-    Foreign,
+    OtherCaller,
     /// It was used before.
     #[error("The key was used before: ask again without Authorization and read the new key file")]
     Reused,
@@ -119,7 +119,7 @@ impl Redeemed {
 }
 
 impl Challenges {
-    /// Of an open key directory; what an earlier run left in it goes.
+    /// Creates the challenges of an open key directory, and removes what an earlier run left in it.
     pub fn new(keys: KeyDirectory, clock: Clock) -> Self {
         keys.sweep(clock.now());
         Self { keys, clock, state: Mutex::default() }
@@ -147,13 +147,13 @@ impl Challenges {
     }
 
     /// Checks the `Authorization` header that `caller` sent with `request` (its path and query).
-    pub fn redeem(&self, authorization: &str, caller: &Caller, request: &str) -> Result<Redeemed, KeyRefusal> {
+    pub fn redeem(&self, authorization: &str, caller: &Caller, request: &str) -> Result<Redeemed, RedeemError> {
         let secret = match authorization.split_once(' ') {
             Some((scheme, secret)) if scheme.eq_ignore_ascii_case("basic") => secret.trim(),
-            Some(_) | None => return Err(KeyRefusal::NotBasic),
+            Some(_) | None => return Err(RedeemError::NotBasic),
         };
         if secret.is_empty() || secret.len() > ARC_KEY_MAX {
-            return Err(KeyRefusal::NotBasic);
+            return Err(RedeemError::NotBasic);
         }
         let (hash, now, uid) = (sha256(secret.as_bytes()), self.clock.now(), caller.uid());
         let mut state = self.state();
@@ -161,23 +161,23 @@ impl Challenges {
             if !(0..LIFETIME).contains(&now.since(open.issued)) {
                 drop(state);
                 self.expire();
-                return Err(KeyRefusal::Unknown);
+                return Err(RedeemError::Unknown);
             }
             if open.uid != uid {
-                return Err(KeyRefusal::Foreign);
+                return Err(RedeemError::OtherCaller);
             }
             if open.request.get_or_insert_with(|| request.into()).as_ref() != request {
-                return Err(KeyRefusal::Reused);
+                return Err(RedeemError::Reused);
             }
             return Ok(Redeemed(Receipt(hash)));
         }
         match state.spent.get(&hash) {
-            None => Err(KeyRefusal::Unknown),
-            Some(spent) if spent.uid != uid => Err(KeyRefusal::Foreign),
+            None => Err(RedeemError::Unknown),
+            Some(spent) if spent.uid != uid => Err(RedeemError::OtherCaller),
             Some(spent) if spent.request.as_ref() == request && (0..=GRACE).contains(&now.since(spent.at)) => {
                 Ok(Redeemed(Receipt(hash)))
             }
-            Some(_) => Err(KeyRefusal::Reused),
+            Some(_) => Err(RedeemError::Reused),
         }
     }
 

@@ -1,15 +1,15 @@
 use super::*;
-use crate::caller::{Doubt, How};
+use crate::caller::{KnownFrom, UnknownReason};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
 fn user(uid: u32) -> Caller {
-    Caller::Known { uid, cgroup: None, how: How::SockDiag }
+    Caller::Known { uid, cgroup: None, known_from: KnownFrom::SockDiag }
 }
 
 fn challenges() -> (tempfile::TempDir, Challenges, Clock) {
     let temp = tempfile::tempdir().unwrap();
-    let clock = Clock::fixed(NOW);
+    let clock = Clock::manual(NOW);
     let keys = KeyDirectory::open(&temp.path().join("tokens"), std::path::Path::new("/nonexistent"), None).unwrap();
     (temp, Challenges::new(keys, clock.clone()), clock)
 }
@@ -35,16 +35,16 @@ fn challenges_stand_beside_each_other() {
 #[test]
 fn a_key_is_for_the_caller_it_was_made_for_even_an_unknown_one() {
     let (_temp, challenges, _) = challenges();
-    let unknown = Caller::Unknown(Doubt::NoAnswer);
+    let unknown = Caller::Unknown(UnknownReason::NoAnswer);
     let (ours, theirs) = (key(&challenges.issue(&user(7)).unwrap()), key(&challenges.issue(&unknown).unwrap()));
-    assert_eq!(challenges.redeem(&ours, &user(8), "q").unwrap_err(), KeyRefusal::Foreign);
-    assert_eq!(challenges.redeem(&ours, &unknown, "q").unwrap_err(), KeyRefusal::Foreign);
-    assert_eq!(challenges.redeem(&theirs, &user(7), "q").unwrap_err(), KeyRefusal::Foreign);
+    assert_eq!(challenges.redeem(&ours, &user(8), "q").unwrap_err(), RedeemError::OtherCaller);
+    assert_eq!(challenges.redeem(&ours, &unknown, "q").unwrap_err(), RedeemError::OtherCaller);
+    assert_eq!(challenges.redeem(&theirs, &user(7), "q").unwrap_err(), RedeemError::OtherCaller);
     challenges.redeem(&theirs, &unknown, "q").unwrap();
     // Spent, it is no less personal.
     let redeemed = challenges.redeem(&ours, &user(7), "q").unwrap();
     challenges.spend(redeemed.receipt());
-    assert_eq!(challenges.redeem(&ours, &user(8), "q").unwrap_err(), KeyRefusal::Foreign);
+    assert_eq!(challenges.redeem(&ours, &user(8), "q").unwrap_err(), RedeemError::OtherCaller);
 }
 
 #[test]
@@ -53,13 +53,13 @@ fn a_key_buys_the_request_it_was_first_presented_with_and_nothing_else() {
     let key = key(&challenges.issue(&user(7)).unwrap());
     let first = challenges.redeem(&key, &user(7), "resource=a").unwrap();
     // Before the first success already: two at once do not get two tokens.
-    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), KeyRefusal::Reused);
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), RedeemError::Reused);
     challenges.spend(first.receipt());
-    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), KeyRefusal::Reused);
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), RedeemError::Reused);
     clock.advance(GRACE);
     challenges.redeem(&key, &user(7), "resource=a").unwrap();
     clock.advance(1);
-    assert_eq!(challenges.redeem(&key, &user(7), "resource=a").unwrap_err(), KeyRefusal::Reused);
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=a").unwrap_err(), RedeemError::Reused);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn time_ends_a_challenge_forwards_and_backwards() {
     clock.advance(LIFETIME - 1);
     challenges.redeem(&key, &user(7), "q").unwrap();
     clock.advance(1);
-    assert_eq!(challenges.redeem(&key, &user(7), "q").unwrap_err(), KeyRefusal::Unknown);
+    assert_eq!(challenges.redeem(&key, &user(7), "q").unwrap_err(), RedeemError::Unknown);
     assert!(!std::path::Path::new(&path).exists());
 
     let path = challenges.issue(&user(7)).unwrap();
@@ -78,7 +78,7 @@ fn time_ends_a_challenge_forwards_and_backwards() {
     clock.advance(-1);
     assert_eq!(
         challenges.redeem(&key, &user(7), "q").unwrap_err(),
-        KeyRefusal::Unknown,
+        RedeemError::Unknown,
         "a clock set back says nothing"
     );
 }

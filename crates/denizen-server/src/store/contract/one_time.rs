@@ -1,54 +1,57 @@
 //! A join token is used once, however many try.
 
 use super::{Place, fixtures::*, writes::founded};
-use crate::{domain::Ctx, store::*};
+use crate::{
+    domain::{Ctx, resources::JoinToken},
+    store::*,
+};
 
 pub(super) async fn d10_a_token_is_used_once(place: impl Place) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.add_join_token(&join_token(1, 1)).await.unwrap();
-    tx.add_join_token(&join_token(1, 2)).await.unwrap();
+    tx.issue(&join_token(1, 1)).await.unwrap();
+    tx.issue(&join_token(1, 2)).await.unwrap();
     tx.commit(event("x")).await.unwrap();
-    assert_eq!(store.join_tokens(&ctx(1)).await.unwrap(), [join_token(1, 1), join_token(1, 2)]);
-    assert_eq!(store.join_token(&join_token(1, 1).hash).await.unwrap(), Some(join_token(1, 1)));
+    assert_eq!(store.redeemable::<JoinToken>(&ctx(1)).await.unwrap(), [join_token(1, 1), join_token(1, 2)]);
+    assert_eq!(store.one_time::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), Some(join_token(1, 1)));
 
     // A transaction that is given up gives the token back.
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    assert_eq!(tx.consume_join_token(&join_token(1, 1).hash).await.unwrap(), join_token(1, 1));
+    assert_eq!(tx.redeem::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), join_token(1, 1));
     drop(tx);
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    assert_eq!(tx.consume_join_token(&join_token(1, 1).hash).await.unwrap(), join_token(1, 1));
+    assert_eq!(tx.redeem::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), join_token(1, 1));
     tx.commit(event("machine/enrol")).await.unwrap();
 
     let why = async |hash: &str, ctx: &Ctx| {
         let mut tx = store.begin(ctx).await.unwrap();
-        match tx.consume_join_token(hash).await {
+        match tx.redeem::<JoinToken>(hash).await {
             Err(StoreError::Refused(why)) => why,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(why(&join_token(1, 1).hash, &ctx(1)).await, JoinTokenRefused::Used);
-    assert_eq!(why(&join_token(1, 3).hash, &ctx(1)).await, JoinTokenRefused::Unknown);
+    assert_eq!(why(&join_token(1, 1).hash, &ctx(1)).await, OneTimeRefused::Used);
+    assert_eq!(why(&join_token(1, 3).hash, &ctx(1)).await, OneTimeRefused::Unknown);
     // It is worth nothing from the second it expires.
     let late = Ctx { now: join_token(1, 2).expires, ..ctx(1) };
-    assert_eq!(why(&join_token(1, 2).hash, &late).await, JoinTokenRefused::Expired);
-    assert_eq!(store.join_tokens(&late).await.unwrap(), []);
+    assert_eq!(why(&join_token(1, 2).hash, &late).await, OneTimeRefused::Expired);
+    assert_eq!(store.redeemable::<JoinToken>(&late).await.unwrap(), []);
     let mut tx = store.begin(&Ctx { now: late.now - 1, ..ctx(1) }).await.unwrap();
-    tx.consume_join_token(&join_token(1, 2).hash).await.unwrap();
+    tx.redeem::<JoinToken>(&join_token(1, 2).hash).await.unwrap();
     tx.commit(event("machine/enrol")).await.unwrap();
     // A restart forgets none of it.
     store.close().await;
     let store = place.open().await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    let refused = tx.consume_join_token(&join_token(1, 1).hash).await;
-    assert!(matches!(refused, Err(StoreError::Refused(JoinTokenRefused::Used))), "{refused:?}");
-    assert_eq!(tx.forget_join_tokens(NOW + 601).await.unwrap(), 2);
+    let refused = tx.redeem::<JoinToken>(&join_token(1, 1).hash).await;
+    assert!(matches!(refused, Err(StoreError::Refused(OneTimeRefused::Used))), "{refused:?}");
+    assert_eq!(tx.forget_expired(NOW + 601).await.unwrap(), 2);
 }
 
 pub(super) async fn d28_of_thirty_two_who_race_one_gets_the_token(place: impl Place) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.add_join_token(&join_token(1, 1)).await.unwrap();
+    tx.issue(&join_token(1, 1)).await.unwrap();
     tx.commit(event("x")).await.unwrap();
 
     let mut racers = tokio::task::JoinSet::new();
@@ -56,13 +59,13 @@ pub(super) async fn d28_of_thirty_two_who_race_one_gets_the_token(place: impl Pl
         let store = store.clone();
         racers.spawn(async move {
             let mut tx = store.begin(&ctx(1)).await.unwrap();
-            match tx.consume_join_token(&join_token(1, 1).hash).await {
+            match tx.redeem::<JoinToken>(&join_token(1, 1).hash).await {
                 Ok(_) => {
                     tx.insert(&machine(1, n)).await.unwrap();
                     tx.commit(event("machine/enrol")).await.unwrap();
                     true
                 }
-                Err(StoreError::Refused(JoinTokenRefused::Used)) => false,
+                Err(StoreError::Refused(OneTimeRefused::Used)) => false,
                 Err(other) => panic!("{other:?}"),
             }
         });
