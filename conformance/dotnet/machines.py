@@ -11,9 +11,12 @@ from Azure.Identity import (
     ManagedIdentityId,
 )
 from expected import NOBODY, NOBODY_RESOURCE_ID, Mismatch, check_refusal
-from suite import NotOffered
 from System import Environment
 from vault import context, deleted, read_token, refusals, token_of, whole_life
+
+
+class NotOffered(Exception):
+    """The client refuses by itself, before it sends anything."""
 
 
 def managed_identity(dev, dialect):

@@ -20,23 +20,20 @@ from expected import Dev, Mismatch  # noqa: E402 (found only by the path above)
 NOT_OFFERED = 3
 
 
-class NotOffered(Exception):
-    """The client refuses by itself, before it sends anything; its documentation says so too."""
-
-
 def main(arguments):
     runtime.load()
     if arguments == ["version"]:
         print(runtime.version("Azure.Identity"))
         return 0
-    dialect, case = arguments
+    # These import the .NET namespaces, which are there once the runtime is.
     import applications
     import machines
 
+    dialect, case = arguments
     cases = applications.CASES if dialect == "no-agent" else machines.CASES
     try:
         cases[case](Dev(), dialect)
-    except NotOffered as reason:
+    except machines.NotOffered as reason:
         print(" ".join(str(reason).split()))
         return NOT_OFFERED
     except Exception as error:  # every way a case can end is its result
@@ -47,6 +44,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    # The cases import this module by its name; without this they would have exceptions of a second copy.
-    sys.modules["suite"] = sys.modules["__main__"]
     sys.exit(main(sys.argv[1:]))
