@@ -111,7 +111,8 @@ record() {
 }
 
 # report DIALECT CASE COMMAND...: runs one case in its dialect's environment. It is ok with 0; with 1 it failed, and has
-# said why on its output; with anything else its process was lost, which is a failure too and never a gap in the table.
+# said why on its output; with 3 the client was seen to refuse this by itself, and the output says how. With anything
+# else, or nothing said, its process was lost, which is a failure too and never a gap in the table.
 report() {
   local dialect=$1 case=$2 code=0 said errors
   shift 2
@@ -120,9 +121,11 @@ report() {
     dialect_environment "$dialect" 2>&1 || exit 1
     "$@" 2>"$errors"
   ) || code=$?
+  [[ $code != 3 || -n $said ]] || code=1
   case $code in
     0) record "$dialect" "$case" ok ;;
     1) record "$dialect" "$case" fail "${said:-$(tail -n 3 "$errors")}" ;;
+    3) record "$dialect" "$case" n/a "$said" ;;
     124 | 137) record "$dialect" "$case" fail "no answer within the time limit; killed" ;;
     *) record "$dialect" "$case" fail "the process ended with code $code: ${said:-$(tail -n 3 "$errors")}" ;;
   esac

@@ -62,7 +62,7 @@ fn render(results: &Path) -> Result<(String, usize)> {
          processes, with its checks on: a token by each credential, the same twice, and a secret set, read, updated,\n\
          listed and deleted with it; then the refusals. A cell counts the cases that passed. `no agent` is without\n\
          Denizen's agent: an application's secret or certificate, straight to the token service, and the sources that only\n\
-         the test kit has. There, and against Azurite, `denizen-identity` alone is run.\n\n\
+         the test kit has; a client that is run for managed identity alone has `–` there.\n\n\
          | client | version |",
     );
     for (_, name) in DIALECTS {
@@ -74,7 +74,7 @@ fn render(results: &Path) -> Result<(String, usize)> {
         let _ = write!(out, "| {client} | {version} |");
         for (key, name) in DIALECTS {
             let text = match cells.get(key) {
-                // Nothing of the agent's is at stake there, and one client stands for all.
+                // Not every client is run as an application.
                 None if key == "no-agent" => "–".to_owned(),
                 None => "not run".to_owned(),
                 Some(cell) if cell.fail > 0 => format!("**{} failed**, {} ok", cell.fail, cell.ok),
@@ -89,7 +89,7 @@ fn render(results: &Path) -> Result<(String, usize)> {
         out.push('\n');
     }
     if !notes.is_empty() {
-        out.push_str("\n## What an SDK does not offer\n\n");
+        out.push_str("\n## What a client does not offer\n\n");
         out.push_str(&notes.join("\n"));
         out.push('\n');
     }
