@@ -28,7 +28,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::{
     facts,
     identity_file::{IdentityFile, StateDirectory, StateError},
-    upstream::https::{HttpsClient, HttpsError, Origin, Outbound},
+    upstream::{
+        https::{HttpsClient, HttpsError, Outbound},
+        origin::{Origin, OriginError},
+    },
 };
 
 #[cfg(test)]
@@ -82,6 +85,9 @@ pub enum EnrolError {
     /// Something else than Denizen answered, or a broken one.
     #[error("the server's answer cannot be used: {0}")]
     Malformed(String),
+    /// A URL is of a form or of a server that is not taken.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// The server could not be reached, or is not the one it should be.
     #[error(transparent)]
     Https(#[from] HttpsError),

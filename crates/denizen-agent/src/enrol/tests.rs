@@ -116,7 +116,7 @@ async fn d8_an_answer_that_sends_the_agent_elsewhere_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let server = server(vec![(200, enrolled(0).replace("localhost:0", "evil.example"))]).await;
     let error = connect(options(&server, temp.path())).await.unwrap_err();
-    assert!(matches!(error, EnrolError::Https(HttpsError::OtherOrigin { .. })), "{error}");
+    assert!(matches!(error, EnrolError::Origin(OriginError::OtherOrigin { .. })), "{error}");
     assert!(!temp.path().join("identity.json").exists());
 }
 
@@ -132,7 +132,7 @@ async fn a_token_authority_elsewhere_is_taken_where_it_was_named() {
     let identity = connect(elsewhere("https://login.example", "a")).await.unwrap();
     assert_eq!((identity.token_authority(), &identity.server), ("https://login.example", &server.url()));
     let error = connect(elsewhere("https://login.example:8443", "b")).await.unwrap_err();
-    assert!(matches!(error, EnrolError::Https(HttpsError::OtherOrigin { .. })), "{error}");
+    assert!(matches!(error, EnrolError::Origin(OriginError::OtherOrigin { .. })), "{error}");
 }
 
 #[tokio::test]
