@@ -102,21 +102,19 @@ fn it_runs_says_where_and_stops_when_told() {
     assert!(!log.contains("PRIVATE"), "{log}");
 }
 
-/// Starts an agent in `command` and returns it with the lines it printed until `last`.
+/// Starts an agent in `command` and returns it with the lines it printed until `last`. Nobody reads what it says after
+/// that.
 fn start(command: &mut Command, last: &str) -> (Child, String) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut text = String::new();
-    // Nobody reads what it says after that.
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
-        text += &format!("{line}\n");
-        if line.starts_with(last) {
-            return (child, text);
+        text += &format!("{}\n", line.unwrap());
+        if text.lines().last().is_some_and(|line| line.starts_with(last)) {
+            break;
         }
     }
-    let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    panic!("it ended after {text:?}: {log}");
+    assert!(text.lines().last().is_some_and(|line| line.starts_with(last)), "it ended after {text:?}");
+    (child, text)
 }
 
 fn stop(mut child: Child) -> String {
