@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Nobody is refused a challenge because others are open: clients do not repeat a request that got a 400, and a chain
-//! would go on to another identity. A user who has [`MAX_PER_USER`] open loses the oldest of their own; when
-//! [`MAX_OPEN`] are open in all, the user who has most of them loses one. So who polls without answering, or many users
-//! who do, keep nobody else out.
+//! of credentials would go on to another identity. A user who has [`MAX_PER_USER`] open loses the oldest of their own; when
+//! [`MAX_OPEN`] are open in all, the user who has most of them loses one. So a client that polls without answering keeps nobody
+//! out, and neither do many users' clients.
 //!
 //! Touches the key directory. Tests: `challenge/tests.rs`.
 
@@ -95,7 +95,7 @@ struct Spent {
 #[derive(Debug)]
 pub struct Redeemed(Receipt);
 
-/// Names a redeemed challenge, to be told of the outcome.
+/// Names a redeemed challenge.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt(Hash);
 
@@ -125,7 +125,7 @@ pub enum IssueError {
 }
 
 impl Redeemed {
-    /// To be handed to [`Challenges::spend`] after a success.
+    /// The receipt for [`Challenges::spend`], after a success.
     pub fn receipt(&self) -> Receipt {
         self.0
     }

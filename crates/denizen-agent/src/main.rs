@@ -118,7 +118,7 @@ struct Connect {
     upstream: Upstream,
 }
 
-/// What to tell, and which code to leave with.
+/// The exit code, and the text for people.
 struct Failure(u8, String);
 
 fn main() -> ExitCode {

@@ -175,10 +175,10 @@ async fn d22_damaged_state_is_refused_by_name() {
 #[tokio::test]
 async fn a_second_agent_on_the_same_state_is_refused() {
     let temp = tempfile::tempdir().unwrap();
-    let held = StateDirectory::open(temp.path()).unwrap();
+    let first = StateDirectory::open(temp.path()).unwrap();
     let error = StateDirectory::open(temp.path()).unwrap_err();
     assert!(matches!(error, StateError::InUse(_)), "{error}");
-    drop(held);
+    drop(first);
     let fresh = StateDirectory::open(temp.path()).unwrap();
     assert!(matches!(fresh.enrolled(), Err(StateError::NotEnrolled(_))));
     std::fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
