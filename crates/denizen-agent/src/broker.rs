@@ -34,7 +34,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// As the audit line names it.
+    /// The name in the audit log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Arc => "arc",
@@ -47,15 +47,15 @@ impl Dialect {
 /// A request for a token, independent of its dialect.
 #[derive(Debug)]
 pub struct TokenRequest {
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
-    /// What they showed.
+    /// What the caller showed.
     pub proof: Proof,
-    /// For which identity.
+    /// The identity asked for.
     pub selector: Selector,
-    /// For which resource.
+    /// The resource asked for.
     pub resource: String,
-    /// How they asked.
+    /// The dialect of the request.
     pub dialect: Dialect,
 }
 
@@ -68,7 +68,7 @@ pub enum BrokerError {
     /// The selector names no identity of this machine.
     #[error("Identity not found")]
     NotAssigned,
-    /// Upstream gave none.
+    /// The token authority gave none.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
 }

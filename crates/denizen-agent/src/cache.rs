@@ -65,7 +65,7 @@ pub struct CachedToken {
     pub obtained: UnixTime,
     /// When it ends.
     pub expires: UnixTime,
-    /// The answer made of it, as of a second.
+    /// The rendered answer, and the second it is of.
     rendering: Mutex<Option<(UnixTime, Bytes)>>,
 }
 

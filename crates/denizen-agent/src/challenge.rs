@@ -12,13 +12,14 @@
 //! ```
 //!
 //! Nobody is refused a challenge because others are open: clients do not repeat a request that got a 400, and a chain
-//! would go on to another identity. A user who has [`MAX_PER_USER`] open loses the oldest of their own; when
-//! [`MAX_OPEN`] are open in all, the user who has most of them loses one. So who polls without answering, or many users
-//! who do, keep nobody else out.
+//! of credentials would go on to another identity. A user who has [`MAX_PER_USER`] open loses the oldest of their own; when
+//! [`MAX_OPEN`] are open in all, the user who has most of them loses one. So a client that polls without answering keeps nobody
+//! out, and neither do many users' clients.
 //!
 //! Touches the key directory. Tests: `challenge/tests.rs`.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -43,6 +44,7 @@ pub const MAX_PER_USER: usize = 256;
 pub const MAX_OPEN: usize = 4096;
 /// Spent ones that are remembered; past that, the oldest lose their grace early.
 const MAX_SPENT: usize = 4096;
+const LIMITS: Limits = Limits { per_user: MAX_PER_USER, open: MAX_OPEN, spent: MAX_SPENT };
 /// Random bytes in a secret.
 const SECRET_BYTES: usize = 32;
 
@@ -55,9 +57,18 @@ pub struct Challenges {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy)]
+struct Limits {
+    per_user: usize,
+    open: usize,
+    spent: usize,
+}
+
 struct State {
+    limits: Limits,
     open: HashMap<Hash, Open>,
+    /// How many were issued: the next one's number.
+    issued: u64,
     /// Each user's, oldest first.
     by_user: HashMap<Option<u32>, VecDeque<Hash>>,
     spent: HashMap<Hash, Spent>,
@@ -65,6 +76,8 @@ struct State {
 }
 
 struct Open {
+    /// Lower is older.
+    number: u64,
     file: Uuid,
     uid: Option<u32>,
     issued: UnixTime,
@@ -82,7 +95,7 @@ struct Spent {
 #[derive(Debug)]
 pub struct Redeemed(Receipt);
 
-/// Names a redeemed challenge, to be told of the outcome.
+/// Names a redeemed challenge.
 #[derive(Debug, Clone, Copy)]
 pub struct Receipt(Hash);
 
@@ -112,7 +125,7 @@ pub enum IssueError {
 }
 
 impl Redeemed {
-    /// To be handed to [`Challenges::spend`] after a success.
+    /// The receipt for [`Challenges::spend`], after a success.
     pub fn receipt(&self) -> Receipt {
         self.0
     }
@@ -121,8 +134,12 @@ impl Redeemed {
 impl Challenges {
     /// Creates the challenges of an open key directory, and removes what an earlier run left in it.
     pub fn new(keys: KeyDirectory, clock: Clock) -> Self {
+        Self::with_limits(keys, clock, LIMITS)
+    }
+
+    fn with_limits(keys: KeyDirectory, clock: Clock, limits: Limits) -> Self {
         keys.sweep(clock.now());
-        Self { keys, clock, state: Mutex::default() }
+        Self { keys, clock, state: Mutex::new(State::new(limits)) }
     }
 
     /// Issues a challenge to a caller; returns the path of its key file, which the group can read by now.
@@ -138,7 +155,9 @@ impl Challenges {
         let mut state = self.state();
         let displaced = state.make_room(uid);
         state.by_user.entry(uid).or_default().push_back(hash);
-        state.open.insert(hash, Open { file, uid, issued: now, request: None });
+        let number = state.issued;
+        state.issued += 1;
+        state.open.insert(hash, Open { number, file, uid, issued: now, request: None });
         drop(state);
         if let Some(displaced) = displaced {
             self.keys.remove(displaced.file);
@@ -213,7 +232,7 @@ impl Challenges {
     /// Removes the files of all open challenges: the agent stops.
     pub fn close(&self) {
         let mut state = self.state();
-        let open = std::mem::take(&mut *state).open;
+        let open = std::mem::replace(&mut *state, State::new(LIMITS)).open;
         drop(state);
         open.into_values().for_each(|open| self.keys.remove(open.file));
     }
@@ -229,17 +248,32 @@ impl Challenges {
 }
 
 impl State {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: HashMap::new(),
+            issued: 0,
+            by_user: HashMap::new(),
+            spent: HashMap::new(),
+            spent_order: VecDeque::new(),
+        }
+    }
+
     fn is_full(&self, uid: Option<u32>) -> bool {
-        self.open.len() >= MAX_OPEN || self.by_user.get(&uid).is_some_and(|open| open.len() >= MAX_PER_USER)
+        let of_user = self.by_user.get(&uid).map_or(0, VecDeque::len);
+        self.open.len() >= self.limits.open || of_user >= self.limits.per_user
     }
 
     /// Removes a challenge when there is no room for one more of this user.
     fn make_room(&mut self, uid: Option<u32>) -> Option<Open> {
         let of_user = self.by_user.get(&uid).map_or(0, VecDeque::len);
-        let loser = if of_user >= MAX_PER_USER {
+        let loser = if of_user >= self.limits.per_user {
             uid
-        } else if self.open.len() >= MAX_OPEN {
-            *self.by_user.iter().max_by_key(|(_, open)| open.len())?.0
+        } else if self.open.len() >= self.limits.open {
+            // Of users who have as many, the one with the oldest: whoever has many user ids cannot push out another's
+            // challenge with fewer than all the room there is.
+            let oldest = |open: &VecDeque<Hash>| open.front().and_then(|hash| self.open.get(hash)).map(|o| o.number);
+            *self.by_user.iter().max_by_key(|(_, open)| (open.len(), Reverse(oldest(open))))?.0
         } else {
             return None;
         };
@@ -265,7 +299,7 @@ impl State {
 
     fn forget_spent(&mut self, now: UnixTime) {
         while let Some((hash, at)) = self.spent_order.front()
-            && (!(0..=GRACE).contains(&now.since(*at)) || self.spent_order.len() >= MAX_SPENT)
+            && (!(0..=GRACE).contains(&now.since(*at)) || self.spent_order.len() >= self.limits.spent)
         {
             self.spent.remove(hash);
             self.spent_order.pop_front();

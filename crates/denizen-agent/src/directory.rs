@@ -22,7 +22,7 @@ use rustix::{
 #[cfg(test)]
 mod tests;
 
-/// Why a directory was refused, or what could not be done in it. Each text names the rule and the remedy.
+/// Why a directory was refused, or what could not be done in it. Each text names the rule and has a hint.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The path does not start at `/`, or has `.` or `..` in it.
@@ -100,7 +100,7 @@ impl Directory {
         Self::walk(path, Some(mode))
     }
 
-    /// As [`Directory::open`], of the deepest component that exists. `true` when that is the whole path.
+    /// Opens the deepest component of `path` that exists; `true` when that is the whole path.
     pub fn deepest(path: &Path) -> Result<(Self, bool), DirectoryError> {
         let mut at = path;
         loop {

@@ -28,7 +28,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::{
     facts,
     identity_file::{IdentityFile, StateDirectory, StateError},
-    upstream::https::{HttpsClient, HttpsError, Origin, Outbound},
+    upstream::{
+        https::{HttpsClient, HttpsError, Outbound},
+        origin::{Origin, OriginError},
+    },
 };
 
 #[cfg(test)]
@@ -61,27 +64,30 @@ pub struct ConnectOptions {
 /// Why a machine did not join.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
-    /// It has joined before, elsewhere or under another name.
+    /// The machine is enrolled elsewhere or under another name.
     #[error(
         "this machine is enrolled at {server} as '{name}' already: use another state directory for a second identity"
     )]
     Already {
-        /// Where.
+        /// The server it is enrolled at.
         server: String,
-        /// As what.
+        /// The name it has there.
         name: String,
     },
-    /// The server said no.
+    /// The server refused.
     #[error("the server refused: {message} ({code})")]
     Refused {
-        /// A stable word.
+        /// A stable error code.
         code: String,
-        /// Its own sentence.
+        /// The server's sentence.
         message: String,
     },
-    /// Something else than Denizen answered, or a broken one.
+    /// The answer is not a Denizen server's, or is malformed.
     #[error("the server's answer cannot be used: {0}")]
     Malformed(String),
+    /// A URL is of a form or of a server that is not taken.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// The server could not be reached, or is not the one it should be.
     #[error(transparent)]
     Https(#[from] HttpsError),

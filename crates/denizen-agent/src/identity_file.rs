@@ -156,7 +156,7 @@ impl StateDirectory {
         IdentityFile::parse(&bytes).map(Some).map_err(|reason| self.damaged(IDENTITY, &reason))
     }
 
-    /// As [`StateDirectory::identity`]; not being enrolled is an error.
+    /// Reads what enrolment gave; not being enrolled is an error.
     pub fn enrolled(&self) -> Result<IdentityFile, StateError> {
         self.identity()?.ok_or_else(|| StateError::NotEnrolled(self.directory.path().to_owned()))
     }

@@ -31,7 +31,7 @@ mod tests;
 /// A key file older than this belongs to a challenge that nobody can answer any more. Seconds.
 const STALE_AFTER: i64 = 180;
 
-/// Why the key directory cannot be used: the rule, and the remedy.
+/// Why the key directory cannot be used: the rule, with a hint.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyDirectoryError {
     /// Microsoft's own agent is installed: the directory and the port are its own.
@@ -41,7 +41,7 @@ pub enum KeyDirectoryError {
     #[error("there is no group '{0}' whose members could read the keys: `groupadd --system {0}`")]
     NoSuchGroup(String),
     /// The path would break a client's parser.
-    #[error("the key directory {} has a character that clients trip over in a challenge: use letters, digits, '/', '.', '-' and '_'", .0.display())]
+    #[error("the key directory {} has a character that breaks clients' parsing of a challenge: use letters, digits, '/', '.', '-' and '_'", .0.display())]
     UnsupportedPath(PathBuf),
     /// It is there, or could be, but we may not write there.
     #[error("may not write in {}: run as root, or let root do `install -d -o {us} -m 0750 {}`", at.display(), wanted.display())]

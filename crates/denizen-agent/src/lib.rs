@@ -19,12 +19,12 @@
 //!  server
 //!  endpoints
 //!  broker
-//!  policy, cache, enrol
-//!  proof, upstream, identity_file, config
-//!  challenge, custody
+//!  policy, cache, enrol, config
+//!  proof, upstream
+//!  challenge
 //!  keydir
-//!  caller
-//!  exit, net, identity, metrics, directory, facts
+//!  caller, identity_file, custody
+//!  exit, facts, identity, metrics, net, directory
 //! ```
 //!
 //! A whole agent, as `denizen-agent run` starts it: [`Agent::start`]; before that, once: [`enrol::connect`].
@@ -52,6 +52,8 @@ pub mod net;
 pub mod policy;
 pub mod proof;
 pub mod server;
+#[cfg(test)]
+mod skip;
 pub mod upstream;
 
 pub use agent::{Agent, AgentError};

@@ -6,7 +6,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people")]
 
 use std::{
-    io::Read as _,
+    future::Future,
+    io::{Read as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -117,7 +118,7 @@ struct Connect {
     upstream: Upstream,
 }
 
-/// What to tell, and which code to leave with.
+/// The exit code, and the text for people.
 struct Failure(u8, String);
 
 fn main() -> ExitCode {
@@ -173,35 +174,41 @@ async fn run(run: Run) -> Result<(), Failure> {
         marker: AZCMAGENT_MARKER.into(),
     };
     let (arc, app_service) = (config.arc.is_some(), config.app_service_header.is_some());
+    // Before it says that it runs: who reads that may stop it at once.
+    let stop = stop_signal()?;
     let agent = Agent::start(config, listeners).await?;
-    print_identity(agent.identity());
+    let mut text = describe(agent.identity());
     for address in agent.local_addrs() {
         if arc {
-            println!("arc          http://{address}/metadata/identity/oauth2/token");
+            text += &format!("arc          http://{address}/metadata/identity/oauth2/token\n");
         }
         if app_service {
-            println!("app service  http://{address}/msi/token");
+            text += &format!("app service  http://{address}/msi/token\n");
         }
-        println!("instance     http://{address}/metadata/instance");
+        text += &format!("instance     http://{address}/metadata/instance\n");
     }
     for address in agent.imds_addrs() {
-        println!("imds         http://{address}/metadata/identity/oauth2/token");
+        text += &format!("imds         http://{address}/metadata/identity/oauth2/token\n");
     }
-    stop_signal().await?;
+    // Nobody may be reading; the agent runs all the same.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    stop.await;
     agent.shutdown().await;
     Ok(())
 }
 
-async fn stop_signal() -> Result<(), Failure> {
+/// Ends at SIGTERM or SIGINT, which are caught from the call on.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let fault = |error: std::io::Error| Failure(exit::OS_ERROR, format!("cannot wait for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    let failed = |error: std::io::Error| Failure(exit::OS_ERROR, format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 async fn connect(connect: Connect) -> Result<(), Failure> {
@@ -224,22 +231,28 @@ async fn connect(connect: Connect) -> Result<(), Failure> {
         clock: Clock::system(),
     })
     .await?;
-    print_identity(&identity);
+    print!("{}", describe(&identity));
     Ok(())
 }
 
 fn show(state: &State) -> Result<(), Failure> {
     // A running agent holds the lock; its identity file is read beside it.
-    print_identity(&StateDirectory::peek(&state.state_dir).map_err(AgentError::from)?);
+    print!("{}", describe(&StateDirectory::peek(&state.state_dir).map_err(AgentError::from)?));
     Ok(())
 }
 
-fn print_identity(identity: &IdentityFile) {
-    println!("machine      {}", identity.enrolled.resource_id);
-    println!("tenant       {}", identity.enrolled.tenant_id);
-    println!("client id    {}", identity.enrolled.client_id);
-    println!("object id    {}", identity.enrolled.principal_id);
-    println!("server       {}", identity.server);
+/// The identity in lines for people.
+fn describe(identity: &IdentityFile) -> String {
+    let IdentityFile { server, enrolled, .. } = identity;
+    let mut text = format!("machine      {}\n", enrolled.resource_id);
+    text += &format!("tenant       {}\n", enrolled.tenant_id);
+    text += &format!("client id    {}\n", enrolled.client_id);
+    text += &format!("object id    {}\n", enrolled.principal_id);
+    text += &format!("server       {server}\n");
+    if let Some(authority) = &identity.token_authority {
+        text += &format!("tokens from  {authority}\n");
+    }
+    text
 }
 
 /// The proxy is the command line's, or else the environment's, as other programs read it.
@@ -299,6 +312,7 @@ impl From<EnrolError> for Failure {
             EnrolError::Already { .. } => exit::CONFIG,
             EnrolError::Refused { .. } => exit::NO_PERMISSION,
             EnrolError::Malformed(_) => exit::UNAVAILABLE,
+            EnrolError::Origin(_) => exit::USAGE,
             EnrolError::Https(_) => exit::UNAVAILABLE,
             EnrolError::Key(_) => exit::SOFTWARE,
             EnrolError::State(_) => exit::CANNOT_CREATE,

@@ -1,8 +1,8 @@
 //! Who may have a token: a pure decision that explains itself.
 //!
 //! One mode so far, `group`, which is Azure Arc's own rule: whoever proves membership gets what is assigned to the
-//! machine. What counts as proof depends on how it was asked: a key file only the group can read, a secret header, or
-//! nothing but the kernel's word about who is calling.
+//! machine. What counts as proof depends on the dialect: a key file that only the group can read, a secret header, or
+//! the kernel's word about who is calling.
 //!
 //! Touches nothing: membership is looked up before, and handed in. Tests: below.
 
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_remedy() {
+    fn a_refusal_has_a_hint() {
         let because = policy(990, Some("himds")).decide(&known(1000), false, &Proof::Peer).because;
         assert!(because.contains("uid 1000") && because.contains("usermod -aG himds"), "{because}");
         let because = policy(990, None).decide(&known(1000), false, &Proof::Peer).because;

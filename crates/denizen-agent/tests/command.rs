@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a test's own message")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    net::TcpListener,
-    process::{Command, Output, Stdio},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Output, Stdio},
 };
 
 fn agent(arguments: &[&str]) -> Command {
@@ -28,6 +28,9 @@ fn the_codes_are_those_of_sysexits() {
     assert_eq!((code, out.trim()), (0, concat!("denizen-agent ", env!("CARGO_PKG_VERSION"))));
     assert_eq!(run(&["--help"]).0, 0);
     assert_eq!(run(&["run", "--no-such-flag"]).0, 64);
+    let (code, _, err) =
+        run(&["connect", "--server", "https://localhost:1", "--join-token-file", "-", "--name", "a/b"]);
+    assert!(code == 64 && err.contains("1 to 54 letters"), "{code}: {err}");
     let (code, _, err) = run(&["show", "--state-dir", state]);
     assert_eq!(code, 78, "{err}");
     assert!(err.contains("not enrolled") && err.contains("denizen-agent connect"), "{err}");
@@ -97,6 +100,82 @@ fn it_runs_says_where_and_stops_when_told() {
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(!log.contains("PRIVATE"), "{log}");
+}
+
+/// Starts an agent in `command` and returns it with the lines it printed until `last`. Nobody reads what it says after
+/// that.
+fn start(command: &mut Command, last: &str) -> (Child, String) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        text += &format!("{}\n", line.unwrap());
+        if text.lines().last().is_some_and(|line| line.starts_with(last)) {
+            break;
+        }
+    }
+    assert!(text.lines().last().is_some_and(|line| line.starts_with(last)), "it ended after {text:?}");
+    (child, text)
+}
+
+fn stop(mut child: Child) -> String {
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    log
+}
+
+#[test]
+fn an_ipv6_address_brings_the_other_localhost_along() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let (child, text) =
+        start(&mut agent(&["run", "--no-arc", "--listen", "[::1]:0", "--state-dir", &state]), "instance");
+    let port: u16 = text.rsplit_once("http://[::1]:").unwrap().1.split('/').next().unwrap().parse().unwrap();
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{address}: {answer}");
+    }
+    stop(child);
+}
+
+#[test]
+fn without_ipv6_it_says_so_once_and_runs() {
+    if !rustix::process::geteuid().is_root() {
+        // Not by `eprintln`, which the harness hides for tests that pass.
+        writeln!(std::io::stderr(), "SKIPPED: without_ipv6_it_says_so_once_and_runs: needs root").unwrap();
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let mut command = Command::new("unshare");
+    let script = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.lo.disable_ipv6=1 && ip link set lo up && exec \"$0\" \"$@\"";
+    command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_denizen-agent")]);
+    command.args(["run", "--no-arc", "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0", "--state-dir", &state]);
+    let (child, text) = start(&mut command, "imds");
+    assert!(!text.contains("[::1]"), "{text}");
+    let log = stop(child);
+    assert_eq!(log.matches("::1 is not available").count(), 1, "{log}");
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let arguments = ["run", "--no-arc", "--listen", "127.0.0.1:0", "--state-dir", &state];
+    let mut by_flag = agent(&arguments);
+    by_flag.args(["--proxy", "socks5://user:MARKER@proxy:1080"]);
+    let mut by_environment = agent(&arguments);
+    by_environment.env("HTTPS_PROXY", "socks5://user:MARKER@proxy:1080");
+    for command in [&mut by_flag, &mut by_environment] {
+        let Output { status, stderr, .. } = command.output().unwrap();
+        let err = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(78), "{err}");
+        assert!(err.contains("http://host:port") && !err.contains("MARKER"), "{err}");
+    }
 }
 
 /// A state directory as enrolment leaves it.

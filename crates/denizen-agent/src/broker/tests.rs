@@ -57,8 +57,8 @@ async fn d15_there_is_no_falling_back_to_the_systems_identity() {
 async fn the_policy_is_asked_before_anything_is_looked_up_or_fetched() {
     let script = Script::tokens(3600);
     let broker = broker(&script);
-    let stranger = Caller::Known { uid: 1000, cgroup: None, known_from: KnownFrom::SockDiag };
-    for caller in [stranger, Caller::Unknown(UnknownReason::NoSuchSocket)] {
+    let other_user = Caller::Known { uid: 1000, cgroup: None, known_from: KnownFrom::SockDiag };
+    for caller in [other_user, Caller::Unknown(UnknownReason::NoSuchSocket)] {
         // Whether an identity exists is not told to who may not have it.
         for selector in [Selector::SystemAssigned, Selector::ClientId("nobody".into())] {
             let refused = broker.token(request(caller, selector)).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Who is asking: always from the kernel, never from an address or from what the request says of itself.
+//! The caller, as the kernel names it: never by its address or by what the request says.
 //!
 //! * [`sock_diag`] — the owner of the other end of a loopback TCP connection;
 //! * [`group`] — whether that user is a member of a group.

@@ -1,4 +1,4 @@
-//! Who owns the other end of a loopback TCP connection: one exact lookup in the kernel's socket table.
+//! The owner of the other end of a loopback TCP connection, by one exact lookup in the kernel's socket table.
 //!
 //! `NETLINK_SOCK_DIAG` answers for any user's socket, without privileges, in a few microseconds. The question is about
 //! the *client's* socket: its source is our peer, its destination is us. The kernel falls back to a listening socket
@@ -28,7 +28,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const TCP_ESTABLISHED: u8 = 1;
-/// Where an `inet_diag_msg`'s attributes begin, after the netlink header.
+/// Offset of an `inet_diag_msg`'s attributes, netlink header included.
 const MESSAGE_END: usize = HEADER + 72;
 const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
@@ -53,7 +53,7 @@ pub fn owner(client: SocketAddr, server: SocketAddr) -> Result<(u32, Option<u64>
     question.read(buffer.get(..received).ok_or(UnknownReason::Malformed)?)
 }
 
-/// One exact lookup.
+/// A lookup of one connection.
 #[derive(Debug, Clone, Copy)]
 struct Question {
     client: (IpAddr, u16),
@@ -75,8 +75,8 @@ impl Question {
         let mut message = [0; REQUEST];
         let mut at = 0;
         let mut put = |bytes: &[u8]| {
-            if let Some(place) = message.get_mut(at..at + bytes.len()) {
-                place.copy_from_slice(bytes);
+            if let Some(field) = message.get_mut(at..at + bytes.len()) {
+                field.copy_from_slice(bytes);
             }
             at += bytes.len();
         };

@@ -1,6 +1,8 @@
 use super::*;
 use crate::caller::{KnownFrom, UnknownReason};
 
+/// So that tests which reach the limits need not write thousands of files.
+const SMALL: Limits = Limits { per_user: 64, open: 512, spent: 128 };
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
 fn user(uid: u32) -> Caller {
@@ -11,7 +13,7 @@ fn challenges() -> (tempfile::TempDir, Challenges, Clock) {
     let temp = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW);
     let keys = KeyDirectory::open(&temp.path().join("tokens"), std::path::Path::new("/nonexistent"), None).unwrap();
-    (temp, Challenges::new(keys, clock.clone()), clock)
+    (temp, Challenges::with_limits(keys, clock.clone(), SMALL), clock)
 }
 
 fn key(path: &str) -> String {
@@ -86,23 +88,23 @@ fn time_ends_a_challenge_forwards_and_backwards() {
 #[test]
 fn d9_what_is_remembered_is_bounded() {
     let (_temp, challenges, _) = challenges();
-    for _ in 0..MAX_SPENT + 50 {
+    for _ in 0..SMALL.spent + 50 {
         let redeemed = challenges.redeem(&key(&challenges.issue(&user(7)).unwrap()), &user(7), "q").unwrap();
         challenges.spend(redeemed.receipt());
     }
     let state = challenges.state();
-    assert!(state.spent.len() <= MAX_SPENT && state.spent_order.len() <= MAX_SPENT);
+    assert!(state.spent.len() <= SMALL.spent && state.spent_order.len() <= SMALL.spent);
     assert!(state.open.is_empty() && state.by_user.is_empty());
     drop(state);
-    for _ in 0..MAX_OPEN / MAX_PER_USER + 1 {
-        for uid in 0..=(MAX_OPEN / MAX_PER_USER) as u32 {
-            (0..MAX_PER_USER / 8).for_each(|_| drop(challenges.issue(&user(uid)).unwrap()));
+    for _ in 0..SMALL.open / SMALL.per_user + 1 {
+        for uid in 0..=(SMALL.open / SMALL.per_user) as u32 {
+            (0..SMALL.per_user / 8).for_each(|_| drop(challenges.issue(&user(uid)).unwrap()));
         }
     }
     let state = challenges.state();
-    assert_eq!(state.open.len(), MAX_OPEN);
-    assert_eq!(state.by_user.values().map(VecDeque::len).sum::<usize>(), MAX_OPEN);
-    assert!(state.by_user.values().all(|open| open.len() <= MAX_PER_USER));
+    assert_eq!(state.open.len(), SMALL.open);
+    assert_eq!(state.by_user.values().map(VecDeque::len).sum::<usize>(), SMALL.open);
+    assert!(state.by_user.values().all(|open| open.len() <= SMALL.per_user));
 }
 
 #[test]
@@ -111,21 +113,35 @@ fn a_poller_that_never_answers_keeps_nobody_out() {
     let poll = |uid: u32, times: usize| (0..times).for_each(|_| drop(challenges.issue(&user(uid)).unwrap()));
     let redeem = |path: &str, uid: u32| challenges.redeem(&key(path), &user(uid), "q").is_ok();
     // Of the same user: the oldest unanswered one goes, and its file with it.
-    poll(7, MAX_PER_USER * 3);
+    poll(7, SMALL.per_user * 3);
     let mine = challenges.issue(&user(7)).unwrap();
-    poll(7, MAX_PER_USER - 1);
+    poll(7, SMALL.per_user - 1);
     assert!(redeem(&mine, 7));
     // One that is being answered stays.
-    poll(7, MAX_PER_USER * 2);
+    poll(7, SMALL.per_user * 2);
     assert!(redeem(&mine, 7));
-    assert_eq!(std::fs::read_dir(temp.path().join("tokens")).unwrap().count(), MAX_PER_USER);
+    assert_eq!(std::fs::read_dir(temp.path().join("tokens")).unwrap().count(), SMALL.per_user);
     // Of many other users together, who fill all the room there is: each of them loses before a user who has one.
     let mine = challenges.issue(&user(8)).unwrap();
-    for uid in 1000..1000 + (MAX_OPEN / MAX_PER_USER) as u32 + 4 {
-        poll(uid, MAX_PER_USER);
+    for uid in 1000..1000 + (SMALL.open / SMALL.per_user) as u32 + 4 {
+        poll(uid, SMALL.per_user);
     }
     assert!(redeem(&mine, 8));
-    assert_eq!(challenges.state().open.len(), MAX_OPEN);
+    assert_eq!(challenges.state().open.len(), SMALL.open);
+}
+
+#[test]
+fn many_users_with_one_challenge_each_push_out_the_oldest_first() {
+    let (_temp, challenges, _) = challenges();
+    let mut uids = 1000..;
+    let mut crowd = |size: usize| {
+        uids.by_ref().take(size).for_each(|uid| drop(challenges.issue(&user(uid)).unwrap()));
+    };
+    crowd(SMALL.open);
+    let mine = key(&challenges.issue(&user(7)).unwrap());
+    crowd(SMALL.open - 1);
+    assert!(challenges.redeem(&mine, &user(7), "q").is_ok(), "there was room for as many");
+    assert_eq!(challenges.state().open.len(), SMALL.open);
 }
 
 #[test]

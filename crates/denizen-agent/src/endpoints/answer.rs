@@ -1,6 +1,6 @@
-//! Where an outcome becomes a status and a body: the only place in the agent with status codes for errors.
+//! Outcomes become a status and a body here, and errors nowhere else.
 //!
-//! A refusal that will not pass is never 404, 410, 429 or 5xx: clients repeat those for seconds. What may pass
+//! A permanent refusal is never 404, 410, 429 or 5xx: clients repeat those for seconds. What may pass
 //! (upstream is down, the disk is full) is 503. No answer but a 429 may carry `Retry-After`, and there is no 429.
 
 use std::{borrow::Cow, sync::Arc};
@@ -20,7 +20,7 @@ use crate::{broker::BrokerError, cache::CachedToken, upstream::UpstreamError};
 /// What every endpoint answers.
 pub type Answer = Response<Full<Bytes>>;
 
-/// A refusal on its way out.
+/// An error answer.
 #[derive(Debug)]
 pub struct Fault {
     /// The status.
@@ -37,7 +37,7 @@ impl Fault {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", description)
     }
 
-    /// Of any status.
+    /// Creates a fault of any status.
     pub fn new(status: StatusCode, error: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
         Self { status, error: error.into(), description: description.into() }
     }

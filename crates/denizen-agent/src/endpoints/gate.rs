@@ -6,10 +6,16 @@
 use denizen_wire::identity::{APP_SERVICE_PATH, TOKEN_PATH};
 use http::{HeaderMap, Method, StatusCode, header, request::Parts, uri::Authority};
 
-use super::{
-    ListenerKind,
-    answer::{Fault, Style},
-};
+use super::answer::{Fault, Style};
+
+/// Which listener a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// Arc, App Service and instance metadata.
+    Local,
+    /// IMDS: gives tokens without a key file, by who is calling.
+    Imds,
+}
 
 /// A known path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

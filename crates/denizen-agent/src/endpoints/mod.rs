@@ -38,16 +38,8 @@ pub mod instance;
 pub mod query;
 
 use answer::{Answer, Style};
+pub use gate::ListenerKind;
 use gate::Route;
-
-/// Which listener a request came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// Arc, App Service and instance metadata.
-    Local,
-    /// IMDS: gives tokens without a key file, by who is calling.
-    Imds,
-}
 
 /// Everything that answers.
 pub struct Endpoints {

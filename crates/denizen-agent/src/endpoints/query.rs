@@ -1,8 +1,7 @@
 //! The query string, read leniently: clients differ in order, in encoding and in what else they send.
 //!
-//! Strict in one thing: what chooses an identity. A selector in any known spelling counts, whatever its case, since one
-//! that went unnoticed would be answered with the wrong identity. One that is repeated, empty or joined by another is
-//! an error.
+//! It is strict about selectors: one in any known spelling counts, whatever its case, since one that went unnoticed
+//! would be answered with the wrong identity. A selector that is repeated, empty or combined with another is an error.
 
 use std::borrow::Cow;
 
@@ -23,14 +22,14 @@ pub struct Query {
     pub selector: Selector,
 }
 
-/// The api-version alone, for what has no resource. A repeated one counts as none.
+/// The value of one parameter; none if it is missing or repeated.
 pub fn parameter(query: &str, name: &str) -> Option<String> {
     let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key.eq_ignore_ascii_case(name));
     let value = found.next()?.1.into_owned();
     found.next().is_none().then_some(value)
 }
 
-/// Whether any key stands there twice.
+/// Whether any key occurs twice.
 pub fn repeats(query: &str) -> bool {
     let mut keys: Vec<_> = form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key.to_ascii_lowercase()).collect();
     keys.sort_unstable();
@@ -41,7 +40,7 @@ impl Query {
     /// Reads a token request's query. `version` checks the api-version, before anything else is looked at.
     pub fn read(query: &str, version: impl FnOnce(Option<&str>) -> Result<(), Fault>) -> Result<Self, Fault> {
         let (mut api_version, mut resource, mut selector) = (None, None, None);
-        let mut trouble = None;
+        let mut first_fault = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let known = match key.to_ascii_lowercase().as_str() {
                 "api-version" => set(&mut api_version, "api-version", value.into_owned()),
@@ -56,10 +55,10 @@ impl Query {
                 // Capabilities, revocation hints and whatever the next SDK adds.
                 _ => Ok(()),
             };
-            trouble = trouble.or(known.err());
+            first_fault = first_fault.or(known.err());
         }
         version(api_version.as_deref())?;
-        if let Some(fault) = trouble {
+        if let Some(fault) = first_fault {
             return Err(fault);
         }
         let resource = resource.ok_or_else(|| Fault::bad("The resource is not specified: add resource=https://..."))?;
@@ -71,15 +70,15 @@ impl Query {
     }
 }
 
-fn set(place: &mut Option<String>, name: &str, value: String) -> Result<(), Fault> {
-    match place.replace(value) {
+fn set(slot: &mut Option<String>, name: &str, value: String) -> Result<(), Fault> {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(Fault::bad(format!("{name} is specified more than once"))),
     }
 }
 
 fn choose(
-    place: &mut Option<Selector>,
+    slot: &mut Option<Selector>,
     key: &str,
     value: Cow<'_, str>,
     make: fn(String) -> Selector,
@@ -90,7 +89,7 @@ fn choose(
             key.escape_default()
         )));
     }
-    match place.replace(make(value.into_owned())) {
+    match slot.replace(make(value.into_owned())) {
         None => Ok(()),
         Some(_) => {
             Err(Fault::bad("More than one identity is specified: use one of client_id, object_id and msi_res_id, once"))

@@ -116,7 +116,7 @@ async fn d8_an_answer_that_sends_the_agent_elsewhere_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let server = server(vec![(200, enrolled(0).replace("localhost:0", "evil.example"))]).await;
     let error = connect(options(&server, temp.path())).await.unwrap_err();
-    assert!(matches!(error, EnrolError::Https(HttpsError::OtherOrigin { .. })), "{error}");
+    assert!(matches!(error, EnrolError::Origin(OriginError::OtherOrigin { .. })), "{error}");
     assert!(!temp.path().join("identity.json").exists());
 }
 
@@ -132,7 +132,7 @@ async fn a_token_authority_elsewhere_is_taken_where_it_was_named() {
     let identity = connect(elsewhere("https://login.example", "a")).await.unwrap();
     assert_eq!((identity.token_authority(), &identity.server), ("https://login.example", &server.url()));
     let error = connect(elsewhere("https://login.example:8443", "b")).await.unwrap_err();
-    assert!(matches!(error, EnrolError::Https(HttpsError::OtherOrigin { .. })), "{error}");
+    assert!(matches!(error, EnrolError::Origin(OriginError::OtherOrigin { .. })), "{error}");
 }
 
 #[tokio::test]
@@ -175,10 +175,10 @@ async fn d22_damaged_state_is_refused_by_name() {
 #[tokio::test]
 async fn a_second_agent_on_the_same_state_is_refused() {
     let temp = tempfile::tempdir().unwrap();
-    let held = StateDirectory::open(temp.path()).unwrap();
+    let first = StateDirectory::open(temp.path()).unwrap();
     let error = StateDirectory::open(temp.path()).unwrap_err();
     assert!(matches!(error, StateError::InUse(_)), "{error}");
-    drop(held);
+    drop(first);
     let fresh = StateDirectory::open(temp.path()).unwrap();
     assert!(matches!(fresh.enrolled(), Err(StateError::NotEnrolled(_))));
     std::fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();

@@ -4,9 +4,9 @@
 //! fetched. Redirects are answers like any other. The roots are one CA file, or the system's.
 //! Tests: `https/tests.rs`, and those of enrolment and of the token client, against a TLS server.
 
-use std::{error::Error, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Response, body::Incoming};
@@ -20,7 +20,10 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _};
 
-use super::proxy::Proxy;
+use super::{
+    origin::{Origin, OriginError},
+    proxy::Proxy,
+};
 
 #[cfg(test)]
 mod tests;
@@ -37,17 +40,9 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// What kept a request from being made or answered.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    /// Not an `https://host[:port]` URL.
-    #[error("'{0}' is not a URL of the form https://host or https://host:port")]
-    NotAnOrigin(String),
-    /// The URL is of another server than the configured one.
-    #[error("{url} is not on {origin}, the only server this agent talks to")]
-    OtherOrigin {
-        /// What was to be fetched.
-        url: String,
-        /// What is configured.
-        origin: String,
-    },
+    /// The URL cannot be used here.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// The CA file, or the system's roots.
     #[error("no usable CA certificates in {from}: {reason}")]
     Roots {
@@ -108,49 +103,6 @@ impl Route {
     }
 }
 
-/// Scheme, host and port, of an `https` URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    host: String,
-    port: u16,
-}
-
-impl Origin {
-    /// Takes the origin of any absolute `https` URL; path and query are left aside.
-    pub fn of(url: &str) -> Result<Self, HttpsError> {
-        let refuse = || HttpsError::NotAnOrigin(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| refuse())?;
-        let authority = uri.authority().ok_or_else(refuse)?;
-        if uri.scheme_str() != Some("https") || authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(refuse());
-        }
-        Ok(Self { host: authority.host().to_ascii_lowercase(), port: uri.port_u16().unwrap_or(443) })
-    }
-
-    /// The host: a name, or an address, an IPv6 one in brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The path of `url`, when it is on this origin.
-    pub fn path_of(&self, url: &str) -> Result<String, HttpsError> {
-        if Self::of(url)? != *self {
-            return Err(HttpsError::OtherOrigin { url: url.to_owned(), origin: self.to_string() });
-        }
-        let uri: Uri = url.parse().map_err(|_| HttpsError::NotAnOrigin(url.to_owned()))?;
-        Ok(uri.path().to_owned())
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            443 => write!(f, "https://{}", self.host),
-            port => write!(f, "https://{}:{port}", self.host),
-        }
-    }
-}
-
 impl HttpsClient {
     /// Creates a client of the origin of `server`.
     pub fn new(server: &str, outbound: &Outbound) -> Result<Self, HttpsError> {
@@ -202,7 +154,7 @@ impl HttpsClient {
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("denizen-agent/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
-            .map_err(|_| HttpsError::NotAnOrigin(format!("{}{path}", self.origin)))?;
+            .map_err(|_| OriginError::NotAnOrigin(format!("{}{path}", self.origin)))?;
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|e| self.unreachable(&e))?;
             let status = answer.status();

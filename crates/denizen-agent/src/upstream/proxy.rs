@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use super::https::Origin;
+use super::origin::Origin;
 use crate::net;
 
 /// A proxy, and the servers that are reached without it.

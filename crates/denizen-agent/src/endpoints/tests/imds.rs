@@ -9,6 +9,25 @@ async fn the_owner_of_the_agent_gets_a_token_without_a_key() {
 }
 
 #[tokio::test]
+async fn both_addresses_of_localhost_answer_on_every_listener() {
+    let sandbox = Sandbox::new().await;
+    for addresses in [sandbox.agent.local_addrs(), sandbox.agent.imds_addrs()] {
+        assert_eq!(addresses.iter().filter(|address| address.is_ipv6()).count(), 1, "{addresses:?}");
+        assert_eq!(addresses[0].port(), addresses[1].port());
+    }
+    for address in sandbox.agent.imds_addrs() {
+        // The caller is known by the kernel on either family: nobody else gets a token here.
+        let reply = Wire::to(*address).await.get(IMDS, &[METADATA]).await;
+        assert_eq!((reply.status(), reply.text("access_token")), (200, "token-1".into()), "{address}");
+    }
+    for address in sandbox.agent.local_addrs() {
+        assert_eq!(Wire::to(*address).await.get(ARC, &[METADATA]).await.status(), 401, "{address}");
+        let secret = ("X-IDENTITY-HEADER", SECRET);
+        assert_eq!(Wire::to(*address).await.get(APP_SERVICE, &[secret]).await.status(), 200, "{address}");
+    }
+}
+
+#[tokio::test]
 async fn the_arc_port_never_gives_a_token_to_an_imds_request() {
     let sandbox = Sandbox::new().await;
     let reply = sandbox.get(IMDS, &[METADATA]).await;
@@ -19,9 +38,14 @@ async fn the_arc_port_never_gives_a_token_to_an_imds_request() {
 
 /// A request by another user, on a connection of its own.
 async fn as_user(sandbox: &Sandbox, uid: u32, groups: &str) -> Reply {
+    as_user_at(sandbox.imds(), uid, groups).await
+}
+
+async fn as_user_at(address: SocketAddr, uid: u32, groups: &str) -> Reply {
     let script = format!(
-        "exec 3<>/dev/tcp/127.0.0.1/{}; printf 'GET {IMDS} HTTP/1.1\\r\\nHost: localhost\\r\\nMetadata: true\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3",
-        sandbox.imds().port()
+        "exec 3<>/dev/tcp/{}/{}; printf 'GET {IMDS} HTTP/1.1\\r\\nHost: localhost\\r\\nMetadata: true\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3",
+        address.ip(),
+        address.port()
     );
     let output = tokio::process::Command::new("setpriv")
         .args([&format!("--reuid={uid}"), &format!("--regid={uid}"), groups, "bash", "-c", &script])
@@ -34,7 +58,7 @@ async fn as_user(sandbox: &Sandbox, uid: u32, groups: &str) -> Reply {
 
 #[tokio::test]
 async fn d17_another_user_is_refused_by_what_the_kernel_says() {
-    if !rustix::process::geteuid().is_root() {
+    if !crate::skip::is_root() {
         return; // becoming another user needs root
     }
     let sandbox = Sandbox::with(Script::tokens(3600), Some("adm")).await;
@@ -56,17 +80,20 @@ async fn d17_another_user_is_refused_by_what_the_kernel_says() {
 
 #[tokio::test]
 async fn a_member_of_the_group_gets_a_token() {
-    if !rustix::process::geteuid().is_root() {
+    if !crate::skip::is_root() {
         return; // becoming another user needs root
     }
     // Debian's user 1 has the group of its name.
     let sandbox = Sandbox::with(Script::tokens(3600), Some("daemon")).await;
-    assert_eq!(as_user(&sandbox, 1, "--clear-groups").await.status(), 200);
+    for address in sandbox.agent.imds_addrs() {
+        assert_eq!(as_user_at(*address, 1, "--clear-groups").await.status(), 200, "{address}");
+        assert_eq!(as_user_at(*address, 2, "--clear-groups").await.status(), 403, "{address}");
+    }
 }
 
 #[tokio::test]
 async fn d17_the_uid_of_unmapped_users_is_nobodys() {
-    if !rustix::process::geteuid().is_root() {
+    if !crate::skip::is_root() {
         return; // becoming another user needs root
     }
     let sandbox = Sandbox::with(Script::tokens(3600), Some("nogroup")).await;

@@ -6,7 +6,7 @@ use denizen_wire::{Clock, UnixTime};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
 use crate::{
@@ -79,10 +79,8 @@ impl Sandbox {
             outbound: Outbound::default(),
             marker: temp.path().join("himds"),
         };
-        let listeners = Listeners {
-            local: vec![TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("[::1]:0").await.unwrap()],
-            imds: vec![TcpListener::bind("127.0.0.1:0").await.unwrap()],
-        };
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listeners = Listeners::bind(any, &[any]).await.unwrap();
         let state = StateDirectory::open(&config.state_dir).unwrap();
         let agent =
             Agent::assemble(config, listeners, state, identity(), TokenAuthority::Scripted(upstream.clone())).unwrap();

@@ -1,29 +1,13 @@
+use std::sync::Mutex;
+
+use denizen_keys::ca::SanEntry;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
 use super::*;
-
-#[test]
-fn an_origin_is_https_with_a_host_and_nothing_before_it() {
-    let origin = Origin::of("https://LocalHost:8443/tenant/oauth2/v2.0/token").unwrap();
-    assert_eq!(origin.to_string(), "https://localhost:8443");
-    assert_eq!(Origin::of("https://login.example").unwrap().to_string(), "https://login.example");
-    assert_eq!(Origin::of("https://[::1]:8443").unwrap().to_string(), "https://[::1]:8443");
-    for bad in ["http://localhost", "localhost", "https://", "https://user@host/", "file:///etc/passwd", "/path", ""] {
-        assert!(Origin::of(bad).is_err(), "{bad}");
-    }
-}
-
-#[test]
-fn d8_a_url_of_another_origin_has_no_path_here() {
-    let origin = Origin::of("https://localhost:8443").unwrap();
-    assert_eq!(origin.path_of("https://localhost:8443/t/token").unwrap(), "/t/token");
-    for other in [
-        "https://localhost/t",
-        "https://localhost:8443.evil.test/t",
-        "https://127.0.0.1:8443/t",
-        "http://localhost:8443/t",
-    ] {
-        assert!(origin.path_of(other).is_err(), "{other}");
-    }
-}
+use crate::upstream::fake::{Certified, FakeServer};
 
 #[test]
 fn a_ca_file_without_certificates_is_refused_by_name() {
@@ -37,4 +21,80 @@ fn a_ca_file_without_certificates_is_refused_by_name() {
             .to_string();
         assert!(error.contains(path.to_str().unwrap()), "{error}");
     }
+}
+
+/// An HTTP proxy that connects to `target` whatever it is asked for, if its CONNECT requests are authorized by
+/// `authorization`. Keeps the heads it was sent.
+async fn proxy(target: std::net::SocketAddr, authorization: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = heads.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let allowed = head.to_ascii_lowercase().contains(&authorization.to_ascii_lowercase());
+                log.lock().unwrap().push(head);
+                if !allowed {
+                    client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await.unwrap();
+                    return;
+                }
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                let mut server = TcpStream::connect(target).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, heads)
+}
+
+#[tokio::test]
+async fn servers_elsewhere_are_reached_through_the_proxy_and_local_ones_are_not() {
+    let named = |name: &str| Certified { name: SanEntry::Dns(name.into()), ..Certified::default() };
+    let elsewhere = FakeServer::certified(named("login.denizen.test"), |_, _| (200, "through".into())).await;
+    let (address, heads) = proxy(elsewhere.address, "proxy-authorization: Basic dXNlcjpwYXNz").await;
+    let with = |url: &str, server: &FakeServer| Outbound {
+        proxy: Some(Proxy::new(url, "direct.example").unwrap()),
+        ..server.outbound()
+    };
+    let outbound = with(&format!("http://user:pass@{address}"), &elsewhere);
+    let client = HttpsClient::new("https://login.denizen.test:8443", &outbound).unwrap();
+    for _ in 0..2 {
+        let (status, body) = client.post("/t/token", "text/plain", Bytes::from("x")).await.unwrap();
+        assert_eq!((status.as_u16(), &body[..]), (200, &b"through"[..]));
+    }
+    let asked = heads.lock().unwrap().clone();
+    assert_eq!(asked.len(), 1, "the tunnel is kept: {asked:?}");
+    assert!(asked[0].starts_with("CONNECT login.denizen.test:8443 HTTP/1.1\r\n"), "{asked:?}");
+
+    let local = FakeServer::new(|_, _| (200, "direct".into())).await;
+    let client = HttpsClient::new(&local.url(), &with(&format!("http://user:pass@{address}"), &local)).unwrap();
+    assert_eq!(&client.post("/", "text/plain", Bytes::new()).await.unwrap().1[..], b"direct");
+    assert_eq!(heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+    let server = FakeServer::new(|_, _| (200, "never".into())).await;
+    let (address, _) = proxy(server.address, "proxy-authorization: never").await;
+    let outbound = Outbound {
+        proxy: Some(Proxy::new(&format!("http://user:MARKER@{address}"), "").unwrap()),
+        ..server.outbound()
+    };
+    let client = HttpsClient::new("https://login.denizen.test", &outbound).unwrap();
+    let error = client.post("/", "text/plain", Bytes::new()).await.unwrap_err();
+    let text = format!("{error} {error:?} {outbound:?}");
+    assert!(
+        error.to_string().contains(&format!("https://login.denizen.test through the proxy {address}: ")),
+        "{error}"
+    );
+    // base64 of user:MARKER
+    assert!(!text.contains("MARKER") && !text.contains("dXNlcjpNQVJLRVI"), "{text}");
+    assert!(server.asked().is_empty());
 }
