@@ -41,6 +41,7 @@ pub mod http;
 pub mod layer;
 pub mod managed_identity;
 mod pin;
+mod proxy;
 pub mod retry;
 pub mod source;
 pub mod surroundings;

@@ -72,7 +72,8 @@ impl AzurePipelinesCredentialBuilder {
         let endpoint = endpoint.trim_end_matches('/');
         let url: Arc<str> = format!("{endpoint}?api-version={VERSION}&serviceConnectionId={connection}").into();
         let bearer = Arc::new(Zeroizing::new(format!("Bearer {}", self.system_access_token.as_str())));
-        let http = surroundings.http(NAME)?;
+        // The pipeline's own service is on the internet like the token service.
+        let http = surroundings.service_http(NAME)?;
         let assertion = move || {
             let (http, url, bearer) = (http.clone(), Arc::clone(&url), Arc::clone(&bearer));
             async move {

@@ -13,6 +13,7 @@ mod config;
 mod entra;
 mod errors;
 mod matrix;
+mod proxy;
 mod sources;
 
 use std::sync::Arc;
