@@ -27,6 +27,7 @@ pub const CHINA: &str = "https://login.chinacloudapi.cn";
 
 /// How a client reaches its tenant's token endpoint. What is not said here is taken from the environment.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TenantOptions {
     /// `https://login.microsoftonline.com` unless given here or in `AZURE_AUTHORITY_HOST`. Always https.
     pub authority_host: Option<String>,

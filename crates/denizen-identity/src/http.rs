@@ -62,6 +62,7 @@ enum Trust {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// The client could not be made.
     #[error("the TLS roots cannot be read: {0}")]

@@ -123,9 +123,20 @@ impl ManagedIdentityCredentialBuilder {
     pub fn build(self) -> Result<Arc<ManagedIdentityCredential>, CredentialError> {
         let surroundings = self.surroundings.unwrap_or_default();
         let source = match self.source {
-            Some(source) => Ok(source),
-            None => Source::decide(surroundings.environment(), surroundings.azcmagent),
+            Some(source) => Ok((source, "the program names it")),
+            None => Source::decide_with_reason(surroundings.environment(), surroundings.azcmagent),
         };
+        match &source {
+            Ok((source, reason)) => tracing::debug!(
+                credential = NAME,
+                source = source.name(),
+                identity = ?self.identity,
+                reason,
+                "identity source chosen"
+            ),
+            Err(why) => tracing::debug!(credential = NAME, reason = %why, "no identity source"),
+        }
+        let source = source.map(|(source, _)| source);
         let clock = Arc::clone(&surroundings.clock);
         let label = format!("{NAME} {source:?} {:?}", self.identity);
         let way = match source {

@@ -12,6 +12,7 @@ mod chain;
 mod config;
 mod entra;
 mod errors;
+mod log;
 mod matrix;
 mod proxy;
 mod sources;
