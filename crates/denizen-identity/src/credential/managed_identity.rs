@@ -54,17 +54,28 @@ pub struct ManagedIdentityCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
-impl ManagedIdentityCredential {
-    /// The system-assigned identity.
-    #[cfg(feature = "azure_core")]
-    pub fn new() -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder().build()?)
-    }
+/// What a [`ManagedIdentityCredential`] may be told.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ManagedIdentityCredentialOptions {
+    /// This user-assigned identity; the system-assigned one if none is given.
+    pub user_assigned_id: Option<UserAssigned>,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
 
-    /// The user-assigned identity with this client id.
+impl ManagedIdentityCredential {
+    /// The system-assigned identity, unless the options name another.
     #[cfg(feature = "azure_core")]
-    pub fn with_client_id(client_id: impl Into<String>) -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder().user_assigned(UserAssigned::ClientId(client_id.into())).build()?)
+    pub fn new(options: Option<ManagedIdentityCredentialOptions>) -> azure_core::Result<Arc<Self>> {
+        let options = options.unwrap_or_default();
+        let builder = ManagedIdentityCredentialBuilder {
+            identity: options.user_assigned_id,
+            surroundings: options.surroundings,
+            ..ManagedIdentityCredentialBuilder::default()
+        };
+        Ok(builder.build()?)
     }
 
     /// With options.

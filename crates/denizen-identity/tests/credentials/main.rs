@@ -10,6 +10,7 @@
 mod attacks;
 mod chain;
 mod config;
+mod constructors;
 mod entra;
 mod errors;
 mod log;
