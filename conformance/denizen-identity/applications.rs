@@ -91,14 +91,14 @@ impl Applications {
     /// The administrator, by secret.
     pub(crate) fn by_secret(&self) -> Result<Arc<dyn TokenCredential>, String> {
         let secret = Secret::from(self.admin.client_secret.clone());
-        let credential = ClientSecretCredential::new(&self.tenant, self.admin.client_id.clone(), secret);
+        let credential = ClientSecretCredential::new(&self.tenant, self.admin.client_id.clone(), secret, None);
         credential.map(|c| c as _).map_err(fault("ClientSecretCredential"))
     }
 
     /// The administrator, by a secret that is not his.
     pub(crate) fn by_wrong_secret(&self) -> Result<Arc<dyn TokenCredential>, String> {
         let secret = Secret::from(format!("{}x", self.admin.client_secret));
-        let credential = ClientSecretCredential::new(&self.tenant, self.admin.client_id.clone(), secret);
+        let credential = ClientSecretCredential::new(&self.tenant, self.admin.client_id.clone(), secret, None);
         credential.map(|c| c as _).map_err(fault("ClientSecretCredential"))
     }
 
@@ -132,7 +132,7 @@ impl Applications {
             let made = us.assertion();
             async move { Ok::<_, CredentialError>(made.unwrap_or_default()) }
         };
-        let credential = ClientAssertionCredential::new(&self.tenant, self.machine.clone(), assertion);
+        let credential = ClientAssertionCredential::new(&self.tenant, self.machine.clone(), assertion, None);
         credential.map(|c| c as _).map_err(fault("ClientAssertionCredential"))
     }
 
@@ -173,7 +173,7 @@ impl Applications {
     /// logs in. The application is the machine; that it is proved by what the vault gave and by nothing else, the
     /// foreign certificate shows.
     pub(crate) async fn by_certificate_in_the_vault(&self, contract: &Contract, label: &str) -> Result<String, String> {
-        let managed = ManagedIdentityCredential::new().map_err(fault("ManagedIdentityCredential"))?;
+        let managed = ManagedIdentityCredential::new(None).map_err(fault("ManagedIdentityCredential"))?;
         let options =
             SecretClientOptions { verify_challenge_resource: Some(contract.verify_challenge()), ..Default::default() };
         let client = SecretClient::new(&contract.vault_url, managed, Some(options)).map_err(fault("SecretClient"))?;

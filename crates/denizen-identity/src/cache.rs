@@ -214,6 +214,13 @@ fn settle(entries: &Entries, key: &str, result: &Result<Token, CredentialError>,
     let mut entries = entries.lock();
     let entry = entries.entry(key.to_owned()).or_default();
     if flight {
+        if let (Err(error), Some(_)) = (result, entry.unexpired(now)) {
+            tracing::warn!(
+                credential = error.credential(),
+                reason = error.reason(),
+                "renewal failed, the token in the cache still serves"
+            );
+        }
         entry.flight = None;
         entry.tried_on = result.is_err().then_some(now);
     }

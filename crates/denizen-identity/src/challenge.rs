@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 /// Why the challenge is not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChallengeError {
     /// The header is not of the known form.
     #[error("the challenge is not 'Basic realm=<path>'")]

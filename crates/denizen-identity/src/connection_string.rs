@@ -298,7 +298,7 @@ mod vault {
             let bearer = Zeroizing::new(format!("Bearer {}", token.secret()));
             let url = format!("{}?api-version=7.4", self.identifier);
             let fail = |kind, why: String| Failed::new(NAME, kind, format!("{}: {why}", self.identifier));
-            let http = self.surroundings.http(NAME)?;
+            let http = self.surroundings.service_http(NAME)?;
             let answer = http.send(Method::GET, &url, &[("Authorization", &bearer)], None).await;
             let answer = answer.map_err(|e| {
                 Failed::new(NAME, FailureKind::NoAnswer, e.to_string())

@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     environment::Environment,
     error::{CredentialError, Failed, FailureKind},
-    http::Client,
+    http::{Client, HttpError},
     retry::RetryPolicy,
     source::answer::Answer,
     surroundings::Surroundings,
@@ -27,6 +27,7 @@ pub const CHINA: &str = "https://login.chinacloudapi.cn";
 
 /// How a client reaches its tenant's token endpoint. What is not said here is taken from the environment.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TenantOptions {
     /// `https://login.microsoftonline.com` unless given here or in `AZURE_AUTHORITY_HOST`. Always https.
     pub authority_host: Option<String>,
@@ -73,7 +74,7 @@ impl TokenEndpoint {
             allowed: options.additionally_allowed_tenants.iter().cloned().chain(listed).collect(),
             multitenant: environment.get("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH").is_none(),
             client_id: client_id.to_owned(),
-            http: surroundings.http(credential)?,
+            http: surroundings.service_http(credential)?,
             clock: Arc::clone(&surroundings.clock),
             retry: RetryPolicy::service(),
         })
@@ -120,8 +121,15 @@ impl TokenEndpoint {
         let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")];
         let attempt = || self.http.send(Method::POST, &url, &headers, Some(form.as_bytes().to_vec()));
         let answer = self.retry.run(&*self.clock, attempt).await.map_err(|e| {
-            Failed::new(self.credential, FailureKind::NoAnswer, e.to_string())
-                .mend("check AZURE_AUTHORITY_HOST, and that its certificate is among the roots (SSL_CERT_FILE)")
+            let hint = match &e {
+                HttpError::Connection { proxy: Some(_), .. } => {
+                    "check HTTPS_PROXY, with user and password if the proxy wants them, or name the host in NO_PROXY"
+                }
+                HttpError::Connection { proxy: None, .. } | HttpError::Roots(_) | HttpError::Request(_) => {
+                    "check AZURE_AUTHORITY_HOST, and that its certificate is among the roots (SSL_CERT_FILE)"
+                }
+            };
+            Failed::new(self.credential, FailureKind::NoAnswer, e.to_string()).mend(hint)
         })?;
         if answer.status() != StatusCode::OK {
             return Err(self.refusal(answer.status(), answer.body()));

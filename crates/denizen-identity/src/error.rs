@@ -7,6 +7,7 @@ use std::{borrow::Cow, fmt};
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CredentialError {
     /// This way is not open here. A chain goes on to the next.
     Unavailable(Unavailable),
@@ -18,6 +19,7 @@ pub enum CredentialError {
 
 /// A credential that does not apply where the program runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unavailable {
     /// Which.
     pub credential: Cow<'static, str>,
@@ -29,6 +31,7 @@ pub struct Unavailable {
 
 /// A credential that applies, and does not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failed {
     /// Which.
     pub credential: Cow<'static, str>,
@@ -69,6 +72,7 @@ pub enum FailureKind {
 
 /// What a chain tried, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChainError {
     /// The chain.
     pub chain: &'static str,

@@ -1,5 +1,5 @@
-//! The HTTP client of this crate: HTTP/1.1 over TCP or TLS, bounded answers, no redirects, no proxies (a proxy would
-//! see the key of a local endpoint).
+//! The HTTP client of this crate: HTTP/1.1 over TCP or TLS, bounded answers, no redirects. A client uses no proxy unless
+//! it was made for the token service: a proxy would see the key of a local endpoint.
 //!
 //! TLS is made when the first `https` URL is asked for: reading the system's roots costs more than a whole exchange
 //! with a local endpoint, which needs none of them.
@@ -24,7 +24,11 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{environment::Environment, pin::Pin};
+use crate::{
+    environment::Environment,
+    pin::Pin,
+    proxy::{Connector, Proxy},
+};
 
 /// The largest answer that is read, bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -33,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Who asks.
 const USER_AGENT: &str = concat!("denizen-identity/", env!("CARGO_PKG_VERSION"));
 
-type Tls = Legacy<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Tls = Legacy<HttpsConnector<Connector>, Full<Bytes>>;
 
 /// A client. Cheap to clone; connections are kept and reused.
 #[derive(Clone)]
@@ -42,7 +46,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     plain: Legacy<HttpConnector, Full<Bytes>>,
     tls: OnceLock<Result<Tls, String>>,
-    trust: Trust,
+    trust: Arc<Trust>,
+    proxy: Option<Proxy>,
 }
 
 /// Whose certificates are believed.
@@ -57,6 +62,7 @@ enum Trust {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// The client could not be made.
     #[error("the TLS roots cannot be read: {0}")]
@@ -65,10 +71,12 @@ pub enum HttpError {
     #[error("not a request: {0}")]
     Request(#[from] http::Error),
     /// Nobody answered.
-    #[error("no answer from {url}: {source}")]
+    #[error("no answer from {url}{}: {source}", through(proxy.as_deref()))]
     Connection {
         /// Whom we asked.
         url: String,
+        /// `host:port` of the proxy on the way, if there is one.
+        proxy: Option<String>,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -98,9 +106,18 @@ impl Client {
         Self::trusting(Trust::Pinned(pin))
     }
 
+    /// A client that believes the same certificates and reaches servers elsewhere through `proxy`.
+    pub(crate) fn through(&self, proxy: Proxy) -> Self {
+        Self::build(Arc::clone(&self.0.trust), Some(proxy))
+    }
+
     fn trusting(trust: Trust) -> Self {
+        Self::build(Arc::new(trust), None)
+    }
+
+    fn build(trust: Arc<Trust>, proxy: Option<Proxy>) -> Self {
         let plain = Legacy::builder(TokioExecutor::new()).build(HttpConnector::new());
-        Self(Arc::new(Inner { plain, tls: OnceLock::new(), trust }))
+        Self(Arc::new(Inner { plain, tls: OnceLock::new(), trust, proxy }))
     }
 
     /// Sends one request and reads the answer whole.
@@ -131,7 +148,8 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
-        let failed = |source| HttpError::Connection { url: bare(url), source };
+        let proxy = self.0.proxy.as_ref().and_then(|proxy| proxy.address_for(request.uri()));
+        let failed = |source| HttpError::Connection { url: bare(url), proxy: proxy.clone(), source };
         let future = match request.uri().scheme_str() {
             Some("https") => self.0.tls()?.request(request),
             _ => self.0.plain.request(request),
@@ -151,7 +169,11 @@ impl Inner {
     fn tls(&self) -> Result<&Tls, HttpError> {
         let made = self.tls.get_or_init(|| {
             self.trust.config().map(|tls| {
-                let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+                let connector = HttpsConnectorBuilder::new()
+                    .with_tls_config(tls)
+                    .https_only()
+                    .enable_http1()
+                    .wrap_connector(Connector::new(self.proxy.clone()));
                 Legacy::builder(TokioExecutor::new()).build(connector)
             })
         });
@@ -185,6 +207,10 @@ fn deepest(error: &dyn std::error::Error) -> Box<dyn std::error::Error + Send + 
         deepest = source;
     }
     deepest.to_string().into()
+}
+
+fn through(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
 }
 
 /// Without the query, which names whom the token is for and says nothing about the connection.

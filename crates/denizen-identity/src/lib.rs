@@ -13,9 +13,6 @@
 //! | [`connection_string`] | credentials from `RunAs=App;AppId=…` |
 //! | [`surroundings`], [`environment`], [`clock`], [`http`] | what is taken from outside, as arguments |
 //! | [`source`] | which endpoint serves this process, and how each is asked |
-//! | [`managed_identity`] | asking it once, without cache and chain |
-//! | [`challenge`] | reading the Arc challenge's key file without being tricked into reading another |
-//! | [`entra`] | the token service |
 //! | [`retry`] | when to ask again |
 
 #![forbid(unsafe_code)]
@@ -25,17 +22,21 @@ pub mod azure;
 pub mod cache;
 #[cfg(feature = "certificate")]
 mod certificate;
+#[doc(hidden)]
 pub mod challenge;
 pub mod clock;
 pub mod config;
 pub mod connection_string;
 pub mod credential;
+#[doc(hidden)]
 pub mod entra;
 pub mod environment;
 pub mod error;
 pub mod http;
+#[doc(hidden)]
 pub mod managed_identity;
 mod pin;
+mod proxy;
 pub mod retry;
 pub mod source;
 pub mod surroundings;
@@ -50,6 +51,8 @@ pub use credential::{
     DefaultAzureCredential, EnvironmentCredential, Link, ManagedIdentityCredential, UsernamePasswordCredential,
     WorkloadIdentityCredential,
 };
+/// The time in a token and of a clock: seconds since 1970.
+pub use denizen_wire::UnixTime;
 pub use error::CredentialError;
 pub use managed_identity::UserAssigned;
 pub use surroundings::Surroundings;

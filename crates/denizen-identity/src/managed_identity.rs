@@ -32,6 +32,7 @@ pub struct ManagedIdentity {
 
 /// A user-assigned identity, by one of its three names.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UserAssigned {
     /// By client id.
     ClientId(String),
@@ -43,6 +44,7 @@ pub enum UserAssigned {
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenError {
     /// This process has no endpoint to ask.
     #[error(transparent)]

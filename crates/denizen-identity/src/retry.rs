@@ -97,6 +97,7 @@ impl RetryPolicy {
             if clock.now().since(started).saturating_add(after) > deadline {
                 return Ok(answer);
             }
+            tracing::debug!(status = answer.status().as_u16(), attempt = number, ?pause, "the server is asked again");
             clock.pause(pause).await;
         }
         attempt().await

@@ -15,6 +15,7 @@ use crate::{
     environment::Environment,
     error::{CredentialError, Failed},
     http::Client,
+    proxy::{Proxy, ProxyError},
 };
 
 /// What a credential takes from outside. Clones share connections and tokens.
@@ -27,6 +28,7 @@ pub struct Surroundings {
     /// Whether Microsoft's own agent is installed here.
     pub(crate) azcmagent: bool,
     http: Arc<OnceLock<Client>>,
+    service_http: Arc<OnceLock<Client>>,
 }
 
 impl Surroundings {
@@ -44,6 +46,7 @@ impl Surroundings {
             key_directory: ARC_KEY_DIRECTORY.into(),
             azcmagent: false,
             http: Arc::default(),
+            service_http: Arc::default(),
         }
     }
 
@@ -56,7 +59,7 @@ impl Surroundings {
     /// With this client, for its roots.
     #[must_use]
     pub fn with_http(self, client: Client) -> Self {
-        Self { http: Arc::new(OnceLock::from(client)), ..self }
+        Self { http: Arc::new(OnceLock::from(client)), service_http: Arc::default(), ..self }
     }
 
     /// With this memory, shared with whoever else was given it.
@@ -82,6 +85,19 @@ impl Surroundings {
         &self.environment
     }
 
+    /// The client for the token service, which may be behind the environment's proxy.
+    pub(crate) fn service_http(&self, credential: &'static str) -> Result<Client, CredentialError> {
+        if let Some(client) = self.service_http.get() {
+            return Ok(client.clone());
+        }
+        let proxy = Proxy::from_environment(&self.environment)
+            .map_err(|e| Failed::configuration(credential, e.to_string()).mend(ProxyError::HINT))?;
+        let direct = self.http(credential)?;
+        let client = proxy.map_or_else(|| direct.clone(), |proxy| direct.through(proxy));
+        Ok(self.service_http.get_or_init(|| client).clone())
+    }
+
+    /// The client for identity endpoints: never through a proxy, which would see their keys.
     pub(crate) fn http(&self, credential: &'static str) -> Result<Client, CredentialError> {
         if let Some(client) = self.http.get() {
             return Ok(client.clone());

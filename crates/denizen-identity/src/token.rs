@@ -9,6 +9,7 @@ use crate::error::{CredentialError, Failed, FailureKind};
 
 /// An access token. Cheap to clone; zeroed when the last clone goes. Has no `Debug`: it is a secret.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Token {
     secret: Arc<Zeroizing<String>>,
     /// When it ends.

@@ -72,18 +72,42 @@ impl ChainedTokenCredential {
 
     async fn ask(&self, request: TokenRequest<'_>) -> Result<Token, CredentialError> {
         if let Some(link) = self.remembered() {
-            return link.token(request).await.map_err(|error| self.error(vec![error], Vec::new()));
+            return link.token(request).await.map_err(|error| {
+                tracing::warn!(
+                    chain = self.name,
+                    credential = link.name(),
+                    reason = error.reason(),
+                    "the credential chosen before failed, no other is tried"
+                );
+                self.error(vec![error], Vec::new())
+            });
         }
         let asked = if self.probes { request.in_chain() } else { request };
         let mut attempts = Vec::new();
         for (number, link) in self.links.iter().enumerate() {
             match link.token(asked).await {
                 Ok(token) => {
-                    self.last.store(number, Ordering::Relaxed);
+                    if self.last.swap(number, Ordering::Relaxed) != number {
+                        tracing::info!(chain = self.name, credential = link.name(), "credential chosen");
+                    }
                     return Ok(token);
                 }
-                Err(error) if error.is_unavailable() => attempts.push(error),
+                Err(error) if error.is_unavailable() => {
+                    tracing::debug!(
+                        chain = self.name,
+                        credential = link.name(),
+                        reason = error.reason(),
+                        "credential skipped"
+                    );
+                    attempts.push(error);
+                }
                 Err(error) => {
+                    tracing::warn!(
+                        chain = self.name,
+                        credential = link.name(),
+                        reason = error.reason(),
+                        "credential failed, the chain stops"
+                    );
                     attempts.push(error);
                     let rest = self.links.iter().skip(number + 1).map(|link| link.name().to_owned()).collect();
                     return Err(self.error(attempts, rest));

@@ -32,15 +32,33 @@ pub struct ClientAssertionCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
+/// What a [`ClientAssertionCredential`] may be told besides what it needs.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ClientAssertionCredentialOptions {
+    /// The token service and the tenants a request may name.
+    pub tenant: TenantOptions,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
+
 impl ClientAssertionCredential {
     /// Client `client_id` of tenant `tenant_id`, by what `assertion` gives.
     #[cfg(feature = "azure_core")]
-    pub fn new<F, R>(tenant_id: &str, client_id: impl Into<String>, assertion: F) -> azure_core::Result<Arc<Self>>
+    pub fn new<F, R>(
+        tenant_id: impl Into<String>,
+        client_id: impl Into<String>,
+        assertion: F,
+        options: Option<ClientAssertionCredentialOptions>,
+    ) -> azure_core::Result<Arc<Self>>
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Result<String, CredentialError>> + Send + 'static,
     {
-        Ok(Self::builder(tenant_id, client_id, assertion).build()?)
+        let options = options.unwrap_or_default();
+        let builder = Self::builder(tenant_id, client_id, assertion);
+        Ok(builder.tenant_options(options.tenant, options.surroundings).build()?)
     }
 
     /// With options.

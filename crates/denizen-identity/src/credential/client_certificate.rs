@@ -38,16 +38,39 @@ pub struct ClientCertificateCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
+/// What a [`ClientCertificateCredential`] may be told besides what it needs.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ClientCertificateCredentialOptions {
+    /// The file's password.
+    pub password: Option<azure_core::credentials::Secret>,
+    /// Whether the chain is sent along (`x5c`).
+    pub send_certificate_chain: bool,
+    /// The token service and the tenants a request may name.
+    pub tenant: TenantOptions,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
+
 impl ClientCertificateCredential {
-    /// Client `client_id` of tenant `tenant_id`, by the bytes of a PEM or PKCS#12 file that has no password.
+    /// Client `client_id` of tenant `tenant_id`, by the bytes of a PEM or PKCS#12 file.
     #[cfg(feature = "azure_core")]
     #[expect(clippy::needless_pass_by_value, reason = "the official crates' constructors take the secret itself")]
     pub fn new(
         tenant_id: impl Into<String>,
         client_id: impl Into<String>,
         certificate: azure_core::credentials::SecretBytes,
+        options: Option<ClientCertificateCredentialOptions>,
     ) -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder(tenant_id, client_id, certificate.bytes()).build()?)
+        let options = options.unwrap_or_default();
+        let mut builder = Self::builder(tenant_id, client_id, certificate.bytes())
+            .tenant_options(options.tenant, options.surroundings)
+            .send_certificate_chain(options.send_certificate_chain);
+        if let Some(password) = &options.password {
+            builder = builder.password(password.secret());
+        }
+        Ok(builder.build()?)
     }
 
     /// With options; `certificate` is the content of a PEM or PKCS#12 file.

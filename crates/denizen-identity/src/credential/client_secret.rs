@@ -29,6 +29,17 @@ pub struct ClientSecretCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
+/// What a [`ClientSecretCredential`] may be told besides what it needs.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ClientSecretCredentialOptions {
+    /// The token service and the tenants a request may name.
+    pub tenant: TenantOptions,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
+
 impl ClientSecretCredential {
     /// Client `client_id` of tenant `tenant_id`, by `secret`.
     #[cfg(feature = "azure_core")]
@@ -37,8 +48,11 @@ impl ClientSecretCredential {
         tenant_id: &str,
         client_id: impl Into<String>,
         secret: azure_core::credentials::Secret,
+        options: Option<ClientSecretCredentialOptions>,
     ) -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder(tenant_id, client_id, secret.secret()).build()?)
+        let options = options.unwrap_or_default();
+        let builder = Self::builder(tenant_id, client_id, secret.secret());
+        Ok(builder.tenant_options(options.tenant, options.surroundings).build()?)
     }
 
     /// With options.

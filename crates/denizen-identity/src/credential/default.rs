@@ -25,6 +25,7 @@ pub struct DefaultAzureCredential(ChainedTokenCredential);
 
 /// A link of the chain, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Link {
     /// [`EnvironmentCredential`].
     Environment,
@@ -142,7 +143,13 @@ impl DefaultAzureCredentialBuilder {
         let selected = self.selected(surroundings.environment().get(SELECTION))?;
         let alone = selected == [Link::ManagedIdentity];
         let selected = selected.into_iter().filter(|link| !self.excluded.contains(link));
-        let links = selected.map(|link| self.link(link, &surroundings)).collect();
+        let links: Vec<_> = selected.map(|link| self.link(link, &surroundings)).collect();
+        tracing::debug!(
+            chain = NAME,
+            selection = surroundings.environment().get(SELECTION),
+            links = ?links.iter().map(|link| link.name()).collect::<Vec<_>>(),
+            "chain built"
+        );
         let chain = ChainedTokenCredential::of(NAME, links, self.retry_sources, !alone)?;
         Ok(Arc::new(DefaultAzureCredential(chain)))
     }

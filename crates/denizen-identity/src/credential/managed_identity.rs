@@ -54,17 +54,28 @@ pub struct ManagedIdentityCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
-impl ManagedIdentityCredential {
-    /// The system-assigned identity.
-    #[cfg(feature = "azure_core")]
-    pub fn new() -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder().build()?)
-    }
+/// What a [`ManagedIdentityCredential`] may be told.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ManagedIdentityCredentialOptions {
+    /// This user-assigned identity; the system-assigned one if none is given.
+    pub user_assigned_id: Option<UserAssigned>,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
 
-    /// The user-assigned identity with this client id.
+impl ManagedIdentityCredential {
+    /// The system-assigned identity, unless the options name another.
     #[cfg(feature = "azure_core")]
-    pub fn with_client_id(client_id: impl Into<String>) -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder().user_assigned(UserAssigned::ClientId(client_id.into())).build()?)
+    pub fn new(options: Option<ManagedIdentityCredentialOptions>) -> azure_core::Result<Arc<Self>> {
+        let options = options.unwrap_or_default();
+        let builder = ManagedIdentityCredentialBuilder {
+            identity: options.user_assigned_id,
+            surroundings: options.surroundings,
+            ..ManagedIdentityCredentialBuilder::default()
+        };
+        Ok(builder.build()?)
     }
 
     /// With options.
@@ -123,9 +134,20 @@ impl ManagedIdentityCredentialBuilder {
     pub fn build(self) -> Result<Arc<ManagedIdentityCredential>, CredentialError> {
         let surroundings = self.surroundings.unwrap_or_default();
         let source = match self.source {
-            Some(source) => Ok(source),
-            None => Source::decide(surroundings.environment(), surroundings.azcmagent),
+            Some(source) => Ok((source, "the program names it")),
+            None => Source::decide_with_reason(surroundings.environment(), surroundings.azcmagent),
         };
+        match &source {
+            Ok((source, reason)) => tracing::debug!(
+                credential = NAME,
+                source = source.name(),
+                identity = ?self.identity,
+                reason,
+                "identity source chosen"
+            ),
+            Err(why) => tracing::debug!(credential = NAME, reason = %why, "no identity source"),
+        }
+        let source = source.map(|(source, _)| source);
         let clock = Arc::clone(&surroundings.clock);
         let label = format!("{NAME} {source:?} {:?}", self.identity);
         let way = match source {

@@ -17,6 +17,8 @@ mod workload_identity;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
+#[cfg(all(feature = "azure_core", feature = "certificate"))]
+pub use self::client_certificate::ClientCertificateCredentialOptions;
 #[cfg(feature = "certificate")]
 pub use self::client_certificate::{ClientCertificateCredential, ClientCertificateCredentialBuilder};
 #[cfg(feature = "developer")]
@@ -32,6 +34,13 @@ pub use self::{
     username_password::{UsernamePasswordCredential, UsernamePasswordCredentialBuilder},
     workload_identity::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder},
 };
+#[cfg(feature = "azure_core")]
+pub use self::{
+    client_assertion::ClientAssertionCredentialOptions, client_secret::ClientSecretCredentialOptions,
+    managed_identity::ManagedIdentityCredentialOptions, pipelines::AzurePipelinesCredentialOptions,
+    workload_identity::WorkloadIdentityCredentialOptions,
+};
+pub use crate::entra::TenantOptions;
 use crate::{
     error::CredentialError,
     token::{Token, TokenRequest},
@@ -147,6 +156,19 @@ macro_rules! tenant_setters {
         #[must_use]
         pub fn surroundings(mut self, surroundings: $crate::Surroundings) -> Self {
             self.surroundings = Some(surroundings);
+            self
+        }
+
+        /// Takes what the options of the official form of constructor say of the tenant.
+        #[cfg(feature = "azure_core")]
+        #[allow(dead_code, reason = "some credentials have a builder only")]
+        fn tenant_options(
+            mut self,
+            tenant: $crate::credential::TenantOptions,
+            surroundings: Option<$crate::Surroundings>,
+        ) -> Self {
+            self.options = tenant;
+            self.surroundings = surroundings;
             self
         }
     };

@@ -33,7 +33,33 @@ pub struct AzurePipelinesCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
+/// What a [`AzurePipelinesCredential`] may be told besides what it needs.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AzurePipelinesCredentialOptions {
+    /// The token service and the tenants a request may name.
+    pub tenant: TenantOptions,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
+
 impl AzurePipelinesCredential {
+    /// The identity of a service connection. `system_access_token` is the job's `$(System.AccessToken)`.
+    #[cfg(feature = "azure_core")]
+    pub fn new(
+        tenant_id: impl Into<String>,
+        client_id: impl Into<String>,
+        service_connection_id: &str,
+        system_access_token: impl Into<azure_core::credentials::Secret>,
+        options: Option<AzurePipelinesCredentialOptions>,
+    ) -> azure_core::Result<Arc<Self>> {
+        let options = options.unwrap_or_default();
+        let token = system_access_token.into();
+        let builder = Self::builder(tenant_id, client_id, service_connection_id, token.secret());
+        Ok(builder.tenant_options(options.tenant, options.surroundings).build()?)
+    }
+
     /// With options. `system_access_token` is the job's `$(System.AccessToken)`.
     pub fn builder(
         tenant_id: impl Into<String>,
@@ -72,7 +98,8 @@ impl AzurePipelinesCredentialBuilder {
         let endpoint = endpoint.trim_end_matches('/');
         let url: Arc<str> = format!("{endpoint}?api-version={VERSION}&serviceConnectionId={connection}").into();
         let bearer = Arc::new(Zeroizing::new(format!("Bearer {}", self.system_access_token.as_str())));
-        let http = surroundings.http(NAME)?;
+        // The pipeline's own service is on the internet like the token service.
+        let http = surroundings.service_http(NAME)?;
         let assertion = move || {
             let (http, url, bearer) = (http.clone(), Arc::clone(&url), Arc::clone(&bearer));
             async move {

@@ -34,11 +34,36 @@ pub struct WorkloadIdentityCredentialBuilder {
     surroundings: Option<Surroundings>,
 }
 
+/// What a [`WorkloadIdentityCredential`] may be told besides what it needs.
+#[cfg(feature = "azure_core")]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct WorkloadIdentityCredentialOptions {
+    /// The tenant, instead of `AZURE_TENANT_ID`.
+    pub tenant_id: Option<String>,
+    /// The identity, instead of `AZURE_CLIENT_ID`.
+    pub client_id: Option<String>,
+    /// The file, instead of `AZURE_FEDERATED_TOKEN_FILE`.
+    pub token_file_path: Option<PathBuf>,
+    /// The token service and the tenants a request may name.
+    pub tenant: TenantOptions,
+    /// Where it takes environment, clock, connections and memory from; the process if none is given.
+    pub surroundings: Option<Surroundings>,
+}
+
 impl WorkloadIdentityCredential {
-    /// From the environment.
+    /// From the environment, and from the options before it.
     #[cfg(feature = "azure_core")]
-    pub fn new() -> azure_core::Result<Arc<Self>> {
-        Ok(Self::builder().build()?)
+    pub fn new(options: Option<WorkloadIdentityCredentialOptions>) -> azure_core::Result<Arc<Self>> {
+        let options = options.unwrap_or_default();
+        let builder = WorkloadIdentityCredentialBuilder {
+            tenant_id: options.tenant_id,
+            client_id: options.client_id,
+            token_file: options.token_file_path,
+            options: options.tenant,
+            surroundings: options.surroundings,
+        };
+        Ok(builder.build()?)
     }
 
     /// With options.

@@ -112,12 +112,25 @@ impl Source {
     }
 
     pub(crate) fn decide(environment: &Environment, azcmagent: bool) -> Result<Self, NoSource> {
+        Self::decide_with_reason(environment, azcmagent).map(|(source, _)| source)
+    }
+
+    /// The source, and what in the environment decided for it.
+    pub(crate) fn decide_with_reason(
+        environment: &Environment,
+        azcmagent: bool,
+    ) -> Result<(Self, &'static str), NoSource> {
         let get = |name| environment.get(name).map(str::to_owned);
         if let Some(endpoint) = get("IDENTITY_ENDPOINT") {
             return match (get("IDENTITY_HEADER"), get("IDENTITY_SERVER_THUMBPRINT"), get("IMDS_ENDPOINT")) {
-                (Some(header), Some(thumbprint), _) => Ok(Self::ServiceFabric { endpoint, header, thumbprint }),
-                (Some(header), None, _) => Ok(Self::AppService { endpoint, header }),
-                (None, _, Some(_)) => Ok(Self::Arc { endpoint }),
+                (Some(header), Some(thumbprint), _) => Ok((
+                    Self::ServiceFabric { endpoint, header, thumbprint },
+                    "IDENTITY_ENDPOINT, IDENTITY_HEADER and IDENTITY_SERVER_THUMBPRINT are set",
+                )),
+                (Some(header), None, _) => {
+                    Ok((Self::AppService { endpoint, header }, "IDENTITY_ENDPOINT and IDENTITY_HEADER are set"))
+                }
+                (None, _, Some(_)) => Ok((Self::Arc { endpoint }, "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set")),
                 (None, _, None) => Err(NoSource(
                     "IDENTITY_ENDPOINT is set without IDENTITY_HEADER (App Service) or IMDS_ENDPOINT (Arc)".into(),
                 )),
@@ -125,23 +138,37 @@ impl Source {
         }
         if let Some(endpoint) = get("MSI_ENDPOINT") {
             return Ok(match get("MSI_SECRET") {
-                Some(secret) if get("WEBSITE_SITE_NAME").is_some() => Self::AppService2017 { endpoint, secret },
-                Some(secret) => {
-                    Self::AzureMl { endpoint, secret, default_client_id: get("DEFAULT_IDENTITY_CLIENT_ID") }
-                }
-                None => Self::CloudShell { endpoint },
+                Some(secret) if get("WEBSITE_SITE_NAME").is_some() => (
+                    Self::AppService2017 { endpoint, secret },
+                    "MSI_ENDPOINT, MSI_SECRET and WEBSITE_SITE_NAME are set",
+                ),
+                Some(secret) => (
+                    Self::AzureMl { endpoint, secret, default_client_id: get("DEFAULT_IDENTITY_CLIENT_ID") },
+                    "MSI_ENDPOINT and MSI_SECRET are set",
+                ),
+                None => (Self::CloudShell { endpoint }, "MSI_ENDPOINT is set"),
             });
         }
         if let (Some(file), Some(tenant_id)) = (get("AZURE_FEDERATED_TOKEN_FILE"), get("AZURE_TENANT_ID")) {
-            return Ok(Self::TokenExchange { tenant_id, client_id: get("AZURE_CLIENT_ID"), token_file: file.into() });
+            return Ok((
+                Self::TokenExchange { tenant_id, client_id: get("AZURE_CLIENT_ID"), token_file: file.into() },
+                "AZURE_FEDERATED_TOKEN_FILE and AZURE_TENANT_ID are set",
+            ));
         }
         if azcmagent {
-            return Ok(Self::Arc { endpoint: format!("http://localhost:40342{TOKEN_PATH}") });
+            return Ok((
+                Self::Arc { endpoint: format!("http://localhost:40342{TOKEN_PATH}") },
+                "Microsoft's agent is installed",
+            ));
         }
         let host = get("AZURE_POD_IDENTITY_AUTHORITY_HOST");
         let named = host.is_some();
+        let reason = match named {
+            true => "AZURE_POD_IDENTITY_AUTHORITY_HOST is set",
+            false => "no variable names an endpoint",
+        };
         let host = host.unwrap_or_else(|| "http://169.254.169.254".into());
-        Ok(Self::Imds { endpoint: format!("{}{TOKEN_PATH}", host.trim_end_matches('/')), named })
+        Ok((Self::Imds { endpoint: format!("{}{TOKEN_PATH}", host.trim_end_matches('/')), named }, reason))
     }
 
     /// For people: `Azure Arc`, `App Service`, `IMDS`, …

@@ -10,9 +10,12 @@
 mod attacks;
 mod chain;
 mod config;
+mod constructors;
 mod entra;
 mod errors;
+mod log;
 mod matrix;
+mod proxy;
 mod sources;
 
 use std::sync::Arc;

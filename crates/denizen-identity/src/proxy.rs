@@ -1,0 +1,199 @@
+//! The HTTP proxy on the way to the token service: an HTTPS server elsewhere is reached through it by `CONNECT`.
+//!
+//! Taken from `HTTPS_PROXY`, or else `ALL_PROXY`; the names and networks in `NO_PROXY` are reached directly. Lower-case
+//! names count too. `HTTP_PROXY` does not: nothing is asked of the token service over plain HTTP. Local servers are
+//! never reached through a proxy, and identity endpoints are asked by a client that has none: a proxy would see their
+//! keys.
+
+use std::{
+    fmt,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::Uri;
+use hyper_util::{
+    client::{
+        legacy::connect::{HttpConnector, proxy::Tunnel},
+        proxy::matcher::{Intercept, Matcher},
+    },
+    rt::TokioIo,
+};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use crate::environment::Environment;
+
+/// A proxy, and the servers that are reached without it.
+#[derive(Clone)]
+pub(crate) struct Proxy(Arc<Matcher>);
+
+/// A proxy's URL that cannot be used. The URL may hold a password, so it is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is not the URL of an HTTP proxy")]
+pub(crate) struct ProxyError {
+    variable: &'static str,
+}
+
+impl ProxyError {
+    pub(crate) const HINT: &str =
+        "write http://host:port or http://user:password@host:port; other kinds of proxy are not supported";
+}
+
+impl Proxy {
+    /// The proxy that `environment` names, if any.
+    pub(crate) fn from_environment(environment: &Environment) -> Result<Option<Self>, ProxyError> {
+        let first = |names: [&'static str; 4]| {
+            names.into_iter().find_map(|name| environment.get(name).map(|value| (name, value.trim())))
+        };
+        let Some((variable, url)) = first(["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]) else {
+            return Ok(None);
+        };
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let uri: Uri = url.parse().map_err(|_| ProxyError { variable })?;
+        if uri.scheme_str() != Some("http") || uri.host().unwrap_or_default().is_empty() {
+            return Err(ProxyError { variable });
+        }
+        let excluded = environment.get("NO_PROXY").or(environment.get("no_proxy")).unwrap_or_default();
+        Ok(Some(Self(Arc::new(Matcher::builder().https(url).no(excluded.to_owned()).build()))))
+    }
+
+    /// The proxy for `destination`; none if it is reached directly.
+    fn intercept(&self, destination: &Uri) -> Option<Intercept> {
+        let host = destination.host()?.trim_matches(['[', ']']);
+        if is_local(host) { None } else { self.0.intercept(destination) }
+    }
+
+    /// `host:port` of the proxy for `destination`, for messages.
+    pub(crate) fn address_for(&self, destination: &Uri) -> Option<String> {
+        let proxy = self.intercept(destination)?;
+        let host = proxy.uri().host().unwrap_or_default();
+        Some(format!("{host}:{}", proxy.uri().port_u16().unwrap_or(80)))
+    }
+}
+
+// Not derived: the URL may hold a password.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proxy")
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse().is_ok_and(|ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
+        })
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Opens TCP connections, through the proxy where there is one for the destination.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    direct: HttpConnector,
+    proxy: Option<Proxy>,
+}
+
+impl Connector {
+    pub(crate) fn new(proxy: Option<Proxy>) -> Self {
+        let mut direct = HttpConnector::new();
+        // TLS is put on top of it, so it is asked for https URLs.
+        direct.enforce_http(false);
+        Self { direct, proxy }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let Some(proxy) = self.proxy.as_ref().and_then(|proxy| proxy.intercept(&destination)) else {
+            let connecting = self.direct.call(destination);
+            return Box::pin(async move { Ok(connecting.await?) });
+        };
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.direct.clone());
+        if let Some(authorization) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(authorization.clone());
+        }
+        let connecting = tunnel.call(destination);
+        Box::pin(async move { Ok(connecting.await?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy<const N: usize>(pairs: [(&str, &str); N]) -> Result<Option<Proxy>, ProxyError> {
+        Proxy::from_environment(&Environment::from(pairs))
+    }
+
+    fn address(proxy: &Proxy, url: &str) -> Option<String> {
+        proxy.address_for(&url.parse().unwrap())
+    }
+
+    const ENTRA: &str = "https://login.microsoftonline.com/t/oauth2/v2.0/token";
+
+    #[test]
+    fn either_case_names_the_proxy_and_http_proxy_does_not() {
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            for value in ["http://proxy.example:3128", "proxy.example:3128", "http://u:p@proxy.example:3128/"] {
+                let proxy = proxy([(name, value)]).unwrap().unwrap();
+                assert_eq!(address(&proxy, ENTRA).as_deref(), Some("proxy.example:3128"), "{name}={value}");
+            }
+        }
+        for pairs in [[("HTTP_PROXY", "http://p:1")], [("http_proxy", "http://p:1")], [("HTTPS_PROXY", "")]] {
+            assert!(proxy(pairs).unwrap().is_none(), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn local_servers_and_those_that_no_proxy_names_are_reached_directly() {
+        let local = proxy([("HTTPS_PROXY", "http://p:1")]).unwrap().unwrap();
+        for url in [
+            "https://localhost:8443/x",
+            "https://LOCALHOST./x",
+            "https://dev.vault.localhost",
+            "https://127.0.0.9",
+            "https://[::1]:8443",
+            "https://[fe80::1]",
+            "https://169.254.169.254",
+        ] {
+            assert_eq!(address(&local, url), None, "{url}");
+        }
+        for name in ["NO_PROXY", "no_proxy"] {
+            let proxy = proxy([("HTTPS_PROXY", "http://p:1"), (name, "internal.example, 10.0.0.0/8")]).unwrap();
+            let proxy = proxy.unwrap();
+            for url in ["https://internal.example", "https://a.internal.example:8443", "https://10.1.2.3"] {
+                assert_eq!(address(&proxy, url), None, "{url}");
+            }
+            assert_eq!(address(&proxy, "https://notinternal.example").as_deref(), Some("p:1"));
+        }
+        let all = proxy([("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "*")]).unwrap().unwrap();
+        assert_eq!(address(&all, ENTRA), None);
+    }
+
+    #[test]
+    fn a_url_of_another_kind_is_refused_without_showing_it() {
+        for url in ["https://u:MARKER@p:1", "socks5://u:MARKER@p:1", "http://", "http://u:MARKER@", "MARKER MARKER"] {
+            let error = proxy([("https_proxy", url)]).unwrap_err();
+            assert_eq!(format!("{error}"), "https_proxy is not the URL of an HTTP proxy");
+            assert!(!format!("{error:?}").contains("MARKER"), "{url}");
+        }
+        let proxy = proxy([("HTTPS_PROXY", "http://u:MARKER@p:1")]).unwrap().unwrap();
+        assert_eq!(format!("{proxy:?}"), "Proxy");
+    }
+}
