@@ -130,6 +130,24 @@ impl Visitor<'_> for SecretVisitor {
     }
 }
 
+/// What is wrong with a JSON text that may hold a secret: the kind of fault and its place. serde's own text quotes the
+/// value it did not expect.
+#[must_use]
+pub fn json_fault(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Io => "it cannot be read",
+        Category::Syntax => "it is not JSON",
+        Category::Eof => "its JSON is cut off",
+        Category::Data => "a member is missing, unknown, twice there, or of another type",
+    };
+    match error.line() {
+        // Read from a value and not from a text.
+        0 => what.to_owned(),
+        line => format!("{what} (line {line}, column {})", error.column()),
+    }
+}
+
 impl From<Zeroizing<Vec<u8>>> for SecretBytes {
     fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)

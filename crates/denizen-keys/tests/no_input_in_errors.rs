@@ -9,6 +9,7 @@ use denizen_keys::ca::DevCa;
 use denizen_keys::envelope::{self, DataKey, RootKey, SealedKey};
 use denizen_keys::jwk::RsaJwk;
 use denizen_keys::jws::{self, LaxAssertion, Unverified};
+use denizen_keys::secret::json_fault;
 use denizen_keys::x509::{self, Certificate};
 use denizen_keys::{Algorithm, RsaBits, RsaPublic, SecretBytes, SecretString, Signer, password};
 use std::error::Error;
@@ -277,6 +278,26 @@ fn secrets_that_are_read_from_json() {
     }
     hidden("a body", &serde_json::from_str::<Body>(&format!("{{\"secret\":\"{MARKER}\"}}")).unwrap());
     refused("bytes that are no text", SecretString::try_from(SecretBytes::from([MARKER.as_bytes(), &[0xff]].concat())));
+}
+
+#[test]
+fn faults_of_json() {
+    let fault = |text: &str| {
+        let error = serde_json::from_str::<Vec<u8>>(text).unwrap_err();
+        let fault = json_fault(&error);
+        clean(text, &fault);
+        fault
+    };
+    assert!(serde_json::from_str::<Vec<u8>>(&format!("\"{MARKER}\"")).unwrap_err().to_string().contains(MARKER));
+    assert!(
+        fault(&format!("\"{MARKER}\""))
+            .starts_with("a member is missing, unknown, twice there, or of another type (line 1,")
+    );
+    assert!(fault(&format!("[\n{NUMBER}]")).contains("(line 2,"));
+    assert!(fault(&format!("[1 {MARKER}")).starts_with("it is not JSON (line 1,"));
+    assert!(fault("[1").starts_with("its JSON is cut off (line 1,"));
+    let error = serde_json::from_value::<Vec<u8>>(MARKER.into()).unwrap_err();
+    assert_eq!(json_fault(&error), "a member is missing, unknown, twice there, or of another type");
 }
 
 #[test]
