@@ -17,7 +17,9 @@
 
 use std::path::{Path, PathBuf};
 
-use denizen_keys::{Algorithm, KeyError, RsaBits, SecretString, Signer, b64, hash, jws, x509, x509::Certificate};
+use denizen_keys::{
+    Algorithm, KeyError, RsaBits, SecretString, Signer, b64, hash, jws, secret::json_fault, x509, x509::Certificate,
+};
 use denizen_wire::{
     Clock,
     node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, MachineName, PROOF_LIFETIME, Refused},
@@ -192,7 +194,7 @@ async fn ask(
         iat: now.0,
         exp: (now + PROOF_LIFETIME).0,
     };
-    let malformed = |e: serde_json::Error| EnrolError::Malformed(e.to_string());
+    let malformed = |e: serde_json::Error| EnrolError::Malformed(json_fault(&e));
     let claims = serde_json::to_string(&claims).map_err(malformed)?;
     let proof = jws::sign_compact(key, Algorithm::Rs256, r#"{"alg":"RS256","typ":"JWT"}"#, &claims)?;
     let mut request = EnrolRequest {

@@ -12,7 +12,7 @@
 
 use std::path::{Path, PathBuf};
 
-use denizen_keys::{KeyError, Signer, x509::Certificate};
+use denizen_keys::{KeyError, Signer, secret::json_fault, x509::Certificate};
 use denizen_wire::node::{Enrolled, MachineFacts};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ impl IdentityFile {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let identity: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let identity: Self = serde_json::from_slice(bytes).map_err(|e| json_fault(&e))?;
         if identity.version > Self::VERSION {
             let version = identity.version;
             return Err(format!(
@@ -163,7 +163,7 @@ impl StateDirectory {
 
     /// Keeps what enrolment gave.
     pub fn keep_identity(&self, identity: &IdentityFile) -> Result<(), StateError> {
-        let json = serde_json::to_vec_pretty(identity).map_err(|e| self.damaged(IDENTITY, &e.to_string()))?;
+        let json = serde_json::to_vec_pretty(identity).map_err(|e| self.damaged(IDENTITY, &json_fault(&e)))?;
         Ok(self.directory.replace(IDENTITY, &json, 0o600)?)
     }
 

@@ -29,6 +29,18 @@ use crate::{
 const NAME: &str = "AzureServiceTokenProvider";
 /// Where the string is looked for when none is given.
 const VARIABLE: &str = "AzureServicesAuthConnectionString";
+/// The keys there are, in lower case.
+const KEYS: [&str; 9] = [
+    "runas",
+    "developertool",
+    "appid",
+    "tenantid",
+    "appkey",
+    "keyvaultcertificatesecretidentifier",
+    "certificatethumbprint",
+    "certificatesubjectname",
+    "msiretrytimeout",
+];
 
 /// Gives tokens by resource, as a connection string says.
 pub struct AzureServiceTokenProvider {
@@ -56,12 +68,10 @@ impl AzureServiceTokenProvider {
                 .build()?,
             Some("developer") => match get("developertool").map(str::to_lowercase).as_deref() {
                 Some("azurecli") => cli(surroundings),
-                other => {
-                    return Err(refuse(&format!("DeveloperTool={}", other.unwrap_or_default()), "use AzureCLI"));
-                }
+                _ => return Err(refuse("a DeveloperTool", "use AzureCLI")),
             },
             Some("app") => return Self::app(&get, retry, surroundings),
-            other => return Err(refuse(&format!("RunAs={}", other.unwrap_or_default()), "use App or Developer")),
+            _ => return Err(refuse("a RunAs", "use App or Developer")),
         };
         Ok(Self { way: Way::Credential(credential) })
     }
@@ -203,6 +213,11 @@ fn refuse(what: &str, remedy: &str) -> CredentialError {
     Failed::configuration(NAME, format!("the connection string has {what} that is not supported")).mend(remedy).into()
 }
 
+/// A key, where it is one of ours: what an unquoted value with a `;` in it leaves looks like a key too.
+fn shown(key: &str) -> &str {
+    KEYS.iter().find(|known| **known == key).map_or("a key that is not known", |known| *known)
+}
+
 /// `key=value;…`: keys without case, values quoted or not, nothing twice. The error never repeats a value.
 fn parse(text: &str) -> Result<BTreeMap<String, String>, CredentialError> {
     let wrong =
@@ -217,10 +232,10 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, CredentialError> {
         let (value, tail) = match quote.and_then(|q| Some((q, after.strip_prefix(q)?))) {
             Some((quote, inner)) => {
                 let (value, tail) =
-                    inner.split_once(quote).ok_or_else(|| wrong(format!("has an open quote at '{key}'")))?;
+                    inner.split_once(quote).ok_or_else(|| wrong(format!("has an open quote at {}", shown(&key))))?;
                 let tail = tail.trim_start();
                 let tail = if tail.is_empty() { Some(tail) } else { tail.strip_prefix(';') };
-                (value, tail.ok_or_else(|| wrong(format!("has text after the quote at '{key}'")))?)
+                (value, tail.ok_or_else(|| wrong(format!("has text after the quote at {}", shown(&key))))?)
             }
             None => after.split_once(';').unwrap_or((after, "")),
         };
@@ -228,7 +243,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, CredentialError> {
             return Err(wrong("has a value without a key".into()));
         }
         if fields.contains_key(&key) {
-            return Err(wrong(format!("has '{key}' twice")));
+            return Err(wrong(format!("has {} twice", shown(&key))));
         }
         fields.insert(key, value.trim().to_owned());
         rest = tail.trim_start_matches([';', ' ']);
@@ -344,7 +359,17 @@ mod tests {
 
     #[test]
     fn a_wrong_string_is_refused_without_repeating_its_values() {
-        for text in ["RunAs", "RunAs=App;runas=App", "AppKey=\"s3cret", "AppKey=\"s3cret\"x;RunAs=App", "=s3cret"] {
+        for text in [
+            "RunAs",
+            "RunAs=App;runas=App",
+            "AppKey=\"s3cret",
+            "AppKey=\"s3cret\"x;RunAs=App",
+            "=s3cret",
+            // A value that needed its quotes.
+            "AppKey=a;s3cret=;s3cret=",
+            "AppKey=a;s3cret=\"",
+            "AppKey=a;s3cret=\"\"x",
+        ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("the connection string") && !error.contains("s3cret"), "{error}");
         }
@@ -356,6 +381,9 @@ mod tests {
             "RunAs=App;AppId=x;TenantId=t;CertificateThumbprint=00",
             "RunAs=App;AppId=x;KeyVaultCertificateSecretIdentifier=http://vault/secrets/c",
             "RunAs=App;MsiRetryTimeout=soon",
+            "RunAs=s3cret",
+            "RunAs=Developer;DeveloperTool=s3cret",
+            "RunAs=App;MsiRetryTimeout=s3cret",
         ] {
             let error = of(text).unwrap_err();
             assert!(error.remedy().is_some() && !error.to_string().contains("s3cret"), "{error}");

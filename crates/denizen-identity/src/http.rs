@@ -21,7 +21,10 @@ use hyper_util::{
 };
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{
+        CertificateDer,
+        pem::{self, PemObject},
+    },
 };
 
 use crate::{
@@ -90,7 +93,11 @@ impl Client {
         let file = File::open(path).map_err(|e| unreadable(&e))?;
         let certificates = CertificateDer::pem_reader_iter(BufReader::new(file))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| unreadable(&e))?;
+            // The parser's own text shows the line, and the file may hold a private key as well.
+            .map_err(|e| match e {
+                pem::Error::Io(e) => unreadable(&e),
+                _ => unreadable(&"it is not PEM, or damaged"),
+            })?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates);
         Self::with_roots(roots)

@@ -14,6 +14,10 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+/// The parser's own errors are dropped: the text may hold a private key as well.
+const NOT_PEM: &str = "not PEM: a section needs its BEGIN and END marks and its base64 on lines of their own, and a line ends in a \
+     line feed, not in the two characters '\\n'";
+
 /// Largest certificate read, in bytes. Real ones are 1 to 3 KiB.
 pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
 
@@ -66,7 +70,7 @@ impl Certificate {
     pub fn chain_from_pem(pem: &str) -> Result<Vec<Self>, KeyError> {
         let mut chain = Vec::new();
         for block in Pem::iter_from_buffer(pem.as_bytes()) {
-            let block = block.map_err(|_| KeyError::Certificate("not PEM"))?;
+            let block = block.map_err(|_| KeyError::Certificate(NOT_PEM))?;
             if block.label == "CERTIFICATE" {
                 chain.push(Self::from_der(&block.contents)?);
             }

@@ -212,11 +212,12 @@ impl Serving {
 /// The TLS side of a listener: one chain and its key, HTTP/1.1, no resumption.
 pub fn tls(chain_pem: &str, key_pem: &SecretString) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+    // The parser's own error shows the line, of a private key as well.
+    let damaged = |what: &str| rustls::Error::General(format!("{what} is not PEM, or damaged"));
     let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| rustls::Error::General(format!("the certificate chain: {e}")))?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes())
-        .map_err(|e| rustls::Error::General(format!("the private key: {e}")))?;
+        .map_err(|_| damaged("the certificate chain"))?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes()).map_err(|_| damaged("the private key"))?;
     let mut config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -231,4 +232,28 @@ pub fn tls(chain_pem: &str, key_pem: &SecretString) -> Result<Arc<rustls::Server
 /// The path of the embedded database in a data directory.
 pub fn database_in(data: &std::path::Path) -> PathBuf {
     data.join("denizen.db")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_damaged_tls_key_holds_is_not_shown() {
+        const MARKER: &str = "MARKER-hunter2";
+        let numbers = format!("{:?}", MARKER.as_bytes());
+        for text in [
+            MARKER.to_owned(),
+            format!("-----BEGIN PRIVATE KEY-----\\n{MARKER}\\n-----END PRIVATE KEY-----\\n"),
+            format!("-----BEGIN PRIVATE KEY----- {MARKER} -----END PRIVATE KEY-----\n"),
+            format!("-----BEGIN PRIVATE KEY-----\n{MARKER}!\n-----END PRIVATE KEY-----\n"),
+            format!("-----BEGIN PRIVATE KEY-----\n{MARKER}\n"),
+            "-----BEGIN PRIVATE KEY-----\nTUFSS0VSLWh1bnRlcjI=\n-----END PRIVATE KEY-----\n".to_owned(),
+        ] {
+            for error in [tls("", &SecretString::from(&*text)).unwrap_err(), tls(&text, &"".into()).unwrap_err()] {
+                let printed = format!("{error} {error:?}");
+                assert!(!printed.contains(MARKER) && !printed.contains(numbers.trim_matches(['[', ']'])), "{printed}");
+            }
+        }
+    }
 }

@@ -12,7 +12,8 @@ pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 pub const MAX_TOKEN_REQUEST: usize = 64 * 1024;
 
 /// The answer of the v2 endpoint. Numbers are integers: the Rust client refuses strings here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Has no `Debug`: it holds a token.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenV2 {
     /// Always `Bearer`.
     pub token_type: String,
@@ -28,7 +29,8 @@ pub struct TokenV2 {
 }
 
 /// The answer of the v1 endpoint: numbers are strings, and the absolute times and the resource come along.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Has no `Debug`: it holds a token.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenV1 {
     /// Always `Bearer`.
     pub token_type: String,

@@ -6,6 +6,7 @@ use denizen_identity::{
     http::{Client, HttpError},
     managed_identity::{ManagedIdentity, Token},
 };
+use denizen_keys::secret::json_fault;
 use denizen_wire::vault::{Error, Page, SecretBundle, SecretItem};
 use http::{Method, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -109,12 +110,9 @@ impl VaultClient {
         }
         let answer = self.send(method, &url, body).await?;
         if answer.status() == StatusCode::OK {
-            return serde_json::from_slice(answer.body()).map_err(Failure::while_(exit::DATA, "the vault's answer"));
+            return read(answer.body());
         }
-        let text = serde_json::from_slice::<Error>(answer.body()).map_or_else(
-            |_| String::from_utf8_lossy(answer.body()).into_owned(),
-            |e| format!("{}: {}", e.error.code, e.error.message),
-        );
+        let text = refusal(answer.body());
         let code = match answer.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => exit::NO_PERMISSION,
             status if status.is_server_error() => exit::UNAVAILABLE,
@@ -141,6 +139,21 @@ impl VaultClient {
             Failure::new(exit::UNAVAILABLE, format!("{e}{hint}"))
         })
     }
+}
+
+/// What the vault answered. The error says where it is wrong and shows nothing: a value stands there.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::new(exit::DATA, format!("the vault's answer: {}", json_fault(&error))))
+}
+
+/// Why the vault refused, in its words. Another body is not shown: a proxy's page may repeat the request, and with it
+/// the value.
+fn refusal(body: &[u8]) -> String {
+    serde_json::from_slice::<Error>(body).map_or_else(
+        |_| "it did not say why: is this a vault?".to_owned(),
+        |e| format!("{}: {}", e.error.code, e.error.message),
+    )
 }
 
 /// The path of a link at this very vault. The text after the vault's URL must be a path: `https://v:84440` begins with
@@ -180,6 +193,25 @@ fn check_resource(vault: &str, resource: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_vault_answers_is_not_shown_in_an_error() {
+        const MARKER: &str = "MARKER-hunter2";
+        for body in [
+            format!("\"{MARKER}\""),
+            format!("{{\"id\":\"i\",\"value\":[\"{MARKER}\"]}}"),
+            format!("{{\"id\":[\"{MARKER}\"],\"value\":\"{MARKER}\"}}"),
+            format!("{{\"value\":\"{MARKER}\",\"attributes\":\"{MARKER}\"}}"),
+            format!("{{\"value\":\"{MARKER}"),
+            format!("<html>{MARKER}"),
+        ] {
+            let failure = read::<SecretBundle>(body.as_bytes()).err().unwrap().to_string();
+            assert!(failure.starts_with("the vault's answer: ") && !failure.contains(MARKER), "{failure}");
+            assert!(!refusal(body.as_bytes()).contains(MARKER), "{body}");
+        }
+        let said = br#"{"error":{"code":"SecretNotFound","message":"it is not there"}}"#;
+        assert_eq!(refusal(said), "SecretNotFound: it is not there");
+    }
 
     #[test]
     fn a_next_page_elsewhere_is_not_followed() {

@@ -186,3 +186,26 @@ async fn a_second_agent_on_the_same_state_is_refused() {
     let error = StateDirectory::open(temp.path()).unwrap_err().to_string();
     assert!(error.contains("chmod go-w"), "d2: {error}");
 }
+
+#[tokio::test]
+async fn what_a_broken_answer_holds_is_not_shown() {
+    const MARKER: &str = "MARKER-hunter2";
+    let temp = tempfile::tempdir().unwrap();
+    let answers: Vec<_> = [
+        format!("\"{MARKER}\""),
+        format!("{{\"tenantId\":\"{MARKER}\"}}"),
+        format!("{{\"tenantId\":[\"{MARKER}\"]}}"),
+        format!("{{\"{MARKER}"),
+    ]
+    .into_iter()
+    .flat_map(|body| [(200, body.clone()), (403, body)])
+    .collect();
+    let attempts = answers.len();
+    let server = server(answers).await;
+    for _ in 0..attempts {
+        let error = connect(options(&server, temp.path())).await.unwrap_err();
+        assert!(matches!(error, EnrolError::Malformed(_)), "{error}");
+        let printed = format!("{error} {error:?}");
+        assert!(!printed.contains(MARKER) && !printed.contains(JOIN_TOKEN), "{printed}");
+    }
+}

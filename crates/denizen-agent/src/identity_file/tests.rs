@@ -43,3 +43,60 @@ fn a_file_of_a_later_version_is_refused_by_its_number() {
         assert!(error.to_string().contains("version 2, of a later agent"), "{error}");
     }
 }
+
+const MARKER: &str = "MARKER-hunter2";
+
+/// An error, all it can print, and all that is below it.
+fn printed(error: &dyn std::error::Error) -> String {
+    let below = error.source().map(printed).unwrap_or_default();
+    format!("{error} {error:?} {below}")
+}
+
+#[test]
+fn what_a_damaged_identity_file_holds_is_not_shown() {
+    let (temp, state) = state();
+    for text in [
+        MARKER.to_owned(),
+        format!("\"{MARKER}\""),
+        format!("{{\"version\": \"{MARKER}\"}}"),
+        FIRST.replacen('{', &format!("{{\"version\": \"{MARKER}\","), 1),
+        FIRST.replacen('{', &format!("{{\"enrolled\": \"{MARKER}\","), 1),
+        FIRST.replacen("\"server\":", &format!("\"server\": [\"{MARKER}\"], \"x\":"), 1),
+        format!("{{\"{MARKER}\": \"{MARKER}"),
+    ] {
+        keep(&state, &text);
+        for error in [state.enrolled().unwrap_err(), StateDirectory::peek(&temp.path().join("state")).unwrap_err()] {
+            assert!(matches!(error, StateError::Damaged { .. }), "{text}: {error}");
+            let printed = printed(&error);
+            assert!(!printed.contains(MARKER), "{printed}");
+        }
+    }
+}
+
+#[test]
+fn what_a_damaged_key_or_certificate_holds_is_not_shown() {
+    let (_temp, state) = state();
+    let key = Signer::generate_rsa(denizen_keys::RsaBits::B2048).unwrap();
+    let key_der = key.to_pkcs8().unwrap();
+    // As text and as a list of numbers, which is how some parsers show bytes.
+    let numbers = format!("{:?}", MARKER.as_bytes());
+    let hidden = |printed: String| {
+        assert!(!printed.contains(MARKER) && !printed.contains(numbers.trim_matches(['[', ']'])), "{printed}");
+    };
+    for head in [&b""[..], b"-----BEGIN PRIVATE KEY-----\\n", &key_der.expose()[..100]] {
+        state.directory.replace(KEY, &[head, MARKER.as_bytes()].concat(), 0o600).unwrap();
+        hidden(printed(&state.key().unwrap_err()));
+    }
+    for text in [
+        MARKER.to_owned(),
+        format!("-----BEGIN CERTIFICATE-----\\n{MARKER}\\n-----END CERTIFICATE-----"),
+        format!("-----BEGIN {MARKER}\n"),
+        format!("-----BEGIN CERTIFICATE-----\n{MARKER}!\n-----END CERTIFICATE-----\n"),
+        format!("-----BEGIN CERTIFICATE-----\n{MARKER}\n"),
+    ] {
+        state.directory.replace(CERTIFICATE, text.as_bytes(), 0o600).unwrap();
+        hidden(printed(&state.certificate(&key).unwrap_err()));
+    }
+    state.directory.replace(CERTIFICATE, &[MARKER.as_bytes(), &[0xff]].concat(), 0o600).unwrap();
+    hidden(printed(&state.certificate(&key).unwrap_err()));
+}

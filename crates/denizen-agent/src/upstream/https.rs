@@ -18,7 +18,11 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject as _};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::CertificateDer,
+    pki_types::pem::{self, PemObject as _},
+};
 
 use super::{
     origin::{Origin, OriginError},
@@ -182,14 +186,23 @@ impl HttpsClient {
     }
 }
 
+/// What is wrong with a PEM file. The parser's own text shows the line, and the file may hold a private key as well.
+fn pem_fault(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "there is none in it".to_owned(),
+        _ => "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned(),
+    }
+}
+
 fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, HttpsError> {
     let mut store = RootCertStore::empty();
     let (from, reason) = match ca_file {
         Some(path) => {
             let from = path.display().to_string();
             let fault = |reason: String| HttpsError::Roots { from: from.clone(), reason };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(e.to_string()))? {
-                store.add(certificate.map_err(|e| fault(e.to_string()))?).map_err(|e| fault(e.to_string()))?;
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(pem_fault(&e)))? {
+                store.add(certificate.map_err(|e| fault(pem_fault(&e)))?).map_err(|e| fault(e.to_string()))?;
             }
             (from, "there is none in it".to_owned())
         }

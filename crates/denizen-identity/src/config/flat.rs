@@ -29,16 +29,13 @@ pub(super) fn credential(
             let builder = ClientSecretCredential::builder(tenant, client, secret);
             return Ok(Some(builder.surroundings(surroundings.clone()).build()?));
         }
-        (Some(_), Some(_), None, Some(thumbprint)) => {
-            return Err(Failed::configuration(
-                NAME,
-                format!("clientCertificate={thumbprint} names a certificate store"),
-            )
-            .mend(
-                "there is none here: use a section 'Credential' with CredentialSource=Environment and \
+        (Some(_), Some(_), None, Some(_)) => {
+            return Err(Failed::configuration(NAME, "clientCertificate names a certificate store")
+                .mend(
+                    "there is none here: use a section 'Credential' with CredentialSource=Environment and \
                        ClientCertificatePath",
-            )
-            .into());
+                )
+                .into());
         }
         _ => {}
     }
@@ -99,7 +96,7 @@ fn named(node: &Node, word: &str, surroundings: &Surroundings) -> Result<Arc<dyn
             let builder = AzurePipelinesCredential::builder(tenant, client, connection, token);
             Ok(builder.surroundings(surroundings.clone()).build()?)
         }
-        _ => Err(Failed::configuration(NAME, format!("credential={word} is not known"))
+        _ => Err(Failed::configuration(NAME, "the value of credential is not known")
             .mend("use managedidentity, workloadidentity, managedidentityasfederatedidentity or azurepipelines")
             .into()),
     }

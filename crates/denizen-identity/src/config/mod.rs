@@ -106,11 +106,15 @@ impl Configuration {
                 Some(Node::Text(text)) if text.starts_with('$') => reference = text,
                 Some(section @ Node::Section(_)) => return Ok(section),
                 Some(Node::Text(_) | Node::List(_)) | None => {
-                    return Err(Failed::configuration(NAME, format!("'{path}' is no section")).into());
+                    return Err(Failed::configuration(
+                        NAME,
+                        "the value of 'Credential' or of what it refers to names no section",
+                    )
+                    .into());
                 }
             }
         }
-        Err(Failed::configuration(NAME, format!("the references at '{reference}' go in a circle")).into())
+        Err(Failed::configuration(NAME, "the references of 'Credential' go in a circle").into())
     }
 }
 

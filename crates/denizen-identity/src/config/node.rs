@@ -17,7 +17,11 @@ impl ConfigError {
 
     #[cfg(feature = "toml")]
     pub(super) fn toml(error: &toml::de::Error) -> Self {
-        Self(format!("no TOML: {}", error.message()))
+        // The place alone, as for JSON.
+        match error.span() {
+            Some(span) => Self(format!("no TOML at byte {}", span.start)),
+            None => Self("no TOML".to_owned()),
+        }
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn credential(node: &Node, surroundings: &Surroundings) -> Result<Arc
                 .mend("use AzureCli or AzureDeveloperCli on a developer's machine")
                 .into())
         }
-        other => Err(Failed::configuration(NAME, format!("CredentialSource={other} is not known"))
+        _ => Err(Failed::configuration(NAME, "the value of CredentialSource is not known")
             .mend(
                 "use Environment, WorkloadIdentity, ManagedIdentity, ManagedIdentityAsFederatedIdentity, \
                  AzurePipelines, AzureCli, AzureDeveloperCli or ChainedToken",
@@ -161,7 +161,7 @@ fn identity(node: &Node) -> Result<Option<UserAssigned>, CredentialError> {
                 .into())
         }
         ("clientid" | "resourceid" | "objectid", None) => Err(missing(&["ManagedIdentityId"])),
-        (other, _) => Err(Failed::configuration(NAME, format!("ManagedIdentityIdKind={other} is not known"))
+        _ => Err(Failed::configuration(NAME, "the value of ManagedIdentityIdKind is not known")
             .mend("use SystemAssigned, ClientId, ResourceId or ObjectId")
             .into()),
     }
@@ -215,8 +215,8 @@ pub(super) fn in_cloud(node: &Node, surroundings: &Surroundings) -> Result<Surro
         Some("public") => PUBLIC_CLOUD,
         Some("usgov") => US_GOVERNMENT,
         Some("china") => CHINA,
-        Some(other) => {
-            return Err(Failed::configuration(NAME, format!("azureCloud={other} is not known"))
+        Some(_) => {
+            return Err(Failed::configuration(NAME, "the value of azureCloud is not known")
                 .mend("use public, usgov or china; for another token service set AZURE_AUTHORITY_HOST")
                 .into());
         }

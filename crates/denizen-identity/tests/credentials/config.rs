@@ -210,7 +210,7 @@ fn what_says_nothing_is_nothing_and_what_is_wrong_is_refused_with_a_remedy() {
         assert!(of(&value, &nowhere()).unwrap().is_none(), "{value}");
     }
     for (section, part) in [
-        (serde_json::json!({"credential": "broker"}), "credential=broker"),
+        (serde_json::json!({"credential": "broker"}), "the value of credential"),
         (serde_json::json!({"managedIdentityObjectId": "o"}), "without credential=managedidentity"),
         (
             serde_json::json!({"credential": "managedidentity", "managedIdentityObjectId": "o",
@@ -219,8 +219,8 @@ fn what_says_nothing_is_nothing_and_what_is_wrong_is_refused_with_a_remedy() {
         ),
         (serde_json::json!({"tenantId": "t", "clientId": "c", "clientCertificate": "00"}), "certificate store"),
         (serde_json::json!({"credential": "azurepipelines", "tenantId": "t"}), "clientId, serviceConnectionId"),
-        (serde_json::json!({"azureCloud": "moon", "tenantId": "t"}), "azureCloud=moon"),
-        (serde_json::json!({"Credential": {"CredentialSource": "Nope"}}), "CredentialSource=nope"),
+        (serde_json::json!({"azureCloud": "moon", "tenantId": "t"}), "the value of azureCloud"),
+        (serde_json::json!({"Credential": {"CredentialSource": "Nope"}}), "the value of CredentialSource"),
         (serde_json::json!({"Credential": {"CredentialSource": "ApiKey", "Key": "s3cret"}}), "ApiKey"),
         (
             serde_json::json!({"Credential": {"CredentialSource": "Environment", "ClentId": "x", "Foo": "y"}}),
@@ -286,6 +286,44 @@ fn a_text_that_is_no_configuration_is_refused_without_repeating_it() {
     assert!(twice.contains("twice"), "{twice}");
     #[cfg(feature = "toml")]
     assert!(!Configuration::from_toml("ClientSecret = s3cret").err().unwrap().to_string().contains("s3cret"));
+}
+
+#[test]
+fn a_value_in_the_wrong_place_is_not_repeated() {
+    let nobody = Surroundings::of(Environment::from([("HOME", "/nonexistent")]));
+    for section in [
+        r#"{"CredentialSource": "s3cret"}"#,
+        r#"{"CredentialSource": "ManagedIdentity", "ManagedIdentityIdKind": "s3cret"}"#,
+        r#"{"CredentialSource": "Environment", "AzureCloud": "s3cret"}"#,
+        r#"{"credential": "s3cret"}"#,
+        r#"{"Credential": "$s3cret"}"#,
+        r#"{"Credential": "$a", "a": "$s3cret"}"#,
+        r#"{"tenantId": "t", "clientId": "c", "clientCertificate": "s3cret"}"#,
+    ] {
+        let error = Configuration::from_json(section).unwrap_or_else(|e| panic!("{e}")).credential("", &nobody);
+        let error = error.err().unwrap();
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_file_of_roots_holds_is_not_shown() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("roots.pem");
+    let numbers = format!("{:?}", "s3cret".as_bytes());
+    for text in [
+        "-----BEGIN PRIVATE KEY-----\\ns3cret\\n-----END PRIVATE KEY-----\\n",
+        "-----BEGIN s3cret\n",
+        "-----BEGIN CERTIFICATE-----\ns3cret!\n-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\ns3cret\n",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let environment = Environment::from([("SSL_CERT_FILE", path.to_str().unwrap())]);
+        let error = denizen_identity::http::Client::new(&environment).err().unwrap();
+        let printed = format!("{error} {error:?}");
+        assert!(!printed.contains("s3cret") && !printed.contains(numbers.trim_matches(['[', ']'])), "{printed}");
+        assert!(printed.contains("SSL_CERT_FILE"), "{printed}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! It says what changed, not all that a record holds: sealed bytes and hashes are left out (see
 //! [`super::record`]), so a follower reads the row. Tests: the contract suite.
 
+use denizen_keys::secret::json_fault;
 use denizen_wire::{TenantId, UnixTime};
 use serde_json::Value;
 
@@ -56,7 +57,10 @@ impl Store {
 
 fn change(tenant: TenantId, row: &Row) -> Result<Change, StoreError> {
     let body = |text: Option<String>| {
-        let parse = |text: String| serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()));
+        let parse = |text: String| {
+            serde_json::from_str(&text)
+                .map_err(|error| StoreError::Corrupt(format!("a change: {}", json_fault(&error))))
+        };
         text.map(parse).transpose()
     };
     Ok(Change {

@@ -6,6 +6,7 @@
 
 use std::{fmt, hash::Hash, sync::Arc};
 
+use denizen_keys::secret::json_fault;
 use denizen_wire::TenantId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -173,13 +174,13 @@ pub(super) use table;
 
 /// The record as it is kept.
 pub(super) fn encode<R: Record>(record: &R) -> Result<String, StoreError> {
-    serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{}: {error}", R::KIND)))
+    serde_json::to_string(record).map_err(|error| StoreError::Corrupt(format!("{}: {}", R::KIND, json_fault(&error))))
 }
 
 /// The record as it is kept over an earlier one, `before`, whose body is `kept`. Members of the body that this release
 /// does not know were written by a newer one, which runs beside this one while a cluster is upgraded: they stay.
 pub(super) fn encode_over<R: Record>(record: &R, before: &R, kept: &str) -> Result<String, StoreError> {
-    let failed = |error: serde_json::Error| StoreError::Corrupt(format!("{}: {error}", R::KIND));
+    let failed = |error: serde_json::Error| StoreError::Corrupt(format!("{}: {}", R::KIND, json_fault(&error)));
     let (kept, known) = (serde_json::from_str(kept).map_err(failed)?, serde_json::to_value(before).map_err(failed)?);
     let mut body = serde_json::to_value(record).map_err(failed)?;
     keep_unknown(&mut body, &known, &kept);
@@ -214,7 +215,7 @@ fn keep_unknown(new: &mut Value, known: &Value, kept: &Value) {
 /// The record that was kept. One that says another tenant or key than its row is damaged, and never served.
 pub(super) fn decode<R: Record>(tenant: &str, id: &str, body: &str) -> Result<R, StoreError> {
     let damaged = |why: String| StoreError::Corrupt(format!("{} {id} of tenant {tenant}: {why}", R::KIND));
-    let record: R = serde_json::from_str(body).map_err(|error| damaged(error.to_string()))?;
+    let record: R = serde_json::from_str(body).map_err(|error| damaged(json_fault(&error)))?;
     let owner = record.tenant().map(|owner| owner.to_string());
     if owner.as_deref() != Some(tenant) || R::key_text(&record.key()) != id {
         return Err(damaged("its body names another".to_owned()));
@@ -224,8 +225,8 @@ pub(super) fn decode<R: Record>(tenant: &str, id: &str, body: &str) -> Result<R,
 
 /// The record as the change log repeats it.
 pub(super) fn logged<R: Record>(record: &R) -> Result<Value, StoreError> {
-    let mut value =
-        serde_json::to_value(record).map_err(|error| StoreError::Corrupt(format!("{}: {error}", R::KIND)))?;
+    let mut value = serde_json::to_value(record)
+        .map_err(|error| StoreError::Corrupt(format!("{}: {}", R::KIND, json_fault(&error))))?;
     if !R::UNLOGGED.is_empty() {
         leave_out(&mut value, R::UNLOGGED);
     }
@@ -240,5 +241,28 @@ fn leave_out(value: &mut Value, members: &[&str]) {
         }
         Value::Array(items) => items.iter_mut().for_each(|inner| leave_out(inner, members)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Application;
+
+    #[test]
+    fn what_a_damaged_record_holds_is_not_shown() {
+        const MARKER: &str = "MARKER-hunter2";
+        for body in [
+            MARKER.to_owned(),
+            format!("\"{MARKER}\""),
+            format!("{{\"tenant\":\"{MARKER}\"}}"),
+            format!("{{\"passwords\":\"{MARKER}\"}}"),
+            format!("{{\"passwords\":[{{\"hash\":[\"{MARKER}\"]}}]}}"),
+            format!("{{\"keys\":[\"{MARKER}"),
+        ] {
+            let error = decode::<Application>("tenant", "id", &body).unwrap_err();
+            assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+            assert!(!format!("{error} {error:?}").contains(MARKER), "{error}");
+        }
     }
 }

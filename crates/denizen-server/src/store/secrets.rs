@@ -3,6 +3,7 @@
 //! Names are compared in lower case and given back as they were first written. Sealed bytes stay sealed here.
 //! Tests: the contract suite.
 
+use denizen_keys::secret::json_fault;
 use denizen_wire::{ResourceId, TenantId, UnixTime};
 
 use super::{
@@ -172,7 +173,7 @@ fn read(tenant: TenantId, row: &Row) -> Result<SecretVersion, StoreError> {
         version: row.text(1)?,
         content_type: row.text_or_null(2)?,
         tags: serde_json::from_str(&row.text(3)?)
-            .map_err(|error| StoreError::Corrupt(format!("a secret's tags: {error}")))?,
+            .map_err(|error| StoreError::Corrupt(format!("a secret's tags: {}", json_fault(&error))))?,
         enabled: row.int(4)? != 0,
         nbf: row.int_or_null(5)?.map(UnixTime),
         exp: row.int_or_null(6)?.map(UnixTime),

@@ -98,3 +98,26 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
     assert!(!text.contains("MARKER") && !text.contains("dXNlcjpNQVJLRVI"), "{text}");
     assert!(server.asked().is_empty());
 }
+
+#[test]
+fn what_a_ca_file_holds_is_not_shown() {
+    const MARKER: &str = "MARKER-hunter2";
+    let numbers = format!("{:?}", MARKER.as_bytes());
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("ca.pem");
+    // A key file by mistake, in every form that is not read.
+    for text in [
+        format!("-----BEGIN PRIVATE KEY-----\\n{MARKER}\\n-----END PRIVATE KEY-----\\n"),
+        format!("-----BEGIN PRIVATE KEY----- {MARKER} -----END PRIVATE KEY-----\n"),
+        format!("-----BEGIN {MARKER}\n"),
+        format!("-----BEGIN CERTIFICATE-----\n{MARKER}!\n-----END CERTIFICATE-----\n"),
+        format!("-----BEGIN {MARKER}-----\nAAAA\n"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let outbound = Outbound { ca_file: Some(path.clone()), proxy: None };
+        let error = HttpsClient::new("https://localhost:1", &outbound).err().unwrap();
+        let printed = format!("{error} {error:?}");
+        assert!(!printed.contains(MARKER) && !printed.contains(numbers.trim_matches(['[', ']'])), "{printed}");
+        assert!(printed.contains("ca.pem"), "{printed}");
+    }
+}

@@ -19,7 +19,7 @@
 
 use std::collections::HashMap;
 
-use denizen_keys::hash;
+use denizen_keys::{hash, secret::json_fault};
 use denizen_wire::TenantId;
 
 use super::super::{
@@ -183,7 +183,7 @@ fn int(number: u64) -> i64 {
 
 /// The records of a row that starts at `seq`.
 fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
-    let corrupt = |error: serde_json::Error| StoreError::Corrupt(format!("an audit record: {error}"));
+    let corrupt = |error: serde_json::Error| StoreError::Corrupt(format!("an audit record: {}", json_fault(&error)));
     let mut found = Vec::new();
     for line in lines.lines() {
         let Folded { record, also } = serde_json::from_str(line).map_err(corrupt)?;
