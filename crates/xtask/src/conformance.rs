@@ -60,7 +60,8 @@ fn render(results: &Path) -> Result<(String, usize)> {
         "# Conformance: unmodified clients against every local protocol\n\n\
          Made by `./test conformance --write`; every cell is a run of the real client, at the version named, against real\n\
          processes, with its checks on: a token by each credential, the same twice, and a secret set, read, updated,\n\
-         listed and deleted with it; then the refusals. A cell counts the cases that passed. `no agent` is without\n\
+         listed and deleted with it; then the refusals. (kubelogin, vals and rclone do what people run them for: a cluster\n\
+         credential, a secret by its reference, blobs in Azurite.) A cell counts the cases that passed. `no agent` is without\n\
          Denizen's agent: an application's secret or certificate, straight to the token service, and the sources that only\n\
          the test kit has; a client that is run for managed identity alone has `–` there.\n\n\
          | client | version |",
@@ -78,7 +79,7 @@ fn render(results: &Path) -> Result<(String, usize)> {
                 None if key == "no-agent" => "–".to_owned(),
                 None => "not run".to_owned(),
                 Some(cell) if cell.fail > 0 => format!("**{} failed**, {} ok", cell.fail, cell.ok),
-                Some(cell) if cell.ok == 0 => "not in this SDK".to_owned(),
+                Some(cell) if cell.ok == 0 => "not in this client".to_owned(),
                 Some(cell) => format!("{} ok", cell.ok),
             };
             for (case, why) in cells.get(key).map(|cell| cell.not_applicable.as_slice()).unwrap_or_default() {

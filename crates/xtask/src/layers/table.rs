@@ -63,10 +63,22 @@ pub(super) const CRATES: &[Crate] = &[
             ("http", "StatusCode", "status codes are decided in http/ only"),
             ("store", "sqlx", "SQL is spoken in store/ only"),
         ],
-        ..row("denizen-server", "crates/denizen-server", May::Use(&["denizen-wire", "denizen-keys"]), SERVER)
+        ..row(
+            "denizen-server",
+            "crates/denizen-server",
+            May::Use(&["denizen-wire", "denizen-keys", "denizen-serve"]),
+            SERVER,
+        )
     },
+    row("denizen-serve", "crates/denizen-serve", May::Use(&[]), &[]),
+    row("denizen-refresh", "crates/denizen-refresh", May::Use(&["denizen-wire"]), &[layers(&[&["entry"]])]),
     // A managed machine carries no database driver and no vault.
-    row("denizen-agent", "crates/denizen-agent", May::Use(&["denizen-wire", "denizen-keys"]), AGENT),
+    row(
+        "denizen-agent",
+        "crates/denizen-agent",
+        May::Use(&["denizen-wire", "denizen-keys", "denizen-refresh", "denizen-serve"]),
+        AGENT,
+    ),
     // It is published: whoever uses it gets nothing of the server's and no keys of ours.
     row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire"]), IDENTITY),
     row("denizen-identity-testkit", "crates/denizen-identity-testkit", May::Use(&["denizen-wire"]), TESTKIT),
@@ -84,7 +96,7 @@ pub(super) const CRATES: &[Crate] = &[
 ];
 
 const WIRE: &[Layers] =
-    &[layers(&[&["ids", "unix_time"], &["oauth", "resource_id", "vault"], &["claims", "identity", "node"]])];
+    &[layers(&[&["ids", "unix_time"], &["clock", "oauth", "resource_id", "vault"], &["claims", "identity", "node"]])];
 
 const KEYS: &[Layers] = &[Layers {
     exceptions: &[
@@ -116,8 +128,7 @@ const SERVER: &[Layers] = &[
             // It shows the store's own counters.
             except("http::metrics", "store::Store"),
         ],
-        // The domain and the store are told the time: the clock stands above them.
-        ..layers(&[&["domain"], &["store"], &["clock"], &["app"], &["http"], &["run"]])
+        ..layers(&[&["domain"], &["store"], &["app"], &["http"], &["run"]])
     },
     Layers {
         inside: "domain",
@@ -154,24 +165,18 @@ const SERVER: &[Layers] = &[
     },
 ];
 
-const AGENT: &[Layers] = &[Layers {
-    exceptions: &[
-        except("caller::sock_diag", "server::METADATA_ADDRESS"),
-        except("policy", "endpoints"),
-        except("upstream", "broker::Identity"),
-        except("cache", "broker::Identity"),
-    ],
-    ..layers(&[
-        &["clock", "directory", "facts", "metrics"],
-        &["config", "identity_file"],
-        &["caller", "upstream"],
-        &["cache", "enrol", "keydir", "policy"],
-        &["broker"],
-        &["endpoints"],
-        &["server"],
-        &["agent"],
-    ])
-}];
+const AGENT: &[Layers] = &[layers(&[
+    &["exit", "facts", "identity", "metrics", "net", "directory"],
+    &["caller", "identity_file", "custody"],
+    &["keydir"],
+    &["challenge"],
+    &["proof", "upstream"],
+    &["policy", "cache", "enrol", "config"],
+    &["broker"],
+    &["endpoints"],
+    &["server"],
+    &["agent"],
+])];
 
 const IDENTITY: &[Layers] = &[Layers {
     exceptions: &[

@@ -249,13 +249,11 @@ async fn what_is_wrong_with_a_request_is_said_and_costs_the_token_nothing() {
     for (what, request, status, code) in cases {
         refused(what, &enrol(&dev, &request).await, status, code);
     }
-
-    // None of that used the tokens up, and none of it is a machine now. A newer agent may say more than this server
-    // knows: it is enrolled, and what is not known decides nothing.
-    let mut more = serde_json::to_value(good("m")).unwrap();
-    more["identity"] = "admin".into();
+    // None of that used the tokens up, and none of it is a machine now. Members of a later version are ignored.
+    let mut later = serde_json::to_value(good("m")).unwrap();
+    later["attestation"] = json!({"format": "tpm2"});
     let url = format!("{authority}{ENROL_PATH}");
-    dev.wire.send("POST", &url, &[], Some(&more.to_string())).await.unwrap().expect(200);
+    dev.wire.send("POST", &url, &[], Some(&later.to_string())).await.unwrap().expect(200);
     enrol(&dev, &node.request(authority, &bound, "bound", |_| {})).await.expect(200);
     let logged = dev.stderr();
     for token in [&token, &bound, &expired] {
