@@ -102,8 +102,16 @@ pub enum TokenError {
         "Application with identifier '{client}' was not found in the directory '{tenant}'. Check the client id and the tenant in the request's path, or register the application in that tenant."
     )]
     UnknownClient {
-        /// As it was sent.
-        client: String,
+        /// As it was asked for.
+        client: ClientId,
+        /// The tenant's name.
+        tenant: String,
+    },
+    /// The client id is no id. It is not repeated, here or in the audit: it may be the secret, in the wrong field.
+    #[error(
+        "Application with the identifier in the request was not found in the directory '{tenant}': the identifier is not a GUID. Send the application (client) id as it was registered, with no space or line feed around it, and not the client secret in its place."
+    )]
+    MalformedClient {
         /// The tenant's name.
         tenant: String,
     },
@@ -118,6 +126,16 @@ pub enum TokenError {
         "The resource principal named {resource} was not found in the tenant named {tenant}. Ask for a resource of Azure's by its URI, for an application of this tenant by its identifier URI or client id, or for one that the server's configuration lists."
     )]
     UnknownResource {
+        /// As it was asked for.
+        resource: String,
+        /// The tenant's name.
+        tenant: String,
+    },
+    /// A scope where a resource belongs, as programs send that pass a scope to a managed identity endpoint.
+    #[error(
+        "The resource principal named {resource} was not found in the tenant named {tenant}: it is a scope, not a resource. Ask for what stands before '/.default'."
+    )]
+    ScopeAsResource {
         /// As it was asked for.
         resource: String,
         /// The tenant's name.
@@ -138,10 +156,10 @@ impl TokenError {
     /// The number that Entra gives this reason, by which people search.
     pub fn code(&self) -> i32 {
         match self {
-            Self::UnknownClient { .. } => 700_016,
+            Self::UnknownClient { .. } | Self::MalformedClient { .. } => 700_016,
             Self::Disabled(_) => 7_000_112,
             Self::Credential(error) => error.code(),
-            Self::UnknownResource { .. } => 500_011,
+            Self::UnknownResource { .. } | Self::ScopeAsResource { .. } => 500_011,
             Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten => 90_033,
         }
     }
@@ -205,8 +223,8 @@ impl TokenService {
             }
             Err(_) => {
                 let snapshot = self.store.snapshot();
-                let tenant = snapshot.tenant(ctx.tenant).map_or("", |tenant| tenant.domain.as_str());
-                let error = request.unknown_client(tenant);
+                let tenant = snapshot.tenant(ctx.tenant).map_or_else(String::new, |tenant| tenant.domain.clone());
+                let error = TokenError::MalformedClient { tenant };
                 self.record_refusal(ctx, &error);
                 Err(error)
             }
@@ -227,11 +245,12 @@ impl TokenService {
         resource: &str,
     ) -> Result<Issued, TokenError> {
         let snapshot = self.store.snapshot();
-        let tenant = snapshot.tenant(ctx.tenant).ok_or_else(|| request.unknown_client(""))?;
+        let unknown = |tenant: &str| TokenError::UnknownClient { client: client_id, tenant: tenant.to_owned() };
+        let tenant = snapshot.tenant(ctx.tenant).ok_or_else(|| unknown(""))?;
         let client = client(&snapshot, tenant, client_id);
         let authenticated = self.authenticate(client, &request.credential, ctx.now).await?;
         let (Some(client), Some(authenticated)) = (client, authenticated) else {
-            return Err(request.unknown_client(&tenant.domain));
+            return Err(unknown(&tenant.domain));
         };
         if !client.principal.enabled {
             return Err(TokenError::Disabled(client_id));
@@ -283,6 +302,9 @@ impl TokenService {
         };
         match application {
             Some(application) => known(Some(application.client_id), application.token_version, IssuedBy::Us),
+            None if asked.ends_with("/.default") => {
+                Err(TokenError::ScopeAsResource { resource: excerpt(asked), tenant: tenant.domain.clone() })
+            }
             None => Err(TokenError::UnknownResource { resource: excerpt(asked), tenant: tenant.domain.clone() }),
         }
     }
@@ -354,12 +376,6 @@ impl TokenService {
         if let Err(unrecorded) = self.store.audit(ctx, &event) {
             tracing::warn!(tenant = %ctx.tenant, code, %unrecorded, "a refused token is not in the audit");
         }
-    }
-}
-
-impl TokenRequest {
-    fn unknown_client(&self, tenant: &str) -> TokenError {
-        TokenError::UnknownClient { client: excerpt(&self.client_id), tenant: tenant.to_owned() }
     }
 }
 

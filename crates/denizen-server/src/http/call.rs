@@ -266,8 +266,13 @@ fn segment(raw: &str) -> Result<String, Ambiguous> {
     if text == "." || text == ".." {
         return Err(Ambiguous("has a dot segment"));
     }
-    if text.chars().any(|c| c == '/' || c == '\\' || c == '%' || c.is_control()) {
-        return Err(Ambiguous("hides a separator or a control character in an escape"));
+    if text.chars().any(char::is_control) {
+        return Err(Ambiguous(
+            "has a control character in an escape, often the line feed (%0A) at the end of a value read from a file",
+        ));
+    }
+    if text.contains(['/', '\\', '%']) {
+        return Err(Ambiguous("hides a separator in an escape"));
     }
     Ok(text)
 }
@@ -329,6 +334,12 @@ mod tests {
         for bad in ["/a/%2e%2e/b", "/a/../b", "/a%2fb", "/a%5Cb", "/a%00", "/a%252e", "/a%", "/a%zz", "/%ff", "/."] {
             assert!(call(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_line_feed_in_the_path_is_named() {
+        let refused = call("/contoso.test%0A/oauth2/v2.0/token").err().unwrap().to_string();
+        assert!(refused.contains("line feed (%0A)"), "{refused}");
     }
 
     #[test]

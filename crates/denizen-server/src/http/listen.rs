@@ -125,7 +125,7 @@ impl Connection {
             Err(ambiguous) => {
                 let mut reply = reply::json(
                     StatusCode::BAD_REQUEST,
-                    &serde_json::json!({"error": {"code": "BadRequest", "message": format!("{ambiguous}; write it plainly")}}),
+                    &serde_json::json!({"error": {"code": "BadRequest", "message": format!("{ambiguous}; correct it")}}),
                 );
                 announce_close(&mut reply);
                 reply

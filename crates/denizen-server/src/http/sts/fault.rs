@@ -148,7 +148,7 @@ impl From<FormError> for Fault {
 impl From<TokenError> for Fault {
     fn from(error: TokenError) -> Self {
         let (status, name) = match &error {
-            TokenError::UnknownClient { .. } | TokenError::Disabled(_) => {
+            TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } | TokenError::Disabled(_) => {
                 (StatusCode::BAD_REQUEST, "unauthorized_client")
             }
             TokenError::Credential(CredentialError::Busy)
@@ -162,7 +162,9 @@ impl From<TokenError> for Fault {
                 | CredentialError::Key(_)
                 | CredentialError::Claims(_),
             ) => (StatusCode::UNAUTHORIZED, "invalid_client"),
-            TokenError::UnknownResource { .. } => (StatusCode::BAD_REQUEST, "invalid_resource"),
+            TokenError::UnknownResource { .. } | TokenError::ScopeAsResource { .. } => {
+                (StatusCode::BAD_REQUEST, "invalid_resource")
+            }
         };
         Self::new(status, name, error.code(), error.to_string())
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::*;
 use crate::{
-    app::signing::fixture::{APP, FABRIKAM, MACHINE, SECRET, SIGNER, STRANGER, application, password_credential},
+    app::signing::fixture::{APP, FABRIKAM, MACHINE, SECRET, SIGNER, STRANGER, application, ctx, password_credential},
     domain::directory::{Application, PasswordCredential},
     http::Requirement,
 };
@@ -263,4 +263,36 @@ async fn the_clients_request_id_is_echoed_when_asked_for_and_only_as_a_guid() {
     assert_eq!(answer.json::<oauth::Error>().correlation_id.to_string(), id);
     let answer = service.token(&[("client-request-id", id)]).await;
     assert_eq!(answer.json::<oauth::Error>().correlation_id.to_string(), id);
+}
+
+/// Id and secret changed places, or the id came with a line feed: what was sent is not repeated to the client and not
+/// kept in the audit.
+#[tokio::test]
+async fn a_client_id_that_is_no_id_is_not_repeated() {
+    let service = Service::start().await;
+    let padded = format!("{APP}\n");
+    for sent in [SECRET, padded.as_str()] {
+        let answer = service.token(&secret_form(sent, SECRET, VAULT)).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, 700_016), "{}", answer.body);
+        assert!(!answer.body.contains(sent.trim()), "{}", answer.body);
+        assert!(answer.body.contains("is not a GUID"), "{}", answer.body);
+        let kept = format!("{:?}", service.deployment.store.audit_tail(&ctx(CONTOSO, NOW), 1).await.unwrap());
+        assert!(kept.contains("is not a GUID"), "{kept}");
+        assert!(!kept.contains(sent.trim()), "{kept}");
+    }
+}
+
+#[tokio::test]
+async fn a_scope_sent_as_a_resource_is_told_to_drop_its_end() {
+    let service = Service::start().await;
+    let app = APP.to_string();
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", &app),
+        ("client_secret", SECRET),
+        ("resource", "https://storage.azure.com/.default"),
+    ];
+    let answer = service.post(&format!("/{CONTOSO}/oauth2/token"), &form).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, 500_011), "{}", answer.body);
+    assert!(answer.body.contains("Ask for what stands before '/.default'"), "{}", answer.body);
 }
