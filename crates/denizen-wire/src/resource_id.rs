@@ -39,7 +39,7 @@ impl ResourceId {
 
     /// `{self}/{kind}/{name}`, a child of a resource, as `secrets/db-password` is of a vault.
     pub fn child(&self, kind: &str, name: &str) -> Result<Self, BadResourceId> {
-        format!("{self}/{kind}/{name}").parse()
+        [self.as_str(), "/", kind, "/", name].concat().parse()
     }
 
     /// As it was written when the resource was created.

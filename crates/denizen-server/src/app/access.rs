@@ -19,7 +19,7 @@ use denizen_keys::{
     x509::Certificate,
 };
 use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 pub use self::authorization::{Authorization, System, SystemReason, WrongAuthorization};
 use crate::{
@@ -42,9 +42,9 @@ const MAX_TOKEN: usize = 8 * 1024;
 /// A token may start this many seconds in the future: clocks differ. Its end has no such grace.
 const SKEW: i64 = 300;
 /// How many verified tokens are kept.
-const VERIFIED_TOKENS: u64 = 65_536;
+const VERIFIED_TOKENS: usize = 65_536;
 /// How many parsed signing keys are kept.
-const PARSED_KEYS: u64 = 4096;
+const PARSED_KEYS: usize = 4096;
 
 /// Authenticates and authorizes callers.
 #[derive(Clone)]
@@ -52,8 +52,8 @@ pub struct Access {
     store: Store,
     authority: Arc<str>,
     roles: Arc<BuiltInRoles>,
-    keys: Cache<(TenantId, String), Arc<ParsedKey>>,
-    tokens: Cache<[u8; 32], Arc<Caller>>,
+    keys: Arc<Cache<(TenantId, String), Arc<ParsedKey>>>,
+    tokens: Arc<Cache<[u8; 32], Arc<Caller>>>,
 }
 
 /// A signing key's public half, parsed once, with the certificate it was read from.
@@ -159,7 +159,7 @@ impl Access {
     /// `authority` is the issuers' base URL without a trailing slash.
     pub fn new(store: Store, roles: Arc<BuiltInRoles>, authority: &str, clock: Clock) -> (Self, System) {
         let system = System::new(store.clone(), clock);
-        let (keys, tokens) = (Cache::new(PARSED_KEYS), Cache::new(VERIFIED_TOKENS));
+        let (keys, tokens) = (Arc::new(Cache::new(PARSED_KEYS)), Arc::new(Cache::new(VERIFIED_TOKENS)));
         (Self { store, authority: authority.into(), roles, keys, tokens }, system)
     }
 

@@ -12,7 +12,7 @@ use denizen_keys::{
     envelope::{DataKey, RootKey, SealedKey, aad},
 };
 use denizen_wire::TenantId;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use crate::domain::directory::Tenant;
 
@@ -20,13 +20,13 @@ use crate::domain::directory::Tenant;
 #[derive(Clone)]
 pub struct Keks {
     root: Arc<RootKey>,
-    opened: Cache<(TenantId, String), Arc<DataKey>>,
+    opened: Arc<Cache<(TenantId, String), Arc<DataKey>>>,
 }
 
 impl Keks {
     /// Creates a store under the root key of this deployment.
     pub fn new(root: RootKey) -> Self {
-        Self { root: Arc::new(root), opened: Cache::new(4096) }
+        Self { root: Arc::new(root), opened: Arc::new(Cache::new(4096)) }
     }
 
     /// Makes a key for a tenant: what to keep in its record.

@@ -21,7 +21,7 @@ use denizen_keys::{
     hash, random,
 };
 use denizen_wire::{ResourceId, UnixTime, vault::UpdateSecret};
-use moka::sync::Cache;
+use quick_cache::{Equivalent, Weighter, sync::Cache};
 
 use super::{
     access::{Authorization, WrongAuthorization},
@@ -44,6 +44,8 @@ mod tests;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Secrets purged in one run of the schedule.
 const DUE_AT_ONCE: u32 = 256;
+/// Versions that the cache has room for before it grows.
+const CACHE_ENTRIES: usize = 1024;
 /// What one kept version costs beside its value, bytes.
 const CACHE_OVERHEAD: usize = 1024;
 
@@ -70,7 +72,41 @@ pub mod actions {
 pub struct Secrets {
     store: Store,
     vaults: Vaults,
-    sealed: Cache<String, SealedEntry>,
+    sealed: Arc<Cache<SealedKey, SealedEntry, Weight>>,
+}
+
+/// Which version an entry of the cache is; the version's text is empty for the latest.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SealedKey {
+    vault: ResourceId,
+    /// Canonical.
+    name: String,
+    version: String,
+}
+
+/// A [`SealedKey`] to look up, borrowed. Its members stand in the same order, so that both hash alike.
+#[derive(Hash)]
+struct SealedLookup<'a> {
+    vault: &'a ResourceId,
+    name: &'a str,
+    version: &'a str,
+}
+
+impl Equivalent<SealedKey> for SealedLookup<'_> {
+    fn equivalent(&self, key: &SealedKey) -> bool {
+        *self.vault == key.vault && self.name == key.name && self.version == key.version
+    }
+}
+
+/// The bytes that an entry takes.
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<SealedKey, SealedEntry> for Weight {
+    fn weight(&self, key: &SealedKey, entry: &SealedEntry) -> u64 {
+        let texts = key.vault.as_str().len() + key.name.len() + key.version.len();
+        (texts + entry.version.sealed_value.len() + CACHE_OVERHEAD) as u64
+    }
 }
 
 /// A sealed version, as it was when the vault was at `revision`.
@@ -133,10 +169,7 @@ impl From<StoreError> for SecretError {
 impl Secrets {
     /// Creates the use cases of a store's secrets.
     pub fn new(store: Store, vaults: Vaults) -> Self {
-        let weight = |key: &String, entry: &SealedEntry| {
-            u32::try_from(key.len() + entry.version.sealed_value.len() + CACHE_OVERHEAD).unwrap_or(u32::MAX)
-        };
-        Self { store, vaults, sealed: Cache::builder().max_capacity(CACHE_BYTES).weigher(weight).build() }
+        Self { store, vaults, sealed: Arc::new(Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, Weight)) }
     }
 
     /// Makes a version; the first one makes the secret.
@@ -444,14 +477,19 @@ impl Secrets {
     ) -> Result<Arc<SecretVersion>, SecretError> {
         // Taken before the database is asked: what is found is at least this new.
         let revision = authorization.snapshot().vault_revision(&vault.id);
-        let key = cache_key(vault, name, version);
-        if let Some(entry) = self.sealed.get(&key).filter(|entry| entry.revision == revision) {
+        let lookup = SealedLookup { vault: &vault.id, name: name.canonical(), version: version.unwrap_or_default() };
+        if let Some(entry) = self.sealed.get(&lookup).filter(|entry| entry.revision == revision) {
             return Ok(entry.version);
         }
         let found = self.store.secret(authorization.ctx(), &vault.id, name.canonical(), version).await?;
-        let version = Arc::new(found.ok_or(SecretError::NotFound)?);
-        self.sealed.insert(key, SealedEntry { revision, version: Arc::clone(&version) });
-        Ok(version)
+        let found = Arc::new(found.ok_or(SecretError::NotFound)?);
+        let key = SealedKey {
+            vault: vault.id.clone(),
+            name: name.canonical().to_owned(),
+            version: version.unwrap_or_default().to_owned(),
+        };
+        self.sealed.insert(key, SealedEntry { revision, version: Arc::clone(&found) });
+        Ok(found)
     }
 
     fn unseal(&self, vault: &Vault, name: &SecretName, version: &SecretVersion) -> Result<SecretString, SecretError> {
@@ -512,17 +550,6 @@ impl Binding<'_> {
         let tenant = self.vault.tenant.0.hyphenated().encode_lower(&mut tenant);
         aad(&[tenant, self.vault.id.canonical(), kind, self.name.canonical(), self.version])
     }
-}
-
-/// Neither part can hold a NUL, so no two secrets share a key.
-fn cache_key(vault: &Vault, name: &SecretName, version: Option<&str>) -> String {
-    let (vault, name, version) = (vault.id.canonical(), name.canonical(), version.unwrap_or_default());
-    let mut key = String::with_capacity(vault.len() + name.len() + version.len() + 2);
-    for (part, end) in [(vault, "\0"), (name, "\0"), (version, "")] {
-        key.push_str(part);
-        key.push_str(end);
-    }
-    key
 }
 
 /// What the audit calls a secret, a version, or another thing of a secret.

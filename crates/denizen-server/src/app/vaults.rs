@@ -13,7 +13,7 @@ use denizen_keys::{
     envelope::{DataKey, UnwrappingKey, aad},
 };
 use denizen_wire::{ResourceId, TenantId};
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use super::{ChangeError, access::Authorization, keks::Keks};
 use crate::{
@@ -46,7 +46,7 @@ pub struct NewVault<'a> {
 pub struct Vaults {
     store: Store,
     keks: Keks,
-    opened: Cache<ResourceId, Arc<VaultKey>>,
+    opened: Arc<Cache<ResourceId, Arc<VaultKey>>>,
 }
 
 /// A vault's key, with the sealed form it was opened from: a vault that is deleted and made again has another.
@@ -66,7 +66,7 @@ impl VaultKey {
 impl Vaults {
     /// Creates the use cases of a store; `keks` opens the tenants' key-encryption keys.
     pub fn new(store: Store, keks: Keks) -> Self {
-        Self { store, keks, opened: Cache::new(16_384) }
+        Self { store, keks, opened: Arc::new(Cache::new(16_384)) }
     }
 
     /// Makes a vault in a resource group, with a key of its own.

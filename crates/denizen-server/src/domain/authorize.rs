@@ -161,7 +161,8 @@ impl fmt::Display for Because<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Granted { assignment, role } => {
-                write!(f, "role '{}' assigned at {} (assignment {})", role.name, assignment.scope, assignment.id)
+                // Not the scope: it is the target or stands above it, and the assignment says which.
+                write!(f, "role '{}' by assignment {}", role.name, assignment.id)
             }
             Self::NotGranted { considered, proposal } => {
                 if considered.is_empty() {

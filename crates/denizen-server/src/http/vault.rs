@@ -59,6 +59,8 @@ pub struct Vault {
     access: Access,
     authority: String,
     hosts: Hosts,
+    /// The headers that all answers have alike.
+    headers: HeaderMap,
 }
 
 /// A caller that proved itself to a vault.
@@ -86,7 +88,7 @@ impl Vault {
     /// Creates the API of the use cases.
     pub fn new(secrets: Secrets, access: Access, names: PublicNames) -> Self {
         let authority = names.authority.clone();
-        Self { secrets, access, authority, hosts: Hosts::new(names) }
+        Self { secrets, access, authority, hosts: Hosts::new(names), headers: common_headers() }
     }
 }
 
@@ -105,7 +107,7 @@ impl Api for Vault {
         call.correlation_id = call.header(CLIENT_REQUEST_ID.as_str()).and_then(|id| Uuid::try_parse(id).ok());
         let snapshot = self.access.snapshot();
         let (vault, address) = self.hosts.resolve(call, &snapshot)?;
-        call.response_headers = response_headers(call, &vault, &address);
+        call.response_headers = response_headers(self.headers.clone(), call, &vault, &address);
         let authenticated = bearer(call)
             .and_then(|token| self.access.authenticate(&snapshot, token, &address.audiences, vault.tenant, call.now));
         let caller = authenticated.map_err(|error| {
@@ -173,9 +175,19 @@ const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
 const NETWORK: HeaderName = HeaderName::from_static("x-ms-keyvault-network-info");
 const VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-service-version");
 
-/// What every answer of a vault carries beside its body.
-fn response_headers(call: &Call, vault: &resources::Vault, address: &Address) -> HeaderMap {
+/// The headers that all answers of all vaults have alike.
+fn common_headers() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(header::EXPIRES, HeaderValue::from_static("-1"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+}
+
+/// Adds the headers that depend on the request to those that all answers have.
+fn response_headers(mut headers: HeaderMap, call: &Call, vault: &resources::Vault, address: &Address) -> HeaderMap {
     let mut id = Uuid::encode_buffer();
     if let Ok(id) = HeaderValue::from_str(call.request_id.hyphenated().encode_lower(&mut id)) {
         headers.insert(REQUEST_ID, id);
@@ -193,11 +205,6 @@ fn response_headers(call: &Call, vault: &resources::Vault, address: &Address) ->
     if let Ok(network) = HeaderValue::from_maybe_shared(hyper::body::Bytes::from(network)) {
         headers.insert(NETWORK, network);
     }
-    headers.insert(VERSION, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert(header::EXPIRES, HeaderValue::from_static("-1"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if address.strict_transport {
         let year = HeaderValue::from_static("max-age=31536000;includeSubDomains");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);

@@ -105,25 +105,6 @@ pub struct AuditRecord {
     pub detail: Option<Value>,
 }
 
-/// An event that happens again within one second, under other requests: its line around the request's id.
-#[derive(Clone)]
-pub struct Repeated {
-    tenant: TenantId,
-    before: String,
-    after: String,
-}
-
-impl Repeated {
-    /// Of an event that was recorded in this context.
-    pub fn new(ctx: &Ctx, event: &AuditEvent<'_>) -> Option<Self> {
-        let line = line(ctx, event, None).ok()?;
-        // A quote inside of a text would be escaped, so this is the member and nothing else.
-        let (before, rest) = line.split_once("\"request_id\":\"")?;
-        let after = rest.get(uuid::fmt::Hyphenated::LENGTH..)?;
-        Some(Self { tenant: ctx.tenant, before: format!("{before}\"request_id\":\""), after: after.to_owned() })
-    }
-}
-
 /// The line of an event: one line of JSON, its newline included.
 pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>) -> Result<String, StoreError> {
     #[derive(Serialize)]
@@ -172,19 +153,9 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
     String::from_utf8(bytes).map_err(|error| unwritable(error.to_string()))
 }
 
-/// A line as it is read: a record, and in the chain the requests of those that are like it.
-#[derive(Deserialize)]
-pub(super) struct Folded {
-    #[serde(flatten)]
-    pub(super) record: AuditRecord,
-    #[serde(default)]
-    pub(super) also: Option<Vec<Uuid>>,
-}
-
 /// Whose record a line of the spool is; none when it is not one whole record.
 pub(super) fn owner(line: &str) -> Option<TenantId> {
-    let Folded { record, also } = serde_json::from_str(line).ok()?;
-    also.is_none().then_some(record.tenant)
+    serde_json::from_str(line).ok().map(|record: AuditRecord| record.tenant)
 }
 
 impl Store {
@@ -195,15 +166,5 @@ impl Store {
     /// and when there is no more room, [`StoreError::AuditFull`].
     pub fn audit(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
         self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
-    }
-
-    /// Records an event that differs from one that was recorded before in nothing but the request.
-    ///
-    /// # Errors
-    /// As [`Self::audit`].
-    pub fn audit_again(&self, repeated: &Repeated, request_id: Uuid) -> Result<(), StoreError> {
-        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-        let id: &str = request_id.hyphenated().encode_lower(&mut id);
-        self.core.spool.append_again(repeated.tenant, &repeated.before, id, &repeated.after)
     }
 }

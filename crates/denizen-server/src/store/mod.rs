@@ -43,7 +43,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-pub use audit::{AuditEvent, AuditRecord, Outcome, Repeated};
+pub use audit::{AuditEvent, AuditRecord, Outcome};
 pub use changes::Change;
 pub use db::{Counters, Engine};
 pub use error::{AuditBroken, OneTimeRefused, StoreError};

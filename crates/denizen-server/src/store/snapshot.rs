@@ -23,7 +23,7 @@ use crate::domain::{
     roles::{RoleAssignment, RoleDefinition, RoleId},
 };
 
-type Map<K, V> = HashTrieMapSync<K, V>;
+type Map<K, V> = HashTrieMapSync<K, V, foldhash::fast::RandomState>;
 /// A short list that is shared until it changes.
 type List<T> = Arc<Vec<Arc<T>>>;
 

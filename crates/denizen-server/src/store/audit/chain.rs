@@ -5,9 +5,8 @@
 //! ```text
 //! seq, last   the places of its first and its last record
 //! tenant      whose they are
-//! lines       the records, one line of JSON each; a line with `also` stands for as many more, which differ from it in
-//!             nothing but the request's id
-//! spool     the position up to which the spool is in the chain
+//! lines       the records, one line of JSON each
+//! spool       the position up to which the spool is in the chain
 //! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
 //!             hexadecimal
 //! ```
@@ -15,7 +14,7 @@
 //! Whoever edits, removes or inserts a record must rewrite every later row; who keeps the last hash elsewhere sees
 //! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Where
 //! records stand tells their order only roughly: those of the spool come after the transactions that committed while
-//! they waited, and those that are alike stand together. `at` says when. Tests: the contract suite.
+//! they waited. `at` says when. Tests: the contract suite.
 
 use std::collections::HashMap;
 
@@ -24,7 +23,6 @@ use denizen_wire::TenantId;
 
 use super::super::{
     AuditBroken, AuditRecord, Store, StoreError,
-    audit::Folded,
     audit::spool::Batch,
     db::{Arg, Sql},
     writer::LogHead,
@@ -35,12 +33,6 @@ use crate::{domain::Ctx, store::db::args};
 const PAGE: i64 = 16;
 /// A row takes no more lines when it has this many bytes.
 const ROW: usize = 256 * 1024;
-/// Lines that are looked at when a record might be one more of the same.
-const RECENT: usize = 16;
-/// Records that one line stands for, at most.
-const ALSO: usize = 1024;
-/// The length of a request's id.
-const ID: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// A row.
 pub(in crate::store) struct Row {
@@ -69,23 +61,25 @@ impl Row {
     /// The rows of a batch: each tenant's records in their order. Only the last row says that the spool has been
     /// shipped, so the rows are worth something only together.
     pub(in crate::store) fn of_batch(head: &LogHead, batch: &Batch) -> (Vec<Self>, LogHead) {
-        let mut parts: Vec<Part<'_>> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let mut open: HashMap<TenantId, usize> = HashMap::new();
         let mut rest = batch.text.as_str();
         for mark in &batch.marks {
             let (line, after) = rest.split_at_checked(mark.length).unwrap_or((rest, ""));
             rest = after;
             let at = open.get(&mark.tenant).copied();
-            let part = match at.and_then(|at| parts.get_mut(at)).filter(|part| part.bytes < ROW) {
+            let part = match at.and_then(|at| parts.get_mut(at)).filter(|part| part.lines.len() < ROW) {
                 Some(part) => part,
                 None => {
                     open.insert(mark.tenant, parts.len());
-                    parts.push(Part { tenant: mark.tenant, lines: Vec::new(), bytes: 0, records: 0 });
+                    let lines = String::with_capacity(ROW.min(batch.text.len()) + mark.length);
+                    parts.push(Part { tenant: mark.tenant, lines, records: 0 });
                     let Some(part) = parts.last_mut() else { continue };
                     part
                 }
             };
-            part.add(line, mark.id_at);
+            part.lines.push_str(line);
+            part.records += 1;
         }
         let mut head = head.clone();
         let mut rows = Vec::with_capacity(parts.len());
@@ -94,7 +88,7 @@ impl Row {
             if at == last {
                 head.spool = batch.end;
             }
-            let (row, after) = Self::after(&head, part.tenant, part.text(), part.records);
+            let (row, after) = Self::after(&head, part.tenant, part.lines, part.records);
             rows.push(row);
             head = after;
         }
@@ -103,63 +97,10 @@ impl Row {
 }
 
 /// A row in the making.
-struct Part<'a> {
+struct Part {
     tenant: TenantId,
-    lines: Vec<Line<'a>>,
-    bytes: usize,
+    lines: String,
     records: u64,
-}
-
-/// A line in the making: a record, and the ids of those that are like it.
-struct Line<'a> {
-    text: &'a str,
-    /// What stands before and after the request's id, when it is one of many.
-    around: Option<(&'a str, &'a str)>,
-    also: Vec<&'a str>,
-}
-
-impl<'a> Part<'a> {
-    fn add(&mut self, text: &'a str, id_at: Option<usize>) {
-        self.records += 1;
-        let cut = id_at.and_then(|at| {
-            let (before, rest) = text.split_at_checked(at)?;
-            let (id, after) = rest.split_at_checked(ID)?;
-            Some((id, (before, after)))
-        });
-        let around = cut.map(|(_, around)| around);
-        let alike = |line: &&mut Line<'_>| around.is_some() && line.around == around && line.also.len() < ALSO;
-        match (cut, self.lines.iter_mut().rev().take(RECENT).find(alike)) {
-            (Some((id, _)), Some(line)) => {
-                line.also.push(id);
-                self.bytes += ID + 3;
-            }
-            _ => {
-                self.lines.push(Line { text, around, also: Vec::new() });
-                self.bytes += text.len();
-            }
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut out = String::with_capacity(self.bytes + self.lines.len() * 16);
-        for line in &self.lines {
-            // Each is an object and a newline, so that one more member goes in at the end.
-            match line.text.strip_suffix("}\n").filter(|_| !line.also.is_empty()) {
-                None => out.push_str(line.text),
-                Some(open) => {
-                    out.push_str(open);
-                    out.push_str(",\"also\":[");
-                    for (n, id) in line.also.iter().enumerate() {
-                        out.push_str(if n == 0 { "\"" } else { ",\"" });
-                        out.push_str(id);
-                        out.push('"');
-                    }
-                    out.push_str("]}\n");
-                }
-            }
-        }
-        out
-    }
 }
 
 /// The statement that adds rows, and its arguments.
@@ -185,14 +126,9 @@ fn int(number: u64) -> i64 {
 fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
     let corrupt = |error: serde_json::Error| StoreError::Corrupt(format!("an audit record: {}", json_fault(&error)));
     let mut found = Vec::new();
-    for line in lines.lines() {
-        let Folded { record, also } = serde_json::from_str(line).map_err(corrupt)?;
-        found.push(record.clone());
-        let alike = also.unwrap_or_default().into_iter();
-        found.extend(alike.map(|request_id| AuditRecord { request_id, ..record.clone() }));
-    }
-    for (seq, record) in (seq..).zip(&mut found) {
-        record.seq = seq;
+    for (seq, line) in (seq..).zip(lines.lines()) {
+        let record = serde_json::from_str(line).map_err(corrupt)?;
+        found.push(AuditRecord { seq, ..record });
     }
     Ok(found)
 }

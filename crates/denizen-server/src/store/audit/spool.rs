@@ -88,8 +88,6 @@ pub(in crate::store) struct Mark {
     pub(in crate::store) length: usize,
     /// The position in the spool after it.
     end: u64,
-    /// Where in its line the request's id stands, when it is one of many that differ in nothing else.
-    pub(in crate::store) id_at: Option<usize>,
 }
 
 impl Spool {
@@ -114,22 +112,7 @@ impl Spool {
 
     /// Writes one record: a line that ends with its only newline. On an error nothing of it is kept.
     pub(in crate::store) fn append(&self, tenant: TenantId, line: &str) -> Result<(), StoreError> {
-        self.append_parts(tenant, &[line], None)
-    }
-
-    /// Writes one record of many that differ in the request's id only.
-    pub(in crate::store) fn append_again(
-        &self,
-        tenant: TenantId,
-        before: &str,
-        id: &str,
-        after: &str,
-    ) -> Result<(), StoreError> {
-        self.append_parts(tenant, &[before, id, after], Some(before.len()))
-    }
-
-    fn append_parts(&self, tenant: TenantId, line: &[&str], id_at: Option<usize>) -> Result<(), StoreError> {
-        let length = line.iter().map(|part| part.len()).sum::<usize>();
+        let length = line.len();
         let mut state = self.state();
         if state.closed {
             return Err(StoreError::Closed);
@@ -141,7 +124,7 @@ impl Spool {
         state.write(line).map_err(|source| failed(&self.folder, source))?;
         state.end = end;
         let first = state.waiting.marks.is_empty();
-        state.waiting.marks.push(Mark { tenant, length, end, id_at });
+        state.waiting.marks.push(Mark { tenant, length, end });
         state.waiting.end = end;
         drop(state);
         self.written.fetch_add(1, Ordering::Relaxed);
@@ -277,17 +260,13 @@ impl State {
         Ok(Self { active, base: end, end, shipped, waiting, closed_segments: segments, torn: false, closed: false })
     }
 
-    /// Adds a line to what waits, and writes it to the file from there.
-    fn write(&mut self, line: &[&str]) -> io::Result<()> {
+    /// Writes a line to the file, and adds it to what waits.
+    fn write(&mut self, line: &str) -> io::Result<()> {
         self.mend()?;
-        let before = self.waiting.text.len();
-        for part in line {
-            self.waiting.text.push_str(part);
-        }
-        let text = self.waiting.text.as_bytes().get(before..).unwrap_or_default();
-        let written = self.active.write_all(text);
-        if written.is_err() {
-            self.waiting.text.truncate(before);
+        let written = self.active.write_all(line.as_bytes());
+        if written.is_ok() {
+            self.waiting.text.push_str(line);
+        } else {
             self.torn = true;
             // If it cannot be cut now, it is tried again before the next record is written.
             let _ = self.mend();
@@ -325,7 +304,7 @@ impl State {
 impl Batch {
     fn push(&mut self, tenant: TenantId, line: &str, end: u64) {
         self.text.push_str(line);
-        self.marks.push(Mark { tenant, length: line.len(), end, id_at: None });
+        self.marks.push(Mark { tenant, length: line.len(), end });
         self.end = end;
     }
 

@@ -98,7 +98,6 @@ macro_rules! on {
                 an_edited_position_swallows_nothing
                 nobody_waits_and_many_share_a_commit
                 a_row_holds_one_tenants_records
-                what_happens_again_is_one_line
                 a_database_that_goes_away_loses_no_record
                 a_database_that_hangs_leaves_the_journal_on_the_disk
                 a_batch_whose_commit_ended_in_doubt_is_written_once
