@@ -96,7 +96,12 @@ impl Client {
             // The parser's own text shows the line, and the file may hold a private key as well.
             .map_err(|e| match e {
                 pem::Error::Io(e) => unreadable(&e),
-                _ => unreadable(&"it is not PEM, or damaged"),
+                pem::Error::MissingSectionEnd { .. }
+                | pem::Error::IllegalSectionStart { .. }
+                | pem::Error::Base64Decode(_)
+                | pem::Error::NoItemsFound
+                | pem::Error::SectionTooLarge
+                | _ => unreadable(&"it is not PEM, or damaged"),
             })?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates);

@@ -86,7 +86,7 @@ pub(crate) fn refused(identity: &ManagedIdentity, error: &TokenError) -> Failure
         }
         TokenError::Challenge(why) => (exit::NO_PERMISSION, why.remedy()),
         TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
-        TokenError::Unsupported(_) | TokenError::NotAToken(_) | TokenError::OtherIdentity => (exit::DATA, ""),
+        TokenError::Unsupported(_) | TokenError::NotAToken(_) | TokenError::OtherIdentity | _ => (exit::DATA, ""),
     };
     let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
     Failure::new(code, format!("{} ({:?}){hint}", error, identity.source()))

@@ -134,7 +134,7 @@ impl VaultClient {
                 HttpError::Connection { .. } => {
                     "; is the vault there, and does SSL_CERT_FILE name its CA (`. DIR/env`)?"
                 }
-                HttpError::Roots(_) | HttpError::Request(_) => "",
+                HttpError::Roots(_) | HttpError::Request(_) | _ => "",
             };
             Failure::new(exit::UNAVAILABLE, format!("{e}{hint}"))
         })

@@ -191,7 +191,11 @@ fn pem_fault(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
         pem::Error::NoItemsFound => "there is none in it".to_owned(),
-        _ => "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned(),
+        pem::Error::MissingSectionEnd { .. }
+        | pem::Error::IllegalSectionStart { .. }
+        | pem::Error::Base64Decode(_)
+        | pem::Error::SectionTooLarge
+        | _ => "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned(),
     }
 }
 

@@ -187,6 +187,7 @@ const IDENTITY: &[Layers] = &[Layers {
     ],
     ..layers(&[
         &["certificate", "challenge", "environment", "error", "pin"],
+        &["proxy"],
         &["clock", "http", "token"],
         &["cache", "retry"],
         &["source", "surroundings"],
