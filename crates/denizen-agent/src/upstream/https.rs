@@ -236,10 +236,10 @@ impl HttpsClient {
 
 /// What is wrong with a PEM file. The parser's own text shows the line, and the file may hold a private key as well.
 fn pem_fault(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "there is none in it".to_owned(),
-        _ => "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned(),
+    if let pem::Error::Io(error) = error {
+        error.to_string()
+    } else {
+        "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned()
     }
 }
 

@@ -247,7 +247,7 @@ fn leave_out(value: &mut Value, members: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Application;
+    use crate::domain::directory::Application;
 
     #[test]
     fn what_a_damaged_record_holds_is_not_shown() {
