@@ -86,8 +86,14 @@ impl Client {
         let certificates = CertificateDer::pem_reader_iter(BufReader::new(file))
             .collect::<Result<Vec<_>, _>>()
             // The parser's own text shows the line, and the file may hold a private key as well.
-            .map_err(|e| {
-                if let pem::Error::Io(e) = e { unreadable(&e) } else { unreadable(&"it is not PEM, or damaged") }
+            .map_err(|e| match e {
+                pem::Error::Io(e) => unreadable(&e),
+                pem::Error::MissingSectionEnd { .. }
+                | pem::Error::IllegalSectionStart { .. }
+                | pem::Error::Base64Decode(_)
+                | pem::Error::NoItemsFound
+                | pem::Error::SectionTooLarge
+                | _ => unreadable(&"it is not PEM, or damaged"),
             })?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates);

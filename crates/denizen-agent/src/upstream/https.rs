@@ -236,10 +236,14 @@ impl HttpsClient {
 
 /// What is wrong with a PEM file. The parser's own text shows the line, and the file may hold a private key as well.
 fn pem_fault(error: &pem::Error) -> String {
-    if let pem::Error::Io(error) = error {
-        error.to_string()
-    } else {
-        "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned()
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "there is none in it".to_owned(),
+        pem::Error::MissingSectionEnd { .. }
+        | pem::Error::IllegalSectionStart { .. }
+        | pem::Error::Base64Decode(_)
+        | pem::Error::SectionTooLarge
+        | _ => "it is not PEM, or damaged: each section needs its BEGIN and END marks on lines of their own".to_owned(),
     }
 }
 
