@@ -1,4 +1,4 @@
-//! One place for base64: what we write, and the two degrees of patience with what we read.
+//! Base64: the forms that are written, a strict reader and a lenient one.
 //!
 //! Touches nothing. Tests: below.
 

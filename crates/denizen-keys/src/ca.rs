@@ -2,8 +2,8 @@
 //!
 //! Trying Denizen needs TLS, and TLS needs an authority that clients trust. One that could vouch for every name in
 //! the world would be a liability long after the trial, so this one is constrained by its own certificate to this
-//! machine's loopback addresses, `localhost`, and names under `denizen.test` (a domain that can never exist on the
-//! Internet, RFC 6761), and to issuing leaves only. Clients enforce that, not we.
+//! machine's loopback addresses, `localhost`, and names under `denizen.test` (a domain reserved by
+//! RFC 6761), and to issuing leaves only. Clients enforce the constraints.
 //!
 //! Touches the random source only. Tests: `ca/tests.rs`.
 
@@ -80,7 +80,7 @@ impl DevCa {
         Ok(Self { pem: certificate.pem(), certificate, key })
     }
 
-    /// Takes up an authority again from its certificate and its unsealed key.
+    /// Restores an authority from its certificate and its unsealed key.
     ///
     /// # Errors
     /// [`KeyError::Certificate`] when the certificate is not one this module made for this key.
@@ -156,8 +156,8 @@ impl DevCa {
         Ok(IssuedServer { chain: vec![Certificate::from_der(leaf.der())?], key: leaf_key.pkcs8 })
     }
 
-    /// What the certificate writer needs to know of the issuer: name, key identifier and key, all from the
-    /// certificate that clients hold, so that both sides agree to the byte.
+    /// The issuer's name, key identifier and key, taken from the certificate that clients hold, so that they match
+    /// exactly.
     fn issuer(&self) -> Result<Issuer<'_, &EcKey>, KeyError> {
         let unreadable = KeyError::Certificate("the authority's certificate cannot be read");
         let cn = self.certificate.subject_cn().ok_or(unreadable.clone())?;
@@ -209,7 +209,7 @@ impl std::fmt::Debug for IssuedServer {
     }
 }
 
-/// A name in the form a certificate takes, if the authority's constraints let it stand.
+/// Converts a name for a certificate, if the authority's constraints permit it.
 fn permitted(name: &SanEntry) -> Result<SanType, KeyError> {
     let refused =
         |name: &dyn std::fmt::Display| KeyError::NameNotPermitted { name: name.to_string(), permitted: PERMITTED };

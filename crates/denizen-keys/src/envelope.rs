@@ -6,15 +6,15 @@
 //!    in the database)    database)                     vault)                version)
 //! ```
 //!
-//! So a stolen database opens nothing, the root key can be changed by wrapping one key again, and a vault is gone
-//! for good when its key is.
+//! A stolen database alone decrypts nothing. Replacing the root key means rewrapping one key. Deleting a vault's key
+//! destroys the vault's secrets for good.
 //!
 //! AES-256-GCM throughout, with random 96-bit nonces. A data key seals once, and a wrapping key wraps far fewer than
-//! 2³² keys, so nonces do not meet. What is sealed is bound to its place by *additional data* ([`aad`]): a row moved
-//! to another tenant, vault, name or version does not open.
+//! 2³² keys, so nonces do not repeat. Additional authenticated data ([`aad`]) binds each ciphertext to its context: a
+//! row moved to another tenant, vault, name or version cannot be decrypted.
 //!
 //! Sealed form: 1 byte kind and version, 12 bytes nonce, ciphertext, 16 bytes tag. The first byte is authenticated
-//! too, so that a sealed value can never be passed off as a wrapped key.
+//! too, so a sealed value is never accepted as a wrapped key.
 //!
 //! Touches the random source; the root key file through `root_key.rs`. Tests: below.
 
@@ -41,15 +41,15 @@ enum Kind {
 /// A key of 32 bytes: it seals one value, or wraps other keys. Wiped when dropped.
 pub struct DataKey(Zeroizing<[u8; KEY_BYTES]>);
 
-/// A wrapping key made ready for use: what it takes to begin is done once. The library wipes it when dropped.
+/// A wrapping key whose key schedule is computed once, for many uses. The library wipes it when dropped.
 pub struct UnwrappingKey(LessSafeKey);
 
-/// A wrapped key as it is stored. Its form was checked; whether it opens is known only by opening it.
+/// A wrapped key as it is stored. Its length and kind are checked; only unwrapping checks the rest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedKey(Vec<u8>);
 
 impl DataKey {
-    /// A new random key.
+    /// Creates a random key.
     #[must_use]
     pub fn generate() -> Self {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
@@ -57,7 +57,7 @@ impl DataKey {
         Self(key)
     }
 
-    /// Takes over key bytes that were read from elsewhere in this crate.
+    /// Creates a key from bytes read elsewhere in this crate.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         if bytes.len() != KEY_BYTES {
@@ -71,13 +71,13 @@ impl DataKey {
         &*self.0
     }
 
-    /// This key, wrapped by another; `aad` names the place it belongs to.
+    /// Wraps this key with another; `aad` is its context.
     #[must_use]
     pub fn wrap_with(&self, kek: &Self, aad: &[u8]) -> Vec<u8> {
         kek.seal_kind(Kind::WrappedKey, self.bytes(), aad)
     }
 
-    /// Takes a key out of its wrapping.
+    /// Unwraps a key.
     ///
     /// # Errors
     /// [`KeyError::SealedForm`] or [`KeyError::Open`].
@@ -85,7 +85,7 @@ impl DataKey {
         kek.unwrapping().ok_or(KeyError::Open)?.unwrap(wrapped, aad)
     }
 
-    /// This key made ready to unwrap many others. None when the library is broken.
+    /// Prepares this key to unwrap many others. None when the library fails.
     #[must_use]
     pub fn unwrapping(&self) -> Option<UnwrappingKey> {
         self.cipher().map(UnwrappingKey)
@@ -106,7 +106,7 @@ impl DataKey {
         match result {
             Some(tag) => sealed.extend_from_slice(tag.as_ref()),
             None => {
-                // Whatever went wrong, the plaintext must not stay behind.
+                // Wipe the plaintext before the panic unwinds.
                 sealed.zeroize();
                 panic!("AES-256-GCM could not seal");
             }
@@ -120,7 +120,7 @@ impl DataKey {
 }
 
 impl UnwrappingKey {
-    /// Takes a key out of its wrapping.
+    /// Unwraps a key.
     ///
     /// # Errors
     /// [`KeyError::SealedForm`] or [`KeyError::Open`].
@@ -129,7 +129,7 @@ impl UnwrappingKey {
     }
 }
 
-/// Opens what was sealed as this kind.
+/// Decrypts what was sealed as this kind.
 fn open_kind(cipher: &LessSafeKey, kind: Kind, sealed: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (first, rest) = sealed.split_first().ok_or(KeyError::SealedForm)?;
     let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(KeyError::SealedForm)?;
@@ -155,7 +155,7 @@ impl Kind {
 }
 
 impl SealedKey {
-    /// Takes up stored bytes.
+    /// Reads stored bytes.
     ///
     /// # Errors
     /// [`KeyError::SealedForm`] when they are not a wrapped key of a known version.
@@ -181,10 +181,10 @@ impl RootKey {
         SealedKey(key.wrap_with(self.key(), aad))
     }
 
-    /// Takes the key-encryption key out of its wrapping.
+    /// Unwraps the key-encryption key.
     ///
     /// # Errors
-    /// [`KeyError::Open`] when it was wrapped with another root key or for another place.
+    /// [`KeyError::Open`] when it was wrapped with another root key or in another context.
     pub fn unwrap(&self, sealed: &SealedKey, aad: &[u8]) -> Result<DataKey, KeyError> {
         DataKey::unwrap_with(self.key(), sealed.as_bytes(), aad)
     }
@@ -208,27 +208,28 @@ impl std::fmt::Debug for SealedKey {
     }
 }
 
-/// Seals a value with a data key that is used for this value alone; `aad` names the place it belongs to.
+/// Encrypts a value with a data key that is used for this value alone; `aad` is its context.
 #[must_use]
 pub fn seal(data_key: &DataKey, plaintext: &[u8], aad: &[u8]) -> Vec<u8> {
     data_key.seal_kind(Kind::Value, plaintext, aad)
 }
 
-/// Opens a sealed value.
+/// Decrypts a sealed value.
 ///
 /// # Errors
-/// [`KeyError::SealedForm`] when it is no sealed value, [`KeyError::Open`] for another key, another place, or any
+/// [`KeyError::SealedForm`] when it is no sealed value, [`KeyError::Open`] for another key, another context, or any
 /// change.
 pub fn open(data_key: &DataKey, sealed: &[u8], aad: &[u8]) -> Result<SecretBytes, KeyError> {
     let cipher = data_key.cipher().ok_or(KeyError::Open)?;
     open_kind(&cipher, Kind::Value, sealed, aad).map(SecretBytes::from)
 }
 
-/// Additional data that names a place: tenant, vault, kind, name, version, in whatever order the caller keeps to.
+/// Encodes a context (tenant, vault, kind, name, version, in a fixed order) as additional authenticated data.
 ///
-/// Two different lists never give the same bytes: the number of parts and the length of each stand in front.
+/// The encoding is injective: it begins with the number of parts, and each part with its length.
 #[must_use]
 pub fn aad(parts: &[&str]) -> Vec<u8> {
+    // Stored data is bound to this text: it cannot change.
     const DOMAIN: &[u8] = b"denizen/place/1";
     let total: usize = parts.iter().map(|part| part.len() + 8).sum();
     let mut bytes = Vec::with_capacity(DOMAIN.len() + 8 + total);
@@ -247,7 +248,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_whole_ladder_goes_down_and_up_again() {
+    fn the_key_hierarchy_wraps_and_unwraps() {
         let directory = tempfile::tempdir().unwrap();
         let root = RootKey::load_or_create(&directory.path().join("root.key")).unwrap();
         let (kek, vault, data) = (DataKey::generate(), DataKey::generate(), DataKey::generate());

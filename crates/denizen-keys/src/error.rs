@@ -45,15 +45,15 @@ pub enum KeyError {
     /// Sealed bytes are too short, of an unknown version, or of another kind.
     #[error("the sealed bytes have an unknown form")]
     SealedForm,
-    /// Sealed bytes were made with another key or for another place, or were changed.
-    #[error("the sealed bytes do not open with this key in this place")]
+    /// Sealed bytes were made with another key or in another context, or were changed.
+    #[error("the sealed bytes cannot be decrypted with this key in this context")]
     Open,
     /// The root key file, or the directory it stands in, is not safe to use.
     #[error("root key {path}: {reason}")]
     RootKeyRefused {
         /// Path of the file.
         path: String,
-        /// The rule that refused, and what would mend it.
+        /// The rule that was broken, and the fix.
         reason: &'static str,
     },
     /// The operating system refused an operation on the root key file.

@@ -1,6 +1,6 @@
 //! Digests, MACs and hexadecimal.
 //!
-//! SHA-1 is here for certificate thumbprints alone (`x5t`, Azure's `kid`): a name for a key, never a proof.
+//! SHA-1 is used for certificate thumbprints alone (`x5t`, Azure's `kid`), which identify a key and prove nothing.
 //! Touches nothing. Tests: below.
 
 use aws_lc_rs::{digest, hmac};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`signer`] | sign with a key that never leaves this crate; verify with a public key parsed once |
 //! | [`jws`] | write compact tokens; read access tokens strictly and client assertions leniently |
-//! | [`jwk`] | show a public key to the world (RFC 7517) |
+//! | [`jwk`] | public keys as JWKs (RFC 7517) |
 //! | [`secret`], [`random`] | values that cannot be printed and are wiped; the one source of randomness |
 //! | [`x509`], [`ca`] | read and make certificates; a development authority that cannot vouch for much |
 //! | [`envelope`] | keys that wrap keys, down to one data key for each secret version; the root key file |
@@ -12,8 +12,8 @@
 //! | [`b64`], [`hash`] | one place for base64, digests, MACs |
 //!
 //! May touch: the operating system's random source and, in `envelope`, the root key file. No network, no clock:
-//! time is always an argument. Everything read here may come from an enemy, so every parser has a size limit, a
-//! depth limit, and an answer other than a panic.
+//! time is always an argument. All input may be hostile: every parser has a size limit and a depth
+//! limit, returns an error instead of panicking, and puts no byte of its input into the error.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Hashes of the secrets that clients present, as they are kept at rest.
+//! Password hashes of the secrets that clients present.
 //!
 //! Argon2id with the parameters OWASP recommends as its first choice for a login (19 MiB, two passes). One check
 //! costs tens of milliseconds of a processor on purpose: call it where blocking is allowed, and behind a rate limit.
@@ -16,8 +16,7 @@ const PASSES: u32 = 2;
 /// Lanes.
 const LANES: u32 = 1;
 
-/// The most a stored hash may ask for: it comes from our own database, but a damaged row must not take the memory
-/// of the machine. Memory in KiB, passes, lanes.
+/// Upper limits for a stored hash (memory in KiB, passes, lanes): a damaged row must not exhaust the machine's memory.
 const MOST: (u32, u32, u32) = (262_144, 16, 8);
 
 /// Hashes a secret with a new salt, to a PHC string (`$argon2id$v=19$m=19456,t=2,p=1$salt$hash`).
@@ -52,7 +51,7 @@ pub fn needs_rehash(phc: &str) -> bool {
     })
 }
 
-/// A stored hash, if it is Argon2id with a salt, an output, and bearable costs.
+/// A stored hash, if it is Argon2id with a salt, an output, and costs within the limits.
 fn read(phc: &str) -> Option<(PasswordHash, Params)> {
     let stored = PasswordHash::new(phc).ok()?;
     if stored.algorithm.as_str() != Algorithm::Argon2id.as_str() {
@@ -60,10 +59,10 @@ fn read(phc: &str) -> Option<(PasswordHash, Params)> {
     }
     let params = Params::try_from(&stored).ok()?;
     let (memory, passes, lanes) = MOST;
-    let bearable = params.m_cost() <= memory && params.t_cost() <= passes && params.p_cost() <= lanes;
+    let within_limits = params.m_cost() <= memory && params.t_cost() <= passes && params.p_cost() <= lanes;
     // A short output would be matched by chance.
     let long_enough = stored.hash.as_ref().is_some_and(|output| output.len() >= 16) && stored.salt.is_some();
-    (bearable && long_enough).then_some((stored, params))
+    (within_limits && long_enough).then_some((stored, params))
 }
 
 #[cfg(test)]

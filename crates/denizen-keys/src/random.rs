@@ -8,8 +8,7 @@ use zeroize::Zeroize as _;
 /// Fills a buffer with unpredictable bytes.
 ///
 /// # Panics
-/// When the generator fails. It has no error a caller could act on, and going on with predictable bytes would give
-/// away every key made afterwards, so the process stops.
+/// When the generator fails. A caller could not recover, and predictable bytes would compromise every later key.
 #[allow(clippy::panic, reason = "no input reaches this; without randomness nothing here may go on")]
 pub fn fill(buffer: &mut [u8]) {
     if aws_lc_rs::rand::fill(buffer).is_err() {

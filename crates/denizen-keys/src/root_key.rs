@@ -1,9 +1,9 @@
 //! The root key and the file it lives in.
 //!
-//! Whoever reads this file and the database has everything, so the file is refused unless nobody else can read or
-//! replace it: every directory on the way is opened without following links, the last one and the file must belong
-//! to us or to root, and nobody else may write the one or read the other. A new file appears complete or not at all,
-//! and never replaces one that is there.
+//! The file and the database together give away every secret, so a file that another user could read or replace is
+//! refused. Each directory of the path is opened without following links. The last directory and the file must belong
+//! to us or to root; no other user may write the directory or read the file. A new file is created atomically and never
+//! replaces an existing one.
 //!
 //! Touches the file system through the path it is given. Tests: `root_key/tests.rs`.
 
@@ -19,7 +19,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path};
 use zeroize::Zeroizing;
 
-/// The key at the top of the ladder, kept outside the database. Wiped when dropped.
+/// The key at the top of the key hierarchy, kept outside the database. Wiped when dropped.
 pub struct RootKey(DataKey);
 
 impl RootKey {
@@ -29,24 +29,24 @@ impl RootKey {
     /// [`KeyError::RootKeyRefused`] when the file or its directory is not safe or not of the right form,
     /// [`KeyError::RootKeyFile`] when the operating system refuses, also when there is no such file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let place = Place::open(path)?;
-        place.read()?.ok_or_else(|| place.failed("open it", Errno::NOENT))
+        let file = KeyFile::open(path)?;
+        file.read()?.ok_or_else(|| file.failed("open it", Errno::NOENT))
     }
 
     /// Reads the root key, or makes a new one where there is no file yet. The directory must exist.
     ///
-    /// Of two processes that start at once, both come away with the same key.
+    /// Two processes that start at once get the same key.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        let place = Place::open(path)?;
-        if let Some(key) = place.read()? {
+        let file = KeyFile::open(path)?;
+        if let Some(key) = file.read()? {
             return Ok(key);
         }
-        place.create()?;
-        // Read back rather than trusted: another process may have been first.
-        place.read()?.ok_or_else(|| place.failed("open it", Errno::NOENT))
+        file.create()?;
+        // Another process may have created the file first, so its key is read back.
+        file.read()?.ok_or_else(|| file.failed("open it", Errno::NOENT))
     }
 
     pub(crate) fn key(&self) -> &DataKey {
@@ -60,14 +60,14 @@ impl std::fmt::Debug for RootKey {
     }
 }
 
-/// A file name in a directory that is held open, so that nobody can exchange the directory in between.
-struct Place<'a> {
+/// The key file: a name in a directory that is held open, so that the directory cannot be replaced between checks.
+struct KeyFile<'a> {
     path: &'a Path,
     directory: OwnedFd,
     name: &'a OsStr,
 }
 
-impl<'a> Place<'a> {
+impl<'a> KeyFile<'a> {
     fn open(path: &'a Path) -> Result<Self, KeyError> {
         let name = path.file_name().ok_or_else(|| refused(path, "it does not name a file"))?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
@@ -92,15 +92,15 @@ impl<'a> Place<'a> {
                 }
             };
         }
-        let place = Self { path, directory, name };
-        let stat = place.stat(&place.directory)?;
+        let file = Self { path, directory, name };
+        let stat = file.stat(&file.directory)?;
         if !owned_by_us_or_root(&stat) {
-            return Err(place.refused("its directory belongs to another user; it must be ours or root's"));
+            return Err(file.refused("its directory belongs to another user; it must be ours or root's"));
         }
         if stat.st_mode & 0o022 != 0 {
-            return Err(place.refused("its directory can be written by others; chmod go-w the directory"));
+            return Err(file.refused("its directory can be written by others; chmod go-w the directory"));
         }
-        Ok(place)
+        Ok(file)
     }
 
     /// The key in the file, or nothing where there is no file.
@@ -143,18 +143,18 @@ impl<'a> Place<'a> {
         Ok(Some(RootKey(DataKey::from_bytes(&*bytes)?)))
     }
 
-    /// Puts a new random key in place, unless a file is there by now.
+    /// Creates the file with a new random key, unless it exists by now.
     fn create(&self) -> Result<(), KeyError> {
         let temporary = format!(".root-key.{}.new", hash::hex(&random::bytes::<8>()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.directory, &*temporary, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|errno| self.failed("create it", errno))?;
-        let placed = self.fill(&file).and_then(|()| self.publish(&temporary));
-        if placed != Ok(true) {
-            // Best effort: the file is ours alone, and what matters is the error that brought us here.
+        let published = self.fill(&file).and_then(|()| self.publish(&temporary));
+        if published != Ok(true) {
+            // Best effort: nobody else uses the file, and the first error is the one to report.
             let _ = rustix::fs::unlinkat(&self.directory, &*temporary, AtFlags::empty());
         }
-        placed.map(|_| ())
+        published.map(|_| ())
     }
 
     fn fill(&self, file: &OwnedFd) -> Result<(), KeyError> {

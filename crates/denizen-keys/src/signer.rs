@@ -1,7 +1,7 @@
-//! Signing with a private key that stays where it is.
+//! Signing with a private key that is never exported to the caller.
 //!
 //! A [`Signer`] is an enum because the kinds of custody are few and known: software now, TPM and PKCS#11 later, each
-//! a new arm that the compiler then demands everywhere. The private key is parsed and checked once, when the signer
+//! a new variant that the compiler then requires everywhere. The private key is parsed and checked once, when the signer
 //! is made: parsing it for each signature more than halves the rate.
 //!
 //! Touches the random source only. Tests: below.
@@ -82,7 +82,7 @@ impl Signer {
         Self::from_pair(KeyPair::generate(size).map_err(|_| KeyError::Generation)?)
     }
 
-    /// Reads back a key that [`Self::to_pkcs8`] gave.
+    /// Reads a key that [`Self::to_pkcs8`] wrote.
     ///
     /// # Errors
     /// [`KeyError::PrivateKey`] when the bytes are not an unencrypted PKCS#8 RSA key of 2048 to 8192 bits.

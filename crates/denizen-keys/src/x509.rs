@@ -150,8 +150,8 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
-/// Makes a certificate in which a key vouches for itself, signed RS256: for node keys and token-signing keys, which
-/// clients and portals expect to see as certificates. It is no authority over anything.
+/// Creates a self-signed RS256 certificate that is no CA: for node keys and token-signing keys, which clients and
+/// portals expect as certificates.
 ///
 /// `cn` is the common name, 1 to 64 characters (the limit of X.520); the dates are Unix seconds.
 ///

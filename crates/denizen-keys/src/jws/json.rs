@@ -1,7 +1,7 @@
 //! JSON as tokens may contain it: an object, of limited depth, each member once.
 //!
-//! Two members of one name are how a verifier and a reader come to disagree about a token, so they are refused
-//! wherever they stand (RFC 7515, section 4, leaves the choice). Tests: `tests.rs`.
+//! Duplicate member names are refused at every level, because two parsers may pick different ones (RFC 7515, section 4,
+//! allows refusing them). Tests: `tests.rs`.
 
 use super::{JwsError, MAX_JSON_DEPTH};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};

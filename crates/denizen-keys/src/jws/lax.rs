@@ -1,10 +1,10 @@
 //! Reading client assertions as clients really write them.
 //!
-//! No two Azure clients agree on the details, and each is right in its own tests: the asynchronous Python client
+//! Azure clients differ in the details: the asynchronous Python client
 //! leaves `=` on all three segments; Go and Rust write thumbprints in standard base64, Python pads base64url; .NET
 //! sends `x5c` as bare text and its dates as text; the command line client leaves line breaks inside certificates;
-//! Rust puts base64 *of PEM text* there. None of this touches security as long as the signature is checked over the
-//! bytes that came, which is what happens here. The algorithm is where patience ends.
+//! Rust puts base64 *of PEM text* there. This leniency is safe because the signature is checked over the bytes as
+//! received. The algorithm is checked strictly.
 //!
 //! Tests: `tests.rs`.
 

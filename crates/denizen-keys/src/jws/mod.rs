@@ -8,8 +8,8 @@
 //!   claims            after the signature            after the signature (issuer and subject before, to look up)
 //! ```
 //!
-//! Both follow one rule: parse, verify, then use only what verifying gave back. Claims are out of reach until a
-//! signature was checked, so no code path can read one half of a token and trust the other. Keys named inside a token
+//! Both follow one rule: parse, verify, then use only what verification returned. Claims are not accessible before the
+//! signature is checked, so unverified claims cannot be used by mistake. Keys named inside a token
 //! (`jwk`, `jku`, `x5u`) are never followed; `x5c` is handed to the caller of the lax reader as *claimed*
 //! certificates, to be matched against something registered.
 //!
@@ -114,7 +114,7 @@ struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// Length first, then dots: nothing costly happens to a token that fails here.
+    /// Checks the length before the dots, so that a malformed token costs little.
     fn cut(token: &'a str, limit: usize) -> Result<Self, JwsError> {
         if token.len() > limit {
             return Err(JwsError::TooLong { limit });

@@ -1,4 +1,4 @@
-//! Reading access tokens as a resource server must: one form, one algorithm, no second chances.
+//! Reading access tokens as a resource server must: one form and one algorithm.
 //!
 //! Tests: `tests.rs`.
 

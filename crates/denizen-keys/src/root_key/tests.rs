@@ -181,10 +181,10 @@ fn what_is_not_a_regular_file_is_refused_without_waiting() {
 fn a_file_that_appears_meanwhile_is_never_replaced() {
     let state = State::new();
     let path = state.path("root.key");
-    let place = Place::open(&path).unwrap();
-    assert!(place.read().unwrap().is_none());
+    let file = KeyFile::open(&path).unwrap();
+    assert!(file.read().unwrap().is_none());
     state.put("root.key", &[7; 32], 0o600);
-    place.create().unwrap();
+    file.create().unwrap();
     assert_eq!(fs::read(&path).unwrap(), [7; 32]);
     assert_eq!(state.names(), ["root.key"]);
 }
