@@ -11,7 +11,7 @@
 
 mod authorization;
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use denizen_keys::{
     Algorithm, RsaPublic, b64, hash,
@@ -217,6 +217,9 @@ impl Access {
         if !decision.allowed {
             return Err(Denied { because: decision.because });
         }
+        // Room for all of a usual one; writing to a string cannot fail.
+        let mut reason = String::with_capacity(128);
+        let _ = write!(reason, "{}", decision.because);
         Ok(Authorization::by_roles(
             ctx,
             Arc::clone(snapshot),
@@ -224,7 +227,7 @@ impl Access {
             action.clone(),
             scope.clone(),
             Arc::clone(&self.roles),
-            decision.because.to_string(),
+            reason,
         ))
     }
 

@@ -187,7 +187,9 @@ impl Task {
             core.statements.audit_commits.fetch_add(1, Ordering::Relaxed);
         }
         drop(writer);
-        self.batch = None;
+        if let Some(batch) = self.batch.take() {
+            core.spool.give_back(batch);
+        }
         core.spool.shipped(end);
         self.told.send_modify(|progress| progress.shipped = end);
         Ok(())

@@ -37,6 +37,8 @@ mod tests;
 pub(in crate::store) const ROOM: u64 = 32 * 1024 * 1024;
 /// A segment is closed when it has grown beyond this many bytes.
 const SEGMENT: u64 = 8 * 1024 * 1024;
+/// The most memory that is kept for the next batch, bytes.
+const MAX_SPARE: usize = 4 * 1024 * 1024;
 /// What the copy of a damaged segment ends in.
 const DAMAGED: &str = ".damaged";
 /// Records that are shipped at once, at most.
@@ -63,6 +65,8 @@ struct State {
     shipped: u64,
     /// What nobody has taken yet.
     waiting: Batch,
+    /// An empty batch that keeps its memory: growing a new one for every batch costs copies and page faults.
+    spare: Batch,
     /// Positions of closed segments that are still there, oldest first.
     closed_segments: Vec<u64>,
     /// Whether part of a record may stand at the end of the file.
@@ -138,7 +142,20 @@ impl Spool {
     /// [`Self::shipped`] is told.
     pub(in crate::store) fn take(&self) -> Option<Batch> {
         let mut state = self.state();
-        (!state.waiting.marks.is_empty()).then(|| state.waiting.split())
+        if state.waiting.marks.is_empty() {
+            return None;
+        }
+        let spare = std::mem::take(&mut state.spare);
+        Some(state.waiting.split(spare))
+    }
+
+    /// Takes back a batch that has been shipped, for its memory.
+    pub(in crate::store) fn give_back(&self, mut batch: Batch) {
+        if batch.text.capacity() <= MAX_SPARE {
+            batch.text.clear();
+            batch.marks.clear();
+            self.state().spare = batch;
+        }
     }
 
     /// How many records wait to be taken.
@@ -257,7 +274,17 @@ impl State {
         let active = new_segment(folder, end)?;
         // The new one may take the name of an empty old one.
         segments.retain(|base| *base != end);
-        Ok(Self { active, base: end, end, shipped, waiting, closed_segments: segments, torn: false, closed: false })
+        Ok(Self {
+            active,
+            base: end,
+            end,
+            shipped,
+            waiting,
+            spare: Batch::default(),
+            closed_segments: segments,
+            torn: false,
+            closed: false,
+        })
     }
 
     /// Writes a line to the file, and adds it to what waits.
@@ -308,10 +335,11 @@ impl Batch {
         self.end = end;
     }
 
-    /// Gives the first [`BATCH`] records, and keeps the others.
-    fn split(&mut self) -> Self {
+    /// Gives the first [`BATCH`] records, and keeps the others. When there are none, `spare` takes their place.
+    fn split(&mut self, spare: Self) -> Self {
         if self.marks.len() <= BATCH {
-            return std::mem::take(self);
+            let end = self.end;
+            return std::mem::replace(self, Self { end, ..spare });
         }
         let marks = self.marks.split_off(BATCH);
         let length = self.marks.iter().map(|mark| mark.length).sum();
