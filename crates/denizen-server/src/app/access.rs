@@ -223,7 +223,7 @@ impl Access {
         Ok(Authorization::by_roles(
             ctx,
             Arc::clone(snapshot),
-            caller.principal,
+            (caller.principal, caller.epoch),
             action.clone(),
             scope.clone(),
             Arc::clone(&self.roles),

@@ -1,7 +1,7 @@
 //! Writing: one closure is one transaction.
 //!
 //! [`Store::write`] is the only way to change something, and it takes an [`Authorized`] proof. The proof names the
-//! tenant, the actor and the reason, so no caller can make one up; and it is asked again once the write lock is held,
+//! tenant, the actor and the reason; and it is asked again once the write lock is held,
 //! so a right that was lost while waiting for the lock writes nothing.
 //!
 //! Tests: `write/tests.rs`; what a transaction keeps and what it does not is in the contract suite.
@@ -25,6 +25,8 @@ pub trait Authorized: Sync {
     fn ctx(&self) -> &Ctx;
     /// Why it is allowed, for the audit.
     fn reason(&self) -> &str;
+    /// The action it allows, for the audit of a refusal.
+    fn action(&self) -> &str;
     /// Whether it is still allowed in this state of the directory.
     fn still_holds(&self, snapshot: &Snapshot) -> bool;
 }
@@ -37,6 +39,10 @@ impl Authorized for Ctx {
     }
 
     fn reason(&self) -> &str {
+        "test"
+    }
+
+    fn action(&self) -> &str {
         "test"
     }
 
@@ -85,7 +91,8 @@ impl Store {
     /// Runs `body` in a transaction and commits it with its audit record, or rolls back.
     ///
     /// There is one writer at a time: the next one waits. The body must decide by [`Tx::snapshot`], which nobody else
-    /// can change while it runs, and must have no effect but its writes, so that it can be run again.
+    /// can change while it runs, and must have no effect but its writes: an engine that wants a transaction repeated will run
+    /// it again. SQLite does not.
     ///
     /// # Errors
     /// [`StoreError::NotAuthorized`] when the proof does not hold any more; the body's own error; the store's.
@@ -100,6 +107,12 @@ impl Store {
     {
         let mut tx = self.begin(proof.ctx()).await?;
         if !proof.still_holds(&tx.snapshot()) {
+            drop(tx);
+            let (ctx, because) = (proof.ctx(), "the right was taken away while the write waited");
+            // A refusal stands whether or not it can be recorded.
+            if let Err(error) = self.audit(ctx, &AuditEvent::refused(proof.action(), ctx.tenant.to_string(), because)) {
+                tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be recorded");
+            }
             return Err(StoreError::NotAuthorized.into());
         }
         match body(&mut tx).await? {

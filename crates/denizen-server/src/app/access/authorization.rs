@@ -42,7 +42,14 @@ pub struct Authorization {
 #[derive(Clone, Debug)]
 enum Granted {
     /// One action at one scope, to a principal, by its role assignments.
-    Roles { principal: PrincipalId, action: Action, scope: ResourceId, roles: Arc<BuiltInRoles> },
+    Roles {
+        principal: PrincipalId,
+        /// The epoch of the principal when its token was issued.
+        epoch: u64,
+        action: Action,
+        scope: ResourceId,
+        roles: Arc<BuiltInRoles>,
+    },
     /// One action at one scope, to who holds a join token. The token is consumed by the operation itself.
     JoinToken { action: &'static str, scope: ResourceId },
     /// Anything in the tenant: the server acts by itself.
@@ -62,13 +69,13 @@ impl Authorization {
     pub(super) fn by_roles(
         ctx: Ctx,
         snapshot: Arc<Snapshot>,
-        principal: PrincipalId,
+        (principal, epoch): (PrincipalId, u64),
         action: Action,
         scope: ResourceId,
         roles: Arc<BuiltInRoles>,
         reason: String,
     ) -> Self {
-        let granted = Granted::Roles { principal, action, scope, roles };
+        let granted = Granted::Roles { principal, epoch, action, scope, roles };
         Self { ctx, snapshot, granted, reason: reason.into() }
     }
 
@@ -158,12 +165,22 @@ impl Authorized for Authorization {
         &self.reason
     }
 
+    fn action(&self) -> &str {
+        match &self.granted {
+            Granted::Roles { action, .. } => action.name(),
+            Granted::JoinToken { action, .. } => action,
+            Granted::System => "*",
+        }
+    }
+
     fn still_holds(&self, snapshot: &Snapshot) -> bool {
         match &self.granted {
-            Granted::Roles { principal, action, scope, roles } => {
+            Granted::Roles { principal, epoch, action, scope, roles } => {
                 let tenant = self.ctx.tenant;
                 let view = TenantRoles { snapshot, tenant, roles };
-                snapshot.principal(tenant, *principal).is_some_and(|principal| principal.enabled)
+                snapshot
+                    .principal(tenant, *principal)
+                    .is_some_and(|principal| principal.enabled && principal.epoch <= *epoch)
                     && authorize(&view, *principal, action, scope, &Attributes::default()).allowed
             }
             // The operation consumes the token in its own transaction.

@@ -25,6 +25,10 @@ impl Authorized for Proof {
         "a reason"
     }
 
+    fn action(&self) -> &str {
+        "x/write"
+    }
+
     fn still_holds(&self, _: &Snapshot) -> bool {
         self.holds
     }
@@ -82,7 +86,9 @@ async fn a_right_that_was_lost_while_waiting_for_the_lock_writes_nothing() {
         .await;
     assert!(matches!(refused, Err(StoreError::NotAuthorized)), "{refused:?}");
     assert!(store.snapshot().subscription(TENANT, subscription(1).id).is_none());
-    assert_eq!(store.audit_tail(&proof(true).ctx, 10).await.unwrap(), []);
+    let records = store.audit_tail(&proof(true).ctx, 10).await.unwrap();
+    let said: Vec<_> = records.iter().map(|record| (&*record.action, record.outcome)).collect();
+    assert_eq!(said, [("x/write", Outcome::Refused)]);
 }
 
 #[tokio::test]

@@ -67,8 +67,14 @@ async fn a_right_that_is_lost_after_the_decision_writes_nothing() {
     let (who, deleting) =
         authorization(&fixture, "Key Vault Secrets Officer", actions::DELETE, &fixture.vault.id).await;
     assert!(deleting.still_holds(&fixture.store.snapshot()));
-    put(&fixture.store, &fixture.ctx(), &ServicePrincipal { enabled: false, ..fixture.record_of(who) }).await;
-    assert!(!deleting.still_holds(&fixture.store.snapshot()));
+    // Disabled, and with its tokens revoked.
+    for record in [
+        ServicePrincipal { enabled: false, ..fixture.record_of(who) },
+        ServicePrincipal { epoch: 1, ..fixture.record_of(who) },
+    ] {
+        put(&fixture.store, &fixture.ctx(), &record).await;
+        assert!(!deleting.still_holds(&fixture.store.snapshot()));
+    }
     let refused = fixture.secrets.delete(&deleting, &fixture.vault, &name).await;
     assert!(matches!(refused, Err(SecretError::Store(StoreError::NotAuthorized))));
     assert!(fixture.secrets.get(&fixture.auth(), &fixture.vault, &name, None).await.is_ok(), "it is still there");
