@@ -1,8 +1,8 @@
 //! Writing: one closure is one transaction.
 //!
-//! [`Store::write`] is the only way to change something, and it takes an [`Authorized`] proof. The proof names the
-//! tenant, the actor and the reason; and it is asked again once the write lock is held,
-//! so a right that was lost while waiting for the lock writes nothing.
+//! [`Store::write`] is the only way to change something, and it takes a [`Proof`], which names the tenant, the
+//! actor and the reason. The proof is asked again once the write lock is held, so a right that was lost while waiting
+//! for the lock writes nothing.
 //!
 //! Tests: `write/tests.rs`; what a transaction keeps and what it does not is in the contract suite.
 
@@ -20,7 +20,7 @@ mod tests;
 ///
 /// `app::access::Authorization` is the one implementation, and only `app::access` can make one. The layer check
 /// refuses a second.
-pub trait Authorized: Sync {
+pub trait Proof: Sync {
     /// Who, on which tenant, when, under which request.
     fn ctx(&self) -> &Ctx;
     /// Why it is allowed, for the audit.
@@ -33,7 +33,7 @@ pub trait Authorized: Sync {
 
 /// A bare context is proof enough for a test's own set-up.
 #[cfg(test)]
-impl Authorized for Ctx {
+impl Proof for Ctx {
     fn ctx(&self) -> &Ctx {
         self
     }
@@ -102,7 +102,7 @@ impl Store {
         mut body: impl for<'t> FnMut(&'t mut Tx<'a>) -> Writing<'t, T, E>,
     ) -> Result<T, E>
     where
-        A: Authorized,
+        A: Proof,
         E: From<StoreError>,
     {
         let mut tx = self.begin(proof.ctx()).await?;

@@ -64,6 +64,7 @@ fn faults(root: &Path, crates: &[Crate]) -> Result<Vec<String>> {
                 sources.check(row, layers, &mut faults);
             }
             sources.check_words(row, &mut faults);
+            sources.check_sole(row, &mut faults);
         }
     }
     Ok(faults)
@@ -184,6 +185,33 @@ impl Sources {
             if !used.get() {
                 faults.push(format!(
                     "{}: '{from}' no longer uses '{to}'; take the exception out of xtask/src/layers/table.rs",
+                    row.name
+                ));
+            }
+        }
+    }
+
+    /// `impl Trait for`, however the trait is reached, outside of the module that may.
+    fn check_sole(&self, row: &Crate, faults: &mut Vec<String>) {
+        for (home, name, why) in row.sole {
+            let mut found_at_home = false;
+            for Source { file, module, content } in &self.0 {
+                let words = content.words.iter().zip(content.words.iter().skip(1));
+                for ((line, _), _) in words.filter(|((_, word), (_, next))| word == name && next == "for") {
+                    if module.join("::") == *home {
+                        found_at_home = true;
+                    } else {
+                        faults.push(format!(
+                            "{}/src/{}:{line}: only '{home}' may implement '{name}': {why}",
+                            row.at,
+                            file.display()
+                        ));
+                    }
+                }
+            }
+            if !found_at_home {
+                faults.push(format!(
+                    "{}: '{home}' does not implement '{name}'; mend xtask/src/layers/table.rs",
                     row.name
                 ));
             }

@@ -18,6 +18,8 @@ pub(super) struct Crate {
     pub(super) layers: &'static [Layers],
     /// Words that belong to one top-level module alone: the module, the word, why.
     pub(super) words: &'static [(&'static str, &'static str, &'static str)],
+    /// Traits that one module alone may implement: the module, the trait, why.
+    pub(super) sole: &'static [(&'static str, &'static str, &'static str)],
 }
 
 pub(super) struct Layers {
@@ -52,7 +54,7 @@ const fn except(from: &'static str, to: &'static str) -> Exception {
 }
 
 const fn row(name: &'static str, at: &'static str, may: May, layers: &'static [Layers]) -> Crate {
-    Crate { name, at, may, layers, words: &[] }
+    Crate { name, at, may, layers, words: &[], sole: &[] }
 }
 
 pub(super) const CRATES: &[Crate] = &[
@@ -63,6 +65,7 @@ pub(super) const CRATES: &[Crate] = &[
             ("http", "StatusCode", "status codes are decided in http/ only"),
             ("store", "sqlx", "SQL is spoken in store/ only"),
         ],
+        sole: &[("app::access::authorization", "Proof", "whoever implements it may write whatever it likes")],
         ..row(
             "denizen-server",
             "crates/denizen-server",

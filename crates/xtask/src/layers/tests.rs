@@ -13,8 +13,9 @@ const ROW: Crate = Crate {
     may: May::Use(&[]),
     layers: &[LAYERS],
     words: &[("top", "StatusCode", "top only")],
+    sole: &[],
 };
-const TWO: Crate = Crate { name: "two", at: "two", may: May::Use(&["one"]), layers: &[], words: &[] };
+const TWO: Crate = Crate { name: "two", at: "two", may: May::Use(&["one"]), layers: &[], words: &[], sole: &[] };
 
 /// A workspace of the crates `one` and `two`, its files on top of what breaks no rule.
 fn tree(files: &[(&str, &str)]) -> TempDir {
@@ -120,6 +121,25 @@ fn a_module_without_a_layer_and_a_layer_without_a_module_are_refused() {
 fn a_word_belongs_to_one_module() {
     refused("one/src/left.rs", "use http::StatusCode;", "left.rs:1: 'StatusCode': top only");
     refused("one/src/left.rs", "\nfn f() { x!(StatusCode::OK) }", "left.rs:2: 'StatusCode': top only");
+}
+
+#[test]
+fn a_trait_is_implemented_by_its_module_only() {
+    const SOLE: Crate = Crate { sole: &[("right::inner", "Proof", "it is believed")], ..ROW };
+    let home = ("one/src/right/inner.rs", "impl crate::ground::Proof for Stone {}");
+    assert_eq!(faults(tree(&[home]).path(), &[SOLE, TWO]).unwrap(), Vec::<String>::new());
+    for text in [
+        "impl Proof for X {}",
+        "impl<T> crate::ground::Proof for X<T> {}",
+        "impl ground::Proof for X {}",
+        "fn f() { impl Proof for X {} }",
+    ] {
+        let told = fault(&[home, ("one/src/top.rs", text)], &[SOLE, TWO]);
+        assert!(told.contains("top.rs:1: only 'right::inner' may implement 'Proof': it is believed"), "{text}: {told}");
+    }
+    assert!(fault(&[], &[SOLE, TWO]).contains("'right::inner' does not implement 'Proof'"));
+    let for_tests = ("one/src/top.rs", "#[cfg(test)]\nimpl Proof for X {}");
+    assert_eq!(faults(tree(&[home, for_tests]).path(), &[SOLE, TWO]).unwrap(), Vec::<String>::new());
 }
 
 #[test]

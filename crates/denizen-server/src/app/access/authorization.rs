@@ -5,8 +5,9 @@
 //!
 //! ```compile_fail
 //! use denizen_server::app::access::Authorization;
-//! fn forge(ctx: denizen_server::domain::Ctx) -> Authorization {
-//!     Authorization { ctx, granted: todo!(), reason: String::new() }
+//! // Nothing but the privacy of the fields stands against this: it names one field, and every type fits.
+//! fn for_another_reason(known: Authorization) -> Authorization {
+//!     Authorization { reason: "another".into(), ..known }
 //! }
 //! ```
 //!
@@ -25,7 +26,7 @@ use crate::{
         resources::JoinToken,
         roles::BuiltInRoles,
     },
-    store::{Authorized, Snapshot, Store},
+    store::{Proof, Snapshot, Store},
 };
 
 /// Proof that an operation is authorized. [`Access::authorize`](super::Access::authorize),
@@ -156,7 +157,7 @@ fn is_at_or_below(parts: &[&str], above: &str) -> bool {
     rest.is_empty()
 }
 
-impl Authorized for Authorization {
+impl Proof for Authorization {
     fn ctx(&self) -> &Ctx {
         &self.ctx
     }

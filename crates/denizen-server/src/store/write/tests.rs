@@ -11,12 +11,12 @@ use crate::{
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
-struct Proof {
+struct Proven {
     ctx: Ctx,
     holds: bool,
 }
 
-impl Authorized for Proof {
+impl Proof for Proven {
     fn ctx(&self) -> &Ctx {
         &self.ctx
     }
@@ -34,8 +34,8 @@ impl Authorized for Proof {
     }
 }
 
-fn proof(holds: bool) -> Proof {
-    Proof { ctx: Ctx::new(TENANT, Actor::System("test"), UnixTime(7), Uuid::from_u128(2)), holds }
+fn proof(holds: bool) -> Proven {
+    Proven { ctx: Ctx::new(TENANT, Actor::System("test"), UnixTime(7), Uuid::from_u128(2)), holds }
 }
 
 fn subscription(n: u128) -> Subscription {

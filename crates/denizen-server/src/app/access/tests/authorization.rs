@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     app::secrets::{SecretError, actions},
-    store::{Authorized, StoreError},
+    store::{Proof, StoreError},
 };
 
 async fn authorization(
