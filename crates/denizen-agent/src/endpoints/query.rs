@@ -1,7 +1,8 @@
 //! The query string, read leniently: clients differ in order, in encoding and in what else they send.
 //!
-//! It is strict about selectors: one in any known spelling counts, whatever its case, since one that went unnoticed
-//! would be answered with the wrong identity. A selector that is repeated, empty or combined with another is an error.
+//! It is strict about selectors, since one that went unnoticed would be answered with the wrong identity: one in any
+//! known spelling counts, whatever its case and its separators, and a key that only looks like one is an error. So is a
+//! selector that is repeated, empty or combined with another.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,10 @@ use crate::identity::Selector;
 
 /// Longest resource that is taken, bytes.
 const MAX_RESOURCE: usize = 512;
+
+/// A key that ends in one of these is meant to choose an identity.
+const IDENTITY_WORDS: [&str; 8] =
+    ["clientid", "objectid", "principalid", "resid", "resourceid", "identity", "identityid", "appid"];
 
 /// What a token request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,15 +50,17 @@ impl Query {
             let known = match key.to_ascii_lowercase().as_str() {
                 "api-version" => set(&mut api_version, "api-version", value.into_owned()),
                 "resource" => set(&mut resource, "resource", value.into_owned()),
-                "client_id" | "clientid" => choose(&mut selector, &key, value, Selector::ClientId),
-                "object_id" | "objectid" | "principal_id" | "principalid" => {
-                    choose(&mut selector, &key, value, Selector::ObjectId)
-                }
-                "msi_res_id" | "mi_res_id" | "msi-res-id" | "mi-res-id" | "resource_id" => {
-                    choose(&mut selector, &key, value, Selector::ResourceId)
-                }
-                // Capabilities, revocation hints and whatever the next SDK adds.
-                _ => Ok(()),
+                _ => match letters(&key).as_str() {
+                    "clientid" => choose(&mut selector, &key, value, Selector::ClientId),
+                    "objectid" | "principalid" => choose(&mut selector, &key, value, Selector::ObjectId),
+                    "msiresid" | "miresid" | "resourceid" => choose(&mut selector, &key, value, Selector::ResourceId),
+                    other if IDENTITY_WORDS.iter().any(|word| other.ends_with(word)) => Err(Fault::bad(format!(
+                        "{} selects no identity: use client_id, object_id or msi_res_id",
+                        key.escape_default()
+                    ))),
+                    // Capabilities, revocation hints and whatever the next SDK adds.
+                    _ => Ok(()),
+                },
             };
             first_fault = first_fault.or(known.err());
         }
@@ -68,6 +75,11 @@ impl Query {
         }
         Ok(Self { api_version, resource, selector: selector.unwrap_or(Selector::SystemAssigned) })
     }
+}
+
+/// A key without its case and its separators.
+fn letters(key: &str) -> String {
+    key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 fn set(slot: &mut Option<String>, name: &str, value: String) -> Result<(), Fault> {
@@ -133,11 +145,23 @@ mod tests {
                 Selector::ResourceId(id.into())
             );
         }
-        for key in ["client_id", "Client_Id", "clientid"] {
+        for key in ["client_id", "Client_Id", "clientid", "client-id", "client%5Fid"] {
             assert_eq!(read(&format!("resource=r&{key}=1")).unwrap().selector, Selector::ClientId("1".into()), "{key}");
         }
         for key in ["object_id", "principalId"] {
             assert_eq!(read(&format!("{key}=1&resource=r")).unwrap().selector, Selector::ObjectId("1".into()), "{key}");
+        }
+    }
+
+    #[test]
+    fn d15_a_key_that_only_looks_like_a_selector_is_refused() {
+        for key in
+            ["mi_client_id", "msi_object_id", "mi-resource-id", "msi_identity", "identity", "appid", "uami_res_id"]
+        {
+            let fault = read(&format!("resource=r&{key}=1")).unwrap_err();
+            assert_eq!(fault.status, 400, "{key}");
+            assert_eq!(fault.error, "invalid_request", "{key}");
+            assert!(fault.description.contains(&format!("{key} selects no identity: use client_id")), "{key}");
         }
     }
 
@@ -153,6 +177,7 @@ mod tests {
             "resource=r&client_id",
             "resource=r&resource=s",
             "resource=r&api-version=a&api-version=a",
+            "re-source=r",
             "resource=",
             "resource",
             "",
