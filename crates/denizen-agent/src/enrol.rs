@@ -68,13 +68,16 @@ pub struct ConnectOptions {
 pub enum EnrolError {
     /// The machine is enrolled elsewhere or under another name.
     #[error(
-        "this machine is enrolled at {server} as '{name}' already: use another state directory for a second identity"
+        "this machine is enrolled at {server} as '{name}' already, with the token authority {authority}: use another state \
+         directory for a second identity"
     )]
     Already {
         /// The server it is enrolled at.
         server: String,
         /// The name it has there.
         name: String,
+        /// Where it asks for tokens.
+        authority: String,
     },
     /// The server refused.
     #[error("the server refused: {message} ({code})")]
@@ -113,7 +116,7 @@ pub async fn connect(options: ConnectOptions) -> Result<IdentityFile, EnrolError
     let control_plane = HttpsClient::new(&options.server, &options.outbound)?;
     let authority = options.token_authority.as_deref().map(Origin::of).transpose()?;
     let state = StateDirectory::open(&options.state_dir)?;
-    let mut enrolment = Enrolment::resume(&state, &options, &control_plane)?;
+    let mut enrolment = Enrolment::resume(&state, &options, control_plane.origin(), authority.as_ref())?;
     loop {
         enrolment = match enrolment {
             Enrolment::Begun => make_key(&state, &options).await?,
@@ -141,15 +144,18 @@ impl Enrolment {
     fn resume(
         state: &StateDirectory,
         options: &ConnectOptions,
-        control_plane: &HttpsClient,
+        server: &Origin,
+        authority: Option<&Origin>,
     ) -> Result<Self, EnrolError> {
         if let Some(identity) = state.identity()? {
-            let (server, name) = (&identity.server, &identity.machine_name);
-            if *server == control_plane.origin().to_string() && name.eq_ignore_ascii_case(options.machine_name.as_str())
-            {
+            let is_asked_for = identity.server == server.to_string()
+                && identity.token_authority() == authority.unwrap_or(server).to_string()
+                && identity.machine_name.eq_ignore_ascii_case(options.machine_name.as_str());
+            if is_asked_for {
                 return Ok(Self::Enrolled(Box::new(identity)));
             }
-            return Err(EnrolError::Already { server: server.clone(), name: name.clone() });
+            let authority = identity.token_authority().to_owned();
+            return Err(EnrolError::Already { server: identity.server, name: identity.machine_name, authority });
         }
         let Some(key) = state.key()? else { return Ok(Self::Begun) };
         let now = options.clock.now();

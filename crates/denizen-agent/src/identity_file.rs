@@ -64,16 +64,22 @@ impl IdentityFile {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let identity: Self = serde_json::from_slice(bytes).map_err(|e| json_fault(&e))?;
-        if identity.version > Self::VERSION {
-            let version = identity.version;
+        // First: another version may have given the other members another shape.
+        let Version { version } = serde_json::from_slice(bytes).map_err(|e| json_fault(&e))?;
+        if version > Self::VERSION {
             return Err(format!(
                 "it has version {version}, of a later agent: this one reads version {}",
                 Self::VERSION
             ));
         }
-        Ok(identity)
+        serde_json::from_slice(bytes).map_err(|e| json_fault(&e))
     }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default = "first_version")]
+    version: u32,
 }
 
 /// Files without a version are of the first one.

@@ -73,7 +73,7 @@ pub struct KeyDirectory {
 /// Whether [`KeyDirectory::open`] would succeed; makes and changes nothing.
 pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), KeyDirectoryError> {
     outside_rules(path, marker)?;
-    group.map(gid_of).transpose()?;
+    let group = group.map(gid_of).transpose()?;
     let (found, whole) = Directory::deepest(path)?;
     let us = rustix::process::geteuid().as_raw();
     let ours = !whole || found.status()?.1 == us;
@@ -81,7 +81,18 @@ pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), Key
     if !ours || accessat(&found, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_err() {
         return Err(KeyDirectoryError::NotWritable { at: found.path().to_owned(), wanted: path.to_owned(), us });
     }
+    if us != 0
+        && let Some(group) = group
+        && !is_ours(group)
+    {
+        return Err(KeyDirectoryError::NotAMember(path.to_owned()));
+    }
     Ok(())
+}
+
+/// Whether this process may hand files to `group`.
+fn is_ours(group: Gid) -> bool {
+    rustix::process::getegid() == group || rustix::process::getgroups().is_ok_and(|groups| groups.contains(&group))
 }
 
 impl KeyDirectory {

@@ -52,8 +52,6 @@ pub mod net;
 pub mod policy;
 pub mod proof;
 pub mod server;
-#[cfg(test)]
-mod skip;
 pub mod upstream;
 
 pub use agent::{Agent, AgentError};

@@ -21,6 +21,7 @@ use crate::{
     caller::Caller,
     endpoints::{Endpoints, ListenerKind},
     metrics::Metrics,
+    net,
 };
 
 /// Connections at a time, on all listeners.
@@ -49,6 +50,11 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let connection = move |accepted: Accepted| {
+        // A neighbour on the network reaches the metadata address on the loopback interface by a route to it.
+        if !net::is_local(accepted.peer.ip().to_canonical()) {
+            connections.metrics.connections_refused.count();
+            return None;
+        }
         let caller = Caller::of_connection(accepted.local, accepted.peer);
         // Over a limit the connection is closed unread: an answer would cost what the limit is to save.
         let slot = connections.admit(&caller)?;

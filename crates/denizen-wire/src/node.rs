@@ -152,6 +152,9 @@ pub struct Enrolled {
     pub machine_id: uuid::Uuid,
     /// The location its resource was given.
     pub location: String,
+    /// What another version of the server answers beside these: the agent keeps it.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The error body of this endpoint.

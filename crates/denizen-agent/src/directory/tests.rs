@@ -42,7 +42,7 @@ fn d2_a_component_others_may_write_is_refused() {
 
 #[test]
 fn d2_a_component_of_another_user_is_refused() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // only root can give a directory away
     }
     let temp = tempfile::tempdir().unwrap();

@@ -19,8 +19,6 @@ const IDENTITY_WORDS: [&str; 8] =
 /// What a token request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
-    /// The api-version, as written.
-    pub api_version: Option<String>,
     /// The resource.
     pub resource: String,
     /// The identity.
@@ -73,7 +71,7 @@ impl Query {
         if resource.is_empty() || resource.len() > MAX_RESOURCE || !resource.bytes().all(plain) {
             return Err(Fault::bad("The resource must be a URI or a GUID of at most 512 characters"));
         }
-        Ok(Self { api_version, resource, selector: selector.unwrap_or(Selector::SystemAssigned) })
+        Ok(Self { resource, selector: selector.unwrap_or(Selector::SystemAssigned) })
     }
 }
 
@@ -119,11 +117,7 @@ mod tests {
 
     #[test]
     fn rule_0_8_order_encoding_and_unknown_keys_do_not_matter() {
-        let expected = Query {
-            api_version: Some("2020-06-01".into()),
-            resource: "https://vault.azure.net".into(),
-            selector: Selector::SystemAssigned,
-        };
+        let expected = Query { resource: "https://vault.azure.net".into(), selector: Selector::SystemAssigned };
         for query in [
             "api-version=2020-06-01&resource=https://vault.azure.net",
             "resource=https%3A%2F%2Fvault.azure.net&api-version=2020-06-01",

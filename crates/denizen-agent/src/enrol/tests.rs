@@ -131,6 +131,13 @@ async fn a_token_authority_elsewhere_is_taken_where_it_was_named() {
     };
     let identity = connect(elsewhere("https://login.example", "a")).await.unwrap();
     assert_eq!((identity.token_authority(), &identity.server), ("https://login.example", &server.url()));
+    // Enrolled already: asked for the same it changes nothing, asked for another it does not pretend.
+    assert!(connect(elsewhere("https://login.example", "a")).await.is_ok());
+    let without = ConnectOptions { token_authority: None, ..elsewhere("https://login.example", "a") };
+    for other in [elsewhere("https://other.example", "a"), without] {
+        let error = connect(other).await.unwrap_err();
+        assert!(error.to_string().contains("token authority https://login.example:"), "{error}");
+    }
     let error = connect(elsewhere("https://login.example:8443", "b")).await.unwrap_err();
     assert!(matches!(error, EnrolError::Origin(OriginError::OtherOrigin { .. })), "{error}");
 }

@@ -27,18 +27,21 @@ fn a_file_without_a_version_is_of_the_first() {
 #[test]
 fn what_another_version_wrote_is_kept() {
     let (_temp, state) = state();
-    keep(&state, &FIRST.replacen('{', r#"{"version": 1, "heartbeat": {"seconds": 60},"#, 1));
+    let other = FIRST.replacen('{', r#"{"version": 1, "heartbeat": {"seconds": 60},"#, 1);
+    keep(&state, &other.replacen("\"enrolled\": {", "\"enrolled\": {\"userAssigned\": [7],", 1));
     let mut identity = state.enrolled().unwrap();
     identity.server = "https://localhost:9443".into();
     state.keep_identity(&identity).unwrap();
     let kept: serde_json::Value = serde_json::from_slice(&state.read(IDENTITY).unwrap().unwrap()).unwrap();
     assert_eq!((&kept["heartbeat"]["seconds"], &kept["server"]), (&60.into(), &"https://localhost:9443".into()));
+    assert_eq!(kept["enrolled"]["userAssigned"][0], 7, "what the server answered beside the members of this version");
 }
 
 #[test]
 fn a_file_of_a_later_version_is_refused_by_its_number() {
     let (temp, state) = state();
-    keep(&state, &FIRST.replacen('{', r#"{"version": 2,"#, 1));
+    let later = FIRST.replacen('{', r#"{"version": 2,"#, 1).replacen("\"server\":", "\"server\": [], \"x\":", 1);
+    keep(&state, &later);
     for error in [state.enrolled().unwrap_err(), StateDirectory::peek(&temp.path().join("state")).unwrap_err()] {
         assert!(error.to_string().contains("version 2, of a later agent"), "{error}");
     }

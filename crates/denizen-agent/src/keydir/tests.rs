@@ -29,7 +29,7 @@ fn rule_0_3_a_key_is_directly_inside_complete_and_without_newline() {
 
 #[test]
 fn the_group_can_pass_and_read_and_nobody_can_write() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // giving files to a foreign group needs root
     }
     let temp = tempfile::tempdir().unwrap();
@@ -96,7 +96,7 @@ fn microsofts_agent_keeps_its_directory() {
 
 #[test]
 fn a_directory_of_another_user_is_refused() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // only root can give a directory away
     }
     let temp = tempfile::tempdir().unwrap();

@@ -22,6 +22,9 @@ use crate::identity::Identity;
 #[cfg(test)]
 mod tests;
 
+/// A token that says it lives longer is fetched anew after this long all the same, seconds: a week.
+const MAX_LIFETIME: i64 = 7 * 24 * 3600;
+
 /// A client of one token endpoint, with one credential.
 pub struct OAuthClient {
     https: HttpsClient,
@@ -87,7 +90,10 @@ impl OAuthClient {
                     "the token service's answer has an expired or empty token".into(),
                 ));
             }
-            return Ok(IssuedToken { access_token: answer.access_token, expires_in: answer.expires_in });
+            return Ok(IssuedToken {
+                access_token: answer.access_token,
+                expires_in: answer.expires_in.min(MAX_LIFETIME),
+            });
         }
         let refused = refusal(status, &body);
         if matches!(&refused, UpstreamError::Permanent { error, .. } if error == "invalid_client") {

@@ -40,21 +40,6 @@ fn reason(result: Result<RootKey, KeyError>) -> &'static str {
     reason
 }
 
-/// Counts the running test as skipped: on standard error, and in the file that `DENIZEN_SKIPS` names, from which
-/// `./test` takes its count. Under `CI=true` a skip is a failure.
-#[expect(clippy::disallowed_methods, reason = "who runs the tests says by the environment where skips are counted")]
-fn skipped(why: &str) {
-    use std::io::Write as _;
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let line = format!("SKIPPED: {test}: {why}\n");
-    eprint!("{line}");
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} was skipped under CI: {why}");
-    if let Some(file) = std::env::var_os("DENIZEN_SKIPS") {
-        let mut file = fs::File::options().append(true).create(true).open(file).unwrap();
-        file.write_all(line.as_bytes()).unwrap();
-    }
-}
-
 /// Both ways in must refuse, and the file must be left as it was.
 fn both_refuse(path: &Path, expected: &str) {
     assert!(reason(RootKey::load(path)).contains(expected));
@@ -140,8 +125,8 @@ fn d02_a_directory_others_can_write_is_refused() {
 #[test]
 fn d02_what_belongs_to_another_user_is_refused() {
     // Only root can change the owner of a file.
-    if !rustix::process::geteuid().is_root() {
-        return skipped("needs root");
+    if !denizen_skip::is_root() {
+        return;
     }
     let state = State::new();
     let path = state.put("root.key", &[7; 32], 0o600);

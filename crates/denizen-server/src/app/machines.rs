@@ -296,6 +296,7 @@ impl Machines {
             token_endpoint: format!("{}/{}/oauth2/v2.0/token", self.authority, machine.tenant),
             machine_id: machine.machine_id,
             location: machine.location.clone(),
+            other: serde_json::Map::new(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! the root key.
 
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
@@ -49,6 +49,22 @@ impl Certificates {
                 })?;
                 DevCa::from_parts(&pem, &key).map_err(&fault)?
             }
+            // One without the other, or one that cannot be read: a new CA would replace what people trust.
+            (pem, sealed) if !(is_missing(&pem) && is_missing(&sealed)) => {
+                let (ca_file, sealed_file) = (data.ca_file(), sealed_file.display().to_string());
+                let found =
+                    |file: Result<String, io::Error>| file.map_or_else(|e| e.to_string(), |_| "can be read".to_owned());
+                return Err(Failure::new(
+                    exit::DATA,
+                    format!(
+                        "the development CA is in two files, and both are needed: {} ({}), {sealed_file} ({}); put the \
+                         missing one back, or remove both for a new CA",
+                        ca_file.display(),
+                        found(pem),
+                        found(sealed)
+                    ),
+                ));
+            }
             _ => {
                 let name = format!("{CA_NAME} {}", denizen_keys::random::uuid_v4().simple());
                 let ca = DevCa::generate(&name, now.0).map_err(&fault)?;
@@ -76,7 +92,11 @@ impl Certificates {
         let ca = self.ca.ca_pem();
         write_public(&data.ca_file(), ca.as_bytes())?;
         let mut bundle = String::new();
-        for root in rustls_native_certs::load_native_certs().certs {
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            tracing::warn!(%error, "some of the system's roots are missing from ca-bundle.pem");
+        }
+        for root in system.certs {
             // A shell that sourced an env file of ours names a bundle of ours as the system's: do not pile them up.
             if let Ok(root) = Certificate::from_der(&root)
                 && !root.subject_cn().is_some_and(|cn| cn.starts_with(CA_NAME))
@@ -95,6 +115,10 @@ impl Certificates {
     pub(crate) fn key_pem(&self) -> SecretString {
         self.server.key_pem()
     }
+}
+
+fn is_missing(file: &io::Result<String>) -> bool {
+    file.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 /// The sealed file: the wrapped data key, then the CA's private key under it, a line each.

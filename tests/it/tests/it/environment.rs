@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use denizen_skip::skip;
+
 use crate::{
     dev::{Dev, Launch},
     place::{Ended, Place, User, ended},
-    skip::skip,
 };
 
 /// Nobody listens there: whoever asks it fails.

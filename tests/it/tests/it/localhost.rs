@@ -2,10 +2,11 @@
 
 use std::net::{Ipv6Addr, TcpListener};
 
+use denizen_skip::skip;
+
 use crate::{
     dev::{Dev, Launch},
     place::{Place, User, ended},
-    skip::skip,
 };
 
 /// The status that curl gets with these words, or 0 when nobody answers.

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::skip::skip;
+use denizen_skip::skip;
 
 /// A user without any privilege, by every distribution's convention.
 pub(crate) const NOBODY: u32 = 65534;

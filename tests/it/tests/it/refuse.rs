@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     dev::{Dev, Launch},
-    place::{NOBODY, Place, User, root},
+    place::{NOBODY, Place, User},
     start::below,
 };
 
@@ -67,6 +67,26 @@ async fn a_second_one_on_the_same_ports_names_the_flag() {
         assert_eq!(left, [second.join("lock")], "{flag}");
     }
     still_serves(&dev).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_of_the_ca_is_not_replaced_by_a_new_one() {
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let (ca, data) = (dev.data.join("ca.pem"), dev.data.clone());
+    dev.stop().await;
+    let trusted = std::fs::read(&ca).unwrap();
+    for (lost, kept) in [("ca.pem", "ca.key.sealed"), ("ca.key.sealed", "ca.pem")] {
+        let aside = place.path("aside");
+        std::fs::rename(data.join(lost), &aside).unwrap();
+        let refused = Launch::new(&place, User::Ours).refused().await;
+        assert_eq!(refused.code, DATA, "{lost}: {refused:?}");
+        assert!(refused.err.contains("put the missing one back"), "{}", refused.err);
+        assert!(data.join(kept).exists() && !data.join(lost).exists(), "{lost}");
+        std::fs::rename(&aside, data.join(lost)).unwrap();
+    }
+    Dev::start(&place).await.stop().await;
+    assert_eq!(std::fs::read(&ca).unwrap(), trusted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +182,7 @@ async fn d02_d03_a_data_directory_that_is_not_ours_alone_is_refused() {
     assert_eq!(ended.code, CANNOT_CREATE, "{ended:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
 
-    if root() {
+    if denizen_skip::is_root() {
         let foreign = place.path("foreign");
         std::fs::create_dir(&foreign).unwrap();
         std::os::unix::fs::chown(&foreign, Some(NOBODY), Some(NOBODY)).unwrap();

@@ -47,7 +47,7 @@ fn a_client_on_an_ipv6_socket_is_found_behind_its_ipv4_address() {
 
 #[test]
 fn another_users_connection_is_another_users() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // becoming another user needs root
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -232,7 +232,7 @@ async fn wrong_truncated_expired_and_malformed_keys_are_refused() {
 
 #[tokio::test]
 async fn a_key_made_for_another_user_is_refused() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // becoming another user needs root
     }
     let sandbox = Sandbox::new().await;

@@ -58,7 +58,7 @@ async fn as_user_at(address: SocketAddr, uid: u32, groups: &str) -> Reply {
 
 #[tokio::test]
 async fn d17_another_user_is_refused_by_what_the_kernel_says() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // becoming another user needs root
     }
     let sandbox = Sandbox::with(Script::tokens(3600), Some("adm")).await;
@@ -80,7 +80,7 @@ async fn d17_another_user_is_refused_by_what_the_kernel_says() {
 
 #[tokio::test]
 async fn a_member_of_the_group_gets_a_token() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // becoming another user needs root
     }
     // Debian's user 1 has the group of its name.
@@ -93,7 +93,7 @@ async fn a_member_of_the_group_gets_a_token() {
 
 #[tokio::test]
 async fn d17_the_uid_of_unmapped_users_is_nobodys() {
-    if !crate::skip::is_root() {
+    if !denizen_skip::is_root() {
         return; // becoming another user needs root
     }
     let sandbox = Sandbox::with(Script::tokens(3600), Some("nogroup")).await;
