@@ -211,21 +211,24 @@ impl<F: Fetch> Cached<F> {
 }
 
 fn settle(entries: &Entries, key: &str, result: &Result<Token, CredentialError>, now: UnixTime, flight: bool) {
-    let mut entries = entries.lock();
-    let entry = entries.entry(key.to_owned()).or_default();
+    let mut guard = entries.lock();
+    let entry = guard.entry(key.to_owned()).or_default();
     if flight {
-        if let (Err(error), Some(_)) = (result, entry.unexpired(now)) {
-            tracing::warn!(
-                credential = error.credential(),
-                reason = error.reason(),
-                "renewal failed, the token in the cache still serves"
-            );
-        }
         entry.flight = None;
         entry.tried_on = result.is_err().then_some(now);
     }
     if let Ok(token) = result {
         entry.token = Some(Kept::new(token.clone(), now));
+    }
+    let serves = entry.unexpired(now).is_some();
+    // Whoever takes the log may be slow, and every credential needs the lock.
+    drop(guard);
+    if let (Err(error), true, true) = (result, flight, serves) {
+        tracing::warn!(
+            credential = error.credential(),
+            reason = error.reason(),
+            "renewal failed, the token in the cache still serves"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Time and chance as arguments. The only file of this crate that reads the real ones.
+//! Time and chance as arguments. The only file of this crate that asks for the real ones.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -25,12 +25,8 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the clock; everyone else is given it"
-    )]
     fn now(&self) -> UnixTime {
-        UnixTime(time::OffsetDateTime::now_utc().unix_timestamp())
+        denizen_wire::Clock::system().now()
     }
 
     fn pause(&self, duration: Duration) -> BoxFuture<'static, ()> {

@@ -8,12 +8,12 @@
 use std::{
     fmt,
     future::Future,
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use denizen_wire::host;
 use http::Uri;
 use hyper_util::{
     client::{
@@ -63,8 +63,8 @@ impl Proxy {
 
     /// The proxy for `destination`; none if it is reached directly.
     fn intercept(&self, destination: &Uri) -> Option<Intercept> {
-        let host = destination.host()?.trim_matches(['[', ']']);
-        if is_local(host) { None } else { self.0.intercept(destination) }
+        let host = destination.host()?;
+        if host::is_local(host) || host::is_link_local(host) { None } else { self.0.intercept(destination) }
     }
 
     /// `host:port` of the proxy for `destination`, for messages.
@@ -80,16 +80,6 @@ impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Proxy")
     }
-}
-
-fn is_local(host: &str) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse().is_ok_and(|ip: IpAddr| match ip {
-            IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified(),
-        })
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

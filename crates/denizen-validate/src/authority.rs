@@ -3,7 +3,7 @@
 //! The issuer names are derived from the two, so a token's `iss` is compared with names known beforehand. The
 //! authority's metadata must agree with them.
 
-use denizen_wire::TenantId;
+use denizen_wire::{TenantId, host};
 use http::Uri;
 
 /// Entra's authorities, and the service that their v1 tokens name instead of them.
@@ -30,20 +30,23 @@ impl TrustedAuthority {
     pub(crate) fn new(authority: &str, tenant: &str) -> Result<Self, String> {
         let authority = authority.trim_end_matches('/');
         let uri: Uri = authority.parse().map_err(|_| format!("the authority {authority:?} is no URL"))?;
-        let host = uri.host().unwrap_or_default();
+        let host_name = uri.host().unwrap_or_default();
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
             _ => return Err(format!("the authority {authority:?} is no https URL")),
         };
-        if host.is_empty() || uri.query().is_some() || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        let has_path = !matches!(uri.path(), "" | "/");
+        if host_name.is_empty()
+            || has_path
+            || uri.query().is_some()
+            || uri.authority().is_some_and(|a| a.as_str().contains('@'))
+        {
             return Err(format!("the authority {authority:?} is not scheme, host and port alone"));
         }
         let id: TenantId = tenant
             .parse()
             .map_err(|_| format!("the tenant {tenant:?} is no GUID: names of tenants can be given to others"))?;
-        let loopback = host.eq_ignore_ascii_case("localhost")
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let named_by = MICROSOFT.iter().find(|(known, _)| known.eq_ignore_ascii_case(authority));
         let v1 = named_by.map_or(authority, |(_, service)| service);
         Ok(Self {
@@ -51,7 +54,7 @@ impl TrustedAuthority {
             iss_v2: format!("{authority}/{id}/v2.0"),
             url: authority.to_owned(),
             tenant: id,
-            local: loopback || !tls,
+            local: host::is_local(host_name) || !tls,
         })
     }
 

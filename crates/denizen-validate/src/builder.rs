@@ -75,7 +75,8 @@ impl TokenValidatorBuilder {
         self
     }
 
-    /// Authorizes principals that have this role (`roles`).
+    /// Authorizes principals that have this role (`roles`), in app-only tokens. It does not authorize users, whose
+    /// role says nothing of the application that acts for them: that is said by scopes.
     pub fn allow_role(mut self, role: &str) -> Self {
         self.policy.roles.push(role.to_owned());
         self
@@ -153,6 +154,9 @@ impl TokenValidatorBuilder {
                  .allow_any_principal() if the program decides by the claims itself"
                     .to_owned(),
             );
+        }
+        if [roles, scopes, principals].into_iter().flatten().any(|name| name.trim().is_empty()) {
+            errors.push("a role, scope or principal is empty: name it, or leave it out".to_owned());
         }
         if !(0..=MAX_SKEW).contains(&skew) {
             errors.push(format!("the clock skew is {skew} s, and must be 0 to {MAX_SKEW} s"));

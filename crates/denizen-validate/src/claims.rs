@@ -20,7 +20,7 @@ struct Inner {
     all: Map<String, Value>,
 }
 
-/// Parsed as a struct and not from a map, so that a repeated claim is an error.
+/// Parsed as a struct and not from a map, so that a repeated one of these claims is an error.
 #[derive(Deserialize)]
 struct Known {
     iss: String,
@@ -160,7 +160,7 @@ impl Claims {
         self.0.known.iat.map(UnixTime)
     }
 
-    /// Any claim by name.
+    /// Any claim by name. Of a claim that has no method here and is there twice, the last.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.all.get(name)
     }

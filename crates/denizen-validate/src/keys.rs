@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the keys are older than an hour | they still serve, and are fetched again in the background |
 //! | a token names an unknown key | they are fetched again, at most every five minutes, and the token waits |
-//! | they cannot be fetched | the last known keys serve for a day after they were fetched |
+//! | they cannot be fetched | the last known keys serve for a day after they were fetched; a token of another key cannot be checked |
 //! | a key is no longer published | its tokens are rejected after the next fetch |
 //!
 //! There is one fetch at a time for all waiting tokens, and it goes on when they stop waiting.
@@ -65,12 +65,13 @@ pub(crate) struct IssuerKeys {
 
 #[derive(Default)]
 struct State {
-    keys: Arc<HashMap<String, Arc<Key>>>,
+    keys: HashMap<String, Arc<Key>>,
     fetched: Option<UnixTime>,
     tried: Option<UnixTime>,
     /// Counts the fetches that succeeded.
     generation: u64,
-    failure: String,
+    /// Why the last fetch failed; none if it did not.
+    failure: Option<String>,
 }
 
 impl IssuerKeys {
@@ -83,7 +84,7 @@ impl IssuerKeys {
             tenant: authority.tenant(),
             authority: authority.url().to_owned(),
             metadata: format!("{base}{path}/.well-known/openid-configuration"),
-            key_issuer: format!("{base}/v2.0"),
+            key_issuer: authority.iss_v2().to_owned(),
             state: Mutex::default(),
             fetching: tokio::sync::Mutex::default(),
         };
@@ -123,13 +124,17 @@ impl IssuerKeys {
         let (found, age, _) = self.cached(kid, now);
         match (found, age) {
             (Some(key), _) => Ok(key),
-            (None, Some(_)) => Err(ValidationError::UnknownKey { found: truncated(kid) }),
-            (None, None) => Err(self.unavailable(ended.is_err())),
+            // Without a fetch that succeeded, nobody knows whether the key is one.
+            (None, Some(_)) if self.locked().failure.is_none() && ended.is_ok() => {
+                Err(ValidationError::UnknownKey { found: truncated(kid) })
+            }
+            (None, _) => Err(self.unavailable(ended.is_err())),
         }
     }
 
     fn unavailable(&self, aborted: bool) -> ValidationError {
-        let why = if aborted { "the fetch was aborted".to_owned() } else { self.locked().failure.clone() };
+        let failure = self.locked().failure.clone();
+        let why = failure.filter(|_| !aborted).unwrap_or_else(|| "the fetch was aborted".to_owned());
         ValidationError::KeysUnavailable { issuer: self.issuer.clone(), why }
     }
 
@@ -149,7 +154,8 @@ impl IssuerKeys {
     /// The key, the age of the keys if they may still be used, and the number of the fetch they came from.
     fn cached(&self, kid: &str, now: UnixTime) -> (Option<Arc<Key>>, Option<i64>, u64) {
         let state = self.locked();
-        let age = state.fetched.map(|fetched| now.since(fetched).max(0)).filter(|age| *age < MAX_AGE);
+        // A clock set back must not make keys younger: they would be trusted until it caught up.
+        let age = state.fetched.map(|fetched| now.since(fetched).saturating_abs()).filter(|age| *age < MAX_AGE);
         let key = age.and_then(|_| state.keys.get(kid).cloned());
         (key, age, state.generation)
     }
@@ -168,22 +174,25 @@ impl IssuerKeys {
             if this.locked().generation != seen || !this.due(now, seconds) {
                 return;
             }
-            this.locked().tried = Some(now);
             let fetched = tokio::time::timeout(FETCH_TIMEOUT, this.fetch(&http))
                 .await
                 .unwrap_or_else(|_| Err(format!("no response within {} s", FETCH_TIMEOUT.as_secs())));
+            // Before the lock is taken: every validation needs it.
+            match &fetched {
+                Ok(keys) => tracing::debug!(issuer = this.issuer, keys = keys.len(), "signing keys fetched"),
+                Err(reason) => tracing::warn!(issuer = this.issuer, reason, "signing keys not fetched"),
+            }
             let mut state = this.locked();
+            // Counted from the end: whoever waited for this fetch shares its failure, and does not wait for another.
+            state.tried = Some(clock());
             match fetched {
                 Ok(keys) => {
-                    tracing::debug!(issuer = this.issuer, keys = keys.len(), "signing keys fetched");
-                    state.keys = Arc::new(keys);
+                    state.keys = keys;
                     state.fetched = Some(now);
                     state.generation += 1;
+                    state.failure = None;
                 }
-                Err(failure) => {
-                    tracing::warn!(issuer = this.issuer, reason = failure, "signing keys not fetched");
-                    state.failure = failure;
-                }
+                Err(failure) => state.failure = Some(failure),
             }
         })
     }

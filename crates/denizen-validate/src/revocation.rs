@@ -42,8 +42,8 @@ impl MinimumEpochs {
 
 impl Revocations for MinimumEpochs {
     fn status(&self, claims: &Claims) -> RevocationStatus {
-        let epochs = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        match epochs.get(&key(claims.tenant(), claims.principal())) {
+        let key = key(claims.tenant(), claims.principal());
+        match self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             Some(minimum) => RevocationStatus::MinimumEpoch(*minimum),
             None => RevocationStatus::Valid,
         }

@@ -140,7 +140,8 @@ impl TokenValidator {
         let has = |allowed: &[String], found: &[String]| allowed.iter().any(|name| found.contains(name));
         let by_principal = claims.is_app_only()
             && principals.iter().any(|principal| principal.eq_ignore_ascii_case(claims.principal()));
-        if *anyone || by_principal || has(roles, claims.roles()) || has(scopes, claims.scopes()) {
+        let by_role = claims.is_app_only() && has(roles, claims.roles());
+        if *anyone || by_principal || by_role || has(scopes, claims.scopes()) {
             Ok(())
         } else {
             Err(ValidationError::NotAuthorized { principal: error::truncated(claims.principal()) })

@@ -10,10 +10,12 @@
 //! | [`vault`] | Key Vault secrets | the Key Vault clients |
 //! | [`node`] | enrolment of an agent | `denizen-agent` |
 //! | [`ids`], [`resource_id`], [`unix_time`] | what the others are made of | |
+//! | [`host`] | which hosts are this machine | |
 //! | [`clock`] | the current time as a value: the system's, or a test's | |
 
 pub mod claims;
 pub mod clock;
+pub mod host;
 pub mod identity;
 pub mod ids;
 pub mod node;

@@ -3,13 +3,13 @@
 //! Never local ones: what answers on this machine is not asked for through another. Touches nothing; the environment's
 //! variables come in as values. Tests: with those of the HTTPS client, over sockets.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
+use denizen_wire::host;
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 use super::origin::Origin;
-use crate::net;
 
 /// A proxy, and the servers that are reached without it.
 #[derive(Clone)]
@@ -39,10 +39,7 @@ impl Proxy {
 
     /// How `origin` is reached through the proxy; none if it is reached directly.
     pub(super) fn intercept(&self, origin: &Origin) -> Option<Intercept> {
-        let host = origin.host().trim_matches(['[', ']']);
-        let local =
-            host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(net::is_local);
-        if local {
+        if host::is_local(origin.host()) || host::is_link_local(origin.host()) {
             return None;
         }
         self.0.intercept(&origin.to_string().parse().ok()?)

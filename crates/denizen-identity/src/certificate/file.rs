@@ -72,7 +72,8 @@ struct Section<'a> {
 
 fn from_pem(text: &str, password: Option<&str>) -> Result<Contents, CertificateError> {
     // The two characters that some shells and editors leave of a line's end.
-    let text = Zeroizing::new(text.replace("\\r\\n", "\n").replace("\\n", "\n"));
+    let text = Zeroizing::new(text.replace("\\r\\n", "\n"));
+    let text = Zeroizing::new(text.replace("\\n", "\n"));
     let mut contents = Contents { keys: Vec::new(), certificates: Vec::new() };
     let mut rest = text.as_str();
     while let Some((section, after)) = section(rest)? {

@@ -101,8 +101,62 @@ async fn d31_invented_keys_cost_one_fetch_in_five_minutes() {
     }
     assert_eq!(fixture.fetches(), 2);
     fixture.time.advance(-10_000);
-    assert!(fixture.check(&invented(0)).await.is_err());
+    assert!(matches!(fixture.check(&invented(0)).await, Err(ValidationError::UnknownKey { .. })));
     assert_eq!(fixture.fetches(), 3, "a clock put back does not stop the fetching");
+}
+
+#[tokio::test]
+async fn a_clock_put_back_does_not_keep_a_withdrawn_key() {
+    let fixture = Fixture::new().await;
+    fixture.time.advance(10_000);
+    let now = fixture.issuer.sign(&fixture.claims()).unwrap();
+    assert!(fixture.check(&now).await.is_ok());
+    fixture.time.advance(-10_000);
+    let before = fixture.token();
+    fixture.issuer.rotate().unwrap();
+    fixture.issuer.retire();
+    assert!(fixture.check(&before).await.is_ok(), "checked with the keys at hand, and they are fetched meanwhile");
+    settled(&fixture, 2).await;
+    assert!(matches!(fixture.check(&before).await.unwrap_err(), ValidationError::UnknownKey { .. }));
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_by_all_who_waited_for_it() {
+    let fixture = Fixture::new().await;
+    let token = fixture.token();
+    fixture.authority.server().manner(|manner| manner.delay = Duration::from_millis(100));
+    fixture.authority.server().fail(u32::MAX, Fault::status(500));
+    // The fetch takes longer than the least time between two, by the clock that the validator reads.
+    let time = fixture.time.clone();
+    let clock = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        time.advance(10);
+    });
+    let checks: Vec<_> = (0..5)
+        .map(|_| {
+            let (validator, token) = (fixture.validator.clone(), token.clone());
+            tokio::spawn(async move { validator.validate(&token).await.unwrap_err() })
+        })
+        .collect();
+    for check in checks {
+        assert!(matches!(check.await.unwrap(), ValidationError::KeysUnavailable { .. }));
+    }
+    clock.await.unwrap();
+    assert_eq!(fixture.authority.server().requests().len(), 1, "one fetch, not one for each");
+}
+
+#[tokio::test]
+async fn a_new_key_that_cannot_be_fetched_is_no_forgery() {
+    let fixture = Fixture::new().await;
+    assert!(fixture.check(&fixture.token()).await.is_ok());
+    fixture.issuer.rotate().unwrap();
+    fixture.time.advance(301);
+    fixture.authority.server().fail(u32::MAX, Fault::status(503));
+    let error = fixture.check(&fixture.token()).await.unwrap_err();
+    assert!(matches!(&error, ValidationError::KeysUnavailable { why, .. } if why.contains("503")), "{error}");
+    fixture.authority.server().heal();
+    fixture.time.advance(301);
+    assert!(fixture.check(&fixture.token()).await.is_ok());
 }
 
 #[tokio::test]

@@ -99,8 +99,11 @@ pub(super) const CRATES: &[Crate] = &[
     row("denizen-bench-identity", "benches/identity", May::UseAnything, &[]),
 ];
 
-const WIRE: &[Layers] =
-    &[layers(&[&["ids", "unix_time"], &["clock", "oauth", "resource_id", "vault"], &["claims", "identity", "node"]])];
+const WIRE: &[Layers] = &[layers(&[
+    &["host", "ids", "unix_time"],
+    &["clock", "oauth", "resource_id", "vault"],
+    &["claims", "identity", "node"],
+])];
 
 const KEYS: &[Layers] = &[Layers {
     exceptions: &[
