@@ -118,7 +118,7 @@ impl Server {
                 signing.clone(),
                 Credentials::new(),
                 &names.authority,
-                vec![names.vault_resource()],
+                &[names.vault_resource()],
                 entra_issued,
             )
             .with_other_authorities(&names.other_authorities),
@@ -177,12 +177,16 @@ impl Server {
             let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
             for tenant in tenants {
                 let authorization = self.authorize(tenant, SystemReason::SigningKeySchedule);
-                if let Err(e) = self.signing.tick(&authorization).await {
+                if let Err(e) = self.signing.ensure_keys(&authorization).await {
                     tracing::error!(%tenant, error = %e, "the signing keys' schedule could not be kept; it is tried again in an hour");
                 }
                 let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
                 if let Err(e) = self.secrets.purge_due(&authorization).await {
                     tracing::error!(%tenant, error = %e, "deleted secrets could not be purged; it is tried again in an hour");
+                }
+                let authorization = self.authorize(tenant, SystemReason::JoinTokensEnded);
+                if let Err(e) = self.machines.forget_ended_tokens(&authorization).await {
+                    tracing::error!(%tenant, error = %e, "join tokens that ended could not be removed; it is tried again in an hour");
                 }
             }
             tokio::select! {

@@ -71,8 +71,6 @@ pub struct Caller {
     pub principal: PrincipalId,
     /// The client it came by.
     pub client: ClientId,
-    /// What kind of principal the token speaks for.
-    pub subject: Subject,
     /// The issuer, as the token writes it.
     pub issuer: String,
     /// As the token writes it.
@@ -83,13 +81,6 @@ pub struct Caller {
     epoch: u64,
     not_before: UnixTime,
     expires: UnixTime,
-}
-
-/// What kind of principal a token speaks for: its `idtyp`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// An application or a managed identity, by itself (`app`).
-    Application,
 }
 
 /// No role assignment allows it. The reasons are borrowed from the snapshot that decided.
@@ -284,7 +275,6 @@ impl Access {
             tenant,
             principal: claims.oid,
             client,
-            subject: Subject::Application,
             issuer: claims.iss,
             audience: audience::canonical(&claims.aud),
             written_audience: claims.aud,
@@ -332,16 +322,10 @@ impl Caller {
         }
         let principal =
             snapshot.principal(self.tenant, self.principal).ok_or(AuthError::Principal("does not exist any more"))?;
-        if !principal.enabled {
-            return Err(AuthError::Principal("is disabled"));
-        }
         if principal.client_id != self.client {
             return Err(AuthError::Principal("is not the one of this client"));
         }
-        if self.epoch < principal.epoch {
-            return Err(AuthError::Principal("had its tokens revoked; get a new one"));
-        }
-        Ok(())
+        principal.accepts(self.epoch).map_err(AuthError::Principal)
     }
 }
 

@@ -39,6 +39,10 @@ pub const MACHINES: &str = "Microsoft.HybridCompute/machines";
 const CREATE_JOIN_TOKEN: &str = "Denizen.Node/joinTokens/write";
 /// The action of an enrolment.
 const CONNECT: &str = "Microsoft.HybridCompute/machines/write";
+/// The action of the schedule that removes them.
+const FORGET_JOIN_TOKENS: &str = "Denizen.Node/joinTokens/delete";
+/// A join token is known for this long after its end, seconds: whoever sends it is told that it has expired.
+const KEEP_ENDED: i64 = 24 * 3600;
 /// What a join token starts with, so that it can be told from other secrets when it turns up somewhere.
 const TOKEN_PREFIX: &str = "dzj";
 /// A join token's longest life, seconds.
@@ -64,6 +68,9 @@ pub enum EnrolError {
     /// The join token.
     #[error("the join token {0}; make a new one, it is good for one machine")]
     Token(OneTimeRefused),
+    /// What the token lets into was removed.
+    #[error("the join token's resource group is gone; make a new token in another one")]
+    GroupGone,
     /// The token is bound to another name.
     #[error("the join token is bound to the machine name '{0}'; enrol under that name or make a token without one")]
     OtherName(String),
@@ -83,7 +90,13 @@ pub enum EnrolError {
 
 impl From<StoreError> for EnrolError {
     fn from(error: StoreError) -> Self {
-        if let StoreError::Refused(why) = error { Self::Token(why) } else { Self::Store(error) }
+        if let StoreError::Refused(why) = error {
+            Self::Token(why)
+        } else if matches!(error, StoreError::NotAuthorized) {
+            Self::GroupGone
+        } else {
+            Self::Store(error)
+        }
     }
 }
 
@@ -139,6 +152,26 @@ impl Machines {
         Ok(token)
     }
 
+    /// Removes the tenant's join tokens that ended a day ago, used or not; gives how many. For the server's schedule.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_ended_tokens(&self, authorization: &Authorization) -> Result<u64, ChangeError> {
+        authorization.check(FORGET_JOIN_TOKENS, authorization.tenant(), &["/"])?;
+        let before = authorization.now() - KEEP_ENDED;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    Ok::<_, ChangeError>(match tx.forget_expired(before).await? {
+                        0 => Write::Unchanged(0),
+                        gone => Write::commit(FORGET_JOIN_TOKENS, authorization.tenant().to_string(), gone)
+                            .detail(serde_json::json!({ "removed": gone })),
+                    })
+                })
+            })
+            .await
+    }
+
     /// Enrols a machine. Refusals are audited too.
     ///
     /// `ctx` makes the context of the request in the tenant that the token names.
@@ -160,8 +193,7 @@ impl Machines {
         {
             // The name is whatever a stranger sent: the audit takes no more of it than a name can have.
             let name: String = request.machine_name.chars().take(MachineName::MAX_LENGTH).collect();
-            let event = AuditEvent::refused(CONNECT, name, refused.to_string());
-            self.store.audit(&ctx, &event).map_err(EnrolError::Store)?;
+            self.store.note(&ctx, &AuditEvent::refused(CONNECT, name, refused.to_string()));
         }
         outcome
     }

@@ -207,7 +207,7 @@ impl Secrets {
         self.store
             .write(authorization, |tx| {
                 Box::pin(async move {
-                    let mut made = new_version.clone();
+                    let (mut made, mut purged) = (new_version.clone(), false);
                     // The name keeps the case it was first written in.
                     if let Some(before) = tx.secret(&vault.id, name.canonical(), None).await? {
                         made.name = before.name;
@@ -217,14 +217,20 @@ impl Secrets {
                         .is_some_and(|old| old.purge_at <= now)
                     {
                         // It cannot be recovered any more, though the schedule has not purged it yet: the name is free.
-                        tx.secret_purge(&vault.id, name.canonical()).await?;
+                        purged = tx.secret_purge(&vault.id, name.canonical()).await?;
                     }
                     tx.secret_add(&made).await?;
                     let target = target(vault, name, Some(&made.version));
-                    Ok::<_, SecretError>(Write::commit(actions::SET, target, made))
+                    let write = Write::commit(actions::SET, target, made);
+                    Ok::<_, SecretError>(if purged {
+                        write.detail(serde_json::json!({ "purged": true }))
+                    } else {
+                        write
+                    })
                 })
             })
             .await
+            .map_err(|error| self.failed(authorization, actions::SET, target(vault, name, None), error))
     }
 
     /// Opens a version, the latest when none is named, and records the read: there is no value without a record. A
@@ -245,16 +251,16 @@ impl Secrets {
             Ok(found) if found.enabled => found,
             Ok(found) => {
                 let target = target(vault, name, Some(&found.version));
-                return Err(self.failed(authorization, target, SecretError::Disabled));
+                return Err(self.failed(authorization, actions::GET, target, SecretError::Disabled));
             }
-            Err(error) => return Err(self.failed(authorization, target(vault, name, version), error)),
+            Err(error) => return Err(self.failed(authorization, actions::GET, target(vault, name, version), error)),
         };
         let target = target(vault, name, Some(&found.version));
         let value = match self.unseal(vault, name, &found) {
             Ok(value) => value,
             Err(error) => {
                 tracing::error!(%error, vault = %vault.id, version = %found.version, "a secret does not open");
-                return Err(self.failed(authorization, target, error));
+                return Err(self.failed(authorization, actions::GET, target, error));
             }
         };
         self.record(authorization, &AuditEvent::allowed(actions::GET, target, authorization.reason()))?;
@@ -285,6 +291,7 @@ impl Secrets {
                 })
             })
             .await
+            .map_err(|error| self.failed(authorization, actions::UPDATE, target(vault, name, version), error))
     }
 
     /// The latest version of each secret, by name, after the cursor.
@@ -320,7 +327,8 @@ impl Secrets {
         let (ctx, more) = (authorization.ctx(), limit.saturating_add(1));
         let found = self.store.secret_versions(ctx, &vault.id, name.canonical(), after, more).await?;
         if found.is_empty() && after.is_none() {
-            return Err(SecretError::NotFound);
+            let target = target(vault, name, Some("versions"));
+            return Err(self.failed(authorization, actions::READ_METADATA, target, SecretError::NotFound));
         }
         self.record(authorization, &metadata_read(authorization, target(vault, name, Some("versions"))))?;
         Ok(page(found, limit, |last| last.version.clone()))
@@ -347,6 +355,7 @@ impl Secrets {
                 })
             })
             .await
+            .map_err(|error| self.failed(authorization, actions::DELETE, target(vault, name, None), error))
     }
 
     /// A deleted secret.
@@ -361,7 +370,10 @@ impl Secrets {
     ) -> Result<DeletedSecret, SecretError> {
         check(authorization, actions::READ_METADATA, vault, Some(name))?;
         let found = self.store.deleted_secret(authorization.ctx(), &vault.id, name.canonical()).await?;
-        let found = found.filter(|found| authorization.now() < found.purge_at).ok_or(SecretError::NotFound)?;
+        let Some(found) = found.filter(|found| authorization.now() < found.purge_at) else {
+            let target = target(vault, name, Some("deleted"));
+            return Err(self.failed(authorization, actions::READ_METADATA, target, SecretError::NotFound));
+        };
         self.record(authorization, &metadata_read(authorization, target(vault, name, Some("deleted"))))?;
         Ok(found)
     }
@@ -409,6 +421,7 @@ impl Secrets {
                 })
             })
             .await
+            .map_err(|error| self.failed(authorization, actions::RECOVER, target(vault, name, None), error))
     }
 
     /// Removes a deleted secret for good: its wrapped keys go, and no backup of the database's values opens without
@@ -433,39 +446,61 @@ impl Secrets {
                 })
             })
             .await
+            .map_err(|error| self.failed(authorization, actions::PURGE, target(vault, name, None), error))
     }
 
-    /// Purges the tenant's deleted secrets that cannot be recovered any more, a bounded number at a time; gives how
-    /// many. For the server's schedule: until it runs they are refused like secrets that are gone, but their keys are
-    /// still there.
+    /// Purges the tenant's deleted secrets that cannot be recovered any more; gives how many it looked at. For the
+    /// server's schedule: until it runs they are refused like secrets that are gone, but their keys are still there.
     ///
     /// # Errors
-    /// The store's; what was purged before stays purged.
+    /// The store's, the first one. One secret that cannot be purged keeps none of those found with it.
     pub async fn purge_due(&self, authorization: &Authorization) -> Result<usize, SecretError> {
         authorization.check(actions::PURGE, authorization.tenant(), &["/"])?;
-        let now = authorization.now();
-        let due = self.store.secrets_due(authorization.ctx(), DUE_AT_ONCE).await?;
-        for gone in &due {
-            let (vault, name) = (&gone.latest.vault, &gone.latest.name);
-            self.store
-                .write(authorization, |tx| {
-                    Box::pin(async move {
-                        // Asked again within the transaction: it may have been recovered or purged since.
-                        let still = tx.deleted_secret(vault, name).await?;
-                        if still.is_none_or(|still| now < still.purge_at) || !tx.secret_purge(vault, name).await? {
-                            return Ok(Write::Unchanged(()));
-                        }
-                        Ok::<_, StoreError>(Write::commit(actions::PURGE, format!("{vault}/secrets/{name}"), ()))
-                    })
-                })
-                .await?;
+        let mut all = 0;
+        loop {
+            let due = self.store.secrets_due(authorization.ctx(), DUE_AT_ONCE).await?;
+            let mut first_error = None;
+            for gone in &due {
+                let (vault, name) = (&gone.latest.vault, &gone.latest.name);
+                if let Err(error) = self.purge_if_due(authorization, vault, name).await {
+                    tracing::error!(%vault, %error, "a deleted secret could not be purged");
+                    first_error = first_error.or(Some(error));
+                }
+            }
+            if let Some(error) = first_error {
+                return Err(error.into());
+            }
+            all += due.len();
+            if due.len() < usize::try_from(DUE_AT_ONCE).unwrap_or(usize::MAX) {
+                return Ok(all);
+            }
         }
-        Ok(due.len())
+    }
+
+    async fn purge_if_due(
+        &self,
+        authorization: &Authorization,
+        vault: &ResourceId,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        let now = authorization.now();
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    // Asked again within the transaction: it may have been recovered or purged since.
+                    let still = tx.deleted_secret(vault, name).await?;
+                    if still.is_none_or(|still| now < still.purge_at) || !tx.secret_purge(vault, name).await? {
+                        return Ok(Write::Unchanged(()));
+                    }
+                    Ok(Write::commit(actions::PURGE, format!("{vault}/secrets/{name}"), ()))
+                })
+            })
+            .await
     }
 
     /// Records that a caller was refused. A refusal stands whether or not it can be recorded.
     pub fn refused(&self, ctx: &Ctx, action: &str, target: &ResourceId, because: &str) {
-        self.note(ctx, &AuditEvent::refused(action, target.as_str(), because));
+        self.store.note(ctx, &AuditEvent::refused(action, target.as_str(), because));
     }
 
     async fn find_sealed(
@@ -503,16 +538,20 @@ impl Secrets {
         self.store.audit(authorization.ctx(), read).map_err(SecretError::Unrecorded)
     }
 
-    /// Records an authorized read that gave nothing.
-    fn failed(&self, authorization: &Authorization, target: String, error: SecretError) -> SecretError {
-        self.note(authorization.ctx(), &AuditEvent::new(actions::GET, Outcome::Failed, target, error.to_string()));
-        error
-    }
-
-    fn note(&self, ctx: &Ctx, event: &AuditEvent<'_>) {
-        if let Err(error) = self.store.audit(ctx, event) {
-            tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be recorded");
+    /// Records an authorized operation that gave and changed nothing.
+    fn failed(
+        &self,
+        authorization: &Authorization,
+        action: &'static str,
+        target: String,
+        error: SecretError,
+    ) -> SecretError {
+        // What the store refused under its lock, it has recorded as refused.
+        if !matches!(error, SecretError::Store(StoreError::NotAuthorized)) {
+            let event = AuditEvent::new(action, Outcome::Failed, target, error.to_string());
+            self.store.note(authorization.ctx(), &event);
         }
+        error
     }
 }
 

@@ -176,18 +176,6 @@ impl KeyRing {
         self.change(authorization, rotation::rotate).await
     }
 
-    /// [`Self::ensure_keys`], for a timer to call: it costs nothing while nothing is due.
-    ///
-    /// # Errors
-    /// As [`Self::ensure_keys`].
-    pub async fn tick(&self, authorization: &Authorization) -> Result<(), SigningError> {
-        let keys = authorization.snapshot().signing_keys(authorization.tenant());
-        if rotation::plan(keys, authorization.now(), &self.ring.policy).is_empty() {
-            return Ok(());
-        }
-        self.ensure_keys(authorization).await
-    }
-
     /// The published keys of a tenant, each naming `issuer` as the one it signs for, where the document has issuers.
     pub fn jwks(
         &self,

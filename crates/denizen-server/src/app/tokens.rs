@@ -47,6 +47,7 @@ pub struct TokenService {
     authority: Arc<str>,
     /// Every name an assertion may give this authority.
     authorities: Arc<[String]>,
+    /// Canonical.
     extra_resources: Arc<[String]>,
     entra_issued: Arc<EntraIssued>,
 }
@@ -179,12 +180,13 @@ impl TokenService {
         keys: KeyRing,
         credentials: Credentials,
         authority: &str,
-        extra_resources: Vec<String>,
+        extra_resources: &[String],
         entra_issued: EntraIssued,
     ) -> Self {
         let authorities = [authority.to_owned()].into();
         let (credentials, authority) = (Arc::new(credentials), authority.into());
-        let (extra_resources, entra_issued) = (extra_resources.into(), Arc::new(entra_issued));
+        let extra_resources = extra_resources.iter().map(|extra| audience::canonical(extra)).collect();
+        let entra_issued = Arc::new(entra_issued);
         Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued }
     }
 
@@ -286,8 +288,7 @@ impl TokenService {
         let known =
             |application, version, issued_by| Ok(Audience { asked: asked.to_owned(), application, version, issued_by });
         // First, so that no application can take one of these names and change what their tokens look like.
-        let canonical = audience::canonical(asked);
-        if self.extra_resources.iter().any(|extra| audience::canonical(extra) == canonical) {
+        if self.extra_resources.contains(&audience::canonical(asked)) {
             return known(None, TokenVersion::V1, IssuedBy::Us);
         }
         if audience::is_first_party(asked) {
@@ -364,7 +365,6 @@ impl TokenService {
         }
     }
 
-    /// A refusal stands whether or not it can be recorded.
     fn record(&self, ctx: &Ctx, outcome: Outcome, code: i32, reason: &str) {
         let event = AuditEvent {
             action: ISSUE.into(),
@@ -373,9 +373,7 @@ impl TokenService {
             because: format!("AADSTS{code}").into(),
             detail: Some(serde_json::json!({ "reason": reason })),
         };
-        if let Err(unrecorded) = self.store.audit(ctx, &event) {
-            tracing::warn!(tenant = %ctx.tenant, code, %unrecorded, "a refused token is not in the audit");
-        }
+        self.store.note(ctx, &event);
     }
 }
 

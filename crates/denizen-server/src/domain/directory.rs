@@ -77,6 +77,22 @@ pub struct ServicePrincipal {
     pub token_lifetime: Option<i64>,
 }
 
+impl ServicePrincipal {
+    /// Whether a token that was issued at `epoch` is still good, as far as its principal is concerned.
+    ///
+    /// # Errors
+    /// What the principal is, or what was done to it.
+    pub fn accepts(&self, epoch: u64) -> Result<(), &'static str> {
+        if !self.enabled {
+            return Err("is disabled");
+        }
+        if epoch < self.epoch {
+            return Err("had its tokens revoked; get a new one");
+        }
+        Ok(())
+    }
+}
+
 /// What a service principal stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PrincipalKind {

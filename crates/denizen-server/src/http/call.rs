@@ -25,6 +25,8 @@ use uuid::Uuid;
 use super::Reply;
 use crate::domain::{Actor, Ctx};
 
+/// A body may take this long to arrive: whoever stops in the middle of one must not keep the connection.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a body that nobody wants is read, bytes.
 const MAX_DRAIN: usize = 1024 * 1024;
 /// How long that may take.
@@ -95,6 +97,9 @@ pub enum BodyError {
     /// It is compressed.
     #[error("the request body is compressed (Content-Encoding), which is not read here: send it as it is")]
     Encoded,
+    /// It stopped in the middle.
+    #[error("the request body did not arrive within 30 seconds")]
+    Late,
     /// The connection broke.
     #[error("the request body could not be read to its end")]
     Broken,
@@ -184,13 +189,17 @@ impl Call {
     /// # Errors
     /// [`BodyError`] says why there is none.
     pub async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        self.body_within(limit, BODY_TIMEOUT).await
+    }
+
+    async fn body_within(&mut self, limit: usize, time: Duration) -> Result<Bytes, BodyError> {
         const MARK: &[u8] = "\u{feff}".as_bytes();
         let mut encodings = self.headers.get_all(header::CONTENT_ENCODING).iter();
         if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            self.discard_body().await;
             return Err(BodyError::Encoded);
         }
-        let mut bytes = self.whole_body(limit).await?;
+        let whole = tokio::time::timeout(time, self.whole_body(limit)).await;
+        let mut bytes = whole.map_err(|_| BodyError::Late)??;
         if bytes.starts_with(MARK) {
             let _mark = bytes.split_to(MARK.len());
         }
@@ -300,11 +309,6 @@ impl Query {
             (_, Some(_)) => Err(Repeated(name.to_owned())),
         }
     }
-
-    /// Every parameter, in the order sent.
-    pub fn all(&self) -> &[(String, String)] {
-        &self.0
-    }
 }
 
 #[cfg(test)]
@@ -371,5 +375,29 @@ mod tests {
         assert_eq!(c.body(9).await, Err(BodyError::TooLarge(9)));
         assert_eq!(c.body(9).await, Err(BodyError::Gone));
         assert_eq!(call("/").unwrap().body(10).await.unwrap(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_is_given_up_and_its_connection_with_it() {
+        use hyper_util::rt::TokioIo;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let (mut client, server) = tokio::io::duplex(4096);
+        let service = hyper::service::service_fn(|request: http::Request<Incoming>| async {
+            let (head, body) = request.into_parts();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let (body, id) = (Body::Incoming(body), Uuid::nil());
+            let mut call = Call::new(head.method, &head.uri, head.headers, body, peer, UnixTime(0), id).unwrap();
+            let error = call.body_within(100, Duration::from_millis(50)).await.unwrap_err();
+            let text = format!("{error:?}, unread: {}", call.unread().is_true());
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::new(Bytes::from(text))))
+        });
+        let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+        let serving = tokio::spawn(serving);
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nin the midd").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("Late, unread: true"), "{answer}");
+        serving.await.unwrap().unwrap();
     }
 }

@@ -12,16 +12,13 @@
 //!
 //! Tests: `http/tests.rs`, and `tests/it` over the wire.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
 use super::{
     Call, Reply,
     route::{BadRoute, Case, Found, Handler, Params, Request, Route, RouteInfo, Router},
 };
 use crate::domain::authorize::Action;
-
-/// The body of a refused request may take this long to arrive before its connection is given up.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A protocol: its routes, how it finds out who calls and what they may do, and how its faults are written.
 pub trait Api: Send + Sync + Sized + 'static {
@@ -134,7 +131,7 @@ impl<A: Api> Mounted for Mount<A> {
                 Err(fault) => {
                     // Whatever came with the request is read and thrown away: the connection stays good, and nothing
                     // of a body that may not be used is kept.
-                    let _ = tokio::time::timeout(DISCARD_TIMEOUT, call.discard_body()).await;
+                    call.discard_body().await;
                     self.api.write_fault(&call, fault)
                 }
             };

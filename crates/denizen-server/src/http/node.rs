@@ -102,7 +102,7 @@ impl Api for Node {
             NodeFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
             NodeFault::Enrol(refused) => match &refused {
                 EnrolError::Malformed(_) => (StatusCode::BAD_REQUEST, "BadRequest", refused.to_string()),
-                EnrolError::Token(_) | EnrolError::OtherName(_) => {
+                EnrolError::Token(_) | EnrolError::GroupGone | EnrolError::OtherName(_) => {
                     (StatusCode::FORBIDDEN, "JoinTokenRefused", refused.to_string())
                 }
                 EnrolError::Proof(_) => (StatusCode::FORBIDDEN, "ProofRefused", refused.to_string()),

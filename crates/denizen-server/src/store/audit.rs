@@ -167,4 +167,11 @@ impl Store {
     pub fn audit(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
         self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
     }
+
+    /// Records a refusal or a failure. It stands whether or not it can be recorded; what is lost is logged.
+    pub fn note(&self, ctx: &Ctx, event: &AuditEvent<'_>) {
+        if let Err(error) = self.audit(ctx, event) {
+            tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be recorded");
+        }
+    }
 }

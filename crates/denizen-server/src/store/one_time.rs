@@ -15,6 +15,7 @@ use super::{
     Kind, OneTimeRefused, Store, StoreError, Tx,
     changes::Entry,
     db::{Row, args},
+    record::leave_out,
     snapshot::Effect,
 };
 use crate::domain::{Ctx, resources::JoinToken};
@@ -87,7 +88,8 @@ impl Tx<'_> {
         if self.execute(sql, args![&tenant, T::PURPOSE, new.hash(), new.expires().0, &body]).await? == 0 {
             return Err(self.mark_failed(StoreError::Exists { kind: T::KIND, key }));
         }
-        let after = serde_json::to_value(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let mut after = serde_json::to_value(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        leave_out(&mut after, &["hash"]);
         let entry = Entry { kind: T::KIND, id: key, parent: None, before: None, after: Some(after) };
         self.change(entry, Effect::NotIndexed);
         Ok(())

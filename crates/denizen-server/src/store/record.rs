@@ -233,7 +233,8 @@ pub(super) fn logged<R: Record>(record: &R) -> Result<Value, StoreError> {
     Ok(value)
 }
 
-fn leave_out(value: &mut Value, members: &[&str]) {
+/// Takes these members out, at any depth.
+pub(super) fn leave_out(value: &mut Value, members: &[&str]) {
     match value {
         Value::Object(object) => {
             object.retain(|name, _| !members.contains(&name.as_str()));

@@ -27,6 +27,8 @@ pub trait Proof: Sync {
     fn reason(&self) -> &str;
     /// The action it allows, for the audit of a refusal.
     fn action(&self) -> &str;
+    /// What it allows that on, for the same.
+    fn target(&self) -> String;
     /// Whether it is still allowed in this state of the directory.
     fn still_holds(&self, snapshot: &Snapshot) -> bool;
 }
@@ -44,6 +46,10 @@ impl Proof for Ctx {
 
     fn action(&self) -> &str {
         "test"
+    }
+
+    fn target(&self) -> String {
+        "test".to_owned()
     }
 
     fn still_holds(&self, _: &Snapshot) -> bool {
@@ -108,11 +114,8 @@ impl Store {
         let mut tx = self.begin(proof.ctx()).await?;
         if !proof.still_holds(&tx.snapshot()) {
             drop(tx);
-            let (ctx, because) = (proof.ctx(), "the right was taken away while the write waited");
-            // A refusal stands whether or not it can be recorded.
-            if let Err(error) = self.audit(ctx, &AuditEvent::refused(proof.action(), ctx.tenant.to_string(), because)) {
-                tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be recorded");
-            }
+            let because = "the right was taken away while the write waited";
+            self.note(proof.ctx(), &AuditEvent::refused(proof.action(), proof.target(), because));
             return Err(StoreError::NotAuthorized.into());
         }
         match body(&mut tx).await? {

@@ -174,14 +174,19 @@ impl Proof for Authorization {
         }
     }
 
+    fn target(&self) -> String {
+        match &self.granted {
+            Granted::Roles { scope, .. } | Granted::JoinToken { scope, .. } => scope.as_str().to_owned(),
+            Granted::System => self.ctx.tenant.to_string(),
+        }
+    }
+
     fn still_holds(&self, snapshot: &Snapshot) -> bool {
         match &self.granted {
             Granted::Roles { principal, epoch, action, scope, roles } => {
                 let tenant = self.ctx.tenant;
                 let view = TenantRoles { snapshot, tenant, roles };
-                snapshot
-                    .principal(tenant, *principal)
-                    .is_some_and(|principal| principal.enabled && principal.epoch <= *epoch)
+                snapshot.principal(tenant, *principal).is_some_and(|principal| principal.accepts(*epoch).is_ok())
                     && authorize(&view, *principal, action, scope, &Attributes::default()).allowed
             }
             // The operation consumes the token in its own transaction.
@@ -210,6 +215,8 @@ pub enum SystemReason {
     SigningKeySchedule,
     /// The time to recover a deleted secret is over.
     RecoveryOver,
+    /// Join tokens that nobody can use any more are removed.
+    JoinTokensEnded,
     /// An administrator's command on this machine.
     Command(&'static str),
 }
@@ -221,6 +228,7 @@ impl SystemReason {
             Self::SetUp => "set-up",
             Self::SigningKeySchedule => "signing-key schedule",
             Self::RecoveryOver => "the time to recover it is over",
+            Self::JoinTokensEnded => "join tokens have ended",
             Self::Command(command) => command,
         }
     }

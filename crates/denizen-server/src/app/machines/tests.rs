@@ -122,6 +122,36 @@ async fn a_machine_comes_in_once_and_its_identity_has_its_key() {
 }
 
 #[tokio::test]
+async fn a_token_whose_group_is_gone_is_refused_for_good() {
+    let place = place().await;
+    let token = place.token(None).await;
+    let removed = place.store.write(&place.ctx, |tx| {
+        let group = place.group.clone();
+        Box::pin(async move {
+            tx.remove::<crate::domain::resources::ResourceGroup>(&group).await?;
+            Ok::<_, StoreError>(Write::commit("test", "test", ()))
+        })
+    });
+    removed.await.unwrap();
+    let refused = place.enrol(&Node::new().request(&token, "m1", |_| {})).await;
+    assert!(matches!(refused, Err(EnrolError::GroupGone)), "{:?}", refused.err());
+}
+
+#[tokio::test]
+async fn join_tokens_are_forgotten_a_day_after_their_end() {
+    let place = place().await;
+    place.token(None).await;
+    let forget = async |now| {
+        let authorization = Authorization::of_test(Ctx { now, ..place.ctx.clone() }, &place.store);
+        place.machines.forget_ended_tokens(&authorization).await.unwrap()
+    };
+    let end = NOW + 600;
+    assert_eq!(forget(end + KEEP_ENDED).await, 0);
+    assert_eq!(forget(end + KEEP_ENDED + 1).await, 1);
+    assert_eq!(forget(end + KEEP_ENDED + 1).await, 0);
+}
+
+#[tokio::test]
 async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
     let place = place().await;
     let node = Node::new();

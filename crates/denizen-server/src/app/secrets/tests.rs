@@ -117,6 +117,33 @@ async fn a_hot_read_asks_the_database_nothing_and_is_recorded_each_time() {
 }
 
 #[tokio::test]
+async fn what_is_authorized_and_fails_is_recorded_as_that() {
+    let fixture = Fixture::new().await;
+    let (auth, vault, gone) = (fixture.auth(), &fixture.vault, name("gone"));
+    assert!(fixture.secrets.update(&auth, vault, &gone, None, &UpdateSecret::default()).await.is_err());
+    assert!(fixture.secrets.delete(&auth, vault, &gone).await.is_err());
+    assert!(fixture.secrets.recover(&auth, vault, &gone).await.is_err());
+    assert!(fixture.secrets.purge(&auth, vault, &gone).await.is_err());
+    assert!(fixture.secrets.versions(&auth, vault, &gone, None, 5).await.is_err());
+    assert!(fixture.secrets.deleted(&auth, vault, &gone).await.is_err());
+    for (action, targets) in [
+        (actions::UPDATE, &["gone"][..]),
+        (actions::DELETE, &["gone"]),
+        (actions::RECOVER, &["gone"]),
+        (actions::PURGE, &["gone"]),
+        (actions::READ_METADATA, &["gone/versions", "gone/deleted"]),
+    ] {
+        let records = fixture.audited(action).await;
+        assert!(records.iter().all(|record| record.0 == Outcome::Failed), "{action}: {records:?}");
+        let mut found: Vec<_> = records.into_iter().map(|record| record.1).collect();
+        found.sort();
+        let mut expected: Vec<_> = targets.iter().map(|target| format!("{}/secrets/{target}", vault.id)).collect();
+        expected.sort();
+        assert_eq!(found, expected, "{action}");
+    }
+}
+
+#[tokio::test]
 async fn every_write_in_the_vault_is_seen_by_the_next_read() {
     let fixture = Fixture::new().await;
     fixture.set("s", "1").await;
@@ -232,11 +259,29 @@ async fn a_deleted_secret_past_its_time_is_gone_before_and_after_it_is_cleared_a
     // It does not hold its name any more.
     let new = NewSecret::of("2".into());
     fixture.secrets.set(&late, &fixture.vault, &name("s"), new).await.unwrap();
+    let records = fixture.store.audit_tail(&fixture.ctx(), 1000).await.unwrap();
+    let details: Vec<_> =
+        records.iter().filter(|r| r.action == actions::SET).filter_map(|r| r.detail.clone()).collect();
+    assert_eq!(details, [serde_json::json!({"purged": true})], "what one of the four destroyed is in its record");
     assert_eq!(fixture.value("s").await, "2");
     assert_eq!(fixture.secrets.purge_due(&early).await.unwrap(), 0);
     assert_eq!(fixture.secrets.purge_due(&late).await.unwrap(), 1);
     assert!(fixture.store.deleted_secret(late.ctx(), &fixture.vault.id, "t").await.unwrap().is_none());
     assert_eq!(fixture.value("kept").await, "1");
+}
+
+#[tokio::test]
+async fn all_that_is_due_is_purged_however_much_it_is() {
+    let fixture = Fixture::new().await;
+    let count = usize::try_from(DUE_AT_ONCE).unwrap() + 3;
+    let mut due = NOW;
+    for n in 0..count {
+        fixture.set(&format!("s{n}"), "v").await;
+        due = fixture.remove(&format!("s{n}")).await.purge_at;
+    }
+    let late = fixture.auth_of(Ctx { now: due, ..fixture.ctx() });
+    assert_eq!(fixture.secrets.purge_due(&late).await.unwrap(), count);
+    assert!(fixture.store.secrets_due(late.ctx(), 5).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let keks = KEKS.clone();
     let keys = KeyRing::new(store.clone(), keks.clone());
     let extra = vec![VAULT.to_owned()];
-    let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, extra, entra_issued);
+    let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, &extra, entra_issued);
     let deployment = Deployment { store, keys, tokens, _place: place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {

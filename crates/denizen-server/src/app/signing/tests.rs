@@ -33,7 +33,7 @@ async fn two_keys_are_published_and_the_certificate_names_them() {
     }
     // Nothing is due, so nothing is written.
     let writes = d.store.counters().writes;
-    d.keys.tick(&d.auth(CONTOSO, NOW + 3600)).await.unwrap();
+    d.keys.ensure_keys(&d.auth(CONTOSO, NOW + 3600)).await.unwrap();
     assert_eq!(d.store.counters().writes, writes);
 }
 
@@ -51,7 +51,7 @@ async fn a_rotation_keeps_both_keys_live() {
     // When every token it signed has ended, the old key goes, its private half with it.
     let later = NOW + Policy::default().keep;
     assert_eq!(verifies(&d, CONTOSO, &before, later), Err(JwsError::BadSignature));
-    d.keys.tick(&d.auth(CONTOSO, later)).await.unwrap();
+    d.keys.ensure_keys(&d.auth(CONTOSO, later)).await.unwrap();
     assert!(d.signing_keys(CONTOSO).iter().all(|key| key.kid != old_kid));
     assert_eq!(verifies(&d, CONTOSO, &after, later), Ok(()));
 }
@@ -65,7 +65,7 @@ async fn the_turn_passes_by_the_clock_to_a_key_shown_before() {
     let (_, second) = sign(&d, CONTOSO, turn);
     assert_ne!(first, second);
     assert!(shown.contains(&second), "a resource could have read it for a month");
-    d.keys.tick(&d.auth(CONTOSO, turn)).await.unwrap();
+    d.keys.ensure_keys(&d.auth(CONTOSO, turn)).await.unwrap();
     assert_eq!(d.signing_keys(CONTOSO).len(), 3);
 }
 
@@ -105,7 +105,7 @@ async fn many_at_once_rotate_to_one_set_of_keys() {
         .map(|_| {
             let keys = d.keys.clone();
             let authorization = d.auth(CONTOSO, turn);
-            tokio::spawn(async move { keys.tick(&authorization).await })
+            tokio::spawn(async move { keys.ensure_keys(&authorization).await })
         })
         .collect();
     for one in all {

@@ -6,8 +6,6 @@
 //!
 //! Tests: `tests/`.
 
-use std::time::Duration;
-
 use denizen_keys::b64;
 use denizen_wire::{
     UnixTime,
@@ -34,8 +32,6 @@ use crate::{
     },
 };
 
-/// A body may take this long to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How deep a body's JSON may be nested. A secret needs two.
 const MAX_DEPTH: usize = 32;
 
@@ -167,9 +163,7 @@ fn version(params: &Params) -> Result<Option<&str>, Fault> {
 
 /// The body, as what the operation takes.
 async fn body<T: DeserializeOwned>(call: &mut Call) -> Result<T, Fault> {
-    let arrived = tokio::time::timeout(BODY_TIMEOUT, call.body(MAX_BODY)).await;
-    let bytes = arrived.map_err(|_| Fault::bad("The request body did not arrive in time: send it again."))?;
-    let bytes = bytes.map_err(Fault::body)?;
+    let bytes = call.body(MAX_BODY).await.map_err(Fault::body)?;
     if depth(&bytes) > MAX_DEPTH {
         return Err(Fault::bad("The request body is nested more than 32 levels deep: flatten it."));
     }

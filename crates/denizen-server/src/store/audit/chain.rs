@@ -72,8 +72,7 @@ impl Row {
                 Some(part) => part,
                 None => {
                     open.insert(mark.tenant, parts.len());
-                    let lines = String::with_capacity(ROW.min(batch.text.len()) + mark.length);
-                    parts.push(Part { tenant: mark.tenant, lines, records: 0 });
+                    parts.push(Part { tenant: mark.tenant, lines: String::new(), records: 0 });
                     let Some(part) = parts.last_mut() else { continue };
                     part
                 }

@@ -243,6 +243,7 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
     for sealed in ["THE-PASSWORD-HASH", "THE-SEALED", "WRAPPED", "SEALED"] {
         assert!(!text.contains(sealed), "the change log repeats {sealed}");
     }
+    assert!(text.contains("JoinToken") && !text.contains(&format!("{:064x}", 1)), "the change log repeats a hash");
     assert_eq!(store.changes_since(&ctx(1), first, 1).await.unwrap().len(), 1);
     assert!(store.changes_since(&ctx(1), second, 100).await.unwrap().is_empty());
 }

@@ -29,6 +29,10 @@ impl Proof for Proven {
         "x/write"
     }
 
+    fn target(&self) -> String {
+        "/x/7".to_owned()
+    }
+
     fn still_holds(&self, _: &Snapshot) -> bool {
         self.holds
     }

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     app::secrets::{SecretError, actions},
-    store::{Proof, StoreError},
+    domain::roles::RoleAssignment,
+    store::{Proof, StoreError, Write},
 };
 
 async fn authorization(
@@ -67,15 +68,32 @@ async fn a_right_that_is_lost_after_the_decision_writes_nothing() {
     let (who, deleting) =
         authorization(&fixture, "Key Vault Secrets Officer", actions::DELETE, &fixture.vault.id).await;
     assert!(deleting.still_holds(&fixture.store.snapshot()));
-    // Disabled, and with its tokens revoked.
-    for record in [
-        ServicePrincipal { enabled: false, ..fixture.record_of(who) },
-        ServicePrincipal { epoch: 1, ..fixture.record_of(who) },
+    let is_refused = async |why: &str| {
+        assert!(!deleting.still_holds(&fixture.store.snapshot()), "{why}");
+        let refused = fixture.secrets.delete(&deleting, &fixture.vault, &name).await;
+        assert!(matches!(refused, Err(SecretError::Store(StoreError::NotAuthorized))), "{why}");
+    };
+    let good = fixture.record_of(who);
+    for (why, record) in [
+        ("disabled", ServicePrincipal { enabled: false, ..good.clone() }),
+        ("its tokens are revoked", ServicePrincipal { epoch: 1, ..good.clone() }),
     ] {
         put(&fixture.store, &fixture.ctx(), &record).await;
-        assert!(!deleting.still_holds(&fixture.store.snapshot()));
+        is_refused(why).await;
     }
-    let refused = fixture.secrets.delete(&deleting, &fixture.vault, &name).await;
-    assert!(matches!(refused, Err(SecretError::Store(StoreError::NotAuthorized))));
+    put(&fixture.store, &fixture.ctx(), &good).await;
+    assert!(deleting.still_holds(&fixture.store.snapshot()), "everything is as it was");
+    let snapshot = fixture.store.snapshot();
+    let [assignment] = snapshot.assignments_of(fixture.tenant, who.principal) else { panic!("one assignment") };
+    let assignment = assignment.id;
+    let ctx = fixture.ctx();
+    let removed = fixture.store.write(&ctx, |tx| {
+        Box::pin(async move {
+            tx.remove::<RoleAssignment>(&assignment).await?;
+            Ok::<_, StoreError>(Write::commit("test", "test", ()))
+        })
+    });
+    removed.await.unwrap();
+    is_refused("its role was taken away").await;
     assert!(fixture.secrets.get(&fixture.auth(), &fixture.vault, &name, None).await.is_ok(), "it is still there");
 }
