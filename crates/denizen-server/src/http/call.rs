@@ -1,8 +1,9 @@
 //! A request, after the one canonicalizer.
 //!
 //! Two layers that read one path differently are how interceptors are walked around, so paths are read once, here:
-//! split at `/`, each segment percent-decoded, and refused when a decoded segment could mean something else to
-//! another reader (a separator, a NUL, a dot segment). What is left is matched exactly or is 404.
+//! split at `/`, each segment percent-decoded, and called ambiguous when a decoded segment could mean something else to
+//! another reader (a separator, a NUL, a dot segment). The dispatcher refuses an ambiguous call in the words of its
+//! protocol. What is left is matched exactly or is 404.
 //!
 //! Tests: below.
 
@@ -32,18 +33,18 @@ const MAX_DRAIN: usize = 1024 * 1024;
 /// How long that may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request whose path, query and host have one reading.
+/// A request whose path, query and host have one reading, or which says that they have not.
 pub struct Call {
     /// The method.
     pub method: Method,
     /// The path's segments, decoded. A trailing slash gives a last empty one, a double slash an empty one inside:
-    /// in some protocols both mean something ("the latest version").
+    /// in some protocols both mean something ("the latest version"). None of an ambiguous call.
     pub segments: Vec<String>,
     /// The query, decoded.
     pub query: Query,
     /// The headers.
     pub headers: HeaderMap,
-    /// The `Host` header, lower case, port included. Empty when absent.
+    /// The `Host` header, lower case, port included. Empty when absent, and of an ambiguous call.
     pub host: String,
     /// Our id for this request.
     pub request_id: Uuid,
@@ -55,6 +56,7 @@ pub struct Call {
     pub now: UnixTime,
     /// Who sent it, for the log only: an address is no identity.
     pub peer: SocketAddr,
+    ambiguous: Option<Ambiguous>,
     body: Option<Body>,
     unread: Unread,
 }
@@ -108,10 +110,16 @@ pub enum BodyError {
     Gone,
 }
 
-/// The path has more than one reading.
+/// A request that two readers could read in two ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the request path {0}")]
-pub struct Ambiguous(&'static str);
+pub enum Ambiguous {
+    /// By its path.
+    #[error("the request path {0}; correct it")]
+    Path(&'static str),
+    /// By the host that it names.
+    #[error("the request {0}; send one Host header, the one of its URL")]
+    Host(&'static str),
+}
 
 impl Call {
     /// Canonicalizes a request.
@@ -123,16 +131,14 @@ impl Call {
         peer: SocketAddr,
         now: UnixTime,
         request_id: Uuid,
-    ) -> Result<Self, Ambiguous> {
-        let segments = segments(uri.path())?;
-        let host = match headers.get(header::HOST).map(|v| v.to_str()) {
-            Some(Ok(host)) => host.to_ascii_lowercase(),
-            Some(Err(_)) => return Err(Ambiguous("comes with a Host that is not text")),
-            None => uri.authority().map(|a| a.as_str().to_ascii_lowercase()).unwrap_or_default(),
+    ) -> Self {
+        let (segments, host, ambiguous) = match (segments(uri.path()), host(uri, &headers)) {
+            (Ok(segments), Ok(host)) => (segments, host, None),
+            (Err(ambiguous), _) | (_, Err(ambiguous)) => (Vec::new(), String::new(), Some(ambiguous)),
         };
         let query = Query::parse(uri.query().unwrap_or_default());
         let unread = Unread(Arc::new(AtomicBool::new(body.has_more())));
-        Ok(Self {
+        Self {
             method,
             segments,
             query,
@@ -143,9 +149,15 @@ impl Call {
             response_headers: HeaderMap::new(),
             now,
             peer,
+            ambiguous,
             body: Some(body),
             unread,
-        })
+        }
+    }
+
+    /// Why the request is ambiguous, if it is. No handler is given one that is.
+    pub fn ambiguous(&self) -> Option<Ambiguous> {
+        self.ambiguous
     }
 
     /// The context of an operation that this request asks for.
@@ -252,8 +264,27 @@ impl Call {
     }
 }
 
+/// The host that a request names: its `Host` header, and the same in its target when that is a whole URL.
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, Ambiguous> {
+    let mut named = headers.get_all(header::HOST).iter().map(|value| value.to_str());
+    let header = match (named.next(), named.next()) {
+        (None, _) => None,
+        (Some(Ok(host)), None) => Some(host.to_ascii_lowercase()),
+        (Some(Err(_)), None) => return Err(Ambiguous::Host("has a Host header that is not text")),
+        (Some(_), Some(_)) => return Err(Ambiguous::Host("has more than one Host header")),
+    };
+    let target = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    match (header, target) {
+        (Some(header), Some(target)) if header != target => {
+            Err(Ambiguous::Host("names one host in its target and another in its Host header"))
+        }
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Ok(String::new()),
+    }
+}
+
 fn segments(path: &str) -> Result<Vec<String>, Ambiguous> {
-    let rest = path.strip_prefix('/').ok_or(Ambiguous("does not start with '/'"))?;
+    let rest = path.strip_prefix('/').ok_or(Ambiguous::Path("does not start with '/'"))?;
     rest.split('/').map(segment).collect()
 }
 
@@ -264,24 +295,24 @@ fn segment(raw: &str) -> Result<String, Ambiguous> {
             && !(bytes.next().is_some_and(|h| h.is_ascii_hexdigit())
                 && bytes.next().is_some_and(|l| l.is_ascii_hexdigit()))
         {
-            return Err(Ambiguous("has a '%' that starts no escape"));
+            return Err(Ambiguous::Path("has a '%' that starts no escape"));
         }
     }
     let text = match percent_encoding::percent_decode_str(raw).decode_utf8() {
         Ok(Cow::Borrowed(text)) => text.to_owned(),
         Ok(Cow::Owned(text)) => text,
-        Err(_) => return Err(Ambiguous("is not UTF-8")),
+        Err(_) => return Err(Ambiguous::Path("is not UTF-8")),
     };
     if text == "." || text == ".." {
-        return Err(Ambiguous("has a dot segment"));
+        return Err(Ambiguous::Path("has a dot segment"));
     }
     if text.chars().any(char::is_control) {
-        return Err(Ambiguous(
+        return Err(Ambiguous::Path(
             "has a control character in an escape, often the line feed (%0A) at the end of a value read from a file",
         ));
     }
     if text.contains(['/', '\\', '%']) {
-        return Err(Ambiguous("hides a separator in an escape"));
+        return Err(Ambiguous::Path("hides a separator in an escape"));
     }
     Ok(text)
 }
@@ -315,34 +346,50 @@ impl Query {
 mod tests {
     use super::*;
 
-    fn call(uri: &str) -> Result<Call, Ambiguous> {
-        Call::new(
-            Method::GET,
-            &uri.parse().unwrap(),
-            HeaderMap::new(),
-            Body::Bytes(Bytes::from_static(b"0123456789")),
-            SocketAddr::from(([127, 0, 0, 1], 1)),
-            UnixTime(0),
-            Uuid::nil(),
-        )
+    fn call(uri: &str) -> Call {
+        call_with(uri, HeaderMap::new(), b"0123456789")
+    }
+
+    fn call_with(uri: &str, headers: HeaderMap, body: &'static [u8]) -> Call {
+        let (peer, body) = (SocketAddr::from(([127, 0, 0, 1], 1)), Body::Bytes(Bytes::from_static(body)));
+        Call::new(Method::POST, &uri.parse().unwrap(), headers, body, peer, UnixTime(0), Uuid::nil())
     }
 
     #[test]
     fn slashes_that_mean_something_are_kept() {
-        assert_eq!(call("/secrets/n/").unwrap().segments, ["secrets", "n", ""]);
-        assert_eq!(call("/keys/n//sign").unwrap().segments, ["keys", "n", "", "sign"]);
+        assert_eq!(call("/secrets/n/").segments, ["secrets", "n", ""]);
+        assert_eq!(call("/keys/n//sign").segments, ["keys", "n", "", "sign"]);
     }
 
     #[test]
     fn d18_a_path_with_two_readings_reaches_no_handler() {
         for bad in ["/a/%2e%2e/b", "/a/../b", "/a%2fb", "/a%5Cb", "/a%00", "/a%252e", "/a%", "/a%zz", "/%ff", "/."] {
-            assert!(call(bad).is_err(), "{bad}");
+            let call = call(bad);
+            assert!(matches!(call.ambiguous(), Some(Ambiguous::Path(_))), "{bad}");
+            assert!(call.segments.is_empty() && call.host.is_empty(), "{bad}: nothing of it can be matched");
+        }
+    }
+
+    #[test]
+    fn d18_a_host_with_two_readings_is_ambiguous() {
+        let named = |uri: &str, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
+            call_with(uri, hosts.collect(), b"")
+        };
+        for (uri, hosts) in
+            [("/", &["a.test", "b.test"][..]), ("/", &["a.test", "a.test"]), ("http://a.test/", &["b.test"])]
+        {
+            let call = named(uri, hosts);
+            assert!(matches!(call.ambiguous(), Some(Ambiguous::Host(_))) && call.host.is_empty(), "{uri} {hosts:?}");
+        }
+        for (uri, hosts) in [("/", &["A.test"][..]), ("http://a.test/", &["a.test"]), ("http://a.test/", &[])] {
+            assert_eq!(named(uri, hosts).host, "a.test", "{uri} {hosts:?}");
         }
     }
 
     #[test]
     fn a_line_feed_in_the_path_is_named() {
-        let refused = call("/contoso.test%0A/oauth2/v2.0/token").err().unwrap().to_string();
+        let refused = call("/contoso.test%0A/oauth2/v2.0/token").ambiguous().unwrap().to_string();
         assert!(refused.contains("line feed (%0A)"), "{refused}");
     }
 
@@ -357,24 +404,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_byte_order_mark_is_dropped_and_a_compressed_body_is_refused() {
-        let with = |headers: HeaderMap, body: &'static [u8]| {
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            let body = Body::Bytes(Bytes::from_static(body));
-            Call::new(Method::POST, &"/".parse().unwrap(), headers, body, peer, UnixTime(0), Uuid::nil()).unwrap()
-        };
-        assert_eq!(with(HeaderMap::new(), b"\xef\xbb\xbf{}").body(10).await.unwrap(), "{}");
+        assert_eq!(call_with("/", HeaderMap::new(), b"\xef\xbb\xbf{}").body(10).await.unwrap(), "{}");
         for (encoding, expected) in [("gzip", Err(BodyError::Encoded)), ("identity", Ok(Bytes::from_static(b"x")))] {
             let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, encoding.parse().unwrap())]);
-            assert_eq!(with(headers, b"x").body(10).await, expected, "{encoding}");
+            assert_eq!(call_with("/", headers, b"x").body(10).await, expected, "{encoding}");
         }
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_and_is_read_once() {
-        let mut c = call("/").unwrap();
+        let mut c = call("/");
         assert_eq!(c.body(9).await, Err(BodyError::TooLarge(9)));
         assert_eq!(c.body(9).await, Err(BodyError::Gone));
-        assert_eq!(call("/").unwrap().body(10).await.unwrap(), "0123456789");
+        assert_eq!(call("/").body(10).await.unwrap(), "0123456789");
     }
 
     #[tokio::test]
@@ -387,7 +429,7 @@ mod tests {
             let (head, body) = request.into_parts();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
             let (body, id) = (Body::Incoming(body), Uuid::nil());
-            let mut call = Call::new(head.method, &head.uri, head.headers, body, peer, UnixTime(0), id).unwrap();
+            let mut call = Call::new(head.method, &head.uri, head.headers, body, peer, UnixTime(0), id);
             let error = call.body_within(100, Duration::from_millis(50)).await.unwrap_err();
             let text = format!("{error:?}, unread: {}", call.unread().is_true());
             Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::new(Bytes::from(text))))

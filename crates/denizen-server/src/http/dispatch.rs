@@ -1,7 +1,8 @@
 //! The dispatcher: the only way from a listener to a handler.
 //!
 //! ```text
-//! listener -> Service -> mount (by first path segment) -> Api::enter      who calls
+//! listener -> Service -> mount (by first path segment) -> Api::ambiguous  when the request has two readings
+//!                                                      -> Api::enter      who calls
 //!                                                      -> Router::find    404, 405
 //!                                                      -> Api::authorize  when the row names an action
 //!                                                      -> handler -> Reply, or Fault -> Api::write_fault
@@ -16,6 +17,7 @@ use std::{future::Future, pin::Pin};
 
 use super::{
     Call, Reply,
+    call::Ambiguous,
     route::{BadRoute, Case, Found, Handler, Params, Request, Route, RouteInfo, Router},
 };
 use crate::domain::authorize::Action;
@@ -36,6 +38,9 @@ pub trait Api: Send + Sync + Sized + 'static {
 
     /// Its routes.
     fn routes() -> &'static [Route<Self>];
+
+    /// The fault of a request with two readings. Nothing else is asked about it.
+    fn ambiguous(&self, call: &mut Call, why: Ambiguous) -> Self::Fault;
 
     /// Finds out who calls, before the route is looked up. A protocol that tells strangers nothing refuses them here.
     ///
@@ -154,6 +159,9 @@ impl<A: Api> Mounted for Mount<A> {
 
 impl<A: Api> Mount<A> {
     async fn run(&self, call: &mut Call) -> Result<Reply, A::Fault> {
+        if let Some(why) = call.ambiguous() {
+            return Err(self.api.ambiguous(call, why));
+        }
         let session = self.api.enter(call)?;
         let (route, params) = match self.router.find(&call.method, &mut call.segments) {
             Found::Route(route, params) => (route, params),

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use http::{Method, StatusCode, header};
 
 use super::{
-    Api, Call, Reply, reply,
+    Api, Call, Reply,
+    call::Ambiguous,
+    reply,
     route::{Case, Handler, Params, Route},
 };
 use crate::domain::authorize::Action;
@@ -19,6 +21,8 @@ pub enum HealthFault {
     NotFound,
     /// The path takes other methods.
     Method(String),
+    /// The request has two readings.
+    Ambiguous(Ambiguous),
 }
 
 impl Api for Health {
@@ -38,6 +42,10 @@ impl Api for Health {
             },
         }];
         ROUTES
+    }
+
+    fn ambiguous(&self, _: &mut Call, why: Ambiguous) -> HealthFault {
+        HealthFault::Ambiguous(why)
     }
 
     fn enter(&self, _: &mut Call) -> Result<(), HealthFault> {
@@ -64,6 +72,7 @@ impl Api for Health {
             HealthFault::NotFound => {
                 refuse(StatusCode::NOT_FOUND, "there is nothing at this path; health is at /healthz")
             }
+            HealthFault::Ambiguous(why) => refuse(StatusCode::BAD_REQUEST, &why.to_string()),
             HealthFault::Method(allow) => {
                 let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allow}"));
                 if let Ok(allow) = allow.parse() {

@@ -17,7 +17,7 @@ use std::{
 use denizen_keys::random;
 use denizen_serve::{Accepted, Http, Limits};
 use denizen_wire::Clock;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, service::service_fn};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -27,7 +27,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use super::{Body, Call, Reply, Service, reply};
+use super::{Body, Call, Reply, Service};
 
 /// What a service allows its clients. A token in a head is at most a few kilobytes.
 const LIMITS: Limits =
@@ -113,24 +113,15 @@ impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
         let (now, request_id) = (self.clock.now(), self.ids.next());
-        match Call::new(head.method, &head.uri, head.headers, Body::Incoming(body), self.peer, now, request_id) {
-            Ok(call) => {
-                let unread = call.unread();
-                let mut reply = self.service.handle(call).await;
-                if unread.is_true() {
-                    announce_close(&mut reply);
-                }
-                reply
-            }
-            Err(ambiguous) => {
-                let mut reply = reply::json(
-                    StatusCode::BAD_REQUEST,
-                    &serde_json::json!({"error": {"code": "BadRequest", "message": format!("{ambiguous}; correct it")}}),
-                );
-                announce_close(&mut reply);
-                reply
-            }
+        let body = Body::Incoming(body);
+        let call = Call::new(head.method, &head.uri, head.headers, body, self.peer, now, request_id);
+        // A client and what stands before it may not agree on where an ambiguous request ends either.
+        let (unread, ambiguous) = (call.unread(), call.ambiguous().is_some());
+        let mut reply = self.service.handle(call).await;
+        if unread.is_true() || ambiguous {
+            announce_close(&mut reply);
         }
+        reply
     }
 }
 

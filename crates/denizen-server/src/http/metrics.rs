@@ -14,7 +14,9 @@ use prometheus_client::{
 };
 
 use super::{
-    Api, Call, Reply, reply,
+    Api, Call, Reply,
+    call::Ambiguous,
+    reply,
     route::{Case, Handler, Params, Route},
 };
 use crate::{domain::authorize::Action, store::Store};
@@ -30,6 +32,8 @@ pub enum MetricsFault {
     NotFound,
     /// The metrics could not be written.
     Encoding,
+    /// The request has two readings.
+    Ambiguous,
 }
 
 impl Metrics {
@@ -67,6 +71,10 @@ impl Api for Metrics {
         ROUTES
     }
 
+    fn ambiguous(&self, _: &mut Call, _: Ambiguous) -> MetricsFault {
+        MetricsFault::Ambiguous
+    }
+
     fn enter(&self, _: &mut Call) -> Result<(), MetricsFault> {
         Ok(())
     }
@@ -86,6 +94,9 @@ impl Api for Metrics {
     fn write_fault(&self, _: &Call, fault: MetricsFault) -> Reply {
         let (status, text) = match fault {
             MetricsFault::NotFound => (StatusCode::NOT_FOUND, "metrics are at GET /metrics\n"),
+            MetricsFault::Ambiguous => {
+                (StatusCode::BAD_REQUEST, "the request has two readings; metrics are at GET /metrics\n")
+            }
             MetricsFault::Encoding => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"),
         };
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");

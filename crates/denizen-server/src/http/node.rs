@@ -8,7 +8,9 @@ use denizen_wire::node::{ENROL_PATH, EnrolRequest, MAX_ENROL_REQUEST, Refused, R
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{
-    Api, Call, Reply, reply,
+    Api, Call, Reply,
+    call::Ambiguous,
+    reply,
     route::{Case, Handler, Params, Request, Route},
 };
 use crate::{
@@ -77,6 +79,10 @@ impl Api for Node {
         ROUTES
     }
 
+    fn ambiguous(&self, _: &mut Call, why: Ambiguous) -> NodeFault {
+        NodeFault::Malformed(why.to_string())
+    }
+
     fn enter(&self, _: &mut Call) -> Result<(), NodeFault> {
         Ok(())
     }
@@ -94,10 +100,13 @@ impl Api for Node {
     }
 
     fn write_fault(&self, _: &Call, fault: NodeFault) -> Reply {
+        let mut allow = None;
         let (status, code, message) = match fault {
             NodeFault::NotFound => (StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path".to_owned()),
-            NodeFault::Method(allow) => {
-                (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", format!("this path takes {allow} only"))
+            NodeFault::Method(methods) => {
+                let text = format!("this path takes {methods} only");
+                allow = HeaderValue::from_str(&methods).ok();
+                (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", text)
             }
             NodeFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
             NodeFault::Enrol(refused) => match &refused {
@@ -117,6 +126,10 @@ impl Api for Node {
                 }
             },
         };
-        reply::json(status, &Refused { error: RefusedReason { code: code.to_owned(), message } })
+        let mut reply = reply::json(status, &Refused { error: RefusedReason { code: code.to_owned(), message } });
+        if let Some(allow) = allow {
+            reply.headers_mut().insert(header::ALLOW, allow);
+        }
+        reply
     }
 }

@@ -279,6 +279,7 @@ mod tests {
                         handler: Handler::Public { because: "a test", run: |_, _| Box::pin(async { Err(()) }) },
                     }),*]
                 }
+                fn ambiguous(&self, _: &mut Call, _: super::super::call::Ambiguous) {}
                 fn enter(&self, _: &mut Call) -> Result<(), ()> {
                     Ok(())
                 }

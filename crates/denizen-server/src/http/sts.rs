@@ -29,6 +29,7 @@ use uuid::Uuid;
 use self::fault::Fault;
 use super::{
     Api, Call, PublicNames, Reply,
+    call::Ambiguous,
     route::{Answer, Case, Handler, Params, Request, Route, Run},
 };
 use crate::{app::tokens::TokenService, domain::authorize::Action};
@@ -89,20 +90,13 @@ impl Api for Sts {
         ROUTES
     }
 
+    fn ambiguous(&self, call: &mut Call, why: Ambiguous) -> Fault {
+        add_headers(call);
+        Fault::ambiguous(why)
+    }
+
     fn enter(&self, call: &mut Call) -> Result<(), Fault> {
-        call.correlation_id = client_request_id(call);
-        let headers = &mut call.response_headers;
-        let mut text = Uuid::encode_buffer();
-        if let Ok(id) = HeaderValue::from_str(call.request_id.hyphenated().encode_lower(&mut text)) {
-            headers.insert(REQUEST_ID, id);
-        }
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let wanted = call.header("return-client-request-id").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        if let Some(id) = call.correlation_id.filter(|_| wanted)
-            && let Ok(id) = HeaderValue::from_str(&id.to_string())
-        {
-            call.response_headers.insert(HeaderName::from_static(CLIENT_REQUEST_ID), id);
-        }
+        add_headers(call);
         Ok(())
     }
 
@@ -120,6 +114,23 @@ impl Api for Sts {
 
     fn write_fault(&self, call: &Call, fault: Fault) -> Reply {
         fault.write(call)
+    }
+}
+
+/// Finds the client's own id for the request, and sets the headers that every answer has.
+fn add_headers(call: &mut Call) {
+    call.correlation_id = client_request_id(call);
+    let headers = &mut call.response_headers;
+    let mut text = Uuid::encode_buffer();
+    if let Ok(id) = HeaderValue::from_str(call.request_id.hyphenated().encode_lower(&mut text)) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let wanted = call.header("return-client-request-id").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    if let Some(id) = call.correlation_id.filter(|_| wanted)
+        && let Ok(id) = HeaderValue::from_str(&id.to_string())
+    {
+        call.response_headers.insert(HeaderName::from_static(CLIENT_REQUEST_ID), id);
     }
 }
 

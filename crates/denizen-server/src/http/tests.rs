@@ -13,7 +13,9 @@ use hyper::body::{Bytes, Frame};
 use uuid::Uuid;
 
 use super::{
-    Api, BadRoute, Body, Call, PublicNames, Reply, Requirement, RouteInfo, Service, reply,
+    Api, BadRoute, Body, Call, PublicNames, Reply, Requirement, RouteInfo, Service,
+    call::Ambiguous,
+    reply,
     route::{Case, Handler, Params, Request, Route},
 };
 use crate::{
@@ -51,7 +53,7 @@ fn call(method: Method, path: &str, token: Option<&'static str>) -> Call {
     }
     let body = Body::Bytes(Bytes::from_static(b"{}"));
     let peer = ([127, 0, 0, 1], 5).into();
-    Call::new(method, &path.parse().unwrap(), headers, body, peer, UnixTime(1_795_239_900), Uuid::from_u128(1)).unwrap()
+    Call::new(method, &path.parse().unwrap(), headers, body, peer, UnixTime(1_795_239_900), Uuid::from_u128(1))
 }
 
 fn path(route: &RouteInfo) -> String {
@@ -138,6 +140,45 @@ async fn head_answers_as_get_on_what_is_open_and_nowhere_else() {
     server.store.clone().close().await;
 }
 
+#[tokio::test]
+async fn d18_a_request_with_two_readings_is_refused_in_the_words_of_its_protocol() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let services = server.services().unwrap();
+    let (sts, vault) = (&services.control, &services.vault);
+    let two_hosts = |method, path: &str| {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, HeaderValue::from_static(HOST));
+        headers.append(header::HOST, HeaderValue::from_static("evil.test"));
+        let (body, peer) = (Body::Bytes(Bytes::new()), ([127, 0, 0, 1], 5).into());
+        Call::new(method, &path.parse().unwrap(), headers, body, peer, UnixTime(1_795_239_900), Uuid::from_u128(1))
+    };
+    let answer = async |service: &Service, call: Call| {
+        let reply = service.handle(call).await;
+        let (head, body) = reply.into_parts();
+        assert_eq!(head.status, StatusCode::BAD_REQUEST);
+        assert!(!head.headers.contains_key(header::WWW_AUTHENTICATE));
+        let body: serde_json::Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        (head.headers, body)
+    };
+
+    let line_feed = call(Method::POST, "/contoso.test%0A/oauth2/v2.0/token", None);
+    for call in [line_feed, two_hosts(Method::POST, "/contoso.test/oauth2/v2.0/token")] {
+        let (headers, body) = answer(sts, call).await;
+        assert_eq!(body["error"], "invalid_request", "{body}");
+        assert_eq!(body["error_codes"][0], 9_002_313, "{body}");
+        assert!(headers.contains_key("x-ms-request-id") && headers.contains_key(header::CACHE_CONTROL), "{headers:?}");
+    }
+    for call in [call(Method::GET, "/secrets/a%2fb", Some("Bearer x")), two_hosts(Method::GET, "/secrets/a")] {
+        let (_, body) = answer(vault, call).await;
+        assert_eq!(body["error"]["code"], "BadParameter", "{body}");
+    }
+    // Nothing of it is matched, so it lands at the service's first API.
+    let (_, body) = answer(sts, two_hosts(Method::POST, "/node/v1/machines")).await;
+    assert!(body["error_description"].as_str().unwrap().contains("more than one Host header"), "{body}");
+    server.store.clone().close().await;
+}
+
 /// An API that authorizes whoever sends a token, and streams.
 struct Streaming;
 
@@ -173,6 +214,10 @@ impl Api for Streaming {
             },
         ];
         ROUTES
+    }
+
+    fn ambiguous(&self, _: &mut Call, _: Ambiguous) -> StatusCode {
+        StatusCode::BAD_REQUEST
     }
 
     fn enter(&self, call: &mut Call) -> Result<bool, StatusCode> {
@@ -237,6 +282,10 @@ impl Api for Powerless {
             },
         }];
         ROUTES
+    }
+
+    fn ambiguous(&self, _: &mut Call, _: Ambiguous) -> StatusCode {
+        StatusCode::BAD_REQUEST
     }
 
     fn enter(&self, _: &mut Call) -> Result<(), StatusCode> {

@@ -3,12 +3,13 @@
 //! The checks before a handler, in this order:
 //!
 //! ```text
-//! host -> vault          unknown: 400 or 404, without a challenge
-//! token -> caller        401 with the challenge; the body is read and thrown away
-//! api-version            400
-//! path -> route          404, 405
-//! action, scope          403, saying what would grant it
-//! handler                gets a VaultAccess, and only then looks at parameters and body
+//! path, host have one reading  Vault::ambiguous       400, without a challenge
+//! host -> vault                Hosts::resolve         unknown: 400 or 404, without a challenge
+//! token -> caller              Access::authenticate   401 with the challenge; the body is read and thrown away
+//! api-version                  api_version::of        400
+//! path -> route                Router::find           404, 405
+//! action, scope                Vault::authorize       403, saying what would grant it
+//! handler                      secrets::ROUTES        gets a VaultAccess, then looks at parameters and body
 //! ```
 //!
 //! Authentication comes before everything else because clients send their first request bare, to be challenged, and
@@ -42,6 +43,7 @@ use self::{
 };
 use super::{
     Api, Call, PublicNames, Reply,
+    call::Ambiguous,
     route::{Case, Params, Route},
 };
 use crate::{
@@ -101,6 +103,10 @@ impl Api for Vault {
 
     fn routes() -> &'static [Route<Self>] {
         secrets::ROUTES
+    }
+
+    fn ambiguous(&self, _: &mut Call, why: Ambiguous) -> Fault {
+        Fault::bad(&format!("{why}."))
     }
 
     fn enter(&self, call: &mut Call) -> Result<Session, Fault> {

@@ -12,7 +12,7 @@ use super::form::FormError;
 use crate::{
     app::{credentials::CredentialError, tokens::TokenError},
     domain::assertion::excerpt,
-    http::{Call, Reply, reply},
+    http::{Call, Reply, call::Ambiguous, reply},
 };
 
 /// A refusal or a failure, not yet written.
@@ -72,6 +72,12 @@ impl Fault {
         let text = format!("The endpoint only accepts {allow} requests. Received a {got} request. Send it as {allow}.");
         let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", 900_561, text);
         Self { allow: Some(allow.to_owned()), ..fault }
+    }
+
+    /// A request with two readings.
+    pub(super) fn ambiguous(why: Ambiguous) -> Self {
+        let text = format!("Invalid request. Request is malformed or invalid: {why}.");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", 9_002_313, text)
     }
 
     /// A path that is not known.

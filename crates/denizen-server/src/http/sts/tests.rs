@@ -62,7 +62,7 @@ impl Service {
         }
         let body = Body::Bytes(Bytes::copy_from_slice(body.as_bytes()));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let call = Call::new(method, &uri.parse().unwrap(), map, body, peer, self.now, REQUEST).unwrap();
+        let call = Call::new(method, &uri.parse().unwrap(), map, body, peer, self.now, REQUEST);
         Answer::read(self.http.handle(call).await).await
     }
 

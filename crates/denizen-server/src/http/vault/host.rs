@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use http::header;
-
 use super::fault::Fault;
 use crate::{
     domain::{claims::audience::canonical, resources::Vault, secrets::is_vault_name},
@@ -84,9 +82,6 @@ impl Hosts {
 
     /// The vault that a call is for.
     pub(super) fn resolve(&self, call: &Call, snapshot: &Snapshot) -> Result<(Arc<Vault>, Address), Fault> {
-        if call.headers.get_all(header::HOST).iter().nth(1).is_some() {
-            return Err(Fault::host("The request has more than one Host header: send one."));
-        }
         let (name, port) = split(&call.host).ok_or_else(|| self.unknown())?;
         let (label, address) = if matches!(name, "localhost" | "127.0.0.1" | "[::1]") {
             let local = self.local.as_deref().ok_or_else(|| self.unknown())?;

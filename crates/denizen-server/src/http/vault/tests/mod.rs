@@ -114,7 +114,7 @@ impl Ask<'_> {
     async fn send(self) -> Answer {
         let Self { vaulted, method, uri, headers, body, now } = self;
         let (uri, peer, request_id) = (uri.parse().unwrap(), ([127, 0, 0, 1], 5).into(), Uuid::from_u128(1));
-        let call = Call::new(method, &uri, headers, Body::Bytes(body), peer, now, request_id).unwrap();
+        let call = Call::new(method, &uri, headers, Body::Bytes(body), peer, now, request_id);
         let (head, body) = vaulted.service.handle(call).await.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         Answer { status: head.status, headers: head.headers, text }
