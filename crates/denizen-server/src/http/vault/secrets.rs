@@ -7,12 +7,9 @@
 //! Tests: `tests/`.
 
 use denizen_keys::b64;
-use denizen_wire::{
-    UnixTime,
-    vault::{
-        Attributes, DeletedSecret as DeletedBundle, MAX_BODY, MAX_PAGE, MAX_TIME, Page, SecretBundle, SecretItem,
-        SetSecret, Tags, UpdateSecret,
-    },
+use denizen_wire::vault::{
+    Attributes, DeletedSecret as DeletedBundle, MAX_BODY, MAX_PAGE, Page, SecretBundle, SecretItem, SetSecret, Tags,
+    UpdateSecret,
 };
 use http::{Method, StatusCode};
 use hyper::body::Bytes;
@@ -222,9 +219,8 @@ fn attributes(access: &VaultAccess, secret: &SecretVersion) -> Attributes {
     let days = access.vault.retention_days;
     Attributes {
         enabled: secret.enabled,
-        // A row of an earlier release may be beyond what clients can represent, and would break a whole list.
-        nbf: secret.nbf.map(|time| time.clamp(UnixTime(0), MAX_TIME)),
-        exp: secret.exp.map(|time| time.clamp(UnixTime(0), MAX_TIME)),
+        nbf: secret.nbf,
+        exp: secret.exp,
         created: secret.created,
         updated: secret.updated,
         recovery_level: recovery_level(days).into(),
