@@ -39,7 +39,14 @@ impl ResourceId {
 
     /// `{self}/{kind}/{name}`, a child of a resource, as `secrets/db-password` is of a vault.
     pub fn child(&self, kind: &str, name: &str) -> Result<Self, BadResourceId> {
-        [self.as_str(), "/", kind, "/", name].concat().parse()
+        if self.written.len() < 2 {
+            return Err(BadResourceId("the root scope has no children of this kind"));
+        }
+        check_segment(kind)?;
+        check_segment(name)?;
+        let written = [self.as_str(), "/", kind, "/", name].concat();
+        check_length(&written)?;
+        Ok(Self::of(written))
     }
 
     /// As it was written when the resource was created.
@@ -93,19 +100,33 @@ impl ResourceId {
 /// Byte offsets after each complete pair of segments. `providers/{namespace}` alone is no scope: what follows the
 /// namespace is the pair that names something.
 fn pair_ends(text: &str) -> impl Iterator<Item = usize> {
-    let mut ends = Vec::new();
-    let mut at = 0;
-    let segments: Vec<&str> = text.split('/').skip(1).collect();
-    let mut i = 0;
-    while let Some(key) = segments.get(i) {
-        let Some(value) = segments.get(i + 1) else { break };
-        at += 2 + key.len() + value.len();
-        if *key != "providers" {
-            ends.push(at);
+    let (mut segments, mut at) = (text.split('/').skip(1), 0);
+    std::iter::from_fn(move || {
+        loop {
+            let (key, value) = (segments.next()?, segments.next()?);
+            at += 2 + key.len() + value.len();
+            if key != "providers" {
+                return Some(at);
+            }
         }
-        i += 2;
+    })
+}
+
+fn check_length(text: &str) -> Result<(), BadResourceId> {
+    if text.len() > 2048 { Err(BadResourceId("it is longer than 2048 characters")) } else { Ok(()) }
+}
+
+fn check_segment(segment: &str) -> Result<(), BadResourceId> {
+    if segment.is_empty() {
+        return Err(BadResourceId("it has an empty segment"));
     }
-    ends.into_iter()
+    if segment == "." || segment == ".." {
+        return Err(BadResourceId("it has a '.' or '..' segment"));
+    }
+    if !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.() ".contains(&b)) {
+        return Err(BadResourceId("a segment has a character outside letters, digits and -_.()"));
+    }
+    Ok(())
 }
 
 impl FromStr for ResourceId {
@@ -115,21 +136,11 @@ impl FromStr for ResourceId {
         if text == "/" {
             return Ok(Self::root());
         }
-        if text.len() > 2048 {
-            return Err(BadResourceId("it is longer than 2048 characters"));
-        }
+        check_length(text)?;
         let Some(rest) = text.strip_prefix('/') else { return Err(BadResourceId("it must start with '/'")) };
         let mut count = 0usize;
         for segment in rest.split('/') {
-            if segment.is_empty() {
-                return Err(BadResourceId("it has an empty segment"));
-            }
-            if segment == "." || segment == ".." {
-                return Err(BadResourceId("it has a '.' or '..' segment"));
-            }
-            if !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.() ".contains(&b)) {
-                return Err(BadResourceId("a segment has a character outside letters, digits and -_.()"));
-            }
+            check_segment(segment)?;
             count += 1;
         }
         if !count.is_multiple_of(2) {
@@ -220,6 +231,18 @@ mod tests {
         for bad in ["", "subscriptions/x", "/a/..", "/a//b", "/a/b/", "/a/b%2f", "/a", "/a/b\\c", "/a/b\0"] {
             assert!(bad.parse::<ResourceId>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_child_is_what_parsing_its_text_gives() {
+        let vault: ResourceId = VAULT.parse().unwrap();
+        assert_eq!(vault.child("secrets", "S1").unwrap().as_str(), format!("{VAULT}/secrets/S1"));
+        let long = "x".repeat(2048);
+        for (kind, name) in [("secrets", ""), ("secrets", ".."), ("secrets", "a/b"), ("", "a"), ("secrets", &long)] {
+            let parsed = format!("{VAULT}/{kind}/{name}").parse::<ResourceId>();
+            assert!(vault.child(kind, name).is_err() && parsed.is_err(), "{kind:?} {name:?}");
+        }
+        assert!(ResourceId::root().child("secrets", "a").is_err());
     }
 
     proptest::proptest! {
