@@ -103,7 +103,7 @@ where
         K: Borrow<Q>,
     {
         let entry = self.by_key.get_mut(key)?;
-        let value = entry.good(now).filter(|fetched| now < fetched.lifetime.refresh_at)?.value.clone();
+        let value = entry.good(now).filter(|fetched| !fetched.lifetime.is_due(now))?.value.clone();
         self.uses = self.uses.wrapping_add(1);
         (entry.last_use, entry.used_since_fetched) = (self.uses, true);
         Some(value)
@@ -126,7 +126,7 @@ where
         let (entry, flights) = self.entry(key, now);
         match entry.good(now).cloned() {
             Some(Fetched { value, lifetime }) => {
-                if now < lifetime.refresh_at {
+                if !lifetime.is_due(now) {
                     return Lookup::Value(value);
                 }
                 let waits = now >= lifetime.wait_at;
@@ -203,7 +203,7 @@ where
         self.by_key.retain(|_, entry| entry.in_flight().is_some() || entry.good(now).is_some());
         let mut due = Vec::new();
         for (key, entry) in &mut self.by_key {
-            let refresh = entry.good(now).is_some_and(|fetched| now >= fetched.lifetime.refresh_at)
+            let refresh = entry.good(now).is_some_and(|fetched| fetched.lifetime.is_due(now))
                 && entry.used_since_fetched
                 && entry.in_flight().is_none()
                 && entry.failed_within(self.settings.retry_after, now).is_none();

@@ -71,6 +71,7 @@ pub struct Fetched<V> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     begins: UnixTime,
+    serves_from: UnixTime,
     refresh_at: UnixTime,
     wait_at: UnixTime,
     ends: UnixTime,
@@ -79,9 +80,18 @@ pub struct Lifetime {
 impl Lifetime {
     /// Good from `begins` until just before `ends`, and not renewed before it ended.
     ///
-    /// Before `begins` (the clock was set back) the value is not served: how long it is still good is unknown then.
+    /// Before `begins` (the clock was set back) the value is not served, unless [`Self::with_serves_before`] says so:
+    /// how long it is still good is unknown then.
     pub fn new(begins: UnixTime, ends: UnixTime) -> Self {
-        Self { begins, refresh_at: ends, wait_at: ends, ends }
+        Self { begins, serves_from: begins, refresh_at: ends, wait_at: ends, ends }
+    }
+
+    /// For `seconds` before it begins the value is served, and renewed in the background at once: a clock that is set
+    /// back need not take away what is at hand.
+    #[must_use]
+    pub fn with_serves_before(mut self, seconds: i64) -> Self {
+        self.serves_from = self.begins - seconds.max(0);
+        self
     }
 
     /// From `at` on it is renewed in the background.
@@ -115,7 +125,12 @@ impl Lifetime {
     }
 
     fn is_good(&self, now: UnixTime) -> bool {
-        now >= self.begins && now < self.ends
+        now >= self.serves_from && now < self.ends
+    }
+
+    /// Whether it is to be renewed.
+    fn is_due(&self, now: UnixTime) -> bool {
+        now < self.begins || now >= self.refresh_at
     }
 }
 

@@ -207,6 +207,20 @@ async fn a_value_is_never_served_after_its_end_nor_before_its_beginning() {
 }
 
 #[tokio::test]
+async fn a_value_may_serve_before_its_beginning_and_is_renewed_meanwhile() {
+    let fixture = Fixture::new();
+    let lifetime = Lifetime::new(NOW, NOW + LIFE).with_serves_before(60);
+    fixture.cache.put(&"k".into(), Fetched { value: 7, lifetime });
+    fixture.clock.advance(-60);
+    assert_eq!((fixture.cache.peek("k"), fixture.get("k").await), (None, Ok(7)));
+    settle().await;
+    assert_eq!((fixture.get("k").await, fixture.asked()), (Ok(1), 1));
+    fixture.cache.put(&"k".into(), Fetched { value: 7, lifetime });
+    fixture.clock.advance(-1);
+    assert_eq!(fixture.get("k").await, Ok(2), "too long before it");
+}
+
+#[tokio::test]
 async fn a_newer_value_is_fetched_when_the_present_one_is_not_enough() {
     let fixture = Fixture::new();
     let newer = async |least: usize| {

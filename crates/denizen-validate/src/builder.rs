@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use denizen_wire::UnixTime;
+use denizen_wire::Clock;
 use reqwest::Client;
 
 use crate::{
     Revocations, TokenValidator,
     authority::TrustedAuthority,
-    clock::{self, Clock},
     fetch,
     keys::IssuerKeys,
     validator::{AccessPolicy, Inner},
@@ -47,7 +46,7 @@ impl TokenValidatorBuilder {
             http: None,
             skew: SKEW,
             revocations: None,
-            clock: clock::system(),
+            clock: Clock::system(),
         }
     }
 
@@ -122,8 +121,8 @@ impl TokenValidatorBuilder {
     }
 
     /// Replaces the system's clock.
-    pub fn clock(mut self, now: impl Fn() -> UnixTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(now);
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -169,7 +168,7 @@ impl TokenValidatorBuilder {
                      (.accept_development_authorities() accepts them nevertheless)",
                     authority.url()
                 )),
-                Ok(authority) => issuers.extend(IssuerKeys::of(&authority).map(Arc::new)),
+                Ok(authority) => issuers.extend(IssuerKeys::of(&authority, &clock).map(Arc::new)),
                 Err(error) => errors.push(error),
             }
         }

@@ -8,10 +8,12 @@
 //! | a key is no longer published | its tokens are rejected after the next fetch |
 //!
 //! There is one fetch at a time for all waiting tokens, and it goes on when they stop waiting.
+//!
+//! Tests: `tests/validate/rollover.rs`.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,12 +22,13 @@ use aws_lc_rs::{
     signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as URL};
-use denizen_wire::{TenantId, UnixTime};
+use denizen_refresh::{Fetched, GetError, Lifetime, RefreshCache, Settings};
+use denizen_wire::{Clock, TenantId};
 use http::Uri;
 use reqwest::Client;
 use serde::Deserialize;
 
-use crate::{ValidationError, authority::TrustedAuthority, clock::Clock, error::truncated, fetch};
+use crate::{ValidationError, authority::TrustedAuthority, error::truncated, fetch};
 
 /// The age at which keys are fetched again, seconds.
 const REFRESH_AFTER: i64 = 3600;
@@ -59,24 +62,21 @@ pub(crate) struct IssuerKeys {
     metadata: String,
     /// The other issuer that a key may name: Entra's v1 keys name the v2 issuer.
     key_issuer: String,
-    state: Mutex<State>,
-    fetching: tokio::sync::Mutex<()>,
+    clock: Clock,
+    cached: RefreshCache<(), Arc<Keys>, String>,
+    /// Why the last fetch failed; none if it did not.
+    failure: Mutex<Option<String>>,
 }
 
-#[derive(Default)]
-struct State {
-    keys: HashMap<String, Arc<Key>>,
-    fetched: Option<UnixTime>,
-    tried: Option<UnixTime>,
-    /// Counts the fetches that succeeded.
-    generation: u64,
-    /// Why the last fetch failed; none if it did not.
-    failure: Option<String>,
-}
+/// By `kid`.
+type Keys = HashMap<String, Arc<Key>>;
+
+/// What stands for a failure until a fetch has ended.
+const ABORTED: &str = "the fetch was aborted";
 
 impl IssuerKeys {
     /// The two issuers of an authority: for v1 and for v2 tokens.
-    pub(crate) fn of(authority: &TrustedAuthority) -> [Self; 2] {
+    pub(crate) fn of(authority: &TrustedAuthority, clock: &Clock) -> [Self; 2] {
         let base = format!("{}/{}", authority.url(), authority.tenant());
         let make = |issuer: &str, version, path| Self {
             issuer: issuer.to_owned(),
@@ -85,8 +85,15 @@ impl IssuerKeys {
             authority: authority.url().to_owned(),
             metadata: format!("{base}{path}/.well-known/openid-configuration"),
             key_issuer: authority.iss_v2().to_owned(),
-            state: Mutex::default(),
-            fetching: tokio::sync::Mutex::default(),
+            cached: RefreshCache::new(
+                Settings { capacity: 1, retry_after: REFETCH_INTERVAL, retry_empty_after: RETRY_INTERVAL },
+                {
+                    let clock = clock.clone();
+                    move || clock.now()
+                },
+            ),
+            clock: clock.clone(),
+            failure: Mutex::default(),
         };
         [make(authority.iss(), "1.0", ""), make(authority.iss_v2(), "2.0", "/v2.0")]
     }
@@ -104,100 +111,62 @@ impl IssuerKeys {
     }
 
     /// The key with this id.
-    pub(crate) async fn key(
-        self: &Arc<Self>,
-        http: &Client,
-        kid: &str,
-        clock: &Clock,
-    ) -> Result<Arc<Key>, ValidationError> {
-        let now = clock();
-        let (found, age, generation) = self.cached(kid, now);
-        if let (Some(key), Some(age)) = (found, age) {
-            if age >= REFRESH_AFTER && self.due(now, REFETCH_INTERVAL) {
-                drop(self.refresh(http, clock, REFETCH_INTERVAL, generation));
-            }
-            return Ok(key);
+    pub(crate) async fn key(self: &Arc<Self>, http: &Client, kid: &str) -> Result<Arc<Key>, ValidationError> {
+        let keys = self.keys(http).await?;
+        if let Some(key) = keys.get(kid) {
+            return Ok(Arc::clone(key));
         }
-        let interval = if age.is_some() { REFETCH_INTERVAL } else { RETRY_INTERVAL };
-        // A task of its own: a caller that gives up must not cancel the fetch that others wait for.
-        let ended = self.refresh(http, clock, interval, generation).await;
-        let (found, age, _) = self.cached(kid, now);
-        match (found, age) {
-            (Some(key), _) => Ok(key),
+        let has_it = |keys: &Arc<Keys>| keys.contains_key(kid);
+        let newer = self.cached.get_newer(&(), has_it, REFETCH_INTERVAL, || self.refreshed(http)).await;
+        let keys = newer.map_err(|error| self.unavailable(error))?;
+        match (keys.get(kid), self.last_failure().clone()) {
+            (Some(key), _) => Ok(Arc::clone(key)),
+            (None, None) => Err(ValidationError::UnknownKey { found: truncated(kid) }),
             // Without a fetch that succeeded, nobody knows whether the key is one.
-            (None, Some(_)) if self.locked().failure.is_none() && ended.is_ok() => {
-                Err(ValidationError::UnknownKey { found: truncated(kid) })
-            }
-            (None, _) => Err(self.unavailable(ended.is_err())),
+            (None, Some(why)) => Err(self.unavailable(GetError::Fetch(why))),
         }
     }
 
-    fn unavailable(&self, aborted: bool) -> ValidationError {
-        let failure = self.locked().failure.clone();
-        let why = failure.filter(|_| !aborted).unwrap_or_else(|| "the fetch was aborted".to_owned());
+    /// The published keys, fetched if there are none at hand.
+    pub(crate) async fn keys(self: &Arc<Self>, http: &Client) -> Result<Arc<Keys>, ValidationError> {
+        let keys = self.cached.get(&(), || self.refreshed(http)).await;
+        keys.map_err(|error| self.unavailable(error))
+    }
+
+    fn unavailable(&self, error: GetError<String>) -> ValidationError {
+        let why = if let GetError::Fetch(why) = error { why } else { ABORTED.to_owned() };
         ValidationError::KeysUnavailable { issuer: self.issuer.clone(), why }
     }
 
-    /// Fetches the keys if none are cached.
-    pub(crate) async fn prepare(self: &Arc<Self>, http: &Client, clock: &Clock) -> Result<(), ValidationError> {
-        let now = clock();
-        let (_, age, generation) = self.cached("", now);
-        if age.is_none() {
-            let ended = self.refresh(http, clock, RETRY_INTERVAL, generation).await;
-            if self.cached("", now).1.is_none() {
-                return Err(self.unavailable(ended.is_err()));
-            }
-        }
-        Ok(())
-    }
-
-    /// The key, the age of the keys if they may still be used, and the number of the fetch they came from.
-    fn cached(&self, kid: &str, now: UnixTime) -> (Option<Arc<Key>>, Option<i64>, u64) {
-        let state = self.locked();
-        // A clock set back must not make keys younger: they would be trusted until it caught up.
-        let age = state.fetched.map(|fetched| now.since(fetched).saturating_abs()).filter(|age| *age < MAX_AGE);
-        let key = age.and_then(|_| state.keys.get(kid).cloned());
-        (key, age, state.generation)
-    }
-
-    fn due(&self, now: UnixTime, seconds: i64) -> bool {
-        // After the clock was set back, fetching must not stop until it has caught up.
-        self.locked().tried.is_none_or(|tried| now.since(tried).saturating_abs() >= seconds)
-    }
-
-    /// Fetches, unless another fetch succeeded since `seen` or was tried within `seconds`.
-    fn refresh(self: &Arc<Self>, http: &Client, clock: &Clock, seconds: i64, seen: u64) -> tokio::task::JoinHandle<()> {
-        let (this, http, clock) = (Arc::clone(self), http.clone(), Arc::clone(clock));
-        tokio::spawn(async move {
-            let _fetching = this.fetching.lock().await;
-            let now = clock();
-            if this.locked().generation != seen || !this.due(now, seconds) {
-                return;
-            }
+    /// One fetch, and how long what it brings is good.
+    fn refreshed(
+        self: &Arc<Self>,
+        http: &Client,
+    ) -> impl Future<Output = Result<Fetched<Arc<Keys>>, String>> + Send + 'static {
+        let (this, http) = (Arc::clone(self), http.clone());
+        async move {
+            *this.last_failure() = Some(ABORTED.to_owned());
+            let begins = this.clock.now();
             let fetched = tokio::time::timeout(FETCH_TIMEOUT, this.fetch(&http))
                 .await
                 .unwrap_or_else(|_| Err(format!("no response within {} s", FETCH_TIMEOUT.as_secs())));
-            // Before the lock is taken: every validation needs it.
             match &fetched {
                 Ok(keys) => tracing::debug!(issuer = this.issuer, keys = keys.len(), "signing keys fetched"),
                 Err(reason) => tracing::warn!(issuer = this.issuer, reason, "signing keys not fetched"),
             }
-            let mut state = this.locked();
-            // Counted from the end: whoever waited for this fetch shares its failure, and does not wait for another.
-            state.tried = Some(clock());
-            match fetched {
-                Ok(keys) => {
-                    state.keys = keys;
-                    state.fetched = Some(now);
-                    state.generation += 1;
-                    state.failure = None;
-                }
-                Err(failure) => state.failure = Some(failure),
-            }
-        })
+            *this.last_failure() = fetched.as_ref().err().cloned();
+            let lifetime = Lifetime::new(begins, begins + MAX_AGE)
+                .with_refresh_at(begins + REFRESH_AFTER)
+                .with_serves_before(MAX_AGE);
+            Ok(Fetched { value: Arc::new(fetched?), lifetime })
+        }
     }
 
-    async fn fetch(&self, http: &Client) -> Result<HashMap<String, Arc<Key>>, String> {
+    fn last_failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch(&self, http: &Client) -> Result<Keys, String> {
         let metadata: Metadata = fetch::json(http, &self.metadata).await?;
         let named = self.substituted(&metadata.issuer);
         if named != self.issuer {
@@ -253,10 +222,6 @@ impl IssuerKeys {
     /// Documents shared by all tenants hold a template in the tenant's place.
     fn substituted(&self, issuer: &str) -> String {
         issuer.replace("{tenantid}", &self.tenant.to_string())
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

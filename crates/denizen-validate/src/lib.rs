@@ -23,7 +23,6 @@
 mod authority;
 mod builder;
 mod claims;
-mod clock;
 mod error;
 mod fetch;
 mod jwt;
@@ -35,7 +34,8 @@ mod validator;
 
 pub use builder::{ConfigurationError, TokenValidatorBuilder};
 pub use claims::Claims;
-pub use clock::UnixTime;
+/// The time in a token and of a clock.
+pub use denizen_wire::{Clock, UnixTime};
 pub use error::ValidationError;
 #[cfg(feature = "layer")]
 pub use layer::{BearerLayer, BearerService};

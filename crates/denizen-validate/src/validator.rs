@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use denizen_wire::UnixTime;
+use denizen_wire::{Clock, UnixTime};
 use http::{HeaderMap, header};
 use reqwest::Client;
 
 use crate::{
-    Claims, RevocationStatus, Revocations, TokenValidatorBuilder, ValidationError, clock::Clock, error,
-    jwt::Unverified, keys::IssuerKeys,
+    Claims, RevocationStatus, Revocations, TokenValidatorBuilder, ValidationError, error, jwt::Unverified,
+    keys::IssuerKeys,
 };
 
 /// Validates access tokens. Cheap to clone; clones share the cached keys.
@@ -51,7 +51,7 @@ impl TokenValidator {
     /// [`ValidationError::KeysUnavailable`] for the first authority whose keys cannot be fetched.
     pub async fn prepare(&self) -> Result<(), ValidationError> {
         for issuer_keys in &self.0.issuers {
-            issuer_keys.prepare(&self.0.http, &self.0.clock).await?;
+            issuer_keys.keys(&self.0.http).await?;
         }
         Ok(())
     }
@@ -82,10 +82,10 @@ impl TokenValidator {
         let issuer = self.0.issuers.iter().find(|known| known.issuer() == unverified_claims.iss);
         let issuer = issuer.ok_or_else(|| ValidationError::issuer(&unverified_claims.iss))?;
         // Cheap checks come before a signature check or a fetch. They are repeated on the signed claims below.
-        let now = (self.0.clock)();
+        let now = self.0.clock.now();
         self.times(unverified_claims.exp, unverified_claims.nbf, now)?;
         self.audience(&unverified_claims.aud)?;
-        let key = issuer.key(&self.0.http, unverified.kid(), &self.0.clock).await?;
+        let key = issuer.key(&self.0.http, unverified.kid()).await?;
 
         let claims = unverified.verify(&key)?;
         if claims.issuer() != issuer.issuer() {

@@ -1,34 +1,16 @@
 //! An authority in process, a clock that is moved by hand, and a validator that authorities the one and reads the other.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
-
 use denizen_identity_testkit::{Authority, Fault, Identity, Issuer, Options, Reply};
-use denizen_validate::{Claims, TokenValidator, TokenValidatorBuilder, UnixTime, ValidationError, reqwest};
+use denizen_validate::{Claims, Clock, TokenValidator, TokenValidatorBuilder, UnixTime, ValidationError, reqwest};
 use serde_json::Value;
 
 pub(crate) const AUDIENCE: &str = "api://orders";
 pub(crate) const START: i64 = 1_800_000_000;
 
-#[derive(Clone)]
-pub(crate) struct Time(Arc<AtomicI64>);
-
-impl Time {
-    pub(crate) fn now(&self) -> UnixTime {
-        UnixTime(self.0.load(Ordering::SeqCst))
-    }
-
-    pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
-    }
-}
-
 pub(crate) struct Fixture {
     pub(crate) authority: Authority,
     pub(crate) issuer: Issuer,
-    pub(crate) time: Time,
+    pub(crate) time: Clock,
     pub(crate) validator: TokenValidator,
 }
 
@@ -39,13 +21,12 @@ impl Fixture {
     }
 
     pub(crate) async fn with(configure: impl FnOnce(TokenValidatorBuilder) -> TokenValidatorBuilder) -> Self {
-        let time = Time(Arc::new(AtomicI64::new(START)));
+        let time = Clock::manual(UnixTime(START));
         let authority = Authority::start_named_by_address(Options::default()).await.unwrap();
-        let clock = time.clone();
         let builder = TokenValidator::builder(AUDIENCE)
             .trust(&authority.server().url(), authority.issuer().tenant())
             .accept_development_authorities()
-            .clock(move || clock.now());
+            .clock(time.clone());
         let validator = configure(builder).http_client(client(&[&authority])).build().unwrap();
         Self { issuer: authority.issuer(), authority, time, validator }
     }

@@ -18,7 +18,7 @@ async fn entra_and_denizen_are_taken_alike() {
         .trust(&fixture.authority.server().url(), &tenant)
         .accept_development_authorities()
         .allow_any_principal()
-        .clock(move || time.now())
+        .clock(time)
         .http_client(client(&[&entra, &fixture.authority]))
         .build()
         .unwrap();

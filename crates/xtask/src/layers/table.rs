@@ -85,7 +85,7 @@ pub(super) const CRATES: &[Crate] = &[
     // It is published: whoever uses it gets nothing of the server's and no keys of ours.
     row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire"]), IDENTITY),
     row("denizen-identity-testkit", "crates/denizen-identity-testkit", May::Use(&["denizen-wire"]), TESTKIT),
-    row("denizen-validate", "crates/denizen-validate", May::Use(&["denizen-wire"]), VALIDATE),
+    row("denizen-validate", "crates/denizen-validate", May::Use(&["denizen-wire", "denizen-refresh"]), VALIDATE),
     row(
         "denizen",
         "crates/denizen",
@@ -222,7 +222,7 @@ const VALIDATE: &[Layers] = &[Layers {
     // `TokenValidator::builder` is where its users find the builder.
     exceptions: &[except("validator", "builder")],
     ..layers(&[
-        &["authority", "clock", "error", "fetch"],
+        &["authority", "error", "fetch"],
         &["claims", "keys"],
         &["jwt", "revocation"],
         &["validator"],
