@@ -12,13 +12,12 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use denizen_wire::{UnixTime, oauth};
+use denizen_wire::{Clock, UnixTime, oauth};
 use rustls::RootCertStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    clock::Clock,
     environment_of,
     issuer::{Identity, Issuer},
     query::tidy,
@@ -203,7 +202,7 @@ fn client(code: i32, reason: impl Into<String>) -> Refusal {
 
 impl Service {
     fn answer(&self, request: &Recorded, manner: &Manner) -> Reply {
-        let now = (self.clock)();
+        let now = self.clock.now();
         self.route(request, manner, now).unwrap_or_else(|Refusal(status, error, code, reason)| {
             let id = || random_guid().unwrap_or_default().parse().unwrap_or_default();
             let asked = request.header("client-request-id").and_then(|id| id.parse().ok());

@@ -80,7 +80,7 @@ fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) 
         Ok((resource, identity)) => {
             let mut manner = manner.clone();
             manner.omit.extend(["object_id", "msi_res_id", "expires_in", "ext_expires_in", "not_before"]);
-            match options.issuer.answer(identity, &resource, (options.clock)(), &manner) {
+            match options.issuer.answer(identity, &resource, options.clock.now(), &manner) {
                 Ok(body) => Reply::json(200, &body),
                 Err(error) => Reply::text(500, &error.to_string()),
             }

@@ -65,7 +65,7 @@ fn answer(options: &Options, request: &Recorded, manner: &Manner) -> Reply {
         Ok((resource, identity)) => {
             let mut manner = manner.clone();
             manner.omit.extend(["client_id", "object_id", "msi_res_id"]);
-            match options.issuer.answer(identity, &resource, (options.clock)(), &manner) {
+            match options.issuer.answer(identity, &resource, options.clock.now(), &manner) {
                 Ok(body) => Reply::json(200, &body),
                 Err(error) => Reply::text(500, &error.to_string()),
             }

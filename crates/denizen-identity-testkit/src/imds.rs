@@ -82,7 +82,7 @@ pub(crate) fn metadata_refusal(request: &Recorded) -> Option<Reply> {
 pub(crate) fn token(options: &Options, outcome: Result<(String, &super::Identity), Wrong>, manner: &Manner) -> Reply {
     match outcome {
         Err(wrong) => refused(400, &wrong),
-        Ok((resource, identity)) => match options.issuer.answer(identity, &resource, (options.clock)(), manner) {
+        Ok((resource, identity)) => match options.issuer.answer(identity, &resource, options.clock.now(), manner) {
             Ok(body) => Reply::json(200, &body).with("Cache-Control", "no-store"),
             Err(error) => Reply::text(500, &error.to_string()),
         },

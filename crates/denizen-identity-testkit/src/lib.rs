@@ -9,7 +9,6 @@
 //! | [`imds`], [`app_service`], [`azure_ml`], [`cloud_shell`], [`service_fabric`] | the other dialects |
 //! | [`pipelines`] | what gives a job of Azure Pipelines its assertions |
 //! | [`authority`] | a token service over TLS: secret, certificate, federated assertion, discovery, keys |
-//! | [`clock`] | the time as a function, so that a test can set it |
 //! | [`tls`] | the certificates of servers and applications |
 //!
 //! An endpoint answers as the real one does until it is told otherwise, so a test states only what is odd about it:
@@ -36,7 +35,6 @@ pub mod app_service;
 pub mod arc;
 pub mod authority;
 pub mod azure_ml;
-pub mod clock;
 pub mod cloud_shell;
 pub mod imds;
 pub mod issuer;
@@ -50,8 +48,9 @@ pub use app_service::AppServiceEndpoint;
 pub use arc::{ArcEndpoint, ArcQuirks, ChallengeBody, KeyFile, Realm};
 pub use authority::{Application, Authority};
 pub use azure_ml::AzureMlEndpoint;
-pub use clock::{Clock, UnixTime};
 pub use cloud_shell::CloudShellEndpoint;
+/// The time that an endpoint lives in, and of a token.
+pub use denizen_wire::{Clock, UnixTime};
 pub use imds::ImdsEndpoint;
 pub use issuer::{Identities, Identity, Issuer};
 pub use pipelines::PipelinesEndpoint;

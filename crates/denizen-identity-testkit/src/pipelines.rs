@@ -56,7 +56,7 @@ impl PipelinesEndpoint {
             subject: "sc://kit/project/connection".to_owned(),
         };
         let (address, clock, known) = (options.address, options.clock, job.clone());
-        let server = Server::start(address, None, move |request, _| known.answer(request, clock().0)).await?;
+        let server = Server::start(address, None, move |request, _| known.answer(request, clock.now().0)).await?;
         Ok(Self { server, job })
     }
 

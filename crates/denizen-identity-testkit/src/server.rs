@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use denizen_wire::Clock;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
@@ -28,10 +29,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    clock::{self, Clock},
-    issuer::{Identities, Issuer},
-};
+use crate::issuer::{Identities, Issuer};
 
 /// The largest request body that is read, bytes.
 const MAX_BODY: usize = 256 * 1024;
@@ -57,7 +55,7 @@ impl Default for Options {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             issuer: Issuer::default(),
             identities: Identities::default(),
-            clock: clock::system(),
+            clock: Clock::system(),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The token service's v2 endpoint: `POST {authority}/{tenant}/oauth2/v2.0/token`. Microsoft Entra ID and Denizen
 //! answer alike.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
+use denizen_wire::Clock;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
-    clock::Clock,
     environment::Environment,
     error::{CredentialError, Failed, FailureKind},
     http::{Client, HttpError},
@@ -45,7 +45,7 @@ pub(crate) struct TokenEndpoint {
     multitenant: bool,
     pub(crate) client_id: String,
     http: Client,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Clock,
     retry: RetryPolicy,
 }
 
@@ -75,7 +75,7 @@ impl TokenEndpoint {
             multitenant: environment.get("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH").is_none(),
             client_id: client_id.to_owned(),
             http: surroundings.service_http(credential)?,
-            clock: Arc::clone(&surroundings.clock),
+            clock: surroundings.clock.clone(),
             retry: RetryPolicy::service(),
         })
     }
@@ -120,7 +120,7 @@ impl TokenEndpoint {
         let url = self.url(tenant);
         let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")];
         let attempt = || self.http.send(Method::POST, &url, &headers, Some(form.as_bytes().to_vec()));
-        let answer = self.retry.run(&*self.clock, attempt).await.map_err(|e| {
+        let answer = self.retry.run(&self.clock, attempt).await.map_err(|e| {
             let hint = match &e {
                 HttpError::Connection { proxy: Some(_), .. } => {
                     "check HTTPS_PROXY, with user and password if the proxy wants them, or name the host in NO_PROXY"

@@ -11,7 +11,7 @@
 //! | [`cache`] | one fetch however many ask, renewal before the end |
 //! | [`config`] | credentials from a configuration section |
 //! | [`connection_string`] | credentials from `RunAs=App;AppId=…` |
-//! | [`surroundings`], [`environment`], [`clock`], [`http`] | what is taken from outside, as arguments |
+//! | [`surroundings`], [`environment`], [`http`] | what is taken from outside, as arguments |
 //! | [`source`] | which endpoint serves this process, and how each is asked |
 //! | [`retry`] | when to ask again |
 
@@ -24,7 +24,6 @@ pub mod cache;
 mod certificate;
 #[doc(hidden)]
 pub mod challenge;
-pub mod clock;
 pub mod config;
 pub mod connection_string;
 pub mod credential;
@@ -52,7 +51,7 @@ pub use credential::{
     WorkloadIdentityCredential,
 };
 /// The time in a token and of a clock: seconds since 1970.
-pub use denizen_wire::UnixTime;
+pub use denizen_wire::{Clock, UnixTime};
 pub use error::CredentialError;
 pub use managed_identity::UserAssigned;
 pub use surroundings::Surroundings;

@@ -2,9 +2,9 @@
 //! [`ManagedIdentityCredential`](crate::ManagedIdentityCredential); this is what it is made of, and what a command
 //! line that prints one token uses.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use denizen_wire::identity;
+use denizen_wire::{Clock, identity};
 use http::{Response, StatusCode};
 use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,7 +12,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use crate::token::Token;
 use crate::{
     challenge::ChallengeError,
-    clock::{Clock, SystemClock},
     environment::Environment,
     http::{Client, HttpError},
     pin::Pin,
@@ -27,7 +26,7 @@ pub struct ManagedIdentity {
     /// Believing Service Fabric's one certificate.
     pinned: Option<Client>,
     key_directory: PathBuf,
-    clock: Arc<dyn Clock>,
+    clock: Clock,
 }
 
 /// A user-assigned identity, by one of its three names.
@@ -103,7 +102,7 @@ impl ManagedIdentity {
         let thumbprint = if let Source::ServiceFabric { thumbprint, .. } = &source { Some(thumbprint) } else { None };
         let pinned = thumbprint.and_then(|thumbprint| Pin::parse(thumbprint)).map(Client::pinned);
         let key_directory = identity::ARC_KEY_DIRECTORY.into();
-        Self { source, http, pinned, key_directory, clock: Arc::new(SystemClock) }
+        Self { source, http, pinned, key_directory, clock: Clock::system() }
     }
 
     /// With Arc key files in `directory` and no other: for tests, and agents in a sandbox. Whoever can write there
@@ -115,7 +114,7 @@ impl ManagedIdentity {
 
     /// With this clock.
     #[must_use]
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 

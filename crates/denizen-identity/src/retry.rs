@@ -3,12 +3,15 @@
 //! The endpoints' own guidance: 404, 408, 410, 429 and 5xx are passing states of IMDS and Arc; a 410 (the service is
 //! being updated) can last 70 seconds, so it is waited for longer than the others.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
 
+use denizen_wire::Clock;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Bytes;
-
-use crate::clock::Clock;
 
 /// When to ask again.
 #[derive(Clone, Debug)]
@@ -79,29 +82,55 @@ impl RetryPolicy {
     }
 
     /// Makes `attempt` until its answer is final, or time is up; the last answer is returned either way.
-    pub(crate) async fn run<E, F>(
+    pub(crate) async fn run<E, F>(&self, clock: &Clock, attempt: impl FnMut() -> F) -> Result<Response<Bytes>, E>
+    where
+        F: Future<Output = Result<Response<Bytes>, E>>,
+    {
+        self.run_with(clock, chance, |pause| wait(clock, pause), attempt).await
+    }
+
+    async fn run_with<E, F, W>(
         &self,
-        clock: &dyn Clock,
+        clock: &Clock,
+        chance: impl Fn() -> f64,
+        wait: impl Fn(Duration) -> W,
         mut attempt: impl FnMut() -> F,
     ) -> Result<Response<Bytes>, E>
     where
         F: Future<Output = Result<Response<Bytes>, E>>,
+        W: Future<Output = ()>,
     {
         let started = clock.now();
         let deadline = i64::try_from(self.deadline.as_secs()).unwrap_or(i64::MAX);
         for number in 1.. {
             let answer = attempt().await?;
             let wanted = retry_after(answer.headers());
-            let Some(pause) = self.pause(number, answer.status(), wanted, clock.chance()) else { return Ok(answer) };
+            let Some(pause) = self.pause(number, answer.status(), wanted, chance()) else { return Ok(answer) };
             let after = i64::try_from(pause.as_secs()).unwrap_or(i64::MAX);
             if clock.now().since(started).saturating_add(after) > deadline {
                 return Ok(answer);
             }
             tracing::debug!(status = answer.status().as_u16(), attempt = number, ?pause, "the server is asked again");
-            clock.pause(pause).await;
+            wait(pause).await;
         }
         attempt().await
     }
+}
+
+/// Waits; a manual clock is moved on instead, so that tests need not.
+async fn wait(clock: &Clock, pause: Duration) {
+    if clock.is_manual() {
+        clock.advance(i64::try_from(pause.as_secs()).unwrap_or(i64::MAX));
+    } else {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// A number in `0.0..1.0`, another one each time.
+fn chance() -> f64 {
+    // Not a secret, so the standard library's per-map seed is random enough.
+    let bits = RandomState::new().build_hasher().finish() >> 32;
+    u32::try_from(bits).map_or(0.0, |bits| f64::from(bits) / (f64::from(u32::MAX) + 1.0))
 }
 
 /// Whole seconds; the date form is not sent by any of these services.
@@ -112,27 +141,40 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, convert::Infallible};
+    use std::{
+        cell::{Cell, RefCell},
+        convert::Infallible,
+    };
 
     use denizen_wire::UnixTime;
 
     use super::*;
-    use crate::clock::ManualClock;
+
+    /// The answer, and the pauses on the way to it.
+    async fn run<F>(policy: &RetryPolicy, attempt: impl FnMut() -> F) -> (Response<Bytes>, Vec<Duration>)
+    where
+        F: Future<Output = Result<Response<Bytes>, Infallible>>,
+    {
+        let (clock, pauses) = (Clock::manual(UnixTime(0)), RefCell::new(Vec::new()));
+        let wait = |pause| {
+            pauses.borrow_mut().push(pause);
+            wait(&clock, pause)
+        };
+        let Ok(answer) = policy.run_with(&clock, || 0.5, wait, attempt).await;
+        (answer, pauses.into_inner())
+    }
 
     async fn pauses(policy: &RetryPolicy, status: u16, retry_after: Option<&str>) -> Vec<f64> {
-        let clock = ManualClock::at(UnixTime(0));
-        let answer = policy
-            .run(&clock, || async {
-                let mut answer = Response::builder().status(status);
-                if let Some(value) = retry_after {
-                    answer = answer.header("retry-after", value);
-                }
-                Ok::<_, Infallible>(answer.body(Bytes::new()).unwrap())
-            })
-            .await
-            .unwrap();
+        let attempt = || async {
+            let mut answer = Response::builder().status(status);
+            if let Some(value) = retry_after {
+                answer = answer.header("retry-after", value);
+            }
+            Ok(answer.body(Bytes::new()).unwrap())
+        };
+        let (answer, pauses) = run(policy, attempt).await;
         assert_eq!(answer.status().as_u16(), status);
-        clock.pauses().iter().map(Duration::as_secs_f64).collect()
+        pauses.iter().map(Duration::as_secs_f64).collect()
     }
 
     #[tokio::test]
@@ -165,15 +207,19 @@ mod tests {
     #[tokio::test]
     async fn it_stops_at_the_first_good_answer() {
         let left = Cell::new(2);
-        let clock = ManualClock::at(UnixTime(0));
-        let answer = RetryPolicy::imds()
-            .run(&clock, || async {
-                let status = if left.get() == 0 { 200 } else { 500 };
-                left.set(left.get() - 1);
-                Ok::<_, Infallible>(Response::builder().status(status).body(Bytes::new()).unwrap())
-            })
-            .await
-            .unwrap();
-        assert_eq!((answer.status().as_u16(), clock.pauses().len()), (200, 2));
+        let attempt = || async {
+            let status = if left.get() == 0 { 200 } else { 500 };
+            left.set(left.get() - 1);
+            Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+        };
+        let (answer, pauses) = run(&RetryPolicy::imds(), attempt).await;
+        assert_eq!((answer.status().as_u16(), pauses.len()), (200, 2));
+    }
+
+    #[test]
+    fn chance_is_a_fraction_and_varies() {
+        let drawn: Vec<f64> = (0..20).map(|_| chance()).collect();
+        assert!(drawn.iter().all(|c| (0.0..1.0).contains(c)), "{drawn:?}");
+        assert!(drawn.windows(2).any(|pair| pair[0] != pair[1]), "{drawn:?}");
     }
 }

@@ -7,11 +7,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use denizen_wire::identity::{ARC_KEY_DIRECTORY, AZCMAGENT_MARKER};
+use denizen_wire::{
+    Clock,
+    identity::{ARC_KEY_DIRECTORY, AZCMAGENT_MARKER},
+};
 
 use crate::{
     cache::TokenCache,
-    clock::{Clock, SystemClock},
     environment::Environment,
     error::{CredentialError, Failed},
     http::Client,
@@ -22,7 +24,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Surroundings {
     pub(crate) environment: Arc<Environment>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Clock,
     pub(crate) cache: Arc<TokenCache>,
     pub(crate) key_directory: PathBuf,
     /// Whether Microsoft's own agent is installed here.
@@ -41,7 +43,7 @@ impl Surroundings {
     pub fn of(environment: Environment) -> Self {
         Self {
             environment: Arc::new(environment),
-            clock: Arc::new(SystemClock),
+            clock: Clock::system(),
             cache: Arc::default(),
             key_directory: ARC_KEY_DIRECTORY.into(),
             azcmagent: false,
@@ -52,7 +54,7 @@ impl Surroundings {
 
     /// With this clock.
     #[must_use]
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 

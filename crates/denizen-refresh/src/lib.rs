@@ -223,6 +223,16 @@ where
         self.lock().peek(key, now)
     }
 
+    /// The value of `key` if it is good, whether or not it is due: without waiting, and without starting anything.
+    pub fn good<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let now = (self.0.now)();
+        self.lock().good(key, now)
+    }
+
     /// The value of `key`: from the cache, or by `fetch`.
     ///
     /// # Errors
@@ -353,9 +363,7 @@ where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let now = (self.0.now)();
-        let old = self.lock().good(key, now);
-        old.ok_or_else(|| error.map_or(GetError::Lost, GetError::Fetch))
+        self.good(key).ok_or_else(|| error.map_or(GetError::Lost, GetError::Fetch))
     }
 
     fn spawn<Fut>(&self, flight: u64, sender: watch::Sender<Option<Outcome<V, E>>>, fetch: Fut, key: K)

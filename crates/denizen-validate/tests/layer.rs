@@ -51,7 +51,7 @@ impl Api {
     fn token(&self, roles: &[&str]) -> String {
         let issuer = self.authority.issuer();
         let identity = Identities::default().system.unwrap();
-        let now = (Options::default().clock)();
+        let now = Options::default().clock.now();
         let mut claims = issuer.claims(&identity, "api://orders", now, 3600);
         claims.as_object_mut().unwrap().insert("roles".into(), json!(roles));
         issuer.sign(&claims).unwrap()

@@ -42,6 +42,11 @@ impl Clock {
         }
     }
 
+    /// Whether it shows a time that was set: who waits by it moves it on, and does not wait.
+    pub fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
+    }
+
     /// Moves a manual clock by `seconds`, back when negative. No effect on the system clock.
     pub fn advance(&self, seconds: i64) {
         if let Source::Manual(now) = &self.0 {
@@ -88,7 +93,7 @@ mod tests {
         let clock = Clock::manual(UnixTime(100));
         let (clone, other) = (clock.clone(), Clock::manual(UnixTime(100)));
         clone.advance(7);
-        assert_eq!((clock.now(), other.now()), (UnixTime(107), UnixTime(100)));
+        assert_eq!((clock.now(), other.now(), clock.is_manual()), (UnixTime(107), UnixTime(100), true));
         clone.advance(-10);
         assert_eq!(clock.now(), UnixTime(97));
         clone.set(UnixTime(5));
@@ -100,6 +105,6 @@ mod tests {
         let clock = Clock::system();
         clock.set(UnixTime(0));
         clock.advance(-1_000_000_000);
-        assert!(clock.now() > UnixTime(1_700_000_000));
+        assert!(clock.now() > UnixTime(1_700_000_000) && !clock.is_manual());
     }
 }

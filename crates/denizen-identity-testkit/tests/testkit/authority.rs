@@ -32,7 +32,7 @@ struct Bed {
 impl Bed {
     async fn new() -> Self {
         let options = Options::default();
-        let now = (options.clock)().0;
+        let now = options.clock.now().0;
         let authority = Authority::start(options).await.unwrap();
         let certificate = ClientCertificate::generate().unwrap();
         let cluster = Issuer::default().at("https://cluster.example");

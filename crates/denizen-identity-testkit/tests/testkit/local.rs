@@ -100,7 +100,7 @@ async fn failures_come_in_the_order_they_were_asked_for() {
 #[tokio::test]
 async fn manners_change_the_writing_and_not_the_token() {
     let now = UnixTime(1_579_152_252 - 86_400);
-    let options = Options { clock: std::sync::Arc::new(move || now), ..Options::default() };
+    let options = Options { clock: denizen_identity_testkit::Clock::manual(now), ..Options::default() };
     let imds = ImdsEndpoint::start(options).await.unwrap();
     let asking = Asking::new();
     let url = format!("{}?api-version=2018-02-01&resource=r", imds.token_url());

@@ -96,7 +96,7 @@ impl ClientAssertionCredentialBuilder {
         let surroundings = self.surroundings.unwrap_or_default();
         let endpoint = TokenEndpoint::new(self.name, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
         let identity = endpoint.identity();
-        let clock = Arc::clone(&endpoint.clock);
+        let clock = endpoint.clock.clone();
         let fetch = WithAssertion { name: self.name, endpoint, assertion: self.assertion };
         Ok(Arc::new(ClientAssertionCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
     }

@@ -135,7 +135,7 @@ impl ClientCertificateCredentialBuilder {
         })?;
         let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
         let identity = format!("{} {}", endpoint.identity(), certificate.thumbprint());
-        let clock = Arc::clone(&endpoint.clock);
+        let clock = endpoint.clock.clone();
         let fetch = WithCertificate { endpoint, certificate, send_chain: self.send_chain };
         Ok(Arc::new(ClientCertificateCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
     }

@@ -82,7 +82,7 @@ impl ClientSecretCredentialBuilder {
         }
         let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
         let identity = endpoint.identity_by(&self.secret);
-        let clock = Arc::clone(&endpoint.clock);
+        let clock = endpoint.clock.clone();
         let fetch = WithSecret { endpoint, secret: self.secret };
         Ok(Arc::new(ClientSecretCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
     }

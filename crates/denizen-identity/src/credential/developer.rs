@@ -42,7 +42,7 @@ impl AzureCliCredential {
         let options = AzureCliCredentialOptions { tenant_id, subscription, ..Default::default() };
         let inner = azure_identity::AzureCliCredential::new(Some(options));
         let tool = Tool { name: NAME, inner: inner.map_err(|e| Failed::configuration(NAME, e.to_string()))? };
-        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, Arc::clone(&surroundings.clock)))))
+        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, surroundings.clock.clone()))))
     }
 }
 
@@ -59,7 +59,7 @@ impl AzureDeveloperCliCredential {
         let options = AzureDeveloperCliCredentialOptions { tenant_id, ..Default::default() };
         let inner = azure_identity::AzureDeveloperCliCredential::new(Some(options));
         let tool = Tool { name: NAME, inner: inner.map_err(|e| Failed::configuration(NAME, e.to_string()))? };
-        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, Arc::clone(&surroundings.clock)))))
+        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, surroundings.clock.clone()))))
     }
 }
 

@@ -19,12 +19,12 @@ use std::{
     time::Duration,
 };
 
+use denizen_wire::Clock;
 use http::StatusCode;
 
 use super::{BoxFuture, cached_credential, workload_identity::Exchange};
 use crate::{
     cache::{Cached, Fetch},
-    clock::Clock,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed, FailureKind, Unavailable},
     managed_identity::{ManagedIdentity, TokenError, UserAssigned},
@@ -148,7 +148,7 @@ impl ManagedIdentityCredentialBuilder {
             Err(why) => tracing::debug!(credential = NAME, reason = %why, "no identity source"),
         }
         let source = source.map(|(source, _)| source);
-        let clock = Arc::clone(&surroundings.clock);
+        let clock = surroundings.clock.clone();
         let label = format!("{NAME} {source:?} {:?}", self.identity);
         let way = match source {
             Err(why) => Way::None(why),
@@ -175,12 +175,12 @@ impl ManagedIdentityCredentialBuilder {
                 let default = if guided { RetryPolicy::imds } else { RetryPolicy::service };
                 let managed = ManagedIdentity::new(source, surroundings.http(NAME)?)
                     .with_key_directory(&surroundings.key_directory)
-                    .with_clock(Arc::clone(&clock));
+                    .with_clock(clock.clone());
                 Way::Endpoint(Box::new(Endpoint {
                     managed,
                     identity: self.identity,
                     retry: self.retry.unwrap_or_else(default),
-                    clock: Arc::clone(&clock),
+                    clock: clock.clone(),
                     probe: self.probe.unwrap_or(PROBE),
                     answered: AtomicBool::new(false),
                 }))
@@ -200,7 +200,7 @@ struct Endpoint {
     managed: ManagedIdentity,
     identity: Option<UserAssigned>,
     retry: RetryPolicy,
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     probe: Duration,
     /// Somebody has answered there before: no probe is needed.
     answered: AtomicBool,
@@ -233,7 +233,7 @@ impl Endpoint {
             probe.map_err(|why| Unavailable::new(NAME, format!("IMDS: {why}")).mend(self.nobody()))?;
         }
         let identity = self.identity.as_ref();
-        let answer = self.retry.run(&*self.clock, || self.managed.ask(resource, identity)).await;
+        let answer = self.retry.run(&self.clock, || self.managed.ask(resource, identity)).await;
         self.answered.fetch_or(answer.is_ok(), Ordering::Relaxed);
         let unreachable = answer.as_ref().is_ok_and(imds::is_unreachable);
         answer.and_then(|answer| self.managed.read(&answer, identity)).map_err(|e| self.verdict(e, unreachable))

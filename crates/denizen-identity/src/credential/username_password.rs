@@ -61,7 +61,7 @@ impl UsernamePasswordCredentialBuilder {
         }
         let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
         let identity = format!("{} {}", endpoint.identity_by(&self.password), self.username);
-        let clock = Arc::clone(&endpoint.clock);
+        let clock = endpoint.clock.clone();
         let fetch = WithPassword { endpoint, username: self.username, password: self.password };
         Ok(Arc::new(UsernamePasswordCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
     }

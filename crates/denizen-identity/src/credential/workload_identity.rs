@@ -122,7 +122,7 @@ impl WorkloadIdentityCredentialBuilder {
         };
         let endpoint = TokenEndpoint::new(NAME, &tenant, &client, &self.options, &surroundings)?;
         let identity = endpoint.identity();
-        let clock = Arc::clone(&endpoint.clock);
+        let clock = endpoint.clock.clone();
         let exchange = Exchange { endpoint, file: file.into() };
         Ok(Arc::new(WorkloadIdentityCredential(Cached::new(exchange, &identity, &surroundings.cache, clock))))
     }

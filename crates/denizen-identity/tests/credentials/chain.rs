@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use denizen_identity::{
-    Credential, CredentialError, DefaultAzureCredential, Link, ManagedIdentityCredential, Surroundings, TokenRequest,
-    clock::SystemClock, environment::Environment, source::Source,
+    Clock, Credential, CredentialError, DefaultAzureCredential, Link, ManagedIdentityCredential, Surroundings,
+    TokenRequest, environment::Environment, source::Source,
 };
 use denizen_identity_testkit::{Fault, Identities, ImdsEndpoint, Options, Reply};
 
@@ -144,7 +144,7 @@ async fn a_probe_that_gets_no_answer_ends_in_its_time() {
     let credential = ManagedIdentityCredential::builder()
         .source(Source::Imds { endpoint: imds.token_url(), named: false })
         .probe_timeout(Duration::from_millis(50))
-        .surroundings(Surroundings::of(Environment::default()).with_clock(Arc::new(SystemClock)))
+        .surroundings(Surroundings::of(Environment::default()).with_clock(Clock::system()))
         .build()
         .unwrap();
     let started = std::time::Instant::now();

@@ -21,31 +21,34 @@ mod sources;
 use std::sync::Arc;
 
 use denizen_identity::{
-    Credential, CredentialError, Surroundings, TokenRequest, UserAssigned, clock::ManualClock,
+    Clock, Credential, CredentialError, Surroundings, TokenRequest, UnixTime, UserAssigned,
     credential::ManagedIdentityCredential, environment::Environment,
 };
 use denizen_identity_testkit::{ArcEndpoint, Issuer, Options};
-use denizen_wire::UnixTime;
 
 /// When every test happens.
 const NOW: UnixTime = UnixTime(1_795_239_900);
 const VAULT: &str = "https://vault.azure.net/.default";
 
 /// Endpoints and clients that agree on the time.
-struct Time(Arc<ManualClock>);
+struct Time(Clock);
 
 impl Time {
     fn new() -> Self {
-        Self(Arc::new(ManualClock::at(NOW)))
+        Self(Clock::manual(NOW))
     }
 
     fn options(&self) -> Options {
-        let clock = Arc::clone(&self.0);
-        Options { clock: Arc::new(move || denizen_identity::clock::Clock::now(&*clock)), ..Options::default() }
+        Options { clock: self.0.clone(), ..Options::default() }
     }
 
     fn surroundings(&self, environment: Environment) -> Surroundings {
-        Surroundings::of(environment).with_clock(Arc::clone(&self.0) as _)
+        Surroundings::of(environment).with_clock(self.0.clone())
+    }
+
+    /// How long was waited, seconds.
+    fn waited(&self) -> i64 {
+        self.0.now().since(NOW)
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) const CRATES: &[Crate] = &[
         AGENT,
     ),
     // It is published: whoever uses it gets nothing of the server's and no keys of ours.
-    row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire"]), IDENTITY),
+    row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire", "denizen-refresh"]), IDENTITY),
     row("denizen-identity-testkit", "crates/denizen-identity-testkit", May::Use(&["denizen-wire"]), TESTKIT),
     row("denizen-validate", "crates/denizen-validate", May::Use(&["denizen-wire", "denizen-refresh"]), VALIDATE),
     row(
@@ -188,14 +188,13 @@ const AGENT: &[Layers] = &[layers(&[
 const IDENTITY: &[Layers] = &[Layers {
     exceptions: &[
         except("cache", "credential::BoxFuture"),
-        except("clock", "credential::BoxFuture"),
         except("credential", "azure"),
         except("source", "managed_identity"),
     ],
     ..layers(&[
         &["certificate", "challenge", "environment", "error", "pin"],
         &["proxy"],
-        &["clock", "http", "token"],
+        &["http", "token"],
         &["cache", "retry"],
         &["source", "surroundings"],
         &["entra", "managed_identity"],
@@ -208,7 +207,6 @@ const TESTKIT: &[Layers] = &[Layers {
     // An issuer writes its answers as the endpoint that it is an option of was told to.
     exceptions: &[except("issuer", "server")],
     ..layers(&[
-        &["clock"],
         &["tls"],
         &["issuer"],
         &["server"],
