@@ -27,8 +27,8 @@
 use std::{error::Error, path::Path};
 
 use denizen_identity_testkit::{
-    AppServiceEndpoint, Application, ArcEndpoint, ArcQuirks, Authority, AzureMlEndpoint, ChallengeBody,
-    CloudShellEndpoint, Fault, ImdsEndpoint, KeyFile, Manner, Options, Realm, Reply, Server, ServiceFabricEndpoint,
+    AppServiceEndpoint, Application, ArcEndpoint, ArcQuirks, Authority, AzureMlEndpoint, Behavior, ChallengeBody,
+    CloudShellEndpoint, Fault, ImdsEndpoint, KeyFile, Options, Realm, Reply, Server, ServiceFabricEndpoint,
 };
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let directory = arguments.next();
     let mut listening = || -> Result<Options, std::net::AddrParseError> {
         let address = arguments.next().map(|address| address.parse()).transpose()?;
-        Ok(Options { address: address.unwrap_or(options().address), ..options() })
+        Ok(address.map_or_else(options, |address| options().with_address(address)))
     };
     let (at_arc, at_imds) = (listening()?, listening()?);
     let arc = match directory {
@@ -115,8 +115,8 @@ impl Kit {
         match words {
             ["honest"] => {
                 server.heal();
-                server.manner(|manner| *manner = Manner::default());
-                self.arc.bend(|quirks| *quirks = ArcQuirks::default());
+                server.set_behavior(|behavior| *behavior = Behavior::default());
+                self.arc.set_quirks(|quirks| *quirks = ArcQuirks::default());
             }
             ["fail", times, status] => server.fail(times.parse().ok()?, Fault::status(status.parse().ok()?)),
             ["fail", times, status, seconds] => {
@@ -126,17 +126,17 @@ impl Kit {
                 let body = json!({"error": "invalid_request", "error_description": "Identity not found"});
                 server.fail(times.parse().ok()?, Fault::Answer(Reply::json(400, &body)));
             }
-            ["numbers"] => server.manner(|manner| manner.numbers = true),
-            ["chunked"] => server.manner(|manner| manner.chunked = true),
-            ["close"] => server.manner(|manner| manner.close = true),
+            ["numbers"] => server.set_behavior(|behavior| behavior.numbers = true),
+            ["chunked"] => server.set_behavior(|behavior| behavior.chunked = true),
+            ["close"] => server.set_behavior(|behavior| behavior.close = true),
             ["lifetime", seconds] => {
                 let seconds = seconds.parse().ok()?;
-                server.manner(|manner| manner.lifetime = seconds);
+                server.set_behavior(|behavior| behavior.lifetime = seconds);
             }
             ["omit", member] => {
                 let known = ["access_token", "expires_in", "expires_on", "resource", "token_type", "client_id"];
                 let member = known.into_iter().find(|known| known == member)?;
-                server.manner(|manner| manner.omit.push(member));
+                server.set_behavior(|behavior| behavior.omit.push(member));
             }
             ["requests"] => {
                 let requests = server.requests();
@@ -150,14 +150,14 @@ impl Kit {
                 });
                 return Some(Value::Array(shown.collect()).to_string());
             }
-            words if *name == "arc" => bend(&self.arc, words)?,
+            words if *name == "arc" => set_quirk(&self.arc, words)?,
             _ => return None,
         }
         Some("ok".to_owned())
     }
 }
 
-fn bend(arc: &ArcEndpoint, words: &[&str]) -> Option<()> {
+fn set_quirk(arc: &ArcEndpoint, words: &[&str]) -> Option<()> {
     match words {
         ["body", form] => {
             let body = match *form {
@@ -167,7 +167,7 @@ fn bend(arc: &ArcEndpoint, words: &[&str]) -> Option<()> {
                 "text" => ChallengeBody::Text,
                 _ => return None,
             };
-            arc.bend(|quirks| quirks.body = body);
+            arc.set_quirks(|quirks| quirks.body = body);
         }
         ["realm", form] => {
             let realm = match *form {
@@ -183,7 +183,7 @@ fn bend(arc: &ArcEndpoint, words: &[&str]) -> Option<()> {
                 "absent" => Realm::Absent,
                 _ => return None,
             };
-            arc.bend(|quirks| quirks.realm = realm);
+            arc.set_quirks(|quirks| quirks.realm = realm);
         }
         ["key", form @ ..] => {
             let key = match form {
@@ -199,15 +199,15 @@ fn bend(arc: &ArcEndpoint, words: &[&str]) -> Option<()> {
                 ["binary"] => KeyFile::Binary,
                 _ => return None,
             };
-            arc.bend(|quirks| quirks.key = key);
+            arc.set_quirks(|quirks| quirks.key = key);
         }
         ["retry-after", seconds] => {
             let seconds = seconds.parse().ok()?;
-            arc.bend(|quirks| quirks.retry_after = Some(seconds));
+            arc.set_quirks(|quirks| quirks.retry_after = Some(seconds));
         }
-        ["direct"] => arc.bend(|quirks| quirks.direct = true),
-        ["ignores-selector"] => arc.bend(|quirks| quirks.ignores_selector = true),
-        ["rejects-key"] => arc.bend(|quirks| quirks.rejects_key = true),
+        ["direct"] => arc.set_quirks(|quirks| quirks.direct = true),
+        ["ignores-selector"] => arc.set_quirks(|quirks| quirks.ignores_selector = true),
+        ["rejects-key"] => arc.set_quirks(|quirks| quirks.rejects_key = true),
         _ => return None,
     }
     Some(())

@@ -14,7 +14,7 @@ use crate::{
     environment_of,
     query::{tidy, wanted},
     random_guid, random_hex,
-    server::{ExpiresOn, Manner, Options, Recorded, Reply, Server},
+    server::{Behavior, ExpiresOn, Options, Recorded, Reply, Server},
 };
 
 const VERSION_2017: &str = "2017-09-01";
@@ -34,7 +34,8 @@ impl AppServiceEndpoint {
         let secret = random_hex::<16>()?;
         let (address, expected) = (options.address, secret.clone());
         let server =
-            Server::start(address, None, move |request, manner| answer(&options, &expected, request, manner)).await?;
+            Server::start(address, None, move |request, behavior| answer(&options, &expected, request, behavior))
+                .await?;
         Ok(Self { server, secret })
     }
 
@@ -74,7 +75,7 @@ impl AppServiceEndpoint {
     }
 }
 
-fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) -> Reply {
+fn answer(options: &Options, secret: &str, request: &Recorded, behavior: &Behavior) -> Reply {
     if tidy(&request.path) != APP_SERVICE_PATH {
         return refused(404, "there is nothing at this path");
     }
@@ -99,10 +100,10 @@ fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) 
     match wanted(&options.identities, &request.query) {
         Err(wrong) => refused(400, &wrong.reason),
         Ok((resource, identity)) => {
-            let mut manner = manner.clone();
+            let mut behavior = behavior.clone();
             if header == "secret" {
                 // The old version knew neither relative times nor the identity.
-                manner.omit.extend([
+                behavior.omit.extend([
                     "client_id",
                     "object_id",
                     "msi_res_id",
@@ -110,13 +111,13 @@ fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) 
                     "ext_expires_in",
                     "not_before",
                 ]);
-                if manner.expires_on == ExpiresOn::Seconds {
-                    manner.expires_on = ExpiresOn::LinuxDate;
+                if behavior.expires_on == ExpiresOn::Seconds {
+                    behavior.expires_on = ExpiresOn::LinuxDate;
                 }
             } else {
-                manner.omit.extend(["object_id", "msi_res_id", "expires_in", "ext_expires_in", "not_before"]);
+                behavior.omit.extend(["object_id", "msi_res_id", "expires_in", "ext_expires_in", "not_before"]);
             }
-            match options.issuer.answer(identity, &resource, options.clock.now(), &manner) {
+            match options.issuer.answer(identity, &resource, options.clock.now(), &behavior) {
                 Ok(body) => Reply::json(200, &body).with("Cache-Control", "no-store"),
                 Err(error) => Reply::text(500, &error.to_string()),
             }

@@ -21,11 +21,12 @@ use crate::{
     imds::{metadata_refusal, refused, token},
     query::{version, wanted},
     random_guid, random_hex,
-    server::{Manner, Options, Recorded, Reply, Server, lock},
+    server::{Behavior, Options, Recorded, Reply, Server, lock},
 };
 
 /// How the agent departs from the truth. The default does not.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ArcQuirks {
     /// What the 401's body is.
     pub body: ChallengeBody,
@@ -47,6 +48,7 @@ pub struct ArcQuirks {
 
 /// The body of the 401.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ChallengeBody {
     /// What the real agent sends.
     #[default]
@@ -61,6 +63,7 @@ pub enum ChallengeBody {
 
 /// How the 401 names the key file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Realm {
     /// `Basic realm=/dir/x.key`.
     #[default]
@@ -90,6 +93,7 @@ pub enum Realm {
 
 /// What the place named holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyFile {
     /// The key.
     #[default]
@@ -162,7 +166,7 @@ impl ArcEndpoint {
         let address = options.address;
         let agent = Arc::new(Agent { options, directory, outside, quirks: Mutex::default(), keys: Mutex::default() });
         let answering = Arc::clone(&agent);
-        let server = Server::start(address, None, move |request, manner| answering.answer(request, manner)).await?;
+        let server = Server::start(address, None, move |request, behavior| answering.answer(request, behavior)).await?;
         Ok(Self { server, agent })
     }
 
@@ -187,7 +191,7 @@ impl ArcEndpoint {
     }
 
     /// Changes how it departs from the truth.
-    pub fn bend(&self, change: impl FnOnce(&mut ArcQuirks)) {
+    pub fn set_quirks(&self, change: impl FnOnce(&mut ArcQuirks)) {
         change(&mut lock(&self.agent.quirks));
     }
 
@@ -212,7 +216,7 @@ impl Drop for Agent {
 }
 
 impl Agent {
-    fn answer(&self, request: &Recorded, manner: &Manner) -> Reply {
+    fn answer(&self, request: &Recorded, behavior: &Behavior) -> Reply {
         if let Some(refusal) = metadata_refusal(request) {
             return refusal;
         }
@@ -223,20 +227,20 @@ impl Agent {
         if !quirks.direct && (quirks.rejects_key || !self.spent(request)) {
             return self.challenge(&quirks).unwrap_or_else(|error| Reply::text(500, &error.to_string()));
         }
-        let mut manner = manner.clone();
+        let mut behavior = behavior.clone();
         let mut pairs = request.query.clone();
         if quirks.ignores_selector {
             pairs.retain(|(key, _)| key == "resource");
-            manner.omit.extend(["client_id", "object_id", "msi_res_id"]);
+            behavior.omit.extend(["client_id", "object_id", "msi_res_id"]);
         }
         // Arc knows this spelling on other platforms only, and ignores it here.
         pairs.retain(|(key, _)| key != "mi_res_id");
         if quirks.echoes_another {
             for name in ["client_id", "object_id", "msi_res_id"] {
-                manner.replace.insert(name.to_owned(), json!("50000000-0000-4000-8000-000000000009"));
+                behavior.replace.insert(name.to_owned(), json!("50000000-0000-4000-8000-000000000009"));
             }
         }
-        token(&self.options, wanted(&self.options.identities, &pairs), &manner)
+        token(&self.options, wanted(&self.options.identities, &pairs), &behavior)
     }
 
     /// Whether the request brings a key that was given out. It is good once.

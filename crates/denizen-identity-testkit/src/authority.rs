@@ -22,7 +22,7 @@ use crate::{
     issuer::{Identity, Issuer},
     query::tidy,
     random_guid,
-    server::{Manner, Options, Recorded, Reply, Server, lock},
+    server::{Behavior, Options, Recorded, Reply, Server, lock},
     tls::{ClientCertificate, ServerCertificate},
 };
 
@@ -128,11 +128,11 @@ impl Authority {
         let issuer = Arc::new(OnceLock::new());
         let service =
             Service { applications: Arc::clone(&applications), issuer: Arc::clone(&issuer), clock: options.clock };
-        let server = Server::start(options.address, Some(certificate.acceptor()?), move |request, manner| {
-            service.answer(request, manner)
+        let server = Server::start(options.address, Some(certificate.acceptor()?), move |request, behavior| {
+            service.answer(request, behavior)
         })
         .await?;
-        server.manner(|manner| manner.lifetime = 3599);
+        server.set_behavior(|behavior| behavior.lifetime = 3599);
         let named = if by_address { options.issuer.at(&server.url()) } else { options.issuer };
         issuer.get_or_init(|| named);
         Ok(Self { server, applications, issuer, roots: certificate.roots(), directory })
@@ -201,9 +201,9 @@ fn client(code: i32, reason: impl Into<String>) -> Refusal {
 }
 
 impl Service {
-    fn answer(&self, request: &Recorded, manner: &Manner) -> Reply {
+    fn answer(&self, request: &Recorded, behavior: &Behavior) -> Reply {
         let now = self.clock.now();
-        self.route(request, manner, now).unwrap_or_else(|Refusal(status, error, code, reason)| {
+        self.route(request, behavior, now).unwrap_or_else(|Refusal(status, error, code, reason)| {
             let id = || random_guid().unwrap_or_default().parse().unwrap_or_default();
             let asked = request.header("client-request-id").and_then(|id| id.parse().ok());
             let body = oauth::Error::new(error, code, &reason, id(), asked.unwrap_or_else(id), now);
@@ -214,7 +214,7 @@ impl Service {
         })
     }
 
-    fn route(&self, request: &Recorded, manner: &Manner, now: UnixTime) -> Result<Reply, Refusal> {
+    fn route(&self, request: &Recorded, behavior: &Behavior, now: UnixTime) -> Result<Reply, Refusal> {
         let issuer = self.issuer.get().cloned().unwrap_or_default();
         let base = format!("https://{}", request.header("host").unwrap_or("localhost"));
         let path = tidy(&request.path);
@@ -248,25 +248,25 @@ impl Service {
                     let reason = format!("The provided value for scope {} is not valid.", scopes.join(" "));
                     Refusal(400, "invalid_scope", 1_002_012, reason)
                 })?;
-                let token = self.token(&issuer, &form, &base, resource, manner, now)?;
+                let token = self.token(&issuer, &form, &base, resource, behavior, now)?;
                 // Integers: one client refuses strings here.
                 let mut body = json!({
-                    "token_type": "Bearer", "expires_in": manner.lifetime, "ext_expires_in": manner.lifetime,
+                    "token_type": "Bearer", "expires_in": behavior.lifetime, "ext_expires_in": behavior.lifetime,
                     "access_token": token,
                 });
-                Ok(finished(&mut body, manner))
+                Ok(finished(&mut body, behavior))
             }
             ("POST", "oauth2/token") => {
                 let form = Form(request.form());
                 let resource = form.required("resource")?;
-                let token = self.token(&issuer, &form, &base, resource, manner, now)?;
+                let token = self.token(&issuer, &form, &base, resource, behavior, now)?;
                 let text = |number: i64| number.to_string();
                 let mut body = json!({
-                    "token_type": "Bearer", "expires_in": text(manner.lifetime),
-                    "ext_expires_in": text(manner.lifetime), "expires_on": text(now.0 + manner.lifetime),
+                    "token_type": "Bearer", "expires_in": text(behavior.lifetime),
+                    "ext_expires_in": text(behavior.lifetime), "expires_on": text(now.0 + behavior.lifetime),
                     "not_before": text(now.0), "resource": resource, "access_token": token,
                 });
-                Ok(finished(&mut body, manner))
+                Ok(finished(&mut body, behavior))
             }
             _ => Ok(Reply::empty(404)),
         }
@@ -278,7 +278,7 @@ impl Service {
         form: &Form,
         base: &str,
         resource: &str,
-        manner: &Manner,
+        behavior: &Behavior,
         now: UnixTime,
     ) -> Result<String, Refusal> {
         let id = form.required("client_id")?;
@@ -304,15 +304,15 @@ impl Service {
         let identity =
             Identity { client_id: application.client_id, object_id: application.object_id, resource_id: String::new() };
         issuer
-            .sign(&issuer.claims(&identity, resource, now, manner.lifetime))
+            .sign(&issuer.claims(&identity, resource, now, behavior.lifetime))
             .map_err(|error| Refusal(500, "server_error", 90033, error.to_string()))
     }
 }
 
-fn finished(body: &mut Value, manner: &Manner) -> Reply {
+fn finished(body: &mut Value, behavior: &Behavior) -> Reply {
     if let Some(body) = body.as_object_mut() {
-        body.retain(|name, _| !manner.omit.contains(&name.as_str()));
-        body.extend(manner.replace.clone());
+        body.retain(|name, _| !behavior.omit.contains(&name.as_str()));
+        body.extend(behavior.replace.clone());
     }
     Reply::json(200, body).with("Cache-Control", "no-store")
 }

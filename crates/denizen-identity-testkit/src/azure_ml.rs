@@ -10,7 +10,7 @@ use crate::{
     environment_of,
     query::{tidy, wanted},
     random_hex,
-    server::{Manner, Options, Recorded, Reply, Server},
+    server::{Behavior, Options, Recorded, Reply, Server},
 };
 
 const PATH: &str = "/msi/token";
@@ -33,7 +33,8 @@ impl AzureMlEndpoint {
         let default_client = options.identities.system.as_ref().map(|identity| identity.client_id.clone());
         let (address, expected) = (options.address, secret.clone());
         let server =
-            Server::start(address, None, move |request, manner| answer(&options, &expected, request, manner)).await?;
+            Server::start(address, None, move |request, behavior| answer(&options, &expected, request, behavior))
+                .await?;
         Ok(Self { server, secret, default_client })
     }
 
@@ -62,7 +63,7 @@ impl AzureMlEndpoint {
     }
 }
 
-fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) -> Reply {
+fn answer(options: &Options, secret: &str, request: &Recorded, behavior: &Behavior) -> Reply {
     if tidy(&request.path) != PATH {
         return nested(404, "NotFound", "there is nothing at this path");
     }
@@ -78,9 +79,9 @@ fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) 
     match wanted(&options.identities, &request.query) {
         Err(wrong) => nested(400, wrong.error, &wrong.reason),
         Ok((resource, identity)) => {
-            let mut manner = manner.clone();
-            manner.omit.extend(["object_id", "msi_res_id", "expires_in", "ext_expires_in", "not_before"]);
-            match options.issuer.answer(identity, &resource, options.clock.now(), &manner) {
+            let mut behavior = behavior.clone();
+            behavior.omit.extend(["object_id", "msi_res_id", "expires_in", "ext_expires_in", "not_before"]);
+            match options.issuer.answer(identity, &resource, options.clock.now(), &behavior) {
                 Ok(body) => Reply::json(200, &body),
                 Err(error) => Reply::text(500, &error.to_string()),
             }

@@ -6,7 +6,7 @@ use crate::{
     azure_ml::nested,
     environment_of,
     query::{tidy, wanted},
-    server::{Manner, Options, Recorded, Reply, Server},
+    server::{Behavior, Options, Recorded, Reply, Server},
 };
 
 const PATH: &str = "/oauth2/token";
@@ -23,7 +23,7 @@ impl CloudShellEndpoint {
     /// The port cannot be had.
     pub async fn start(options: Options) -> io::Result<Self> {
         let address = options.address;
-        let server = Server::start(address, None, move |request, manner| answer(&options, request, manner)).await?;
+        let server = Server::start(address, None, move |request, behavior| answer(&options, request, behavior)).await?;
         Ok(Self { server })
     }
 
@@ -43,7 +43,7 @@ impl CloudShellEndpoint {
     }
 }
 
-fn answer(options: &Options, request: &Recorded, manner: &Manner) -> Reply {
+fn answer(options: &Options, request: &Recorded, behavior: &Behavior) -> Reply {
     if tidy(&request.path) != PATH {
         return nested(404, "NotFound", "there is nothing at this path");
     }
@@ -63,9 +63,9 @@ fn answer(options: &Options, request: &Recorded, manner: &Manner) -> Reply {
     match wanted(&options.identities, &pairs) {
         Err(wrong) => nested(400, wrong.error, &wrong.reason),
         Ok((resource, identity)) => {
-            let mut manner = manner.clone();
-            manner.omit.extend(["client_id", "object_id", "msi_res_id"]);
-            match options.issuer.answer(identity, &resource, options.clock.now(), &manner) {
+            let mut behavior = behavior.clone();
+            behavior.omit.extend(["client_id", "object_id", "msi_res_id"]);
+            match options.issuer.answer(identity, &resource, options.clock.now(), &behavior) {
                 Ok(body) => Reply::json(200, &body),
                 Err(error) => Reply::text(500, &error.to_string()),
             }

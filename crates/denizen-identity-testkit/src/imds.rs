@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     environment_of,
     query::{Wrong, tidy, version, wanted},
-    server::{Manner, Options, Recorded, Reply, Server},
+    server::{Behavior, Options, Recorded, Reply, Server},
 };
 
 /// The versions in which the identity category exists; clients send the first and, in Rust, the second.
@@ -27,7 +27,7 @@ impl ImdsEndpoint {
     /// The port cannot be had.
     pub async fn start(options: Options) -> io::Result<Self> {
         let address = options.address;
-        let server = Server::start(address, None, move |request, manner| answer(&options, request, manner)).await?;
+        let server = Server::start(address, None, move |request, behavior| answer(&options, request, behavior)).await?;
         Ok(Self { server })
     }
 
@@ -52,12 +52,12 @@ impl ImdsEndpoint {
     }
 }
 
-fn answer(options: &Options, request: &Recorded, manner: &Manner) -> Reply {
+fn answer(options: &Options, request: &Recorded, behavior: &Behavior) -> Reply {
     if let Some(refusal) = metadata_refusal(request) {
         return refusal;
     }
     let outcome = version(request, VERSIONS).and_then(|()| wanted(&options.identities, &request.query));
-    token(options, outcome, manner)
+    token(options, outcome, behavior)
 }
 
 /// What Arc and IMDS refuse before they look at the query: paths and methods that are none, programs that do not say
@@ -79,10 +79,14 @@ pub(crate) fn metadata_refusal(request: &Recorded) -> Option<Reply> {
 }
 
 /// The token, or the refusal, of Arc and IMDS.
-pub(crate) fn token(options: &Options, outcome: Result<(String, &super::Identity), Wrong>, manner: &Manner) -> Reply {
+pub(crate) fn token(
+    options: &Options,
+    outcome: Result<(String, &super::Identity), Wrong>,
+    behavior: &Behavior,
+) -> Reply {
     match outcome {
         Err(wrong) => refused(400, &wrong),
-        Ok((resource, identity)) => match options.issuer.answer(identity, &resource, options.clock.now(), manner) {
+        Ok((resource, identity)) => match options.issuer.answer(identity, &resource, options.clock.now(), behavior) {
             Ok(body) => Reply::json(200, &body).with("Cache-Control", "no-store"),
             Err(error) => Reply::text(500, &error.to_string()),
         },

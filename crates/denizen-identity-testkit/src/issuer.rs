@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_hex,
-    server::{ExpiresOn, Manner, lock},
+    server::{Behavior, ExpiresOn, lock},
 };
 
 /// The tenant of an [`Issuer`] that was not given one.
@@ -265,17 +265,17 @@ impl Issuer {
         Ok((key.kid.clone(), Arc::clone(&key.pair)))
     }
 
-    /// The answer of a managed-identity endpoint: every member some client insists on, in `manner`.
+    /// The answer of a managed-identity endpoint: every member some client insists on, in `behavior`.
     pub(crate) fn answer(
         &self,
         identity: &Identity,
         resource: &str,
         now: UnixTime,
-        manner: &Manner,
+        behavior: &Behavior,
     ) -> io::Result<Value> {
-        let token = self.sign(&self.claims(identity, resource, now, manner.lifetime))?;
-        let number = |n: i64| if manner.numbers { json!(n) } else { json!(n.to_string()) };
-        let expires = now + manner.lifetime;
+        let token = self.sign(&self.claims(identity, resource, now, behavior.lifetime))?;
+        let number = |n: i64| if behavior.numbers { json!(n) } else { json!(n.to_string()) };
+        let expires = now + behavior.lifetime;
         // The members are written in alphabetical order, which keeps `expires_on` after `expires_in`: .NET's client
         // lets the last of them win.
         let mut body = json!({
@@ -283,16 +283,16 @@ impl Issuer {
             "client_id": identity.client_id,
             "object_id": identity.object_id,
             "msi_res_id": identity.resource_id,
-            "expires_in": number(manner.lifetime),
-            "expires_on": date(expires, manner.expires_on).map_or_else(|| number(expires.0), Value::from),
-            "ext_expires_in": number(manner.lifetime),
+            "expires_in": number(behavior.lifetime),
+            "expires_on": date(expires, behavior.expires_on).map_or_else(|| number(expires.0), Value::from),
+            "ext_expires_in": number(behavior.lifetime),
             "not_before": number(now.0 - 300),
             "resource": resource,
             "token_type": "Bearer",
         });
         if let Some(body) = body.as_object_mut() {
-            body.retain(|name, _| !manner.omit.contains(&name.as_str()));
-            body.extend(manner.replace.clone());
+            body.retain(|name, _| !behavior.omit.contains(&name.as_str()));
+            body.extend(behavior.replace.clone());
         }
         Ok(body)
     }

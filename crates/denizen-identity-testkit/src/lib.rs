@@ -1,11 +1,11 @@
-//! Truthful identity endpoints in process: Azure Arc, IMDS, App Service, Azure ML, Cloud Shell, Service Fabric, Azure
+//! Faithful identity endpoints in process: Azure Arc, IMDS, App Service, Azure ML, Cloud Shell, Service Fabric, Azure
 //! Pipelines, and a token service, each on a free port of the loopback interface, each ended by dropping it.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`server`] | one listener: what it was asked ([`Recorded`]), how it answers ([`Manner`]), where it fails ([`Fault`]) |
+//! | [`server`] | one listener: what it was asked ([`Recorded`]), how it answers ([`Behavior`]), where it fails ([`Fault`]) |
 //! | [`issuer`] | signed tokens, and the identities they are for |
-//! | [`arc`] | the key-file challenge, true or bent |
+//! | [`arc`] | the key-file challenge, faithful or faulty |
 //! | [`imds`], [`app_service`], [`azure_ml`], [`cloud_shell`], [`service_fabric`] | the other dialects |
 //! | [`pipelines`] | what gives a job of Azure Pipelines its assertions |
 //! | [`authority`] | a token service over TLS: secret, certificate, federated assertion, discovery, keys |
@@ -19,7 +19,7 @@
 //! use denizen_identity_testkit::{ArcEndpoint, Fault, Options, Realm};
 //!
 //! let arc = ArcEndpoint::start(Options::default()).await?;
-//! arc.bend(|quirks| quirks.realm = Realm::Quoted); // the challenge that breaks most clients
+//! arc.set_quirks(|quirks| quirks.realm = Realm::Quoted); // the challenge that breaks most clients
 //! arc.server().fail(2, Fault::status(503)); // and two failures before it
 //! let environment: HashMap<String, String> = arc.environment(); // IDENTITY_ENDPOINT, IMDS_ENDPOINT
 //! assert!(environment.contains_key("IDENTITY_ENDPOINT"));
@@ -54,7 +54,7 @@ pub use denizen_wire::{Clock, UnixTime};
 pub use imds::ImdsEndpoint;
 pub use issuer::{Identities, Identity, Issuer};
 pub use pipelines::PipelinesEndpoint;
-pub use server::{ExpiresOn, Fault, Manner, Options, Recorded, Reply, Server};
+pub use server::{Behavior, ExpiresOn, Fault, Options, Recorded, Reply, Server};
 pub use service_fabric::ServiceFabricEndpoint;
 pub use tls::ClientCertificate;
 

@@ -1,5 +1,5 @@
 //! One HTTP/1.1 listener on loopback, plain or TLS: it records what it is asked, fails where it is told to, and
-//! otherwise gives its endpoint's answer in the manner it is told to.
+//! otherwise gives its endpoint's answer in the behavior it is told to.
 
 use std::{
     collections::VecDeque,
@@ -7,26 +7,24 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
+use denizen_serve::{Accepted, Limits};
 use denizen_wire::Clock;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     body::{Body, Bytes, Frame, Incoming, SizeHint},
-    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{net::TcpListener, task::AbortHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::issuer::{Identities, Issuer};
@@ -36,6 +34,7 @@ const MAX_BODY: usize = 256 * 1024;
 
 /// What an endpoint is started with.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Where to listen; port 0 is a free one.
     pub address: SocketAddr,
@@ -60,8 +59,35 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Listening there; port 0 is a free one.
+    #[must_use]
+    pub fn with_address(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
+    /// With tokens signed by this issuer.
+    #[must_use]
+    pub fn with_issuer(self, issuer: Issuer) -> Self {
+        Self { issuer, ..self }
+    }
+
+    /// With these identities.
+    #[must_use]
+    pub fn with_identities(self, identities: Identities) -> Self {
+        Self { identities, ..self }
+    }
+
+    /// At the time that this clock shows.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+}
+
 /// A request as it came in.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Recorded {
     /// Which connection it came on, counted from 0: two requests with one number shared it.
     pub connection: u64,
@@ -143,6 +169,7 @@ impl Reply {
 
 /// What happens to a request instead of its true answer.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Fault {
     /// This answer.
     Answer(Reply),
@@ -172,7 +199,8 @@ impl Fault {
 
 /// How a true answer is written down.
 #[derive(Clone)]
-pub struct Manner {
+#[non_exhaustive]
+pub struct Behavior {
     /// How long a token lives, seconds.
     pub lifetime: i64,
     /// `expires_in`, `ext_expires_in` and `not_before` (and `expires_on`, where it is decimal) as JSON numbers.
@@ -191,7 +219,7 @@ pub struct Manner {
     pub delay: Duration,
 }
 
-impl Default for Manner {
+impl Default for Behavior {
     fn default() -> Self {
         Self {
             lifetime: 86_400,
@@ -208,6 +236,7 @@ impl Default for Manner {
 
 /// The ways `expires_on` is written in the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ExpiresOn {
     /// Decimal Unix seconds.
     Seconds,
@@ -220,7 +249,7 @@ pub enum ExpiresOn {
 }
 
 type When = Box<dyn Fn(&Recorded) -> bool + Send + Sync>;
-type Handler = dyn Fn(&Recorded, &Manner) -> Reply + Send + Sync;
+type Handler = dyn Fn(&Recorded, &Behavior) -> Reply + Send + Sync;
 
 struct Rule {
     left: u32,
@@ -231,7 +260,7 @@ struct Rule {
 struct Shared {
     log: Mutex<Vec<Recorded>>,
     rules: Mutex<Vec<Rule>>,
-    manner: Mutex<Manner>,
+    behavior: Mutex<Behavior>,
     handler: Box<Handler>,
 }
 
@@ -258,13 +287,13 @@ impl Server {
     pub(crate) async fn start(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
-        handler: impl Fn(&Recorded, &Manner) -> Reply + Send + Sync + 'static,
+        handler: impl Fn(&Recorded, &Behavior) -> Reply + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let shared = Arc::new(Shared {
             log: Mutex::default(),
             rules: Mutex::default(),
-            manner: Mutex::default(),
+            behavior: Mutex::default(),
             handler: Box::new(handler),
         });
         let address = listener.local_addr()?;
@@ -309,42 +338,33 @@ impl Server {
     }
 
     /// Changes how answers are written.
-    pub fn manner(&self, change: impl FnOnce(&mut Manner)) {
-        change(&mut lock(&self.shared.manner));
+    pub fn set_behavior(&self, change: impl FnOnce(&mut Behavior)) {
+        change(&mut lock(&self.shared.behavior));
     }
 }
 
+/// Serves until its task is aborted, which ends every connection.
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
-    // Owned by this task: aborting it ends every connection.
-    let mut connections = JoinSet::new();
-    let mut number = 0;
-    while let Ok((stream, _)) = listener.accept().await {
-        while connections.try_join_next().is_some() {}
-        let (shared, tls) = (Arc::clone(&shared), tls.clone());
-        connections.spawn(async move {
+    // `Www-Authenticate`, as the real agent writes it: a documented shell recipe greps for exactly that.
+    let limits = Limits { title_case_headers: true, ..Limits::DEFAULT };
+    let number = AtomicU64::new(0);
+    denizen_serve::serve(vec![listener], limits, std::future::pending(), |Accepted { stream, http, .. }| {
+        let (shared, tls, number) = (Arc::clone(&shared), tls.clone(), number.fetch_add(1, Ordering::Relaxed));
+        Some(async move {
+            let service = service_fn(|request| shared.answer(number, request));
+            // What ends a connection early has nobody to be told: the client's answer to our certificate, a client
+            // that went away, a reset that the test asked for.
             match tls {
-                None => serve(stream, number, shared).await,
-                // A handshake that fails is the client's answer to our certificate: there is nobody to tell.
+                None => drop(http.serve(stream, service).await),
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        serve(stream, number, shared).await;
+                        drop(http.serve(stream, service).await);
                     }
                 }
             }
-        });
-        number += 1;
-    }
-}
-
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, connection: u64, shared: Arc<Shared>) {
-    let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { shared.answer(connection, request).await }
-    });
-    // `Www-Authenticate`, as the real agent writes it: a documented shell recipe greps for exactly that.
-    let served = http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(stream), service).await;
-    // A client that went away, or a reset the test asked for.
-    drop(served);
+        })
+    })
+    .await;
 }
 
 impl Shared {
@@ -362,15 +382,15 @@ impl Shared {
             body: String::from_utf8_lossy(&body).into_owned(),
         };
         lock(&self.log).push(recorded.clone());
-        let manner = lock(&self.manner).clone();
+        let behavior = lock(&self.behavior).clone();
         let reply = match self.fault(&recorded) {
-            None => (self.handler)(&recorded, &manner),
+            None => (self.handler)(&recorded, &behavior),
             Some(Fault::Answer(reply)) => reply,
             Some(Fault::Reset) => return Err(io::Error::other("the test asked for a reset")),
             Some(Fault::Silence) => std::future::pending().await,
         };
-        tokio::time::sleep(manner.delay).await;
-        Ok(written(reply, &manner))
+        tokio::time::sleep(behavior.delay).await;
+        Ok(written(reply, &behavior))
     }
 
     fn fault(&self, request: &Recorded) -> Option<Fault> {
@@ -381,8 +401,8 @@ impl Shared {
     }
 }
 
-fn written(reply: Reply, manner: &Manner) -> Response<ReplyBody> {
-    let body = if manner.chunked {
+fn written(reply: Reply, behavior: &Behavior) -> Response<ReplyBody> {
+    let body = if behavior.chunked {
         // Pieces that cut through names and numbers.
         ReplyBody::Pieces(reply.body.chunks(7).map(Bytes::copy_from_slice).collect())
     } else {
@@ -395,7 +415,7 @@ fn written(reply: Reply, manner: &Manner) -> Response<ReplyBody> {
             response.headers_mut().append(name, value);
         }
     }
-    if manner.close {
+    if behavior.close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -11,7 +11,7 @@ use crate::{
     environment_of,
     query::{tidy, wanted},
     random_guid, random_hex,
-    server::{Manner, Options, Recorded, Reply, Server},
+    server::{Behavior, Options, Recorded, Reply, Server},
     tls::ServerCertificate,
 };
 
@@ -35,7 +35,7 @@ impl ServiceFabricEndpoint {
         let secret = random_hex::<16>()?;
         let certificate = ServerCertificate::generate()?;
         let (address, expected) = (options.address, secret.clone());
-        let answer = move |request: &Recorded, manner: &Manner| answer(&options, &expected, request, manner);
+        let answer = move |request: &Recorded, behavior: &Behavior| answer(&options, &expected, request, behavior);
         let server = Server::start(address, Some(certificate.acceptor()?), answer).await?;
         Ok(Self { server, secret, thumbprint: certificate.thumbprint(), roots: certificate.roots() })
     }
@@ -75,7 +75,7 @@ impl ServiceFabricEndpoint {
     }
 }
 
-fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) -> Reply {
+fn answer(options: &Options, secret: &str, request: &Recorded, behavior: &Behavior) -> Reply {
     if tidy(&request.path) != TOKEN_PATH || request.method != "GET" {
         return refused(404, "EndpointNotFound", "there is nothing at this path");
     }
@@ -92,9 +92,16 @@ fn answer(options: &Options, secret: &str, request: &Recorded, manner: &Manner) 
     match wanted(&options.identities, &request.query) {
         Err(wrong) => refused(400, "ArgumentNullOrEmpty", &wrong.reason),
         Ok((resource, identity)) => {
-            let mut manner = manner.clone();
-            manner.omit.extend(["client_id", "object_id", "msi_res_id", "expires_in", "ext_expires_in", "not_before"]);
-            match options.issuer.answer(identity, &resource, options.clock.now(), &manner) {
+            let mut behavior = behavior.clone();
+            behavior.omit.extend([
+                "client_id",
+                "object_id",
+                "msi_res_id",
+                "expires_in",
+                "ext_expires_in",
+                "not_before",
+            ]);
+            match options.issuer.answer(identity, &resource, options.clock.now(), &behavior) {
                 Ok(body) => Reply::json(200, &body),
                 Err(error) => Reply::text(500, &error.to_string()),
             }

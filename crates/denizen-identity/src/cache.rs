@@ -78,7 +78,7 @@ fn lifetime(token: &Token, now: UnixTime) -> Lifetime {
         .with_serves_before(SET_BACK)
 }
 
-/// How one credential gets a token, without any memory.
+/// How one credential gets a token, without a cache.
 pub(crate) trait Fetch: Send + Sync + 'static {
     /// The credential's name, for errors.
     fn name(&self) -> &'static str;
@@ -86,7 +86,7 @@ pub(crate) trait Fetch: Send + Sync + 'static {
     fn fetch<'a>(&'a self, ask: &'a Ask) -> BoxFuture<'a, Result<Token, CredentialError>>;
 }
 
-/// A credential with a memory.
+/// A credential with a cache.
 pub(crate) struct Cached<F> {
     pub(crate) fetch: Arc<F>,
     tokens: Tokens,

@@ -5,7 +5,7 @@
 //! `.key`, be a regular file (no link, no device, no pipe), at most 4096 bytes, and belong to root, to the
 //! directory's owner or to us; and what is checked is the opened file, not its path.
 //!
-//! Tests: below, one for each way in.
+//! Tests: below, one for each attack.
 
 #[cfg(target_os = "linux")]
 use std::io::Read;
@@ -46,7 +46,7 @@ pub enum ChallengeError {
 }
 
 impl ChallengeError {
-    /// What would mend it.
+    /// What would fix it.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Form | Self::File { .. } => "find out who listens on the agent's port",

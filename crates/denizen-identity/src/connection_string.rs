@@ -19,10 +19,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     ChainedTokenCredential, ClientSecretCredential, ManagedIdentityCredential, UserAssigned,
+    context::CredentialContext,
     credential::{Credential, Unusable},
     error::{CredentialError, Failed},
     retry::RetryPolicy,
-    surroundings::Surroundings,
     token::{Token, TokenRequest},
 };
 
@@ -44,10 +44,10 @@ const KEYS: [&str; 9] = [
 
 /// Gives tokens by resource, as a connection string says.
 pub struct AzureServiceTokenProvider {
-    way: Way,
+    form: Form,
 }
 
-enum Way {
+enum Form {
     Credential(Arc<dyn Credential>),
     #[cfg(feature = "certificate")]
     Vault(Box<vault::VaultCertificate>),
@@ -56,30 +56,29 @@ enum Way {
 impl AzureServiceTokenProvider {
     /// By this string; by the variable `AzureServicesAuthConnectionString` if there is none; by the default row of
     /// the table if that is not set either.
-    pub fn new(connection_string: Option<&str>, surroundings: &Surroundings) -> Result<Self, CredentialError> {
-        let text = connection_string.or(surroundings.environment().get(VARIABLE)).unwrap_or_default();
+    pub fn new(connection_string: Option<&str>, context: &CredentialContext) -> Result<Self, CredentialError> {
+        let text = connection_string.or(context.environment().get(VARIABLE)).unwrap_or_default();
         let fields = parse(text)?;
         let get = |key: &str| fields.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let retry = get("msiretrytimeout").map(retry_for).transpose()?;
         let credential: Arc<dyn Credential> = match get("runas").map(str::to_lowercase).as_deref() {
-            None if fields.is_empty() => ChainedTokenCredential::builder()
-                .link(managed(None, retry, surroundings)?)
-                .link(cli(surroundings))
-                .build()?,
+            None if fields.is_empty() => {
+                ChainedTokenCredential::builder().link(managed(None, retry, context)?).link(cli(context)).build()?
+            }
             Some("developer") => match get("developertool").map(str::to_lowercase).as_deref() {
-                Some("azurecli") => cli(surroundings),
+                Some("azurecli") => cli(context),
                 _ => return Err(refuse("a DeveloperTool", "use AzureCLI")),
             },
-            Some("app") => return Self::app(&get, retry, surroundings),
+            Some("app") => return Self::app(&get, retry, context),
             _ => return Err(refuse("a RunAs", "use App or Developer")),
         };
-        Ok(Self { way: Way::Credential(credential) })
+        Ok(Self { form: Form::Credential(credential) })
     }
 
     fn app<'a>(
         get: &dyn Fn(&str) -> Option<&'a str>,
         retry: Option<RetryPolicy>,
-        surroundings: &Surroundings,
+        context: &CredentialContext,
     ) -> Result<Self, CredentialError> {
         for key in ["certificatethumbprint", "certificatesubjectname"] {
             if get(key).is_some() {
@@ -90,16 +89,16 @@ impl AzureServiceTokenProvider {
             }
         }
         if let Some(identifier) = get("keyvaultcertificatesecretidentifier") {
-            return Self::vault(identifier, get("appid"), get("tenantid"), retry, surroundings);
+            return Self::vault(identifier, get("appid"), get("tenantid"), retry, context);
         }
         let credential: Arc<dyn Credential> = match (get("appid"), get("tenantid"), get("appkey")) {
             (Some(client), Some(tenant), Some(secret)) => {
-                ClientSecretCredential::builder(tenant, client, secret).surroundings(surroundings.clone()).build()?
+                ClientSecretCredential::builder(tenant, client, secret).context(context.clone()).build()?
             }
             (_, _, Some(_)) => return Err(refuse("AppKey without AppId and TenantId", "give all three")),
-            (client, _, None) => managed(client, retry, surroundings)?,
+            (client, _, None) => managed(client, retry, context)?,
         };
-        Ok(Self { way: Way::Credential(credential) })
+        Ok(Self { form: Form::Credential(credential) })
     }
 
     #[cfg(feature = "certificate")]
@@ -108,19 +107,19 @@ impl AzureServiceTokenProvider {
         client: Option<&str>,
         tenant: Option<&str>,
         retry: Option<RetryPolicy>,
-        surroundings: &Surroundings,
+        context: &CredentialContext,
     ) -> Result<Self, CredentialError> {
         if !identifier.starts_with("https://") {
             return Err(refuse("a KeyVaultCertificateSecretIdentifier that is not https", "a token is sent there"));
         }
         let client = client.ok_or_else(|| refuse("KeyVaultCertificateSecretIdentifier without AppId", "give both"))?;
         Ok(Self {
-            way: Way::Vault(Box::new(vault::VaultCertificate {
-                managed: managed(None, retry, surroundings)?,
+            form: Form::Vault(Box::new(vault::VaultCertificate {
+                managed: managed(None, retry, context)?,
                 identifier: identifier.to_owned(),
                 client_id: client.to_owned(),
                 tenant_id: tenant.map(str::to_owned),
-                surroundings: surroundings.clone(),
+                context: context.clone(),
                 made: tokio::sync::Mutex::default(),
             })),
         })
@@ -132,7 +131,7 @@ impl AzureServiceTokenProvider {
         _: Option<&str>,
         _: Option<&str>,
         _: Option<RetryPolicy>,
-        _: &Surroundings,
+        _: &CredentialContext,
     ) -> Result<Self, CredentialError> {
         Err(refuse("KeyVaultCertificateSecretIdentifier", "build denizen-identity with the feature `certificate`"))
     }
@@ -152,20 +151,20 @@ impl AzureServiceTokenProvider {
         let scopes = [scope.as_str()];
         let request = TokenRequest::new(&scopes);
         let request = tenant.map_or(request, |tenant| request.for_tenant(tenant));
-        match &self.way {
-            Way::Credential(credential) => credential.token(request).await,
+        match &self.form {
+            Form::Credential(credential) => credential.token(request).await,
             #[cfg(feature = "certificate")]
-            Way::Vault(vault) => vault.credential(tenant).await?.token(request).await,
+            Form::Vault(vault) => vault.credential(tenant).await?.token(request).await,
         }
     }
 }
 
 impl fmt::Debug for AzureServiceTokenProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.way {
-            Way::Credential(credential) => f.debug_tuple(NAME).field(credential).finish(),
+        match &self.form {
+            Form::Credential(credential) => f.debug_tuple(NAME).field(credential).finish(),
             #[cfg(feature = "certificate")]
-            Way::Vault(vault) => f.debug_tuple(NAME).field(&vault.identifier).finish(),
+            Form::Vault(vault) => f.debug_tuple(NAME).field(&vault.identifier).finish(),
         }
     }
 }
@@ -173,9 +172,9 @@ impl fmt::Debug for AzureServiceTokenProvider {
 fn managed(
     client_id: Option<&str>,
     retry: Option<RetryPolicy>,
-    surroundings: &Surroundings,
+    context: &CredentialContext,
 ) -> Result<Arc<dyn Credential>, CredentialError> {
-    let mut builder = ManagedIdentityCredential::builder().surroundings(surroundings.clone());
+    let mut builder = ManagedIdentityCredential::builder().context(context.clone());
     if let Some(id) = client_id {
         builder = builder.user_assigned(UserAssigned::ClientId(id.to_owned()));
     }
@@ -186,17 +185,17 @@ fn managed(
 }
 
 #[cfg(feature = "developer")]
-fn cli(surroundings: &Surroundings) -> Arc<dyn Credential> {
-    match crate::AzureCliCredential::with(None, None, surroundings) {
+fn cli(context: &CredentialContext) -> Arc<dyn Credential> {
+    match crate::AzureCliCredential::with(None, None, context) {
         Ok(credential) => credential,
         Err(error) => Unusable::because("AzureCliCredential", error),
     }
 }
 
 #[cfg(not(feature = "developer"))]
-fn cli(_: &Surroundings) -> Arc<dyn Credential> {
+fn cli(_: &CredentialContext) -> Arc<dyn Credential> {
     let why = crate::error::Unavailable::new("AzureCliCredential", "it is not built in");
-    Unusable::because("AzureCliCredential", why.mend("build denizen-identity with the feature `developer`"))
+    Unusable::because("AzureCliCredential", why.with_remedy("build denizen-identity with the feature `developer`"))
 }
 
 fn retry_for(seconds: &str) -> Result<RetryPolicy, CredentialError> {
@@ -210,7 +209,9 @@ fn retry_for(seconds: &str) -> Result<RetryPolicy, CredentialError> {
 }
 
 fn refuse(what: &str, remedy: &str) -> CredentialError {
-    Failed::configuration(NAME, format!("the connection string has {what} that is not supported")).mend(remedy).into()
+    Failed::configuration(NAME, format!("the connection string has {what} that is not supported"))
+        .with_remedy(remedy)
+        .into()
 }
 
 /// A key, where it is one of ours: what an unquoted value with a `;` in it leaves looks like a key too.
@@ -265,9 +266,9 @@ mod vault {
     use super::NAME;
     use crate::{
         ClientCertificateCredential,
+        context::CredentialContext,
         credential::Credential,
         error::{CredentialError, Failed, FailureKind},
-        surroundings::Surroundings,
         token::TokenRequest,
     };
 
@@ -276,7 +277,7 @@ mod vault {
         pub(super) identifier: String,
         pub(super) client_id: String,
         pub(super) tenant_id: Option<String>,
-        pub(super) surroundings: Surroundings,
+        pub(super) context: CredentialContext,
         /// Per tenant, once read.
         pub(super) made: tokio::sync::Mutex<Vec<(String, Arc<ClientCertificateCredential>)>>,
     }
@@ -294,7 +295,7 @@ mod vault {
             tenant: Option<&str>,
         ) -> Result<Arc<ClientCertificateCredential>, CredentialError> {
             let tenant = self.tenant_id.as_deref().or(tenant).ok_or_else(|| {
-                Failed::configuration(NAME, "no tenant is known").mend("add TenantId to the connection string")
+                Failed::configuration(NAME, "no tenant is known").with_remedy("add TenantId to the connection string")
             })?;
             let mut made = self.made.lock().await;
             if let Some((_, credential)) = made.iter().find(|(of, _)| of == tenant) {
@@ -302,7 +303,7 @@ mod vault {
             }
             let certificate = self.read().await?;
             let credential = ClientCertificateCredential::builder(tenant, &self.client_id, certificate.to_vec())
-                .surroundings(self.surroundings.clone())
+                .context(self.context.clone())
                 .build()?;
             made.push((tenant.to_owned(), Arc::clone(&credential)));
             Ok(credential)
@@ -313,16 +314,16 @@ mod vault {
             let bearer = Zeroizing::new(format!("Bearer {}", token.secret()));
             let url = format!("{}?api-version=7.4", self.identifier);
             let fail = |kind, why: String| Failed::new(NAME, kind, format!("{}: {why}", self.identifier));
-            let http = self.surroundings.service_http(NAME)?;
+            let http = self.context.service_http(NAME)?;
             let answer = http.send(Method::GET, &url, &[("Authorization", &bearer)], None).await;
             let answer = answer.map_err(|e| {
                 Failed::new(NAME, FailureKind::NoAnswer, e.to_string())
-                    .mend("check KeyVaultCertificateSecretIdentifier")
+                    .with_remedy("check KeyVaultCertificateSecretIdentifier")
             })?;
             if answer.status() != StatusCode::OK {
                 let kind = FailureKind::Refused { status: answer.status().as_u16(), code: None };
                 let failed = fail(kind, format!("the vault answered {}", answer.status()));
-                return Err(failed.mend("let the managed identity read this secret").into());
+                return Err(failed.with_remedy("let the managed identity read this secret").into());
             }
             let no_certificate = || fail(FailureKind::Configuration, "the secret holds no certificate".into());
             let bundle: Bundle = serde_json::from_slice(answer.body()).map_err(|_| no_certificate())?;
@@ -345,7 +346,7 @@ mod tests {
     }
 
     fn of(text: &str) -> Result<AzureServiceTokenProvider, CredentialError> {
-        AzureServiceTokenProvider::new(Some(text), &Surroundings::of(Environment::default()))
+        AzureServiceTokenProvider::new(Some(text), &CredentialContext::of(Environment::default()))
     }
 
     #[test]
@@ -400,11 +401,11 @@ mod tests {
             ("RunAs=Developer;DeveloperTool=AzureCLI", "AzureCliCredential"),
         ] {
             let made = of(text).unwrap();
-            assert!(matches!(&made.way, Way::Credential(made) if made.name() == credential), "{text}");
+            assert!(matches!(&made.form, Form::Credential(made) if made.name() == credential), "{text}");
             assert!(!format!("{made:?}").contains("s3cret"));
         }
         let environment = Environment::from([(VARIABLE, "RunAs=App")]);
-        let provider = AzureServiceTokenProvider::new(None, &Surroundings::of(environment)).unwrap();
-        assert!(matches!(provider.way, Way::Credential(c) if c.name() == "ManagedIdentityCredential"));
+        let provider = AzureServiceTokenProvider::new(None, &CredentialContext::of(environment)).unwrap();
+        assert!(matches!(provider.form, Form::Credential(c) if c.name() == "ManagedIdentityCredential"));
     }
 }

@@ -9,21 +9,21 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
+    context::CredentialContext,
     environment::Environment,
     error::{CredentialError, Failed, FailureKind},
     http::{Client, HttpError},
     retry::RetryPolicy,
     source::answer::Answer,
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
 /// The public cloud's.
-pub const PUBLIC_CLOUD: &str = "https://login.microsoftonline.com";
+pub(crate) const PUBLIC_CLOUD: &str = "https://login.microsoftonline.com";
 /// The US government cloud's.
-pub const US_GOVERNMENT: &str = "https://login.microsoftonline.us";
+pub(crate) const US_GOVERNMENT: &str = "https://login.microsoftonline.us";
 /// The one in China.
-pub const CHINA: &str = "https://login.chinacloudapi.cn";
+pub(crate) const CHINA: &str = "https://login.chinacloudapi.cn";
 
 /// How a client reaches its tenant's token endpoint. What is not said here is taken from the environment.
 #[derive(Clone, Debug, Default)]
@@ -55,15 +55,15 @@ impl TokenEndpoint {
         tenant_id: &str,
         client_id: &str,
         options: &TenantOptions,
-        surroundings: &Surroundings,
+        context: &CredentialContext,
     ) -> Result<Self, CredentialError> {
-        let environment = surroundings.environment();
+        let environment = context.environment();
         if client_id.is_empty() {
             return Err(Failed::configuration(credential, "the client id is empty").into());
         }
         is_tenant(tenant_id).then_some(()).ok_or_else(|| {
             Failed::configuration(credential, format!("'{tenant_id}' is not a tenant id"))
-                .mend("give the tenant's GUID or one of its domain names")
+                .with_remedy("give the tenant's GUID or one of its domain names")
         })?;
         let listed = environment.get("AZURE_ADDITIONALLY_ALLOWED_TENANTS").unwrap_or_default();
         let listed = listed.split(';').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
@@ -74,8 +74,8 @@ impl TokenEndpoint {
             allowed: options.additionally_allowed_tenants.iter().cloned().chain(listed).collect(),
             multitenant: environment.get("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH").is_none(),
             client_id: client_id.to_owned(),
-            http: surroundings.service_http(credential)?,
-            clock: surroundings.clock.clone(),
+            http: context.service_http(credential)?,
+            clock: context.clock.clone(),
             retry: RetryPolicy::service(),
         })
     }
@@ -104,7 +104,7 @@ impl TokenEndpoint {
             return Ok(asked);
         }
         Err(Failed::configuration(self.credential, format!("a token in tenant '{asked}' is not allowed"))
-            .mend("add it to the additionally allowed tenants, or set AZURE_ADDITIONALLY_ALLOWED_TENANTS")
+            .with_remedy("add it to the additionally allowed tenants, or set AZURE_ADDITIONALLY_ALLOWED_TENANTS")
             .into())
     }
 
@@ -125,19 +125,22 @@ impl TokenEndpoint {
                 HttpError::Connection { proxy: Some(_), .. } => {
                     "check HTTPS_PROXY, with user and password if the proxy wants them, or name the host in NO_PROXY"
                 }
-                HttpError::Connection { proxy: None, .. } | HttpError::Roots(_) | HttpError::Request(_) => {
+                HttpError::Connection { proxy: None, .. }
+                | HttpError::UntrustedCertificate { .. }
+                | HttpError::Roots(_)
+                | HttpError::Request(_) => {
                     "check AZURE_AUTHORITY_HOST, and that its certificate is among the roots (SSL_CERT_FILE)"
                 }
             };
-            Failed::new(self.credential, FailureKind::NoAnswer, e.to_string()).mend(hint)
+            Failed::new(self.credential, FailureKind::NoAnswer, e.to_string()).with_remedy(hint)
         })?;
         if answer.status() != StatusCode::OK {
             return Err(self.refusal(answer.status(), answer.body()));
         }
         let read = Answer::read(answer.body()).and_then(|body| body.token(self.clock.now()));
         read.map_err(|why| {
-            Failed::new(self.credential, FailureKind::NotAToken, format!("{url} answered no token: {why}"))
-                .mend("is AZURE_AUTHORITY_HOST a token service?")
+            Failed::new(self.credential, FailureKind::MalformedAnswer, format!("{url} answered no token: {why}"))
+                .with_remedy("is AZURE_AUTHORITY_HOST a token service?")
                 .into()
         })
     }
@@ -156,7 +159,7 @@ impl TokenEndpoint {
         match !ask.scopes.is_empty() && ask.scopes.iter().all(sound) {
             true => Ok(ask.scopes.join(" ")),
             false => Err(Failed::configuration(self.credential, format!("{:?} are not scopes", ask.scopes))
-                .mend("a scope looks like https://vault.azure.net/.default")
+                .with_remedy("a scope looks like https://vault.azure.net/.default")
                 .into()),
         }
     }
@@ -175,8 +178,10 @@ impl TokenEndpoint {
         let code = (!error.error.is_empty()).then_some(error.error);
         let failed = Failed::new(self.credential, FailureKind::Refused { status: status.as_u16(), code }, reason);
         match number.and_then(remedy) {
-            Some(remedy) => failed.mend(remedy).into(),
-            None if status.is_server_error() => failed.mend("try again later; see the token service's own log").into(),
+            Some(remedy) => failed.with_remedy(remedy).into(),
+            None if status.is_server_error() => {
+                failed.with_remedy("try again later; see the token service's own log").into()
+            }
             None => failed.into(),
         }
     }
@@ -208,7 +213,7 @@ fn authority(
     match parsed.filter(|uri| uri.scheme_str() == Some("https") && uri.authority().is_some() && uri.query().is_none()) {
         Some(_) => Ok(host),
         None => Err(Failed::configuration(credential, format!("the authority '{host}' is not an https URL"))
-            .mend("AZURE_AUTHORITY_HOST must be https: a secret is sent there")
+            .with_remedy("AZURE_AUTHORITY_HOST must be https: a secret is sent there")
             .into()),
     }
 }
@@ -223,7 +228,7 @@ fn aadsts(description: &str) -> Option<i64> {
     digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// What mends the refusals people meet.
+/// What fixes the refusals that people meet.
 fn remedy(number: i64) -> Option<&'static str> {
     Some(match number {
         7_000_215 => "the secret is wrong: give the secret's value, not its id",
@@ -253,8 +258,8 @@ mod tests {
     use crate::token::TokenRequest;
 
     fn endpoint<const N: usize>(pairs: [(&str, &str); N]) -> Result<TokenEndpoint, CredentialError> {
-        let surroundings = Surroundings::of(Environment::from(pairs));
-        TokenEndpoint::new("X", "t-1", "c", &TenantOptions::default(), &surroundings)
+        let context = CredentialContext::of(Environment::from(pairs));
+        TokenEndpoint::new("X", "t-1", "c", &TenantOptions::default(), &context)
     }
 
     fn why(result: Result<TokenEndpoint, CredentialError>) -> String {
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_mends_it() {
+    fn a_refusal_says_what_fixes_it() {
         let body = br#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret."}"#;
         let error = endpoint([]).unwrap().refusal(StatusCode::UNAUTHORIZED, body);
         assert!(!error.is_unavailable());
@@ -294,7 +299,7 @@ mod tests {
         let kind = FailureKind::Refused { status: 401, code: Some("invalid_client".into()) };
         assert_eq!(error.failed().unwrap().kind, kind);
         let html = endpoint([]).unwrap().refusal(StatusCode::BAD_GATEWAY, b"<html>");
-        let mend = "try again later; see the token service's own log";
-        assert_eq!(html.to_string(), format!("X failed: the token service refused with 502 Bad Gateway ({mend})"));
+        let remedy = "try again later; see the token service's own log";
+        assert_eq!(html.to_string(), format!("X failed: the token service refused with 502 Bad Gateway ({remedy})"));
     }
 }

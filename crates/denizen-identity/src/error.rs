@@ -1,7 +1,7 @@
 //! Why there is no token: *unavailable* (this link has nothing to say here, a chain goes on) or *failed* (it should
 //! have worked, a chain stops: going on would hand out another identity than the one configured).
 //!
-//! Every error says what was found and what would mend it. A chain's error lists every link it tried.
+//! Every error says what was found and what would fix it. A chain's error lists every link it tried.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,9 +9,9 @@ use std::{borrow::Cow, fmt};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// This way is not open here. A chain goes on to the next.
+    /// The credential does not apply here. A chain goes on to the next.
     Unavailable(Unavailable),
-    /// This way is open and was refused or is broken. A chain stops.
+    /// The credential applies, and was refused or is broken. A chain stops.
     Failed(Failed),
     /// A chain's own account.
     Chain(ChainError),
@@ -61,11 +61,11 @@ pub enum FailureKind {
     /// The Arc challenge was not answered: the key file is not ours to read, or not the agent's at all.
     Challenge,
     /// The token is for another identity than the one asked for.
-    OtherIdentity,
+    WrongIdentity,
     /// The server is not the one it should be.
     Untrusted,
     /// The answer is not a token.
-    NotAToken,
+    MalformedAnswer,
     /// What somebody else's credential reported.
     Foreign,
 }
@@ -147,7 +147,7 @@ impl Unavailable {
 
     /// With what would make it work.
     #[must_use]
-    pub fn mend(self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
     }
 }
@@ -165,7 +165,7 @@ impl Failed {
 
     /// With what would make it work.
     #[must_use]
-    pub fn mend(self, remedy: impl Into<String>) -> Self {
+    pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
     }
 }
@@ -237,8 +237,8 @@ mod tests {
         let chain = ChainError {
             chain: "DefaultAzureCredential",
             attempts: vec![
-                Unavailable::new("EnvironmentCredential", "AZURE_TENANT_ID is not set").mend("set it").into(),
-                Failed::new("ManagedIdentityCredential", FailureKind::OtherIdentity, "no echo").into(),
+                Unavailable::new("EnvironmentCredential", "AZURE_TENANT_ID is not set").with_remedy("set it").into(),
+                Failed::new("ManagedIdentityCredential", FailureKind::WrongIdentity, "no echo").into(),
             ],
             not_tried: vec!["AzureCliCredential".into()],
         };
@@ -251,6 +251,6 @@ mod tests {
         );
         let error = CredentialError::from(chain);
         assert!(!error.is_unavailable());
-        assert_eq!(error.failed().unwrap().kind, FailureKind::OtherIdentity);
+        assert_eq!(error.failed().unwrap().kind, FailureKind::WrongIdentity);
     }
 }

@@ -36,7 +36,7 @@ use crate::{
 /// The largest answer that is read, bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 /// One exchange takes at most this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Who asks.
 const USER_AGENT: &str = concat!("denizen-identity/", env!("CARGO_PKG_VERSION"));
 
@@ -82,6 +82,16 @@ pub enum HttpError {
         proxy: Option<String>,
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Somebody answered with a certificate that is not trusted here.
+    #[error("no answer from {url}{}: {source}", through(proxy.as_deref()))]
+    UntrustedCertificate {
+        /// Whom we asked.
+        url: String,
+        /// `host:port` of the proxy on the way, if there is one.
+        proxy: Option<String>,
+        /// What is wrong with it.
+        source: rustls::Error,
     },
 }
 
@@ -140,13 +150,13 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Response<Bytes>, HttpError> {
-        self.send_within(PATIENCE, method, url, headers, body).await
+        self.send_within(TIMEOUT, method, url, headers, body).await
     }
 
-    /// The same, giving up after `patience`.
+    /// The same, giving up after `timeout`.
     pub async fn send_within(
         &self,
-        patience: Duration,
+        timeout: Duration,
         method: Method,
         url: &str,
         headers: &[(&str, &str)],
@@ -167,13 +177,19 @@ impl Client {
             _ => self.0.plain.request(request),
         };
         let exchange = async {
-            let (head, body) = future.await.map_err(|e| failed(deepest(&e)))?.into_parts();
+            let (head, body) = future
+                .await
+                .map_err(|error| match untrusted_certificate(&error) {
+                    Some(source) => HttpError::UntrustedCertificate { url: bare(url), proxy: proxy.clone(), source },
+                    None => failed(deepest(&error)),
+                })?
+                .into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(failed)?.to_bytes();
             Ok(Response::from_parts(head, body))
         };
-        tokio::time::timeout(patience, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
-            .unwrap_or_else(|_| Err(failed(format!("nothing within {} ms", patience.as_millis()).into())))
+            .unwrap_or_else(|_| Err(failed(format!("nothing within {} ms", timeout.as_millis()).into())))
     }
 }
 
@@ -210,6 +226,20 @@ impl Trust {
             }
         })
     }
+}
+
+/// What TLS found wrong with the server's certificate, if that is the reason. An I/O error keeps what it wraps to
+/// itself: its `source` is that of what it wraps.
+fn untrusted_certificate(error: &(dyn std::error::Error + 'static)) -> Option<rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return Some(tls.clone());
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        next = wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    }
+    None
 }
 
 /// hyper's own text is "client error (Connect)": the reason is at the end of its chain.

@@ -5,42 +5,50 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`credential`] | the credentials and the trait they share |
+//! | [`credential`] | the credentials, their builders and options, and the trait they share |
 //! | [`error`] | unavailable or failed, and a chain's account of it |
-//! | [`token`] | what is asked for and what is got |
-//! | [`cache`] | one fetch however many ask, renewal before the end |
 //! | [`config`] | credentials from a configuration section |
 //! | [`connection_string`] | credentials from `RunAs=App;AppId=…` |
-//! | [`surroundings`], [`environment`], [`http`] | what is taken from outside, as arguments |
-//! | [`source`] | which endpoint serves this process, and how each is asked |
-//! | [`retry`] | when to ask again |
+//! | `azure` | feature `azure_core`: what the official trait needs beside the credentials |
+//! | `token`, `cache` | what is asked for and what is got; one fetch however many ask, renewal before the end |
+//! | `context`, `environment`, `http`, `proxy`, `pin` | what is taken from outside, as arguments |
+//! | `source`, `endpoint`, `challenge` | which endpoint serves this process, and how each is asked |
+//! | `entra`, `certificate`, `retry` | the token service, what a client proves itself with, and when to ask again |
+//!
+//! Two traits give tokens: [`Credential`], which says whether a chain may go on, and with the feature `azure_core` the
+//! official clients' `TokenCredential`, which every credential here implements by it.
 
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "azure_core")]
 pub mod azure;
-pub mod cache;
+mod cache;
 #[cfg(feature = "certificate")]
 mod certificate;
+// The test kit holds its key files against it. No part of the face: it may change at any time.
 #[doc(hidden)]
 pub mod challenge;
 pub mod config;
 pub mod connection_string;
+mod context;
 pub mod credential;
+// The command line asks an endpoint once, without cache and retries. No part of the face: it may change at any time.
 #[doc(hidden)]
-pub mod entra;
-pub mod environment;
+pub mod endpoint;
+mod entra;
+mod environment;
 pub mod error;
-pub mod http;
+// The same command line speaks to the vault with it. No part of the face: it may change at any time.
 #[doc(hidden)]
-pub mod managed_identity;
+pub mod http;
 mod pin;
 mod proxy;
-pub mod retry;
-pub mod source;
-pub mod surroundings;
-pub mod token;
+mod retry;
+mod source;
+mod token;
 
+pub use cache::TokenCache;
+pub use context::CredentialContext;
 #[cfg(feature = "certificate")]
 pub use credential::ClientCertificateCredential;
 #[cfg(feature = "developer")]
@@ -52,7 +60,10 @@ pub use credential::{
 };
 /// The time in a token and of a clock: seconds since 1970.
 pub use denizen_wire::{Clock, UnixTime};
+pub use endpoint::UserAssigned;
+pub use environment::Environment;
 pub use error::CredentialError;
-pub use managed_identity::UserAssigned;
-pub use surroundings::Surroundings;
+pub use http::{Client as HttpClient, HttpError};
+pub use retry::RetryPolicy;
+pub use source::{NoSource, Source};
 pub use token::{Token, TokenRequest};

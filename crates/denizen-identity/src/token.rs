@@ -133,7 +133,7 @@ impl Ask {
                 FailureKind::Configuration,
                 format!("a managed identity gives a token for exactly one scope, {} were asked for", scopes.len()),
             )
-            .mend("ask for one scope per token")
+            .with_remedy("ask for one scope per token")
             .into()),
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use denizen_identity::{environment::Environment, http::Client};
+use denizen_identity::{Environment, http::Client};
 use denizen_server::domain::secrets::{BadSecret, SecretName};
 use zeroize::Zeroizing;
 

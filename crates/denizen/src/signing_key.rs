@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
-use denizen_identity::{environment::Environment, http::Client};
+use denizen_identity::{Environment, http::Client};
 use denizen_server::{
     app::access::SystemReason,
     domain::claims::audience::EntraIssued,

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use denizen_identity::{
-    environment::Environment,
+    Environment,
+    endpoint::{IdentityEndpoint, TokenError, UserAssigned},
     http::Client,
-    managed_identity::{ManagedIdentity, TokenError, UserAssigned},
 };
 
 use crate::exit::{self, Failure};
@@ -70,23 +70,23 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// The managed identity that serves this process.
-pub(crate) fn of_process(environment: &Environment) -> Result<ManagedIdentity, Failure> {
+pub(crate) fn of_process(environment: &Environment) -> Result<IdentityEndpoint, Failure> {
     let http = Client::new(environment).map_err(Failure::while_(exit::UNAVAILABLE, "no HTTP client"))?;
-    ManagedIdentity::detect(environment, http).map_err(|e| {
+    IdentityEndpoint::detect(environment, http).map_err(|e| {
         let hint = if let TokenError::NoSource(why) = &e { format!("; {}", why.remedy()) } else { String::new() };
         Failure::new(exit::UNAVAILABLE, format!("{e}{hint}"))
     })
 }
 
 /// A refusal, with the source that was asked and what usually fixes it.
-pub(crate) fn refused(identity: &ManagedIdentity, error: &TokenError) -> Failure {
+pub(crate) fn refused(identity: &IdentityEndpoint, error: &TokenError) -> Failure {
     let (code, hint) = match error {
         TokenError::NoSource(_) | TokenError::Unavailable(_) => {
             (exit::UNAVAILABLE, "is the agent running, and is its env file sourced (`. DIR/env`)?")
         }
         TokenError::Challenge(why) => (exit::NO_PERMISSION, why.remedy()),
         TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
-        TokenError::Unsupported(_) | TokenError::NotAToken(_) | TokenError::OtherIdentity | _ => (exit::DATA, ""),
+        TokenError::Unsupported(_) | TokenError::MalformedAnswer(_) | TokenError::WrongIdentity | _ => (exit::DATA, ""),
     };
     let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
     Failure::new(code, format!("{} ({:?}){hint}", error, identity.source()))

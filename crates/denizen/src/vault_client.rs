@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use denizen_identity::{
+    endpoint::{IdentityEndpoint, Token},
     http::{Client, HttpError},
-    managed_identity::{ManagedIdentity, Token},
 };
 use denizen_keys::secret::json_fault;
 use denizen_wire::vault::{Error, Page, SecretBundle, SecretItem};
@@ -41,12 +41,12 @@ impl FromStr for VaultUrl {
 pub(crate) struct VaultClient {
     url: String,
     http: Client,
-    identity: ManagedIdentity,
+    identity: IdentityEndpoint,
     token: Option<Token>,
 }
 
 impl VaultClient {
-    pub(crate) fn new(url: &VaultUrl, http: Client, identity: ManagedIdentity) -> Self {
+    pub(crate) fn new(url: &VaultUrl, http: Client, identity: IdentityEndpoint) -> Self {
         let VaultUrl(url) = url;
         Self { url: url.clone(), http, identity, token: None }
     }
@@ -131,7 +131,7 @@ impl VaultClient {
         let headers: Vec<(&str, &str)> = bearer.iter().map(|b| ("Authorization", b.as_str())).collect();
         self.http.send(method, url, &headers, body).await.map_err(|e: HttpError| {
             let hint = match e {
-                HttpError::Connection { .. } => {
+                HttpError::Connection { .. } | HttpError::UntrustedCertificate { .. } => {
                     "; is the vault there, and does SSL_CERT_FILE name its CA (`. DIR/env`)?"
                 }
                 HttpError::Roots(_) | HttpError::Request(_) | _ => "",

@@ -1,4 +1,4 @@
-//! Arc: the honest agent, and each way of bending it.
+//! Arc: the honest agent, and each of its quirks.
 
 use denizen_identity::challenge::{self, ChallengeError};
 use denizen_identity_testkit::{ArcEndpoint, ArcQuirks, ChallengeBody, KeyFile, Options, Realm};
@@ -12,8 +12,8 @@ async fn started() -> (ArcEndpoint, Asking) {
     (ArcEndpoint::start(Options::default()).await.unwrap(), Asking::new())
 }
 
-fn bent(arc: &ArcEndpoint, change: impl FnOnce(&mut ArcQuirks)) {
-    arc.bend(|quirks| {
+fn with_quirks(arc: &ArcEndpoint, change: impl FnOnce(&mut ArcQuirks)) {
+    arc.set_quirks(|quirks| {
         *quirks = ArcQuirks::default();
         change(quirks);
     });
@@ -126,12 +126,12 @@ async fn d15_an_identity_is_echoed_or_refused() {
     let twice = format!("{ASKED}&client_id={}&object_id={}", user.client_id, user.object_id);
     assert_eq!(exchange(&arc, &asking, &twice).await.status, 400);
 
-    bent(&arc, |q| q.ignores_selector = true);
+    with_quirks(&arc, |q| q.ignores_selector = true);
     let silent = exchange(&arc, &asking, &format!("{ASKED}&client_id={}", user.client_id)).await;
     assert_eq!(silent.status, 200);
     assert!(silent.json().get("client_id").is_none());
     assert_ne!(silent.claims()["oid"].as_str().unwrap(), user.object_id, "this is the danger");
-    bent(&arc, |q| q.echoes_another = true);
+    with_quirks(&arc, |q| q.echoes_another = true);
     let wrong = exchange(&arc, &asking, &format!("{ASKED}&client_id={}", user.client_id)).await;
     assert_ne!(wrong.json()["client_id"].as_str().unwrap(), user.client_id);
 }
@@ -144,7 +144,7 @@ async fn bodies_of_the_challenge() {
         (ChallengeBody::Text, Some("Missing Basic Authorization header"), Some("text/plain; charset=utf-8")),
         (ChallengeBody::JsonUntyped, None, None),
     ] {
-        bent(&arc, |q| q.body = body);
+        with_quirks(&arc, |q| q.body = body);
         let answer = challenge(&arc, &asking).await;
         assert_eq!((answer.status, answer.header("content-type")), (401, content_type), "{body:?}");
         match text {
@@ -153,11 +153,11 @@ async fn bodies_of_the_challenge() {
         }
         assert!(answer.header("www-authenticate").is_some());
     }
-    bent(&arc, |q| q.retry_after = Some(1));
+    with_quirks(&arc, |q| q.retry_after = Some(1));
     assert_eq!(challenge(&arc, &asking).await.header("retry-after"), Some("1"));
-    bent(&arc, |q| q.direct = true);
+    with_quirks(&arc, |q| q.direct = true);
     assert_eq!(challenge(&arc, &asking).await.status, 200);
-    bent(&arc, |q| q.rejects_key = true);
+    with_quirks(&arc, |q| q.rejects_key = true);
     assert_eq!(exchange(&arc, &asking, ASKED).await.status, 401);
 }
 
@@ -166,7 +166,7 @@ async fn realms() {
     let (arc, asking) = started().await;
     let directory = arc.key_directory().to_str().unwrap().to_owned();
     let shown = |realm| {
-        bent(&arc, |q| q.realm = realm);
+        with_quirks(&arc, |q| q.realm = realm);
         async { challenge(&arc, &asking).await.header("www-authenticate").unwrap_or_default().to_owned() }
     };
     assert!(shown(Realm::Quoted).await.starts_with(&format!("Basic realm=\"{directory}/")));
@@ -182,7 +182,7 @@ async fn realms() {
     assert!(!elsewhere.starts_with(&directory) && std::fs::exists(elsewhere).unwrap(), "it is there, to be stolen");
     let name = std::path::Path::new(elsewhere).file_name().unwrap();
     assert!(arc.key_directory().join(name).exists(), "and one of its name is in the right place");
-    bent(&arc, |q| q.realm = Realm::Twice);
+    with_quirks(&arc, |q| q.realm = Realm::Twice);
     assert_eq!(challenge(&arc, &asking).await.headers.get_all("www-authenticate").iter().count(), 2);
 }
 
@@ -201,7 +201,7 @@ async fn d12_key_files_that_must_not_be_read() {
         (KeyFile::Binary, None),
         (KeyFile::Missing, None),
     ] {
-        bent(&arc, |q| q.key = file.clone());
+        with_quirks(&arc, |q| q.key = file.clone());
         match (key(&arc, &asking).await, refused_as) {
             (Err(ChallengeError::File { why, .. }), Some(expected)) => assert_eq!(why, expected, "{file:?}"),
             (Err(ChallengeError::Unreadable { .. }), None) => {}
@@ -209,12 +209,12 @@ async fn d12_key_files_that_must_not_be_read() {
         }
     }
     for (file, length) in [(KeyFile::Size(4096), 4096), (KeyFile::Newline, 64), (KeyFile::Plain, 64)] {
-        bent(&arc, |q| q.key = file);
+        with_quirks(&arc, |q| q.key = file);
         let key = key(&arc, &asking).await.unwrap();
         assert_eq!(key.len(), length);
         assert_eq!(with_key(&arc, &asking, ASKED, &key).await.status, 200);
     }
-    bent(&arc, |q| q.key = KeyFile::Newline);
+    with_quirks(&arc, |q| q.key = KeyFile::Newline);
     let path = challenge(&arc, &asking).await.header("www-authenticate").unwrap()[12..].to_owned();
     assert!(std::fs::read_to_string(path).unwrap().ends_with('\n'));
 }
@@ -227,7 +227,7 @@ async fn no_key_stays_behind() {
     for (key, realm) in
         [(KeyFile::Plain, Realm::Plain), (KeyFile::Directory, Realm::Plain), (KeyFile::Plain, Realm::Elsewhere)]
     {
-        bent(&arc, |q| (q.key, q.realm) = (key, realm));
+        with_quirks(&arc, |q| (q.key, q.realm) = (key, realm));
         assert_eq!(challenge(&arc, &asking).await.status, 401);
     }
     let left = || std::fs::read_dir(directory.path()).unwrap().count();
@@ -291,7 +291,7 @@ async fn d12_anothers_files_and_devices_are_not_read() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    bent(&arc, |q| q.key = KeyFile::OwnedBy(54_321));
+    with_quirks(&arc, |q| q.key = KeyFile::OwnedBy(54_321));
     let refused = key(&arc, &asking).await.unwrap_err();
     assert!(matches!(refused, ChallengeError::File { why: "belongs to neither root nor the agent", .. }), "{refused}");
     // The agent's own are read, whoever the agent is.

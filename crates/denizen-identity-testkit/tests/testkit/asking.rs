@@ -1,7 +1,7 @@
 //! One request, and what came back, without the library's own credentials: the kit is tested by itself.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use denizen_identity::{environment::Environment, http::Client};
+use denizen_identity::{Environment, http::Client};
 use http::Method;
 use serde_json::Value;
 

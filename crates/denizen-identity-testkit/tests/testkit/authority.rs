@@ -10,7 +10,7 @@ use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD as URL},
 };
-use denizen_identity::environment::Environment;
+use denizen_identity::Environment;
 use denizen_identity::http::Client;
 use denizen_identity_testkit::{Application, Authority, ClientCertificate, Issuer, Options};
 use denizen_wire::oauth::JWT_BEARER;

@@ -1,8 +1,8 @@
-//! IMDS and App Service, and what every endpoint shares: failures, manners, the record of requests.
+//! IMDS and App Service, and what every endpoint shares: failures, behaviors, the record of requests.
 
 use std::time::{Duration, Instant};
 
-use denizen_identity_testkit::{AppServiceEndpoint, ExpiresOn, Fault, ImdsEndpoint, Manner, Options};
+use denizen_identity_testkit::{AppServiceEndpoint, Behavior, ExpiresOn, Fault, ImdsEndpoint, Options};
 use denizen_wire::UnixTime;
 
 use crate::asking::Asking;
@@ -91,16 +91,16 @@ async fn failures_come_in_the_order_they_were_asked_for() {
     assert!(asking.fails(&url).await);
     imds.server().heal();
     imds.server().fail(1, Fault::Silence);
-    let patience = tokio::time::timeout(Duration::from_millis(50), asking.get(&url, &[METADATA])).await;
-    assert!(patience.is_err());
+    let answer = tokio::time::timeout(Duration::from_millis(50), asking.get(&url, &[METADATA])).await;
+    assert!(answer.is_err());
     drop(imds);
     assert!(asking.fails(&url).await, "the port is closed");
 }
 
 #[tokio::test]
-async fn manners_change_the_writing_and_not_the_token() {
+async fn behaviors_change_the_writing_and_not_the_token() {
     let now = UnixTime(1_579_152_252 - 86_400);
-    let options = Options { clock: denizen_identity_testkit::Clock::manual(now), ..Options::default() };
+    let options = Options::default().with_clock(denizen_identity_testkit::Clock::manual(now));
     let imds = ImdsEndpoint::start(options).await.unwrap();
     let asking = Asking::new();
     let url = format!("{}?api-version=2018-02-01&resource=r", imds.token_url());
@@ -110,13 +110,14 @@ async fn manners_change_the_writing_and_not_the_token() {
         (ExpiresOn::LinuxDate, "01/16/2020 05:24:12 +00:00"),
         (ExpiresOn::WindowsDate, "1/16/2020 5:24:12 AM +00:00"),
     ] {
-        imds.server().manner(|manner| manner.expires_on = form);
+        imds.server().set_behavior(|behavior| behavior.expires_on = form);
         assert_eq!(asking.get(&url, &[METADATA]).await.json()["expires_on"], text);
     }
-    imds.server().manner(|manner| {
-        *manner = Manner { numbers: true, chunked: true, close: true, lifetime: 100, ..Manner::default() };
-        manner.omit.push("token_type");
-        manner.delay = Duration::from_millis(30);
+    imds.server().set_behavior(|behavior| {
+        *behavior = Behavior::default();
+        (behavior.numbers, behavior.chunked, behavior.close, behavior.lifetime) = (true, true, true, 100);
+        behavior.omit.push("token_type");
+        behavior.delay = Duration::from_millis(30);
     });
     let begun = Instant::now();
     let answer = asking.get(&url, &[METADATA]).await;

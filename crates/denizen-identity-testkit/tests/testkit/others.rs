@@ -1,6 +1,6 @@
 //! Azure ML, Cloud Shell, Service Fabric and Azure Pipelines.
 
-use denizen_identity::{environment::Environment, http::Client};
+use denizen_identity::{Environment, http::Client};
 use denizen_identity_testkit::{
     AzureMlEndpoint, CloudShellEndpoint, Options, PipelinesEndpoint, ServiceFabricEndpoint,
 };

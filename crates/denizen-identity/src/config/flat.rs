@@ -6,32 +6,32 @@ use super::{NAME, node::Node, section};
 use crate::{
     AzurePipelinesCredential, ClientSecretCredential, DefaultAzureCredential, ManagedIdentityCredential, UserAssigned,
     WorkloadIdentityCredential,
+    context::CredentialContext,
     credential::Credential,
     error::{CredentialError, Failed},
-    surroundings::Surroundings,
 };
 
 pub(super) fn credential(
     node: &Node,
-    surroundings: &Surroundings,
+    context: &CredentialContext,
 ) -> Result<Option<Arc<dyn Credential>>, CredentialError> {
     let text = |key| node.text(key);
-    let surroundings = &section::in_cloud(node, surroundings)?;
-    let surroundings = &match node.joined("additionallyAllowedTenants") {
-        Some(tenants) => surroundings.overlaid([("AZURE_ADDITIONALLY_ALLOWED_TENANTS", Some(tenants))]),
-        None => surroundings.clone(),
+    let context = &section::in_cloud(node, context)?;
+    let context = &match node.joined("additionallyAllowedTenants") {
+        Some(tenants) => context.overlaid([("AZURE_ADDITIONALLY_ALLOWED_TENANTS", Some(tenants))]),
+        None => context.clone(),
     };
     if let Some(word) = text("credential") {
-        return named(node, word, surroundings).map(Some);
+        return named(node, word, context).map(Some);
     }
     match (text("tenantId"), text("clientId"), text("clientSecret"), text("clientCertificate")) {
         (Some(tenant), Some(client), Some(secret), _) => {
             let builder = ClientSecretCredential::builder(tenant, client, secret);
-            return Ok(Some(builder.surroundings(surroundings.clone()).build()?));
+            return Ok(Some(builder.context(context.clone()).build()?));
         }
         (Some(_), Some(_), None, Some(_)) => {
             return Err(Failed::configuration(NAME, "clientCertificate names a certificate store")
-                .mend(
+                .with_remedy(
                     "there is none here: use a section 'Credential' with CredentialSource=Environment and \
                        ClientCertificatePath",
                 )
@@ -42,7 +42,7 @@ pub(super) fn credential(
     let id = identity(node)?;
     if matches!(id, Some(UserAssigned::ObjectId(_))) {
         return Err(Failed::configuration(NAME, "managedIdentityObjectId without credential=managedidentity")
-            .mend("set credential to managedidentity")
+            .with_remedy("set credential to managedidentity")
             .into());
     }
     let keys = ["tenantId", "clientId", "managedIdentityClientId", "managedIdentityResourceId"];
@@ -50,7 +50,7 @@ pub(super) fn credential(
     if !speaks {
         return Ok(None);
     }
-    let mut builder = DefaultAzureCredential::builder().surroundings(surroundings.clone());
+    let mut builder = DefaultAzureCredential::builder().context(context.clone());
     if let Some(tenant) = text("tenantId") {
         builder = builder.tenant_id(tenant);
     }
@@ -63,11 +63,11 @@ pub(super) fn credential(
     Ok(Some(builder.build()?))
 }
 
-fn named(node: &Node, word: &str, surroundings: &Surroundings) -> Result<Arc<dyn Credential>, CredentialError> {
+fn named(node: &Node, word: &str, context: &CredentialContext) -> Result<Arc<dyn Credential>, CredentialError> {
     let text = |key| node.text(key);
     match word.to_lowercase().as_str() {
         "managedidentity" => {
-            let mut builder = ManagedIdentityCredential::builder().surroundings(surroundings.clone());
+            let mut builder = ManagedIdentityCredential::builder().context(context.clone());
             let id = identity(node)?.or_else(|| text("clientId").map(|id| UserAssigned::ClientId(id.into())));
             if let Some(id) = id {
                 builder = builder.user_assigned(id);
@@ -80,24 +80,24 @@ fn named(node: &Node, word: &str, surroundings: &Surroundings) -> Result<Arc<dyn
                 ("AZURE_CLIENT_ID", text("clientId").map(str::to_owned)),
                 ("AZURE_FEDERATED_TOKEN_FILE", text("tokenFilePath").map(str::to_owned)),
             ];
-            let overlaid = surroundings.overlaid(pairs.into_iter().filter(|(_, value)| value.is_some()));
-            Ok(WorkloadIdentityCredential::builder().surroundings(overlaid).build()?)
+            let overlaid = context.overlaid(pairs.into_iter().filter(|(_, value)| value.is_some()));
+            Ok(WorkloadIdentityCredential::builder().context(overlaid).build()?)
         }
         "managedidentityasfederatedidentity" => {
             let Some(id) = identity(node)? else {
                 return Err(section::missing(&["managedIdentityClientId (or ResourceId, or ObjectId)"]));
             };
             let [tenant, client] = section::required(node, ["tenantId", "clientId"])?;
-            section::federated(tenant, client, text("azureCloud"), Some(id), surroundings)
+            section::federated(tenant, client, text("azureCloud"), Some(id), context)
         }
         "azurepipelines" => {
             let keys = ["tenantId", "clientId", "serviceConnectionId", "systemAccessToken"];
             let [tenant, client, connection, token] = section::required(node, keys)?;
             let builder = AzurePipelinesCredential::builder(tenant, client, connection, token);
-            Ok(builder.surroundings(surroundings.clone()).build()?)
+            Ok(builder.context(context.clone()).build()?)
         }
         _ => Err(Failed::configuration(NAME, "the value of credential is not known")
-            .mend("use managedidentity, workloadidentity, managedidentityasfederatedidentity or azurepipelines")
+            .with_remedy("use managedidentity, workloadidentity, managedidentityasfederatedidentity or azurepipelines")
             .into()),
     }
 }
@@ -116,7 +116,7 @@ fn identity(node: &Node) -> Result<Option<UserAssigned>, CredentialError> {
     if given.len() > 1 {
         let keys: Vec<_> = given.iter().map(|(key, _)| *key).collect();
         return Err(Failed::configuration(NAME, format!("{} are given at once", keys.join(" and ")))
-            .mend("name the identity in one way")
+            .with_remedy("name the identity in one way")
             .into());
     }
     Ok(given.into_iter().next().map(|(_, identity)| identity))

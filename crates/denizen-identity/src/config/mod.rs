@@ -31,10 +31,10 @@ use std::{fmt, sync::Arc};
 pub use self::node::ConfigError;
 use self::node::Node;
 use crate::{
+    context::CredentialContext,
     credential::{BoxFuture, Credential, token_credential},
     environment::Environment,
     error::{CredentialError, Failed},
-    surroundings::Surroundings,
     token::{Token, TokenRequest},
 };
 
@@ -75,23 +75,23 @@ impl Configuration {
     pub fn credential(
         &self,
         path: &str,
-        surroundings: &Surroundings,
+        context: &CredentialContext,
     ) -> Result<Option<Arc<ConfiguredCredential>>, CredentialError> {
         let Some(node) = self.0.at(path) else { return Ok(None) };
         let credential = if node.get("CredentialSource").is_some() {
-            Some(section::credential(node, surroundings)?)
+            Some(section::credential(node, context)?)
         } else {
             match node.get("Credential") {
                 Some(Node::Text(text)) if text.starts_with('$') => {
-                    Some(section::credential(self.referred(text)?, surroundings)?)
+                    Some(section::credential(self.referred(text)?, context)?)
                 }
-                Some(section @ Node::Section(_)) => Some(section::credential(section, surroundings)?),
+                Some(section @ Node::Section(_)) => Some(section::credential(section, context)?),
                 Some(Node::List(_)) => {
                     return Err(Failed::configuration(NAME, "'Credential' is a list")
-                        .mend("a list of credentials is CredentialSource=ChainedToken with its 'Sources'")
+                        .with_remedy("a list of credentials is CredentialSource=ChainedToken with its 'Sources'")
                         .into());
                 }
-                Some(Node::Text(_)) | None => flat::credential(node, surroundings)?,
+                Some(Node::Text(_)) | None => flat::credential(node, context)?,
             }
         };
         Ok(credential.map(|credential| Arc::new(ConfiguredCredential(credential))))

@@ -56,7 +56,7 @@ impl ChainedTokenCredential {
         probes: bool,
     ) -> Result<Self, CredentialError> {
         match links.is_empty() {
-            true => Err(Failed::configuration(name, "the chain has no link").mend("leave at least one").into()),
+            true => Err(Failed::configuration(name, "the chain has no link").with_remedy("leave at least one").into()),
             false => Ok(Self { name, links, retry_sources, probes, last: AtomicUsize::new(NONE) }),
         }
     }
@@ -207,7 +207,7 @@ mod tests {
             let result = match *self.says.lock().unwrap() {
                 Ok(token) => Ok(Token::new(token.into(), denizen_wire::UnixTime(i64::MAX))),
                 Err(true) => Err(Unavailable::new(self.name, "not here").into()),
-                Err(false) => Err(Failed::new(self.name, FailureKind::OtherIdentity, "broken").into()),
+                Err(false) => Err(Failed::new(self.name, FailureKind::WrongIdentity, "broken").into()),
             };
             Box::pin(std::future::ready(result))
         }

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 use super::{BoxFuture, cached_credential, tenant_setters};
 use crate::{
     cache::{Cached, Fetch},
+    context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::CredentialError,
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -29,7 +29,7 @@ pub struct ClientAssertionCredentialBuilder {
     client_id: String,
     assertion: Assertion,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 /// What a [`ClientAssertionCredential`] may be told besides what it needs.
@@ -39,8 +39,8 @@ pub struct ClientAssertionCredentialBuilder {
 pub struct ClientAssertionCredentialOptions {
     /// The token service and the tenants a request may name.
     pub tenant: TenantOptions,
-    /// Where it takes environment, clock, connections and memory from; the process if none is given.
-    pub surroundings: Option<Surroundings>,
+    /// Where it takes environment, clock, HTTP client and token cache from; the process if none is given.
+    pub context: Option<CredentialContext>,
 }
 
 impl ClientAssertionCredential {
@@ -58,7 +58,7 @@ impl ClientAssertionCredential {
     {
         let options = options.unwrap_or_default();
         let builder = Self::builder(tenant_id, client_id, assertion);
-        Ok(builder.tenant_options(options.tenant, options.surroundings).build()?)
+        Ok(builder.tenant_options(options.tenant, options.context).build()?)
     }
 
     /// With options.
@@ -77,7 +77,7 @@ impl ClientAssertionCredential {
             client_id: client_id.into(),
             assertion: Arc::new(move || Box::pin(assertion())),
             options: TenantOptions::default(),
-            surroundings: None,
+            context: None,
         }
     }
 }
@@ -93,12 +93,12 @@ impl ClientAssertionCredentialBuilder {
 
     /// Fails on ids that are none.
     pub fn build(self) -> Result<Arc<ClientAssertionCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
-        let endpoint = TokenEndpoint::new(self.name, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
+        let context = self.context.unwrap_or_default();
+        let endpoint = TokenEndpoint::new(self.name, &self.tenant_id, &self.client_id, &self.options, &context)?;
         let identity = endpoint.identity();
         let clock = endpoint.clock.clone();
         let fetch = WithAssertion { name: self.name, endpoint, assertion: self.assertion };
-        Ok(Arc::new(ClientAssertionCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
+        Ok(Arc::new(ClientAssertionCredential(Cached::new(fetch, &identity, &context.cache, clock))))
     }
 }
 

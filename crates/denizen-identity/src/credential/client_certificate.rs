@@ -13,9 +13,9 @@ use super::{BoxFuture, cached_credential, tenant_setters};
 use crate::{
     cache::{Cached, Fetch},
     certificate::SigningCertificate,
+    context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed},
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -35,7 +35,7 @@ pub struct ClientCertificateCredentialBuilder {
     password: Option<Zeroizing<String>>,
     send_chain: bool,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 /// What a [`ClientCertificateCredential`] may be told besides what it needs.
@@ -49,8 +49,8 @@ pub struct ClientCertificateCredentialOptions {
     pub send_certificate_chain: bool,
     /// The token service and the tenants a request may name.
     pub tenant: TenantOptions,
-    /// Where it takes environment, clock, connections and memory from; the process if none is given.
-    pub surroundings: Option<Surroundings>,
+    /// Where it takes environment, clock, HTTP client and token cache from; the process if none is given.
+    pub context: Option<CredentialContext>,
 }
 
 impl ClientCertificateCredential {
@@ -65,7 +65,7 @@ impl ClientCertificateCredential {
     ) -> azure_core::Result<Arc<Self>> {
         let options = options.unwrap_or_default();
         let mut builder = Self::builder(tenant_id, client_id, certificate.bytes())
-            .tenant_options(options.tenant, options.surroundings)
+            .tenant_options(options.tenant, options.context)
             .send_certificate_chain(options.send_certificate_chain);
         if let Some(password) = &options.password {
             builder = builder.password(password.secret());
@@ -87,7 +87,7 @@ impl ClientCertificateCredential {
             password: None,
             send_chain: false,
             options: TenantOptions::default(),
-            surroundings: None,
+            context: None,
         }
     }
 
@@ -100,7 +100,7 @@ impl ClientCertificateCredential {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| {
             Failed::configuration(NAME, format!("the certificate {}: {e}", path.display()))
-                .mend("give the path of a PEM or PKCS#12 file this process may read")
+                .with_remedy("give the path of a PEM or PKCS#12 file this process may read")
         })?;
         let builder = Self::builder(tenant_id, client_id, bytes);
         Ok(ClientCertificateCredentialBuilder { path: Some(path.to_owned()), ..builder })
@@ -126,18 +126,19 @@ impl ClientCertificateCredentialBuilder {
 
     /// Fails on a file that holds no usable key and certificate, and on ids that are none.
     pub fn build(self) -> Result<Arc<ClientCertificateCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
+        let context = self.context.unwrap_or_default();
         let password = self.password.as_ref().map(|password| password.as_str());
         let certificate = SigningCertificate::read(&self.certificate, password).map_err(|e| {
             let of = self.path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default();
-            Failed::configuration(NAME, format!("the certificate{of}: {e}"))
-                .mend("give a PEM or PKCS#12 file with an RSA key and its certificate, and its password if it has one")
+            Failed::configuration(NAME, format!("the certificate{of}: {e}")).with_remedy(
+                "give a PEM or PKCS#12 file with an RSA key and its certificate, and its password if it has one",
+            )
         })?;
-        let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
+        let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &context)?;
         let identity = format!("{} {}", endpoint.identity(), certificate.thumbprint());
         let clock = endpoint.clock.clone();
         let fetch = WithCertificate { endpoint, certificate, send_chain: self.send_chain };
-        Ok(Arc::new(ClientCertificateCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
+        Ok(Arc::new(ClientCertificateCredential(Cached::new(fetch, &identity, &context.cache, clock))))
     }
 }
 

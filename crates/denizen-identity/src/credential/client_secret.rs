@@ -7,9 +7,9 @@ use zeroize::Zeroizing;
 use super::{BoxFuture, cached_credential, tenant_setters};
 use crate::{
     cache::{Cached, Fetch},
+    context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed},
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -26,7 +26,7 @@ pub struct ClientSecretCredentialBuilder {
     client_id: String,
     secret: Zeroizing<String>,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 /// What a [`ClientSecretCredential`] may be told besides what it needs.
@@ -36,8 +36,8 @@ pub struct ClientSecretCredentialBuilder {
 pub struct ClientSecretCredentialOptions {
     /// The token service and the tenants a request may name.
     pub tenant: TenantOptions,
-    /// Where it takes environment, clock, connections and memory from; the process if none is given.
-    pub surroundings: Option<Surroundings>,
+    /// Where it takes environment, clock, HTTP client and token cache from; the process if none is given.
+    pub context: Option<CredentialContext>,
 }
 
 impl ClientSecretCredential {
@@ -52,7 +52,7 @@ impl ClientSecretCredential {
     ) -> azure_core::Result<Arc<Self>> {
         let options = options.unwrap_or_default();
         let builder = Self::builder(tenant_id, client_id, secret.secret());
-        Ok(builder.tenant_options(options.tenant, options.surroundings).build()?)
+        Ok(builder.tenant_options(options.tenant, options.context).build()?)
     }
 
     /// With options.
@@ -66,7 +66,7 @@ impl ClientSecretCredential {
             client_id: client_id.into(),
             secret: Zeroizing::new(secret.into()),
             options: TenantOptions::default(),
-            surroundings: None,
+            context: None,
         }
     }
 }
@@ -76,15 +76,15 @@ impl ClientSecretCredentialBuilder {
 
     /// Fails on an empty secret, and on ids that are none.
     pub fn build(self) -> Result<Arc<ClientSecretCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
+        let context = self.context.unwrap_or_default();
         if self.secret.is_empty() {
             return Err(Failed::configuration(NAME, "the secret is empty").into());
         }
-        let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
+        let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &context)?;
         let identity = endpoint.identity_by(&self.secret);
         let clock = endpoint.clock.clone();
         let fetch = WithSecret { endpoint, secret: self.secret };
-        Ok(Arc::new(ClientSecretCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
+        Ok(Arc::new(ClientSecretCredential(Cached::new(fetch, &identity, &context.cache, clock))))
     }
 }
 

@@ -7,10 +7,10 @@ use super::{
     WorkloadIdentityCredential, token_credential,
 };
 use crate::{
+    context::CredentialContext,
+    endpoint::UserAssigned,
     entra::TenantOptions,
     error::{CredentialError, Failed},
-    managed_identity::UserAssigned,
-    surroundings::Surroundings,
     token::{Token, TokenRequest},
 };
 
@@ -70,7 +70,7 @@ pub struct DefaultAzureCredentialBuilder {
     workload_client_id: Option<String>,
     tenant_id: Option<String>,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 impl DefaultAzureCredential {
@@ -139,14 +139,14 @@ impl DefaultAzureCredentialBuilder {
     /// Fails when `AZURE_TOKEN_CREDENTIALS` is none of its values, and when nothing is left. A link that cannot be
     /// made is no failure: it says so when its turn comes.
     pub fn build(self) -> Result<Arc<DefaultAzureCredential>, CredentialError> {
-        let surroundings = self.surroundings.clone().unwrap_or_default();
-        let selected = self.selected(surroundings.environment().get(SELECTION))?;
+        let context = self.context.clone().unwrap_or_default();
+        let selected = self.selected(context.environment().get(SELECTION))?;
         let alone = selected == [Link::ManagedIdentity];
         let selected = selected.into_iter().filter(|link| !self.excluded.contains(link));
-        let links: Vec<_> = selected.map(|link| self.link(link, &surroundings)).collect();
+        let links: Vec<_> = selected.map(|link| self.link(link, &context)).collect();
         tracing::debug!(
             chain = NAME,
-            selection = surroundings.environment().get(SELECTION),
+            selection = context.environment().get(SELECTION),
             links = ?links.iter().map(|link| link.name()).collect::<Vec<_>>(),
             "chain built"
         );
@@ -158,7 +158,7 @@ impl DefaultAzureCredentialBuilder {
         let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) else {
             if self.require_selection {
                 return Err(Failed::configuration(NAME, format!("{SELECTION} is not set"))
-                    .mend("set it to prod, dev or the name of one credential")
+                    .with_remedy("set it to prod, dev or the name of one credential")
                     .into());
             }
             return Ok(Link::ALL.to_vec());
@@ -172,18 +172,18 @@ impl DefaultAzureCredentialBuilder {
         if selected.is_empty() {
             let names: Vec<_> = Link::ALL.into_iter().map(Link::name).collect();
             return Err(Failed::configuration(NAME, format!("{SELECTION}={value} is not known"))
-                .mend(format!("use prod, dev or one of {}", names.join(", ")))
+                .with_remedy(format!("use prod, dev or one of {}", names.join(", ")))
                 .into());
         }
         Ok(selected)
     }
 
-    fn link(&self, link: Link, surroundings: &Surroundings) -> Arc<dyn Credential> {
+    fn link(&self, link: Link, context: &CredentialContext) -> Arc<dyn Credential> {
         let made: Result<Arc<dyn Credential>, CredentialError> = match link {
             Link::Environment => {
                 let mut builder = EnvironmentCredential::builder()
                     .additionally_allowed_tenants(self.options.additionally_allowed_tenants.clone())
-                    .surroundings(surroundings.clone());
+                    .context(context.clone());
                 if let Some(host) = &self.options.authority_host {
                     builder = builder.authority_host(host);
                 }
@@ -192,7 +192,7 @@ impl DefaultAzureCredentialBuilder {
             Link::WorkloadIdentity => {
                 let mut builder = WorkloadIdentityCredential::builder()
                     .additionally_allowed_tenants(self.options.additionally_allowed_tenants.clone())
-                    .surroundings(surroundings.clone());
+                    .context(context.clone());
                 if let Some(host) = &self.options.authority_host {
                     builder = builder.authority_host(host);
                 }
@@ -205,32 +205,32 @@ impl DefaultAzureCredentialBuilder {
                 builder.build().map(|c| c as _)
             }
             Link::ManagedIdentity => {
-                let named = || surroundings.environment().get("AZURE_CLIENT_ID").map(str::to_owned);
+                let named = || context.environment().get("AZURE_CLIENT_ID").map(str::to_owned);
                 let identity = self.managed_identity.clone().or_else(|| named().map(UserAssigned::ClientId));
-                let mut builder = ManagedIdentityCredential::builder().surroundings(surroundings.clone());
+                let mut builder = ManagedIdentityCredential::builder().context(context.clone());
                 if let Some(identity) = identity {
                     builder = builder.user_assigned(identity);
                 }
                 builder.build().map(|c| c as _)
             }
-            Link::AzureCli | Link::AzureDeveloperCli => self.developer(link, surroundings),
+            Link::AzureCli | Link::AzureDeveloperCli => self.developer(link, context),
         };
         made.unwrap_or_else(|error| Unusable::because(link.name(), error))
     }
 
     #[cfg(feature = "developer")]
-    fn developer(&self, link: Link, surroundings: &Surroundings) -> Result<Arc<dyn Credential>, CredentialError> {
+    fn developer(&self, link: Link, context: &CredentialContext) -> Result<Arc<dyn Credential>, CredentialError> {
         let tenant = self.tenant_id.clone();
         if link == Link::AzureCli {
-            return Ok(super::AzureCliCredential::with(tenant, None, surroundings)?);
+            return Ok(super::AzureCliCredential::with(tenant, None, context)?);
         }
-        Ok(super::AzureDeveloperCliCredential::with(tenant, surroundings)?)
+        Ok(super::AzureDeveloperCliCredential::with(tenant, context)?)
     }
 
     #[cfg(not(feature = "developer"))]
-    fn developer(&self, link: Link, _: &Surroundings) -> Result<Arc<dyn Credential>, CredentialError> {
+    fn developer(&self, link: Link, _: &CredentialContext) -> Result<Arc<dyn Credential>, CredentialError> {
         Err(crate::error::Unavailable::new(link.name(), "it is not built in")
-            .mend("build denizen-identity with the feature `developer`")
+            .with_remedy("build denizen-identity with the feature `developer`")
             .into())
     }
 }
@@ -282,16 +282,16 @@ mod tests {
 
     #[test]
     fn a_required_selection_is_required() {
-        let surroundings = || Surroundings::of(Environment::default());
-        let builder = || DefaultAzureCredential::builder().surroundings(surroundings());
+        let context = || CredentialContext::of(Environment::default());
+        let builder = || DefaultAzureCredential::builder().context(context());
         assert!(builder().build().is_ok());
         assert!(builder().require_selection(true).build().unwrap_err().to_string().contains("is not set"));
     }
 
     #[test]
     fn an_exclusion_wins_over_the_selection() {
-        let surroundings = Surroundings::of(Environment::from([(SELECTION, "ManagedIdentityCredential")]));
-        let builder = DefaultAzureCredential::builder().exclude(Link::ManagedIdentity).surroundings(surroundings);
+        let context = CredentialContext::of(Environment::from([(SELECTION, "ManagedIdentityCredential")]));
+        let builder = DefaultAzureCredential::builder().exclude(Link::ManagedIdentity).context(context);
         assert!(builder.build().unwrap_err().to_string().contains("the chain has no link"));
     }
 }

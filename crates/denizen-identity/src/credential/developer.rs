@@ -1,4 +1,4 @@
-//! The developer's own sign-in, by his tools: `az` and `azd`. What asks them is `azure_identity`'s; a memory and the
+//! The developer's own sign-in, by his tools: `az` and `azd`. What asks them is `azure_identity`'s; a cache and the
 //! word "unavailable" are added here (it starts a process for every token, and has one kind of error).
 
 use std::{fmt, sync::Arc};
@@ -10,8 +10,8 @@ use super::{BoxFuture, cached_credential};
 use crate::{
     azure,
     cache::{Cached, Fetch},
+    context::CredentialContext,
     error::{CredentialError, Failed, Unavailable},
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -28,38 +28,38 @@ cached_credential!(AzureDeveloperCliCredential);
 impl AzureCliCredential {
     /// In the tool's own tenant.
     pub fn new() -> azure_core::Result<Arc<Self>> {
-        Ok(Self::with(None, None, &Surroundings::of_process())?)
+        Ok(Self::with(None, None, &CredentialContext::of_process())?)
     }
 
     /// In this tenant, with this subscription's account.
     pub fn with(
         tenant_id: Option<String>,
         subscription: Option<String>,
-        surroundings: &Surroundings,
+        context: &CredentialContext,
     ) -> Result<Arc<Self>, CredentialError> {
         const NAME: &str = "AzureCliCredential";
         let identity = format!("{NAME} {tenant_id:?} {subscription:?}");
         let options = AzureCliCredentialOptions { tenant_id, subscription, ..Default::default() };
         let inner = azure_identity::AzureCliCredential::new(Some(options));
         let tool = Tool { name: NAME, inner: inner.map_err(|e| Failed::configuration(NAME, e.to_string()))? };
-        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, surroundings.clock.clone()))))
+        Ok(Arc::new(Self(Cached::new(tool, &identity, &context.cache, context.clock.clone()))))
     }
 }
 
 impl AzureDeveloperCliCredential {
     /// In the tool's own tenant.
     pub fn new() -> azure_core::Result<Arc<Self>> {
-        Ok(Self::with(None, &Surroundings::of_process())?)
+        Ok(Self::with(None, &CredentialContext::of_process())?)
     }
 
     /// In this tenant.
-    pub fn with(tenant_id: Option<String>, surroundings: &Surroundings) -> Result<Arc<Self>, CredentialError> {
+    pub fn with(tenant_id: Option<String>, context: &CredentialContext) -> Result<Arc<Self>, CredentialError> {
         const NAME: &str = "AzureDeveloperCliCredential";
         let identity = format!("{NAME} {tenant_id:?}");
         let options = AzureDeveloperCliCredentialOptions { tenant_id, ..Default::default() };
         let inner = azure_identity::AzureDeveloperCliCredential::new(Some(options));
         let tool = Tool { name: NAME, inner: inner.map_err(|e| Failed::configuration(NAME, e.to_string()))? };
-        Ok(Arc::new(Self(Cached::new(tool, &identity, &surroundings.cache, surroundings.clock.clone()))))
+        Ok(Arc::new(Self(Cached::new(tool, &identity, &context.cache, context.clock.clone()))))
     }
 }
 
@@ -82,7 +82,7 @@ impl Fetch for Tool {
                     "AzureCliCredential" => "install the Azure CLI and run `az login`",
                     _ => "install the Azure Developer CLI and run `azd auth login`",
                 };
-                Unavailable::new(self.name, plain(error.reason(), self.name)).mend(remedy).into()
+                Unavailable::new(self.name, plain(error.reason(), self.name)).with_remedy(remedy).into()
             })
         })
     }

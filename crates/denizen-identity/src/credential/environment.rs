@@ -7,9 +7,9 @@ use super::{
     BoxFuture, ClientSecretCredential, Credential, UsernamePasswordCredential, tenant_setters, token_credential,
 };
 use crate::{
+    context::CredentialContext,
     entra::TenantOptions,
     error::{CredentialError, Unavailable},
-    surroundings::Surroundings,
     token::{Token, TokenRequest},
 };
 
@@ -23,7 +23,7 @@ pub struct EnvironmentCredential(Result<Arc<dyn Credential>, Unavailable>);
 #[derive(Debug, Default)]
 pub struct EnvironmentCredentialBuilder {
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 impl EnvironmentCredential {
@@ -45,18 +45,18 @@ impl EnvironmentCredentialBuilder {
     /// Fails when the variables are complete and make no credential; that they are not complete is said when a token
     /// is asked for.
     pub fn build(self) -> Result<Arc<EnvironmentCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
-        let environment = Arc::clone(&surroundings.environment);
+        let context = self.context.unwrap_or_default();
+        let environment = Arc::clone(&context.environment);
         let get = |name| environment.get(name);
         let incomplete = |missing: &str| {
-            Unavailable::new(NAME, format!("{missing} not set"))
-                .mend("set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or AZURE_CLIENT_CERTIFICATE_PATH)")
+            Unavailable::new(NAME, format!("{missing} not set")).with_remedy(
+                "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or AZURE_CLIENT_CERTIFICATE_PATH)",
+            )
         };
         macro_rules! made {
             ($builder:expr) => {{
-                let mut builder = $builder
-                    .additionally_allowed_tenants(self.options.additionally_allowed_tenants)
-                    .surroundings(surroundings);
+                let mut builder =
+                    $builder.additionally_allowed_tenants(self.options.additionally_allowed_tenants).context(context);
                 if let Some(host) = self.options.authority_host {
                     builder = builder.authority_host(host);
                 }
@@ -89,7 +89,7 @@ impl EnvironmentCredentialBuilder {
                         NAME,
                         "AZURE_CLIENT_CERTIFICATE_PATH is set, and certificates are not built in",
                     )
-                    .mend("build denizen-identity with the feature `certificate`"))
+                    .with_remedy("build denizen-identity with the feature `certificate`"))
                 }
             }
             (tenant, Some(client), (Some(username), Some(password))) => made!(UsernamePasswordCredential::builder(

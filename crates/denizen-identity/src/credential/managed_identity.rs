@@ -25,12 +25,13 @@ use http::StatusCode;
 use super::{BoxFuture, cached_credential, workload_identity::Exchange};
 use crate::{
     cache::{Cached, Fetch},
+    context::CredentialContext,
+    endpoint::{IdentityEndpoint, TokenError, UserAssigned},
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed, FailureKind, Unavailable},
-    managed_identity::{ManagedIdentity, TokenError, UserAssigned},
+    http::HttpError,
     retry::RetryPolicy,
     source::{NoSource, Source, imds},
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -40,7 +41,7 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// The managed identity this process runs with: through Arc, App Service, Azure ML, Cloud Shell, Service Fabric,
 /// token exchange or IMDS, whichever the environment names ([`Source`]).
-pub struct ManagedIdentityCredential(Cached<Way>);
+pub struct ManagedIdentityCredential(Cached<Backend>);
 
 cached_credential!(ManagedIdentityCredential);
 
@@ -51,7 +52,7 @@ pub struct ManagedIdentityCredentialBuilder {
     source: Option<Source>,
     retry: Option<RetryPolicy>,
     probe: Option<Duration>,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 /// What a [`ManagedIdentityCredential`] may be told.
@@ -61,8 +62,8 @@ pub struct ManagedIdentityCredentialBuilder {
 pub struct ManagedIdentityCredentialOptions {
     /// This user-assigned identity; the system-assigned one if none is given.
     pub user_assigned_id: Option<UserAssigned>,
-    /// Where it takes environment, clock, connections and memory from; the process if none is given.
-    pub surroundings: Option<Surroundings>,
+    /// Where it takes environment, clock, HTTP client and token cache from; the process if none is given.
+    pub context: Option<CredentialContext>,
 }
 
 impl ManagedIdentityCredential {
@@ -72,7 +73,7 @@ impl ManagedIdentityCredential {
         let options = options.unwrap_or_default();
         let builder = ManagedIdentityCredentialBuilder {
             identity: options.user_assigned_id,
-            surroundings: options.surroundings,
+            context: options.context,
             ..ManagedIdentityCredentialBuilder::default()
         };
         Ok(builder.build()?)
@@ -86,9 +87,9 @@ impl ManagedIdentityCredential {
     /// The endpoint chosen, or why there is none.
     pub fn source(&self) -> Result<&Source, &NoSource> {
         match &*self.0.fetch {
-            Way::Endpoint(endpoint) => Ok(endpoint.managed.source()),
-            Way::Exchange { source, .. } => Ok(source),
-            Way::None(why) => Err(why),
+            Backend::Endpoint(endpoint) => Ok(endpoint.managed.source()),
+            Backend::Exchange { source, .. } => Ok(source),
+            Backend::None(why) => Err(why),
         }
     }
 }
@@ -117,25 +118,25 @@ impl ManagedIdentityCredentialBuilder {
 
     /// How long a chain's probe of IMDS waits, one second by default.
     #[must_use]
-    pub fn probe_timeout(mut self, patience: Duration) -> Self {
-        self.probe = Some(patience);
+    pub fn probe_timeout(mut self, timeout: Duration) -> Self {
+        self.probe = Some(timeout);
         self
     }
 
-    /// Where it takes environment, clock, connections and memory from, instead of the process.
+    /// Where it takes environment, clock, HTTP client and token cache from, instead of the process.
     #[must_use]
-    pub fn surroundings(mut self, surroundings: Surroundings) -> Self {
-        self.surroundings = Some(surroundings);
+    pub fn context(mut self, context: CredentialContext) -> Self {
+        self.context = Some(context);
         self
     }
 
-    /// Decides the source. Fails only on what no environment can mend; that there is no endpoint is said when a
+    /// Decides the source. Fails only on what no environment can change; that there is no endpoint is said when a
     /// token is asked for.
     pub fn build(self) -> Result<Arc<ManagedIdentityCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
+        let context = self.context.unwrap_or_default();
         let source = match self.source {
             Some(source) => Ok((source, "the program names it")),
-            None => Source::decide_with_reason(surroundings.environment(), surroundings.azcmagent),
+            None => Source::decide_with_reason(context.environment(), context.azcmagent),
         };
         match &source {
             Ok((source, reason)) => tracing::debug!(
@@ -148,24 +149,24 @@ impl ManagedIdentityCredentialBuilder {
             Err(why) => tracing::debug!(credential = NAME, reason = %why, "no identity source"),
         }
         let source = source.map(|(source, _)| source);
-        let clock = surroundings.clock.clone();
+        let clock = context.clock.clone();
         let label = format!("{NAME} {source:?} {:?}", self.identity);
-        let way = match source {
-            Err(why) => Way::None(why),
+        let backend = match source {
+            Err(why) => Backend::None(why),
             Ok(Source::TokenExchange { tenant_id, client_id, token_file }) => {
                 let client_id = match self.identity {
                     None => client_id.unwrap_or_default(),
                     Some(UserAssigned::ClientId(id)) => id,
                     Some(UserAssigned::ObjectId(_) | UserAssigned::ResourceId(_)) => {
                         return Err(Failed::configuration(NAME, "a token exchange names the identity by client id")
-                            .mend("give the identity's client id")
+                            .with_remedy("give the identity's client id")
                             .into());
                     }
                 };
                 let options = TenantOptions::default();
-                let endpoint = TokenEndpoint::new(NAME, &tenant_id, &client_id, &options, &surroundings)?;
+                let endpoint = TokenEndpoint::new(NAME, &tenant_id, &client_id, &options, &context)?;
                 let exchange = Box::new(Exchange { endpoint, file: token_file.clone() });
-                Way::Exchange {
+                Backend::Exchange {
                     exchange,
                     source: Source::TokenExchange { tenant_id, client_id: Some(client_id), token_file },
                 }
@@ -173,10 +174,10 @@ impl ManagedIdentityCredentialBuilder {
             Ok(source) => {
                 let guided = matches!(source, Source::Arc { .. } | Source::Imds { .. });
                 let default = if guided { RetryPolicy::imds } else { RetryPolicy::service };
-                let managed = ManagedIdentity::new(source, surroundings.http(NAME)?)
-                    .with_key_directory(&surroundings.key_directory)
+                let managed = IdentityEndpoint::new(source, context.http(NAME)?)
+                    .with_key_directory(&context.key_directory)
                     .with_clock(clock.clone());
-                Way::Endpoint(Box::new(Endpoint {
+                Backend::Endpoint(Box::new(Endpoint {
                     managed,
                     identity: self.identity,
                     retry: self.retry.unwrap_or_else(default),
@@ -186,18 +187,18 @@ impl ManagedIdentityCredentialBuilder {
                 }))
             }
         };
-        Ok(Arc::new(ManagedIdentityCredential(Cached::new(way, &label, &surroundings.cache, clock))))
+        Ok(Arc::new(ManagedIdentityCredential(Cached::new(backend, &label, &context.cache, clock))))
     }
 }
 
-enum Way {
+enum Backend {
     Endpoint(Box<Endpoint>),
     Exchange { exchange: Box<Exchange>, source: Source },
     None(NoSource),
 }
 
 struct Endpoint {
-    managed: ManagedIdentity,
+    managed: IdentityEndpoint,
     identity: Option<UserAssigned>,
     retry: RetryPolicy,
     clock: Clock,
@@ -206,7 +207,7 @@ struct Endpoint {
     answered: AtomicBool,
 }
 
-impl Fetch for Way {
+impl Fetch for Backend {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -216,7 +217,7 @@ impl Fetch for Way {
             match self {
                 Self::Endpoint(endpoint) => endpoint.token(ask).await,
                 Self::Exchange { exchange, .. } => exchange.token(ask).await,
-                Self::None(why) => Err(Unavailable::new(NAME, why.to_string()).mend(why.remedy()).into()),
+                Self::None(why) => Err(Unavailable::new(NAME, why.to_string()).with_remedy(why.remedy()).into()),
             }
         })
     }
@@ -230,7 +231,7 @@ impl Endpoint {
             && !self.answered.load(Ordering::Relaxed)
         {
             let probe = imds::probe(self.managed.http(), endpoint, self.probe).await;
-            probe.map_err(|why| Unavailable::new(NAME, format!("IMDS: {why}")).mend(self.nobody()))?;
+            probe.map_err(|why| Unavailable::new(NAME, format!("IMDS: {why}")).with_remedy(self.nobody()))?;
         }
         let identity = self.identity.as_ref();
         let answer = self.retry.run(&self.clock, || self.managed.ask(resource, identity)).await;
@@ -262,31 +263,33 @@ impl Endpoint {
     fn verdict(&self, error: TokenError, unreachable: bool) -> CredentialError {
         let source = self.managed.source().name();
         // What is no answer of an identity endpoint comes from something else.
-        let stranger = matches!(&error, TokenError::NotAToken(_))
+        let stranger = matches!(&error, TokenError::MalformedAnswer(_))
             || matches!(&error, TokenError::Refused { status, reason }
                 if *status != StatusCode::UNAUTHORIZED && serde_json::from_str::<serde_json::Value>(reason).is_err());
         let text = match stranger && !unreachable {
             true => format!("{source}: {error}; something else answers there"),
             false => format!("{source}: {error}"),
         };
-        let failed = |kind, remedy: &str| CredentialError::from(Failed::new(NAME, kind, text.clone()).mend(remedy));
-        let unavailable = |remedy: &str| CredentialError::from(Unavailable::new(NAME, text.clone()).mend(remedy));
+        let failed =
+            |kind, remedy: &str| CredentialError::from(Failed::new(NAME, kind, text.clone()).with_remedy(remedy));
+        let unavailable =
+            |remedy: &str| CredentialError::from(Unavailable::new(NAME, text.clone()).with_remedy(remedy));
         match error {
             TokenError::NoSource(why) => unavailable(why.remedy()),
             TokenError::Unsupported(_) => failed(FailureKind::Configuration, "see the decision table in the README"),
             // The one server that is pinned: what answers there is somebody else, or the thumbprint is old.
-            TokenError::Unavailable(_) if is_untrusted(&text) => {
+            TokenError::Unavailable(HttpError::UntrustedCertificate { .. }) => {
                 failed(FailureKind::Untrusted, "compare IDENTITY_SERVER_THUMBPRINT with the server's certificate")
             }
             TokenError::Unavailable(_) => unavailable(self.nobody()),
             TokenError::Challenge(why) => failed(FailureKind::Challenge, why.remedy()),
-            TokenError::OtherIdentity => failed(
-                FailureKind::OtherIdentity,
+            TokenError::WrongIdentity => failed(
+                FailureKind::WrongIdentity,
                 "update the agent: an older one knows its own identity only; check AZURE_CLIENT_ID",
             ),
-            TokenError::NotAToken(_) => match self.identity {
+            TokenError::MalformedAnswer(_) => match self.identity {
                 None => unavailable(self.nobody()),
-                Some(_) => failed(FailureKind::NotAToken, self.nobody()),
+                Some(_) => failed(FailureKind::MalformedAnswer, self.nobody()),
             },
             TokenError::Refused { .. } if unreachable => {
                 unavailable("give this container a route to IMDS, or another identity")
@@ -332,17 +335,13 @@ fn says_no_identity(json: &serde_json::Value) -> bool {
         .any(|said| WORDS.iter().any(|words| said.to_ascii_lowercase().contains(words)))
 }
 
-fn is_untrusted(text: &str) -> bool {
-    text.contains("certificate")
-}
-
 /// `error`, as a word or as an object with a code.
 fn word(json: &serde_json::Value) -> Option<&str> {
     let error = json.get("error")?;
     error.as_str().or_else(|| error.get("code")?.as_str())
 }
 
-impl fmt::Debug for Way {
+impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(endpoint) => write!(f, "{:?}, {:?}", endpoint.managed.source(), endpoint.identity),

@@ -152,10 +152,10 @@ macro_rules! tenant_setters {
             self
         }
 
-        /// Where it takes environment, clock, connections and memory from, instead of the process.
+        /// Where it takes environment, clock, HTTP client and token cache from, instead of the process.
         #[must_use]
-        pub fn surroundings(mut self, surroundings: $crate::Surroundings) -> Self {
-            self.surroundings = Some(surroundings);
+        pub fn context(mut self, context: $crate::CredentialContext) -> Self {
+            self.context = Some(context);
             self
         }
 
@@ -165,10 +165,10 @@ macro_rules! tenant_setters {
         fn tenant_options(
             mut self,
             tenant: $crate::credential::TenantOptions,
-            surroundings: Option<$crate::Surroundings>,
+            context: Option<$crate::CredentialContext>,
         ) -> Self {
             self.options = tenant;
-            self.surroundings = surroundings;
+            self.context = context;
             self
         }
     };

@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use super::{BoxFuture, ClientAssertionCredential, Credential, tenant_setters, token_credential};
 use crate::{
+    context::CredentialContext,
+    endpoint::Query,
     entra::TenantOptions,
     error::{CredentialError, Failed, FailureKind, Unavailable},
-    managed_identity::Query,
-    surroundings::Surroundings,
     token::{Token, TokenRequest},
 };
 
@@ -30,7 +30,7 @@ pub struct AzurePipelinesCredentialBuilder {
     service_connection_id: String,
     system_access_token: Zeroizing<String>,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 /// What a [`AzurePipelinesCredential`] may be told besides what it needs.
@@ -40,8 +40,8 @@ pub struct AzurePipelinesCredentialBuilder {
 pub struct AzurePipelinesCredentialOptions {
     /// The token service and the tenants a request may name.
     pub tenant: TenantOptions,
-    /// Where it takes environment, clock, connections and memory from; the process if none is given.
-    pub surroundings: Option<Surroundings>,
+    /// Where it takes environment, clock, HTTP client and token cache from; the process if none is given.
+    pub context: Option<CredentialContext>,
 }
 
 impl AzurePipelinesCredential {
@@ -57,7 +57,7 @@ impl AzurePipelinesCredential {
         let options = options.unwrap_or_default();
         let token = system_access_token.into();
         let builder = Self::builder(tenant_id, client_id, service_connection_id, token.secret());
-        Ok(builder.tenant_options(options.tenant, options.surroundings).build()?)
+        Ok(builder.tenant_options(options.tenant, options.context).build()?)
     }
 
     /// With options. `system_access_token` is the job's `$(System.AccessToken)`.
@@ -73,7 +73,7 @@ impl AzurePipelinesCredential {
             service_connection_id: service_connection_id.into(),
             system_access_token: Zeroizing::new(system_access_token.into()),
             options: TenantOptions::default(),
-            surroundings: None,
+            context: None,
         }
     }
 }
@@ -83,15 +83,15 @@ impl AzurePipelinesCredentialBuilder {
 
     /// Unavailable outside a job.
     pub fn build(self) -> Result<Arc<AzurePipelinesCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
-        let Some(endpoint) = surroundings.environment().get(OIDC_URI) else {
+        let context = self.context.unwrap_or_default();
+        let Some(endpoint) = context.environment().get(OIDC_URI) else {
             return Err(Unavailable::new(NAME, format!("{OIDC_URI} is not set"))
-                .mend("run in a job of Azure Pipelines")
+                .with_remedy("run in a job of Azure Pipelines")
                 .into());
         };
         if self.service_connection_id.is_empty() || self.system_access_token.is_empty() {
             return Err(Failed::configuration(NAME, "the service connection id or the system access token is empty")
-                .mend("map it into the job: SYSTEM_ACCESSTOKEN: $(System.AccessToken)")
+                .with_remedy("map it into the job: SYSTEM_ACCESSTOKEN: $(System.AccessToken)")
                 .into());
         }
         let connection = Query::encode(&self.service_connection_id);
@@ -99,36 +99,38 @@ impl AzurePipelinesCredentialBuilder {
         let url: Arc<str> = format!("{endpoint}?api-version={VERSION}&serviceConnectionId={connection}").into();
         let bearer = Arc::new(Zeroizing::new(format!("Bearer {}", self.system_access_token.as_str())));
         // The pipeline's own service is on the internet like the token service.
-        let http = surroundings.service_http(NAME)?;
+        let http = context.service_http(NAME)?;
         let assertion = move || {
             let (http, url, bearer) = (http.clone(), Arc::clone(&url), Arc::clone(&bearer));
             async move {
                 let fail = |kind, why: String| {
                     Failed::new(NAME, kind, format!("the pipeline gave no assertion: {why}"))
-                        .mend("check the service connection id and that the connection is federated")
+                        .with_remedy("check the service connection id and that the connection is federated")
                 };
                 let headers = [("Authorization", bearer.as_str()), ("X-TFS-FedAuthRedirect", "Suppress")];
                 let answer = http.send(Method::POST, &url, &headers, Some(Vec::new())).await;
                 let answer = answer.map_err(|e| {
-                    fail(FailureKind::NoAnswer, e.to_string()).mend("take SYSTEM_OIDCREQUESTURI from this job")
+                    fail(FailureKind::NoAnswer, e.to_string()).with_remedy("take SYSTEM_OIDCREQUESTURI from this job")
                 })?;
                 if answer.status() != StatusCode::OK {
                     let kind = FailureKind::Refused { status: answer.status().as_u16(), code: None };
                     let failed = fail(kind, answer.status().to_string());
                     return Err(match answer.status() {
-                        StatusCode::UNAUTHORIZED => failed.mend("give it this job's own $(System.AccessToken)").into(),
+                        StatusCode::UNAUTHORIZED => {
+                            failed.with_remedy("give it this job's own $(System.AccessToken)").into()
+                        }
                         _ => failed.into(),
                     });
                 }
                 let body: Oidc = serde_json::from_slice(answer.body())
-                    .map_err(|_| fail(FailureKind::NotAToken, "there is no oidcToken in its answer".into()))?;
+                    .map_err(|_| fail(FailureKind::MalformedAnswer, "there is no oidcToken in its answer".into()))?;
                 Ok(body.token)
             }
         };
         let mut inner = ClientAssertionCredential::builder(self.tenant_id, self.client_id, assertion)
             .named(NAME)
             .additionally_allowed_tenants(self.options.additionally_allowed_tenants)
-            .surroundings(surroundings);
+            .context(context);
         if let Some(host) = self.options.authority_host {
             inner = inner.authority_host(host);
         }

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 use super::{BoxFuture, cached_credential, tenant_setters};
 use crate::{
     cache::{Cached, Fetch},
+    context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed},
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -28,7 +28,7 @@ pub struct UsernamePasswordCredentialBuilder {
     username: String,
     password: Zeroizing<String>,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 impl UsernamePasswordCredential {
@@ -45,7 +45,7 @@ impl UsernamePasswordCredential {
             username: username.into(),
             password: Zeroizing::new(password.into()),
             options: TenantOptions::default(),
-            surroundings: None,
+            context: None,
         }
     }
 }
@@ -55,15 +55,15 @@ impl UsernamePasswordCredentialBuilder {
 
     /// Fails on an empty name or password, and on ids that are none.
     pub fn build(self) -> Result<Arc<UsernamePasswordCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
+        let context = self.context.unwrap_or_default();
         if self.username.is_empty() || self.password.is_empty() {
             return Err(Failed::configuration(NAME, "the user name or the password is empty").into());
         }
-        let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &surroundings)?;
+        let endpoint = TokenEndpoint::new(NAME, &self.tenant_id, &self.client_id, &self.options, &context)?;
         let identity = format!("{} {}", endpoint.identity_by(&self.password), self.username);
         let clock = endpoint.clock.clone();
         let fetch = WithPassword { endpoint, username: self.username, password: self.password };
-        Ok(Arc::new(UsernamePasswordCredential(Cached::new(fetch, &identity, &surroundings.cache, clock))))
+        Ok(Arc::new(UsernamePasswordCredential(Cached::new(fetch, &identity, &context.cache, clock))))
     }
 }
 

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 use super::{BoxFuture, cached_credential, tenant_setters};
 use crate::{
     cache::{Cached, Fetch},
+    context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed, FailureKind, Unavailable},
-    surroundings::Surroundings,
     token::{Ask, Token},
 };
 
@@ -31,7 +31,7 @@ pub struct WorkloadIdentityCredentialBuilder {
     client_id: Option<String>,
     token_file: Option<PathBuf>,
     options: TenantOptions,
-    surroundings: Option<Surroundings>,
+    context: Option<CredentialContext>,
 }
 
 /// What a [`WorkloadIdentityCredential`] may be told besides what it needs.
@@ -47,8 +47,8 @@ pub struct WorkloadIdentityCredentialOptions {
     pub token_file_path: Option<PathBuf>,
     /// The token service and the tenants a request may name.
     pub tenant: TenantOptions,
-    /// Where it takes environment, clock, connections and memory from; the process if none is given.
-    pub surroundings: Option<Surroundings>,
+    /// Where it takes environment, clock, HTTP client and token cache from; the process if none is given.
+    pub context: Option<CredentialContext>,
 }
 
 impl WorkloadIdentityCredential {
@@ -61,7 +61,7 @@ impl WorkloadIdentityCredential {
             client_id: options.client_id,
             token_file: options.token_file_path,
             options: options.tenant,
-            surroundings: options.surroundings,
+            context: options.context,
         };
         Ok(builder.build()?)
     }
@@ -98,8 +98,8 @@ impl WorkloadIdentityCredentialBuilder {
 
     /// Unavailable unless tenant, client and file are known.
     pub fn build(self) -> Result<Arc<WorkloadIdentityCredential>, CredentialError> {
-        let surroundings = self.surroundings.unwrap_or_default();
-        let environment = surroundings.environment();
+        let context = self.context.unwrap_or_default();
+        let environment = context.environment();
         let of = |given: Option<String>, name| given.or_else(|| environment.get(name).map(str::to_owned));
         let file = self.token_file.map(|path| path.to_string_lossy().into_owned());
         let (tenant, client, file) = (
@@ -117,14 +117,14 @@ impl WorkloadIdentityCredentialBuilder {
         .collect();
         let (Some(tenant), Some(client), Some(file)) = (tenant, client, file) else {
             return Err(Unavailable::new(NAME, format!("{} not set", missing.join(", ")))
-                .mend("run in a pod whose service account is federated (label azure.workload.identity/use)")
+                .with_remedy("run in a pod whose service account is federated (label azure.workload.identity/use)")
                 .into());
         };
-        let endpoint = TokenEndpoint::new(NAME, &tenant, &client, &self.options, &surroundings)?;
+        let endpoint = TokenEndpoint::new(NAME, &tenant, &client, &self.options, &context)?;
         let identity = endpoint.identity();
         let clock = endpoint.clock.clone();
         let exchange = Exchange { endpoint, file: file.into() };
-        Ok(Arc::new(WorkloadIdentityCredential(Cached::new(exchange, &identity, &surroundings.cache, clock))))
+        Ok(Arc::new(WorkloadIdentityCredential(Cached::new(exchange, &identity, &context.cache, clock))))
     }
 }
 
@@ -149,7 +149,7 @@ impl Exchange {
     async fn assertion(&self) -> Result<Zeroizing<String>, CredentialError> {
         let fail = |why: String| {
             Failed::new(NAME, FailureKind::Configuration, format!("the token file {}: {why}", self.file.display()))
-                .mend("check AZURE_FEDERATED_TOKEN_FILE and the volume mounted there")
+                .with_remedy("check AZURE_FEDERATED_TOKEN_FILE and the volume mounted there")
         };
         let size = tokio::fs::metadata(&self.file).await.map_err(|e| fail(e.to_string()))?;
         if !size.is_file() || size.len() > MAX_FILE {

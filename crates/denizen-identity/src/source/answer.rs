@@ -4,7 +4,7 @@ use denizen_wire::UnixTime;
 use serde::Deserialize;
 use time::{OffsetDateTime, PrimitiveDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use crate::{managed_identity::UserAssigned, token::Token};
+use crate::{endpoint::UserAssigned, token::Token};
 
 /// A smaller `expires_on` than this (2001) is taken for seconds from now, as MSAL for .NET takes it.
 const ABSOLUTE: i64 = 978_307_200;

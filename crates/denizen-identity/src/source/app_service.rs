@@ -5,8 +5,8 @@ use http::{Method, Response};
 use hyper::body::Bytes;
 
 use crate::{
+    endpoint::{Query, TokenError},
     http::Client,
-    managed_identity::{Query, TokenError},
 };
 
 pub(crate) async fn ask(

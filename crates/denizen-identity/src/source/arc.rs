@@ -7,8 +7,8 @@ use hyper::body::Bytes;
 
 use crate::{
     challenge::{self, ChallengeError},
+    endpoint::{Query, TokenError},
     http::Client,
-    managed_identity::{Query, TokenError},
 };
 
 /// The api-version every MSAL sends; the agent knows newer ones.

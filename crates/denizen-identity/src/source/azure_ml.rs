@@ -4,8 +4,8 @@ use http::{Method, Response};
 use hyper::body::Bytes;
 
 use crate::{
+    endpoint::{Query, TokenError, UserAssigned},
     http::Client,
-    managed_identity::{Query, TokenError, UserAssigned},
 };
 
 const VERSION: &str = "2017-09-01";

@@ -4,8 +4,8 @@ use http::{Method, Response};
 use hyper::body::Bytes;
 
 use crate::{
+    endpoint::{Query, TokenError},
     http::Client,
-    managed_identity::{Query, TokenError},
 };
 
 pub(crate) async fn ask(http: &Client, endpoint: &str, query: &Query<'_>) -> Result<Response<Bytes>, TokenError> {

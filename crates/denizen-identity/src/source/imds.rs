@@ -7,8 +7,8 @@ use http::{Method, Response, StatusCode};
 use hyper::body::Bytes;
 
 use crate::{
+    endpoint::{Query, TokenError},
     http::Client,
-    managed_identity::{Query, TokenError},
 };
 
 const VERSION: &str = "2018-02-01";
@@ -20,8 +20,8 @@ pub(crate) async fn ask(http: &Client, endpoint: &str, query: &Query<'_>) -> Res
 
 /// Whether anybody is there. The bare path without the `Metadata` header never yields a token; any answer will do but
 /// the one a container host gives for a network it does not route.
-pub(crate) async fn probe(http: &Client, endpoint: &str, patience: Duration) -> Result<(), String> {
-    let answer = http.send_within(patience, Method::GET, endpoint, &[], None).await.map_err(|e| e.to_string())?;
+pub(crate) async fn probe(http: &Client, endpoint: &str, timeout: Duration) -> Result<(), String> {
+    let answer = http.send_within(timeout, Method::GET, endpoint, &[], None).await.map_err(|e| e.to_string())?;
     match is_unreachable(&answer) {
         true => Err("a proxy answered in its place: unreachable".into()),
         false => Ok(()),

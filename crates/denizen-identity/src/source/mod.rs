@@ -99,7 +99,7 @@ pub enum Source {
 pub struct NoSource(String);
 
 impl NoSource {
-    /// What would mend it.
+    /// What would fix it.
     pub fn remedy(&self) -> &'static str {
         "source the env file that this machine's agent wrote"
     }

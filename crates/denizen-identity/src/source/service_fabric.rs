@@ -4,8 +4,8 @@ use http::{Method, Response};
 use hyper::body::Bytes;
 
 use crate::{
+    endpoint::{Query, TokenError},
     http::Client,
-    managed_identity::{Query, TokenError},
 };
 
 const VERSION: &str = "2019-07-01-preview";

@@ -36,7 +36,7 @@ async fn d12_no_file_but_the_agents_key_is_sent() {
         KeyFile::Missing,
     ] {
         let arc = Arcs::start().await;
-        arc.endpoint.bend(|quirks| quirks.key = key.clone());
+        arc.endpoint.set_quirks(|quirks| quirks.key = key.clone());
         refused(&arc, &format!("{key:?}")).await;
     }
 }
@@ -45,7 +45,7 @@ async fn d12_no_file_but_the_agents_key_is_sent() {
 async fn d12_no_directory_but_the_agents_is_read() {
     for realm in [Realm::Elsewhere, Realm::Subdirectory, Realm::Roundabout, Realm::Twice] {
         let arc = Arcs::start().await;
-        arc.endpoint.bend(|quirks| quirks.realm = realm.clone());
+        arc.endpoint.set_quirks(|quirks| quirks.realm = realm.clone());
         refused(&arc, &format!("{realm:?}")).await;
     }
     let arc = Arcs::start().await;
@@ -63,7 +63,7 @@ async fn d12_no_directory_but_the_agents_is_read() {
         "~/.ssh/id_rsa.key".into(),
         format!("{inside}/a\\..\\x.key"),
     ] {
-        arc.endpoint.bend(|quirks| quirks.realm = Realm::Text(format!("Basic realm={path}")));
+        arc.endpoint.set_quirks(|quirks| quirks.realm = Realm::Text(format!("Basic realm={path}")));
         refused(&arc, &path).await;
     }
 }
@@ -83,7 +83,7 @@ async fn d12_a_device_is_not_read() {
         // Only root makes devices.
         return;
     }
-    arc.endpoint.bend(|quirks| quirks.realm = Realm::Text(format!("Basic realm={}", device.display())));
+    arc.endpoint.set_quirks(|quirks| quirks.realm = Realm::Text(format!("Basic realm={}", device.display())));
     refused(&arc, "device").await;
 }
 
@@ -94,7 +94,7 @@ async fn d12_a_file_of_another_user_is_not_sent() {
         return;
     }
     let arc = Arcs::start().await;
-    arc.endpoint.bend(|quirks| quirks.key = KeyFile::OwnedBy(65534));
+    arc.endpoint.set_quirks(|quirks| quirks.key = KeyFile::OwnedBy(65534));
     refused(&arc, "other owner").await;
 }
 
@@ -108,7 +108,7 @@ async fn d12_a_file_swapped_between_check_and_open_is_not_sent() {
     std::fs::write(&loot, STOLEN).unwrap();
     let swapped = directory.join("swapped.key");
     std::fs::write(&swapped, "dHJ1ZQ").unwrap();
-    arc.endpoint.bend(|quirks| quirks.realm = Realm::Text(format!("Basic realm={}", swapped.display())));
+    arc.endpoint.set_quirks(|quirks| quirks.realm = Realm::Text(format!("Basic realm={}", swapped.display())));
     let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let swapper = {
         let (over, directory, swapped) = (Arc::clone(&over), directory.clone(), swapped.clone());

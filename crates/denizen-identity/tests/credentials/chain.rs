@@ -3,18 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use denizen_identity::{
-    Clock, Credential, CredentialError, DefaultAzureCredential, Link, ManagedIdentityCredential, Surroundings,
-    TokenRequest, environment::Environment, source::Source,
+    Clock, Credential, CredentialContext, CredentialError, DefaultAzureCredential, Environment, Link,
+    ManagedIdentityCredential, Source, TokenRequest,
 };
 use denizen_identity_testkit::{Fault, Identities, ImdsEndpoint, Options, Reply};
 
 use super::{Arcs, Time, VAULT, claims, get};
 
-fn without_tools(surroundings: Surroundings) -> Arc<DefaultAzureCredential> {
+fn without_tools(context: CredentialContext) -> Arc<DefaultAzureCredential> {
     DefaultAzureCredential::builder()
         .exclude(Link::AzureCli)
         .exclude(Link::AzureDeveloperCli)
-        .surroundings(surroundings)
+        .context(context)
         .build()
         .unwrap()
 }
@@ -27,7 +27,7 @@ fn and(environment: Vec<(&'static str, String)>, more: &[(&str, &str)]) -> Envir
 #[tokio::test]
 async fn on_an_arc_machine_the_managed_identity_is_found_and_kept() {
     let arc = Arcs::start().await;
-    let chain = without_tools(arc.surroundings());
+    let chain = without_tools(arc.context());
     let token = get(&*chain).await.unwrap();
     assert_eq!(claims(&token)["aud"], "https://vault.azure.net");
     assert_eq!(chain.last_successful(), Some("ManagedIdentityCredential"));
@@ -39,13 +39,13 @@ async fn azure_client_id_names_a_user_assigned_identity() {
     let arc = Arcs::start().await;
     let user = Identities::default().user.remove(0);
     let environment = and(arc.endpoint.variables(), &[("AZURE_CLIENT_ID", &user.client_id)]);
-    let surroundings = arc.time.surroundings(environment).with_key_directory(arc.endpoint.key_directory());
-    let token = get(&*without_tools(surroundings.clone())).await.unwrap();
+    let context = arc.time.context(environment).with_key_directory(arc.endpoint.key_directory());
+    let token = get(&*without_tools(context.clone())).await.unwrap();
     assert_eq!(claims(&token)["oid"], user.object_id);
     // An old agent, and a chain that must stop rather than go on as somebody else.
-    arc.endpoint.bend(|quirks| quirks.ignores_selector = true);
-    let fresh = surroundings.with_cache(Arc::default());
-    let chain = DefaultAzureCredential::builder().surroundings(fresh).build().unwrap();
+    arc.endpoint.set_quirks(|quirks| quirks.ignores_selector = true);
+    let fresh = context.with_cache(Arc::default());
+    let chain = DefaultAzureCredential::builder().context(fresh).build().unwrap();
     let Err(CredentialError::Chain(error)) = get(&*chain).await else { panic!("another identity's token was taken") };
     assert_eq!(error.not_tried, ["AzureCliCredential", "AzureDeveloperCliCredential"]);
 }
@@ -64,8 +64,8 @@ async fn an_environment_that_is_complete_and_broken_stops_the_chain() {
         let mut more = broken.clone();
         more.push(("AZURE_CLIENT_ID", "00000000-0000-0000-0000-0000000000a1"));
         let environment = and(arc.endpoint.variables(), &more);
-        let surroundings = arc.time.surroundings(environment).with_key_directory(arc.endpoint.key_directory());
-        let error = get(&*without_tools(surroundings)).await.unwrap_err();
+        let context = arc.time.context(environment).with_key_directory(arc.endpoint.key_directory());
+        let error = get(&*without_tools(context)).await.unwrap_err();
         assert!(!error.is_unavailable(), "{broken:?}: {error}");
         let text = error.to_string();
         assert!(text.contains("EnvironmentCredential failed") && text.contains(expected), "{broken:?}: {text}");
@@ -86,8 +86,8 @@ async fn a_link_that_is_not_configured_is_passed_over() {
         ("AZURE_FEDERATED_TOKEN_FILE", "/none"),
     ];
     let environment = and(arc.endpoint.variables(), &more);
-    let surroundings = arc.time.surroundings(environment).with_key_directory(arc.endpoint.key_directory());
-    assert!(get(&*without_tools(surroundings)).await.is_ok());
+    let context = arc.time.context(environment).with_key_directory(arc.endpoint.key_directory());
+    assert!(get(&*without_tools(context)).await.is_ok());
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn every_link_is_listed_with_what_would_mend_it() {
         endpoint.server().url()
     };
     let environment = Environment::from([("AZURE_POD_IDENTITY_AUTHORITY_HOST", gone.as_str())]);
-    let chain = without_tools(Surroundings::of(environment));
+    let chain = without_tools(CredentialContext::of(environment));
     let error = get(&*chain).await.unwrap_err();
     assert!(error.is_unavailable());
     let text = error.to_string();
@@ -119,8 +119,8 @@ async fn imds_is_probed_in_a_chain_and_not_outside() {
     let imds = ImdsEndpoint::start(time.options()).await.unwrap();
     let managed = || {
         let source = Source::Imds { endpoint: imds.token_url(), named: false };
-        let surroundings = time.surroundings(Environment::default());
-        ManagedIdentityCredential::builder().source(source).surroundings(surroundings).build().unwrap()
+        let context = time.context(Environment::default());
+        ManagedIdentityCredential::builder().source(source).context(context).build().unwrap()
     };
     let scopes = [VAULT];
     managed().token(TokenRequest::new(&scopes)).await.ok().unwrap();
@@ -144,7 +144,7 @@ async fn a_probe_that_gets_no_answer_ends_in_its_time() {
     let credential = ManagedIdentityCredential::builder()
         .source(Source::Imds { endpoint: imds.token_url(), named: false })
         .probe_timeout(Duration::from_millis(50))
-        .surroundings(Surroundings::of(Environment::default()).with_clock(Clock::system()))
+        .context(CredentialContext::of(Environment::default()).with_clock(Clock::system()))
         .build()
         .unwrap();
     let started = std::time::Instant::now();
@@ -158,7 +158,7 @@ async fn a_probe_that_gets_no_answer_ends_in_its_time() {
 async fn the_official_trait_gives_the_same_token() {
     use azure_core::credentials::TokenCredential;
     let arc = Arcs::start().await;
-    let official: Arc<dyn TokenCredential> = without_tools(arc.surroundings());
+    let official: Arc<dyn TokenCredential> = without_tools(arc.context());
     let token = official.get_token(&[VAULT], None).await.unwrap();
     assert_eq!(token.expires_on.unix_timestamp(), (super::NOW + 86_400).0);
     assert_eq!(claims(token.token.secret())["aud"], "https://vault.azure.net");

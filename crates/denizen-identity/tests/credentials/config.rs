@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use denizen_identity::{
-    Credential, CredentialError, Surroundings,
+    Credential, CredentialContext, CredentialError, Environment,
     config::{Configuration, ConfiguredCredential},
     connection_string::AzureServiceTokenProvider,
-    environment::Environment,
 };
 use denizen_identity_testkit::{
     Application, Authority, ClientCertificate, Fault, Identities, Identity, PipelinesEndpoint,
@@ -25,12 +24,12 @@ fn json(value: &serde_json::Value) -> Configuration {
     Configuration::from_json(&value.to_string()).unwrap()
 }
 
-fn of(value: &serde_json::Value, s: &Surroundings) -> Result<Option<Arc<ConfiguredCredential>>, CredentialError> {
+fn of(value: &serde_json::Value, s: &CredentialContext) -> Result<Option<Arc<ConfiguredCredential>>, CredentialError> {
     json(value).credential("Vault", s)
 }
 
-fn nowhere() -> Surroundings {
-    Surroundings::of(Environment::default())
+fn nowhere() -> CredentialContext {
+    CredentialContext::of(Environment::default())
 }
 
 /// The variables of two endpoints.
@@ -40,8 +39,8 @@ fn named(one: Vec<(&'static str, String)>, other: Vec<(&'static str, String)>) -
 
 /// The object id in the token that this section gets on an Arc machine.
 async fn oid(arc: &Arcs, section: serde_json::Value) -> String {
-    let surroundings = arc.surroundings();
-    let credential = of(&serde_json::json!({ "Vault": section }), &surroundings).unwrap().unwrap();
+    let context = arc.context();
+    let credential = of(&serde_json::json!({ "Vault": section }), &context).unwrap().unwrap();
     claims(&get(&*credential).await.unwrap())["oid"].as_str().unwrap().to_owned()
 }
 
@@ -91,7 +90,7 @@ async fn a_secret_in_the_configuration_wins_over_the_environment() {
     let authority = Authority::start(time.options()).await.unwrap();
     authority.register(Application::new(CLIENT).with_secret("s3cret"));
     let variables = [("AZURE_CLIENT_ID", "another"), ("AZURE_CLIENT_SECRET", "wr0ng")];
-    let surroundings = time.surroundings(authority.environment(&variables));
+    let context = time.context(authority.environment(&variables));
     let section = serde_json::json!({"CredentialSource": "Environment", "TenantId": TENANT, "ClientId": CLIENT,
         "ClientSecret": "s3cret"});
     for value in [
@@ -101,7 +100,7 @@ async fn a_secret_in_the_configuration_wins_over_the_environment() {
         serde_json::json!({"Vault": {"Credential": "$Shared:App"}, "Shared": {"App": section}}),
         serde_json::json!({"Vault": {"Credential": "$A"}, "A": "$Shared:App", "Shared": {"App": section}}),
     ] {
-        let credential = of(&value, &surroundings.clone().with_cache(Arc::default())).unwrap().unwrap();
+        let credential = of(&value, &context.clone().with_cache(Arc::default())).unwrap().unwrap();
         assert_eq!(claims(&get(&*credential).await.unwrap())["appid"], CLIENT, "{value}");
         assert!(!format!("{credential:?}").contains("s3cret"));
     }
@@ -115,10 +114,10 @@ async fn a_certificate_in_the_configuration_is_not_outvoted_by_a_secret_in_the_e
     authority.register(Application::new(CLIENT).with_certificate(&certificate));
     let file = authority.directory().join("client.pem");
     std::fs::write(&file, format!("{}{}", certificate.pem(), certificate.key_pem())).unwrap();
-    let surroundings = time.surroundings(authority.environment(&[("AZURE_CLIENT_SECRET", "wr0ng")]));
+    let context = time.context(authority.environment(&[("AZURE_CLIENT_SECRET", "wr0ng")]));
     let value = serde_json::json!({"Vault": {"Credential": {"CredentialSource": "Environment", "TenantId": TENANT,
         "ClientId": CLIENT, "ClientCertificatePath": file, "SendCertificateChain": true}}});
-    get(&*of(&value, &surroundings).unwrap().unwrap()).await.unwrap();
+    get(&*of(&value, &context).unwrap().unwrap()).await.unwrap();
 }
 
 /// Both forms, from the agent's challenge to the application's token.
@@ -129,9 +128,9 @@ async fn a_managed_identity_can_be_an_applications_assertion() {
     let system = Identities::default().system.unwrap();
     authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &user().object_id));
     let environment: Environment = named(arc.endpoint.variables(), authority.variables());
-    let surroundings = || {
-        let surroundings = arc.time.surroundings(environment.clone());
-        surroundings.with_key_directory(arc.endpoint.key_directory())
+    let context = || {
+        let context = arc.time.context(environment.clone());
+        context.with_key_directory(arc.endpoint.key_directory())
     };
     let flat = serde_json::json!({"credential": "managedidentityasfederatedidentity", "tenantId": TENANT,
         "clientId": CLIENT, "managedIdentityClientId": user().client_id});
@@ -139,7 +138,7 @@ async fn a_managed_identity_can_be_an_applications_assertion() {
         "TenantId": TENANT, "ClientId": CLIENT, "ManagedIdentityIdKind": "ObjectId",
         "ManagedIdentityId": user().object_id}});
     for value in [&flat, &section] {
-        let credential = of(&serde_json::json!({ "Vault": value }), &surroundings()).unwrap().unwrap();
+        let credential = of(&serde_json::json!({ "Vault": value }), &context()).unwrap().unwrap();
         assert_eq!(credential.name(), "ClientAssertionCredential");
         let token = claims(&get(&*credential).await.unwrap());
         assert_eq!((&token["appid"], &token["aud"]), (&CLIENT.into(), &"https://vault.azure.net".into()), "{value}");
@@ -148,14 +147,14 @@ async fn a_managed_identity_can_be_an_applications_assertion() {
     }
     // The machine's own identity is not the one that the application trusts.
     authority.register(Application::new(CLIENT).with_federated(arc.issuer(), &system.object_id));
-    let credential = of(&serde_json::json!({ "Vault": flat }), &surroundings()).unwrap().unwrap();
+    let credential = of(&serde_json::json!({ "Vault": flat }), &context()).unwrap().unwrap();
     let error = get(&*credential).await.unwrap_err();
     assert!(!error.is_unavailable() && error.to_string().contains("AADSTS700213"), "{error}");
 
     // In another cloud it is asked for by another name.
     let mut gov = flat.clone();
     gov["azureCloud"] = "usgov".into();
-    let credential = of(&serde_json::json!({ "Vault": gov }), &arc.surroundings()).unwrap().unwrap();
+    let credential = of(&serde_json::json!({ "Vault": gov }), &arc.context()).unwrap().unwrap();
     // That cloud's token service is not asked: an agent that is down is noticed before.
     arc.endpoint.server().fail(1, Fault::status(400));
     assert!(!get(&*credential).await.unwrap_err().is_unavailable());
@@ -178,8 +177,8 @@ async fn a_pipeline_can_be_configured_in_both_forms() {
     let section = serde_json::json!({"Credential": {"CredentialSource": "AzurePipelinesCredential", "TenantId": TENANT,
         "ClientId": CLIENT, "ServiceConnectionId": connection, "SystemAccessToken": access}});
     for value in [flat, section] {
-        let surroundings = time.surroundings(environment.clone());
-        let credential = of(&serde_json::json!({ "Vault": value }), &surroundings).unwrap().unwrap();
+        let context = time.context(environment.clone());
+        let credential = of(&serde_json::json!({ "Vault": value }), &context).unwrap().unwrap();
         assert_eq!(claims(&get(&*credential).await.unwrap())["appid"], CLIENT, "{value}");
         assert!(!format!("{credential:?}").contains(access));
     }
@@ -193,7 +192,7 @@ async fn a_chain_in_the_configuration_passes_over_what_is_not_here() {
         {"CredentialSource": "WorkloadIdentity"},
         {"CredentialSource": "ManagedIdentity"},
     ]}}});
-    let credential = of(&value, &arc.surroundings()).unwrap().unwrap();
+    let credential = of(&value, &arc.context()).unwrap().unwrap();
     get(&*credential).await.unwrap();
     let wrong = serde_json::json!({"Vault": {"Credential": {"CredentialSource": "ChainedToken", "Sources": [
         {"CredentialSource": "ManagedIdentity", "ManagedIdentityId": "x"}]}}});
@@ -268,13 +267,13 @@ async fn json_toml_and_the_environment_say_the_same() {
         .unwrap(),
     );
     for configuration in all {
-        let credential = configuration.credential("vault", &arc.surroundings()).unwrap().unwrap();
+        let credential = configuration.credential("vault", &arc.context()).unwrap().unwrap();
         assert_eq!(claims(&get(&*credential).await.unwrap())["oid"], user.object_id);
     }
     // As Azure Functions writes it.
     let functions =
         Environment::from([("Storage__credential", "managedidentity"), ("Storage__clientId", user.client_id.as_str())]);
-    let credential = Configuration::from_environment(&functions, "Storage").credential("", &arc.surroundings());
+    let credential = Configuration::from_environment(&functions, "Storage").credential("", &arc.context());
     assert_eq!(claims(&get(&*credential.unwrap().unwrap()).await.unwrap())["oid"], user.object_id);
 }
 
@@ -290,7 +289,7 @@ fn a_text_that_is_no_configuration_is_refused_without_repeating_it() {
 
 #[test]
 fn a_value_in_the_wrong_place_is_not_repeated() {
-    let nobody = Surroundings::of(Environment::from([("HOME", "/nonexistent")]));
+    let nobody = CredentialContext::of(Environment::from([("HOME", "/nonexistent")]));
     for section in [
         r#"{"CredentialSource": "s3cret"}"#,
         r#"{"CredentialSource": "ManagedIdentity", "ManagedIdentityIdKind": "s3cret"}"#,
@@ -330,12 +329,12 @@ fn what_a_file_of_roots_holds_is_not_shown() {
 async fn a_connection_string_gives_tokens_by_resource() {
     let arc = Arcs::start().await;
     let user = user();
-    let provider = AzureServiceTokenProvider::new(Some("RunAs=App"), &arc.surroundings()).unwrap();
+    let provider = AzureServiceTokenProvider::new(Some("RunAs=App"), &arc.context()).unwrap();
     let token =
         provider.get_access_token("https://management.azure.com/").await.map_err(|e| e.to_string()).ok().unwrap();
     assert_eq!(claims(token.secret())["aud"], "https://management.azure.com/");
     let text = format!("RunAs=App;AppId={}", user.client_id);
-    let provider = AzureServiceTokenProvider::new(Some(&text), &arc.surroundings()).unwrap();
+    let provider = AzureServiceTokenProvider::new(Some(&text), &arc.context()).unwrap();
     let token = provider.get_access_token("https://vault.azure.net").await.map_err(|e| e.to_string()).ok().unwrap();
     assert_eq!(claims(token.secret())["oid"], user.object_id);
 }

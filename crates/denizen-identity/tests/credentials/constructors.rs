@@ -21,7 +21,7 @@ async fn the_options_of_an_application_are_followed() {
     let issuer = Issuer::default();
     authority.register(Application::new(CLIENT).with_secret("s3cret").with_federated(&issuer, "subject"));
     let mut options = ClientSecretCredentialOptions::default();
-    options.surroundings = Some(time.surroundings(authority.environment(&[])));
+    options.context = Some(time.context(authority.environment(&[])));
     let secret = || Secret::new("s3cret");
     let credential = ClientSecretCredential::new(TENANT, CLIENT, secret(), Some(options.clone())).unwrap();
     let token = credential.get_token(&[VAULT], None).await.unwrap();
@@ -43,7 +43,7 @@ async fn the_options_of_an_application_are_followed() {
 async fn a_managed_identity_is_the_one_that_the_options_name() {
     let arcs = Arcs::start().await;
     let mut options = ManagedIdentityCredentialOptions::default();
-    options.surroundings = Some(arcs.surroundings());
+    options.context = Some(arcs.context());
     let own = ManagedIdentityCredential::new(Some(options.clone())).unwrap();
     own.get_token(&[VAULT], None).await.unwrap();
     options.user_assigned_id = Some(UserAssigned::ClientId("00000000-0000-4000-8000-0000000000ff".to_owned()));

@@ -9,7 +9,7 @@ use denizen_identity::{
     WorkloadIdentityCredential,
     error::{CredentialError, FailureKind},
 };
-use denizen_identity::{Surroundings, TokenRequest};
+use denizen_identity::{CredentialContext, TokenRequest};
 use denizen_identity_testkit::{Application, Authority, ClientCertificate, Fault, Issuer, PipelinesEndpoint};
 
 use super::{Arcs, Time, VAULT, claims, get};
@@ -30,13 +30,13 @@ impl Place {
         Self { authority, time }
     }
 
-    fn surroundings(&self, more: &[(&'static str, &str)]) -> Surroundings {
-        self.time.surroundings(self.authority.environment(more))
+    fn context(&self, more: &[(&'static str, &str)]) -> CredentialContext {
+        self.time.context(self.authority.environment(more))
     }
 
     fn secret(&self, secret: &str) -> Arc<ClientSecretCredential> {
         let builder = ClientSecretCredential::builder(TENANT, CLIENT, secret);
-        builder.surroundings(self.surroundings(&[])).build().unwrap()
+        builder.context(self.context(&[])).build().unwrap()
     }
 }
 
@@ -56,8 +56,8 @@ async fn an_authority_that_is_not_trusted_gets_no_secret() {
     let place = Place::start(|a| a.with_secret("s3cret")).await;
     let other = Authority::start(place.time.options()).await.unwrap();
     let ca = other.ca_file().display().to_string();
-    let surroundings = place.surroundings(&[("SSL_CERT_FILE", &ca)]);
-    let credential = ClientSecretCredential::builder(TENANT, CLIENT, "s3cret").surroundings(surroundings).build();
+    let context = place.context(&[("SSL_CERT_FILE", &ca)]);
+    let credential = ClientSecretCredential::builder(TENANT, CLIENT, "s3cret").context(context).build();
     let error = get(&*credential.unwrap()).await.unwrap_err();
     assert_eq!(error.failed().unwrap().kind, FailureKind::NoAnswer, "{error}");
     assert!(place.authority.server().requests().is_empty());
@@ -95,7 +95,7 @@ async fn a_certificate_gives_a_token_out_of_pem_with_its_chain_if_wanted() {
     for send_chain in [false, true] {
         let credential = ClientCertificateCredential::builder(TENANT, CLIENT, pem.clone())
             .send_certificate_chain(send_chain)
-            .surroundings(place.surroundings(&[]))
+            .context(place.context(&[]))
             .build()
             .unwrap();
         get(&*credential).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_certificate_gives_a_token_out_of_pem_with_its_chain_if_wanted() {
     }
     let other = ClientCertificate::generate().unwrap();
     let pem = format!("{}{}", other.key_pem(), other.pem());
-    let builder = ClientCertificateCredential::builder(TENANT, CLIENT, pem).surroundings(place.surroundings(&[]));
+    let builder = ClientCertificateCredential::builder(TENANT, CLIENT, pem).context(place.context(&[]));
     let error = get(&*builder.build().unwrap()).await.unwrap_err();
     assert!(error.remedy().unwrap().contains("not registered"), "{error}");
 }
@@ -125,7 +125,7 @@ async fn an_assertion_is_asked_for_once_per_token() {
         let claims = federated(&issuer, "job-1", now);
         std::future::ready(Ok(issuer.sign(&claims).unwrap()))
     });
-    let credential = credential.surroundings(place.surroundings(&[])).build().unwrap();
+    let credential = credential.context(place.context(&[])).build().unwrap();
     get(&*credential).await.unwrap();
     get(&*credential).await.unwrap();
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
@@ -146,8 +146,7 @@ async fn a_token_file_is_exchanged_and_read_anew() {
     let path = file.display().to_string();
     let variables =
         [("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", CLIENT), ("AZURE_FEDERATED_TOKEN_FILE", path.as_str())];
-    let credential =
-        WorkloadIdentityCredential::builder().surroundings(place.surroundings(&variables)).build().unwrap();
+    let credential = WorkloadIdentityCredential::builder().context(place.context(&variables)).build().unwrap();
     let missing = get(&*credential).await.unwrap_err();
     assert!(!missing.is_unavailable() && missing.to_string().contains(&path), "{missing}");
     // With the newline an editor leaves behind.
@@ -156,11 +155,11 @@ async fn a_token_file_is_exchanged_and_read_anew() {
     get(&*credential).await.unwrap();
 
     // The managed identity finds the same way in the same environment.
-    let surroundings = place.surroundings(&variables);
-    let managed = ManagedIdentityCredential::builder().surroundings(surroundings).build().unwrap();
+    let context = place.context(&variables);
+    let managed = ManagedIdentityCredential::builder().context(context).build().unwrap();
     assert_eq!(managed.source().unwrap().name(), "token exchange");
     get(&*managed).await.unwrap();
-    let unset = WorkloadIdentityCredential::builder().surroundings(place.surroundings(&[])).build().unwrap_err();
+    let unset = WorkloadIdentityCredential::builder().context(place.context(&[])).build().unwrap_err();
     assert!(unset.is_unavailable() && unset.to_string().contains("AZURE_FEDERATED_TOKEN_FILE"), "{unset}");
 }
 
@@ -169,7 +168,7 @@ async fn a_user_signs_in_with_a_password() {
     let place = Place::start(|a| a.with_user("ada@contoso.com", "pa55")).await;
     let with = |password: &str| {
         UsernamePasswordCredential::builder(TENANT, CLIENT, "ada@contoso.com", password)
-            .surroundings(place.surroundings(&[]))
+            .context(place.context(&[]))
             .build()
             .unwrap()
     };
@@ -194,14 +193,13 @@ async fn the_environment_names_a_secret_a_certificate_or_a_user() {
     ];
     for (more, proof) in cases {
         let variables: Vec<_> = base.iter().chain(more).copied().collect();
-        let credential = EnvironmentCredential::builder().surroundings(place.surroundings(&variables)).build().unwrap();
+        let credential = EnvironmentCredential::builder().context(place.context(&variables)).build().unwrap();
         get(&*credential).await.unwrap();
         let form = place.authority.server().requests().pop().unwrap().form();
         assert!(form.iter().any(|(name, _)| name == proof), "{proof}: {form:?}");
     }
-    let with = |variables: &[(&'static str, &str)]| {
-        EnvironmentCredential::builder().surroundings(place.surroundings(variables)).build()
-    };
+    let with =
+        |variables: &[(&'static str, &str)]| EnvironmentCredential::builder().context(place.context(variables)).build();
     let nothing = get(&*with(&[]).unwrap()).await.unwrap_err();
     assert!(nothing.is_unavailable() && nothing.to_string().contains(": AZURE_CLIENT_ID not set"), "{nothing}");
     let half = get(&*with(&base).unwrap()).await.unwrap_err();
@@ -222,9 +220,7 @@ async fn a_pipeline_gives_the_assertion() {
     let uri = job.variables().remove(0).1;
     let build = |uri: &str, connection: &str, token: &str| {
         let variables: &[(&'static str, &str)] = if uri.is_empty() { &[] } else { &[("SYSTEM_OIDCREQUESTURI", uri)] };
-        AzurePipelinesCredential::builder(TENANT, CLIENT, connection, token)
-            .surroundings(place.surroundings(variables))
-            .build()
+        AzurePipelinesCredential::builder(TENANT, CLIENT, connection, token).context(place.context(variables)).build()
     };
     let (connection, access) = (job.connection_id(), job.access_token());
     let credential = build(&uri, connection, access).unwrap();
@@ -272,7 +268,7 @@ async fn a_managed_identity_is_an_applications_assertion() {
         }
     };
     let credential = ClientAssertionCredential::builder(TENANT, CLIENT, assertion);
-    let credential = credential.surroundings(place.surroundings(&[])).build().unwrap();
+    let credential = credential.context(place.context(&[])).build().unwrap();
     // The agent signs with keys of its own, which this application does not trust.
     let error = get(&*credential).await.unwrap_err();
     assert!(error.to_string().contains("AADSTS700027"), "{error}");

@@ -1,14 +1,14 @@
 //! What a person reads when there is no token: every failure that a chain can meet, word for word. Nothing is said
-//! twice, nothing that would mend it is left out.
+//! twice, nothing that would fix it is left out.
 //!
 //! A changed text is a changed snapshot, `snapshots/errors__*.snap`: read it as the one who gets it at night.
 
 use std::sync::Arc;
 
 use denizen_identity::{
-    AzurePipelinesCredential, ChainedTokenCredential, ClientSecretCredential, CredentialError, DefaultAzureCredential,
-    Link, ManagedIdentityCredential, Surroundings, UserAssigned, WorkloadIdentityCredential,
-    connection_string::AzureServiceTokenProvider, environment::Environment, source::Source,
+    AzurePipelinesCredential, ChainedTokenCredential, ClientSecretCredential, CredentialContext, CredentialError,
+    DefaultAzureCredential, Environment, Link, ManagedIdentityCredential, Source, UserAssigned,
+    WorkloadIdentityCredential, connection_string::AzureServiceTokenProvider,
 };
 use denizen_identity_testkit::{
     AppServiceEndpoint, Application, Authority, Fault, ImdsEndpoint, KeyFile, Options, PipelinesEndpoint, Realm, Reply,
@@ -56,7 +56,7 @@ async fn nobody() -> String {
 }
 
 fn chain(environment: Environment) -> Arc<DefaultAzureCredential> {
-    DefaultAzureCredential::builder().surroundings(Surroundings::of(environment)).build().unwrap()
+    DefaultAzureCredential::builder().context(CredentialContext::of(environment)).build().unwrap()
 }
 
 #[tokio::test]
@@ -68,14 +68,14 @@ async fn a_chain_with_nothing_there() {
     let without_tools = DefaultAzureCredential::builder()
         .exclude(Link::AzureCli)
         .exclude(Link::AzureDeveloperCli)
-        .surroundings(Surroundings::of(gone.clone()))
+        .context(CredentialContext::of(gone.clone()))
         .build()
         .unwrap();
     page.add("no endpoint at the address named", &get(&*without_tools).await.unwrap_err(), &names);
 
     let unnamed = ManagedIdentityCredential::builder()
         .source(Source::Imds { endpoint: format!("{url}/metadata/identity/oauth2/token"), named: false })
-        .surroundings(Surroundings::of(Environment::default()))
+        .context(CredentialContext::of(Environment::default()))
         .build()
         .unwrap();
     let own = ChainedTokenCredential::builder().link(unnamed).build().unwrap();
@@ -102,7 +102,7 @@ async fn an_endpoint_that_does_not_serve() {
         ("the key is too large", KeyFile::Size(4097)),
     ] {
         let arc = Arcs::start().await;
-        arc.endpoint.bend(|quirks| quirks.key = bend);
+        arc.endpoint.set_quirks(|quirks| quirks.key = bend);
         let error = get(&*arc.credential(None)).await.unwrap_err();
         let directory = arc.endpoint.key_directory().display().to_string();
         page.add(heading, &error, &[(&directory, "{directory}")]);
@@ -113,23 +113,23 @@ async fn an_endpoint_that_does_not_serve() {
     for (heading, realm) in
         [("a key elsewhere", Realm::Text("Basic realm=/etc/shadow.key".into())), ("no challenge", Realm::Absent)]
     {
-        arc.endpoint.bend(|quirks| quirks.realm = realm);
+        arc.endpoint.set_quirks(|quirks| quirks.realm = realm);
         page.add(heading, &get(&*arc.credential(None)).await.unwrap_err(), &names);
     }
     let arc = Arcs::start().await;
-    arc.endpoint.bend(|quirks| quirks.rejects_key = true);
+    arc.endpoint.set_quirks(|quirks| quirks.rejects_key = true);
     page.add("the key is refused", &get(&*arc.credential(None)).await.unwrap_err(), &[]);
     let arc = Arcs::start().await;
     let stranger = arc.credential(Some(UserAssigned::ClientId("00000000-dead-4bad-8bad-000000000000".into())));
     page.add("an identity the machine has not", &get(&*stranger).await.unwrap_err(), &[]);
-    arc.endpoint.bend(|quirks| quirks.ignores_selector = true);
+    arc.endpoint.set_quirks(|quirks| quirks.ignores_selector = true);
     let user = denizen_identity_testkit::Identities::default().user.remove(0).client_id;
     let error = get(&*arc.credential(Some(UserAssigned::ClientId(user)))).await.unwrap_err();
     page.add("an agent that ignores the choice", &error, &[]);
 
     let imds = ImdsEndpoint::start(Options::default()).await.unwrap();
     let of =
-        |environment| ManagedIdentityCredential::builder().surroundings(Surroundings::of(environment)).build().unwrap();
+        |environment| ManagedIdentityCredential::builder().context(CredentialContext::of(environment)).build().unwrap();
     for (heading, fault) in [
         (
             "no identity assigned",
@@ -176,9 +176,9 @@ async fn a_token_service_that_refuses() {
     authority.register(Application::new(CLIENT).with_secret("s3cret"));
     let url = authority.server().url();
     let names = [(url.as_str(), "{authority}")];
-    let with = |more: &[(&'static str, &str)]| time.surroundings(authority.environment(more));
-    let secret = |client: &str, secret: &str, surroundings| {
-        ClientSecretCredential::builder(TENANT, client, secret).surroundings(surroundings).build().unwrap()
+    let with = |more: &[(&'static str, &str)]| time.context(authority.environment(more));
+    let secret = |client: &str, secret: &str, context| {
+        ClientSecretCredential::builder(TENANT, client, secret).context(context).build().unwrap()
     };
     page.add("a wrong secret", &get(&*secret(CLIENT, "x", with(&[]))).await.unwrap_err(), &names);
     page.add("no such application", &get(&*secret("nobody", "x", with(&[]))).await.unwrap_err(), &names);
@@ -187,29 +187,26 @@ async fn a_token_service_that_refuses() {
     page.add("nobody there", &get(&*away).await.unwrap_err(), &[(&gone, "{authority}")]);
     let untrusted = secret(CLIENT, "x", with(&[("SSL_CERT_FILE", "/dev/null")]));
     page.add("a certificate of nobody's", &get(&*untrusted).await.unwrap_err(), &names);
-    let no_roots = ClientSecretCredential::builder(TENANT, CLIENT, "x")
-        .surroundings(with(&[("SSL_CERT_FILE", "/none.pem")]))
-        .build();
+    let no_roots =
+        ClientSecretCredential::builder(TENANT, CLIENT, "x").context(with(&[("SSL_CERT_FILE", "/none.pem")])).build();
     page.add("roots that cannot be read", &no_roots.unwrap_err(), &names);
     authority.server().fail(9, Fault::Answer(Reply::text(502, "<html>")));
     page.add("a gateway in trouble", &get(&*secret(CLIENT, "s3cret", with(&[]))).await.unwrap_err(), &names);
     authority.server().fail(0, Fault::Reset);
-    let plain = ClientSecretCredential::builder(TENANT, CLIENT, "x")
-        .surroundings(with(&[]))
-        .authority_host("http://plain")
-        .build();
+    let plain =
+        ClientSecretCredential::builder(TENANT, CLIENT, "x").context(with(&[])).authority_host("http://plain").build();
     page.add("an authority without TLS", &plain.unwrap_err(), &names);
 
     let file = authority.directory().join("token").display().to_string();
     let variables = [("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", CLIENT), ("AZURE_FEDERATED_TOKEN_FILE", &*file)];
-    let pod = WorkloadIdentityCredential::builder().surroundings(with(&variables)).build().unwrap();
+    let pod = WorkloadIdentityCredential::builder().context(with(&variables)).build().unwrap();
     page.add("no token file", &get(&*pod).await.unwrap_err(), &[(&file, "{file}")]);
 
     let job = PipelinesEndpoint::start(time.options()).await.unwrap();
     let uri = job.variables().remove(0).1;
     let pipeline = |uri: &str, token: &str| {
         AzurePipelinesCredential::builder(TENANT, CLIENT, job.connection_id(), token)
-            .surroundings(with(&[("SYSTEM_OIDCREQUESTURI", uri)]))
+            .context(with(&[("SYSTEM_OIDCREQUESTURI", uri)]))
             .build()
             .unwrap()
     };
@@ -220,7 +217,7 @@ async fn a_token_service_that_refuses() {
 
     let arc = Arcs::start().await;
     let vault = format!("RunAs=App;AppId={CLIENT};TenantId=t;KeyVaultCertificateSecretIdentifier={gone}/secrets/c");
-    let provider = AzureServiceTokenProvider::new(Some(&vault), &arc.surroundings()).unwrap();
+    let provider = AzureServiceTokenProvider::new(Some(&vault), &arc.context()).unwrap();
     let error = provider.get_access_token("r").await.err().unwrap();
     page.add("no vault with the certificate", &error, &[(&gone, "{vault}")]);
     insta::assert_snapshot!("a_token_service_that_refuses", page.0);

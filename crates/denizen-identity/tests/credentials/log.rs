@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use denizen_identity::{DefaultAzureCredential, Surroundings, environment::Environment};
+use denizen_identity::{CredentialContext, DefaultAzureCredential, Environment};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{Arcs, get};
@@ -53,7 +53,7 @@ async fn the_log_tells_which_credential_was_chosen_and_why_others_were_skipped()
     let arcs = Arcs::start().await;
     let log = Log::default();
     let guard = log.start();
-    let chain = DefaultAzureCredential::builder().surroundings(arcs.surroundings()).build().unwrap();
+    let chain = DefaultAzureCredential::builder().context(arcs.context()).build().unwrap();
     let token = get(&*chain).await.unwrap();
     get(&*chain).await.unwrap();
     drop(guard);
@@ -90,7 +90,7 @@ async fn the_log_tells_what_stopped_a_chain_and_holds_no_secret() {
         ("IDENTITY_ENDPOINT", "http://127.0.0.1:1/MSI/token"),
         ("IDENTITY_HEADER", "MARKER"),
     ]);
-    let chain = DefaultAzureCredential::builder().surroundings(Surroundings::of(environment)).build().unwrap();
+    let chain = DefaultAzureCredential::builder().context(CredentialContext::of(environment)).build().unwrap();
     get(&*chain).await.unwrap_err();
     drop(guard);
     let lines = log.lines();

@@ -1,4 +1,4 @@
-//! The credentials against truthful endpoints in process, and against bent ones.
+//! The credentials against faithful endpoints in process, and against faulty ones.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,8 +21,8 @@ mod sources;
 use std::sync::Arc;
 
 use denizen_identity::{
-    Clock, Credential, CredentialError, Surroundings, TokenRequest, UnixTime, UserAssigned,
-    credential::ManagedIdentityCredential, environment::Environment,
+    Clock, Credential, CredentialContext, CredentialError, Environment, TokenRequest, UnixTime, UserAssigned,
+    credential::ManagedIdentityCredential,
 };
 use denizen_identity_testkit::{ArcEndpoint, Issuer, Options};
 
@@ -39,11 +39,11 @@ impl Time {
     }
 
     fn options(&self) -> Options {
-        Options { clock: self.0.clone(), ..Options::default() }
+        Options::default().with_clock(self.0.clone())
     }
 
-    fn surroundings(&self, environment: Environment) -> Surroundings {
-        Surroundings::of(environment).with_clock(self.0.clone())
+    fn context(&self, environment: Environment) -> CredentialContext {
+        CredentialContext::of(environment).with_clock(self.0.clone())
     }
 
     /// How long was waited, seconds.
@@ -84,13 +84,13 @@ impl Arcs {
         &self.issuer
     }
 
-    fn surroundings(&self) -> Surroundings {
-        let surroundings = self.time.surroundings(self.endpoint.environment());
-        surroundings.with_key_directory(self.endpoint.key_directory())
+    fn context(&self) -> CredentialContext {
+        let context = self.time.context(self.endpoint.environment());
+        context.with_key_directory(self.endpoint.key_directory())
     }
 
     fn credential(&self, identity: Option<UserAssigned>) -> Arc<ManagedIdentityCredential> {
-        let mut builder = ManagedIdentityCredential::builder().surroundings(self.surroundings());
+        let mut builder = ManagedIdentityCredential::builder().context(self.context());
         if let Some(identity) = identity {
             builder = builder.user_assigned(identity);
         }

@@ -1,19 +1,19 @@
 //! What one odd server does to this client, case by case: the matrix the other SDKs are measured with.
 
-use denizen_identity_testkit::{ChallengeBody, ExpiresOn, KeyFile, Manner, Realm};
+use denizen_identity_testkit::{Behavior, ChallengeBody, ExpiresOn, KeyFile, Realm};
 
 use super::{Arcs, get};
 
-/// Whether a token is got from an agent bent so.
+/// Whether a token is got from an agent that behaves so.
 async fn works(bend: impl FnOnce(&mut denizen_identity_testkit::ArcQuirks)) -> bool {
     let arc = Arcs::start().await;
-    arc.endpoint.bend(bend);
+    arc.endpoint.set_quirks(bend);
     get(&*arc.credential(None)).await.is_ok()
 }
 
-async fn works_in(manner: impl FnOnce(&mut Manner)) -> bool {
+async fn works_in(behavior: impl FnOnce(&mut Behavior)) -> bool {
     let arc = Arcs::start().await;
-    arc.endpoint.server().manner(manner);
+    arc.endpoint.server().set_behavior(behavior);
     get(&*arc.credential(None)).await.is_ok()
 }
 
@@ -50,7 +50,7 @@ async fn what_may_do_harm_is_not() {
 #[tokio::test]
 async fn a_second_401_is_final() {
     let arc = Arcs::start().await;
-    arc.endpoint.bend(|quirks| quirks.rejects_key = true);
+    arc.endpoint.set_quirks(|quirks| quirks.rejects_key = true);
     let error = get(&*arc.credential(None)).await.unwrap_err();
     assert!(!error.is_unavailable(), "{error}");
     assert_eq!(arc.endpoint.server().requests().len(), 2);

@@ -6,8 +6,7 @@ use std::{
 };
 
 use denizen_identity::{
-    ClientSecretCredential, CredentialError, ManagedIdentityCredential, Surroundings,
-    environment::Environment,
+    ClientSecretCredential, CredentialContext, CredentialError, Environment, ManagedIdentityCredential,
     error::{Failed, FailureKind},
 };
 use tokio::{
@@ -63,16 +62,16 @@ impl TokenService {
         Self { address, ca_file }
     }
 
-    fn surroundings(&self, more: &[(&str, &str)]) -> Surroundings {
+    fn context(&self, more: &[(&str, &str)]) -> CredentialContext {
         let ca_file = self.ca_file.path().display().to_string();
         let authority = format!("https://{HOST}:8443");
         let own = [("AZURE_AUTHORITY_HOST", authority.as_str()), ("SSL_CERT_FILE", ca_file.as_str())];
         let pairs = own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Surroundings::of(pairs.collect::<Environment>())
+        CredentialContext::of(pairs.collect::<Environment>())
     }
 
     async fn token(&self, more: &[(&str, &str)]) -> Result<String, CredentialError> {
-        let builder = ClientSecretCredential::builder(TENANT, "c", "s3cret").surroundings(self.surroundings(more));
+        let builder = ClientSecretCredential::builder(TENANT, "c", "s3cret").context(self.context(more));
         get(&*builder.build()?).await
     }
 }
@@ -140,7 +139,7 @@ async fn a_proxy_that_refuses_is_named_with_what_to_do() {
             proxy.address
         ),
     )
-    .mend("check HTTPS_PROXY, with user and password if the proxy wants them, or name the host in NO_PROXY");
+    .with_remedy("check HTTPS_PROXY, with user and password if the proxy wants them, or name the host in NO_PROXY");
     assert_eq!(error, expected.into());
 }
 
@@ -160,7 +159,9 @@ async fn a_proxy_of_another_kind_is_a_fault_of_the_configuration() {
     let service = TokenService::start().await;
     let error = service.token(&[("HTTPS_PROXY", "socks5://u:MARKER@127.0.0.1:1")]).await.unwrap_err();
     let expected = Failed::configuration("ClientSecretCredential", "HTTPS_PROXY is not the URL of an HTTP proxy")
-        .mend("write http://host:port or http://user:password@host:port; other kinds of proxy are not supported");
+        .with_remedy(
+            "write http://host:port or http://user:password@host:port; other kinds of proxy are not supported",
+        );
     assert_eq!(error, expected.into());
 }
 
@@ -173,7 +174,7 @@ async fn an_identity_endpoint_is_never_asked_through_the_proxy() {
     let proxies = names.map(|name| (name.to_owned(), url.clone()));
     let endpoint = arcs.endpoint.variables().into_iter().map(|(name, value)| (name.to_owned(), value));
     let environment: Environment = endpoint.chain(proxies).collect();
-    let surroundings = arcs.time.surroundings(environment).with_key_directory(arcs.endpoint.key_directory());
-    get(&*ManagedIdentityCredential::builder().surroundings(surroundings).build().unwrap()).await.unwrap();
+    let context = arcs.time.context(environment).with_key_directory(arcs.endpoint.key_directory());
+    get(&*ManagedIdentityCredential::builder().context(context).build().unwrap()).await.unwrap();
     assert!(proxy.requests().is_empty());
 }

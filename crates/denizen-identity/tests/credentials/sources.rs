@@ -1,16 +1,16 @@
 //! Every managed-identity source: what is sent, what is understood, for each way of naming an identity.
 
-use denizen_identity::{UserAssigned, credential::ManagedIdentityCredential, error::FailureKind, source::Source};
+use denizen_identity::{Source, UserAssigned, credential::ManagedIdentityCredential, error::FailureKind};
 use denizen_identity_testkit::{
     AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, ExpiresOn, Fault, Identities, ImdsEndpoint, Reply, Server,
     ServiceFabricEndpoint,
 };
 
 use super::{Arcs, NOW, Time, VAULT, claims, get};
-use denizen_identity::{Credential, Surroundings, TokenRequest, environment::Environment};
+use denizen_identity::{Credential, CredentialContext, Environment, TokenRequest};
 
-fn managed(surroundings: Surroundings, identity: Option<UserAssigned>) -> std::sync::Arc<ManagedIdentityCredential> {
-    let builder = ManagedIdentityCredential::builder().surroundings(surroundings);
+fn managed(context: CredentialContext, identity: Option<UserAssigned>) -> std::sync::Arc<ManagedIdentityCredential> {
+    let builder = ManagedIdentityCredential::builder().context(context);
     match identity {
         Some(identity) => builder.user_assigned(identity).build().unwrap(),
         None => builder.build().unwrap(),
@@ -61,12 +61,12 @@ async fn arc_gives_each_user_assigned_identity_by_each_of_its_names() {
 #[tokio::test]
 async fn an_agent_that_ignores_the_selector_is_not_believed() {
     let arc = Arcs::start().await;
-    arc.endpoint.bend(|quirks| quirks.ignores_selector = true);
+    arc.endpoint.set_quirks(|quirks| quirks.ignores_selector = true);
     for name in names() {
         let error = get(&*arc.credential(Some(name))).await.unwrap_err();
-        assert_eq!(error.failed().unwrap().kind, FailureKind::OtherIdentity);
+        assert_eq!(error.failed().unwrap().kind, FailureKind::WrongIdentity);
     }
-    arc.endpoint.bend(|quirks| quirks.echoes_another = true);
+    arc.endpoint.set_quirks(|quirks| quirks.echoes_another = true);
     assert!(!get(&*arc.credential(Some(names()[0].clone()))).await.unwrap_err().is_unavailable());
 }
 
@@ -75,7 +75,7 @@ async fn imds_is_asked_once_and_needs_no_key() {
     let time = Time::new();
     let imds = ImdsEndpoint::start(time.options()).await.unwrap();
     for (name, parameter) in names().into_iter().zip(["client_id", "object_id", "msi_res_id"]) {
-        let credential = managed(time.surroundings(imds.environment()), Some(name));
+        let credential = managed(time.context(imds.environment()), Some(name));
         assert_eq!(claims(&get(&*credential).await.unwrap())["oid"], user().object_id);
         assert_eq!(last_query(imds.server()), ["api-version", "resource", parameter]);
     }
@@ -88,17 +88,17 @@ async fn app_service_is_asked_with_its_header_in_both_versions() {
     let time = Time::new();
     let app = AppServiceEndpoint::start(time.options()).await.unwrap();
     for (name, parameter) in names().into_iter().zip(["client_id", "object_id", "mi_res_id"]) {
-        let credential = managed(time.surroundings(app.environment()), Some(name));
+        let credential = managed(time.context(app.environment()), Some(name));
         assert_eq!(claims(&get(&*credential).await.unwrap())["oid"], user().object_id);
         assert_eq!(last_query(app.server()), ["api-version", "resource", parameter]);
     }
     app.server().forget();
     for expires_on in [ExpiresOn::LinuxDate, ExpiresOn::WindowsDate, ExpiresOn::Iso8601] {
-        app.server().manner(|manner| manner.expires_on = expires_on);
+        app.server().set_behavior(|behavior| behavior.expires_on = expires_on);
         let mut pairs = app.variables_2017();
         pairs.push(("WEBSITE_SITE_NAME", "site".into()));
         let environment: Environment = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let credential = managed(time.surroundings(environment), None);
+        let credential = managed(time.context(environment), None);
         let scopes = [VAULT];
         let token = credential.token(TokenRequest::new(&scopes)).await.map_err(|e| e.to_string());
         assert_eq!(token.map(|token| token.expires_on), Ok(NOW + 86_400), "{expires_on:?}");
@@ -113,10 +113,10 @@ async fn azure_ml_names_its_own_identity_and_takes_client_ids_only() {
     let ml = AzureMlEndpoint::start(time.options()).await.unwrap();
     let [client, object, _] = names();
     for identity in [None, Some(client)] {
-        get(&*managed(time.surroundings(ml.environment()), identity)).await.unwrap();
+        get(&*managed(time.context(ml.environment()), identity)).await.unwrap();
         assert_eq!(last_query(ml.server()), ["api-version", "resource", "clientid"]);
     }
-    let error = get(&*managed(time.surroundings(ml.environment()), Some(object))).await.unwrap_err();
+    let error = get(&*managed(time.context(ml.environment()), Some(object))).await.unwrap_err();
     assert_eq!(error.failed().unwrap().kind, FailureKind::Configuration);
     assert_eq!(ml.server().requests().len(), 2, "what cannot be asked is not sent");
 }
@@ -125,18 +125,18 @@ async fn azure_ml_names_its_own_identity_and_takes_client_ids_only() {
 async fn cloud_shell_is_posted_a_form() {
     let time = Time::new();
     let shell = CloudShellEndpoint::start(time.options()).await.unwrap();
-    get(&*managed(time.surroundings(shell.environment()), None)).await.unwrap();
+    get(&*managed(time.context(shell.environment()), None)).await.unwrap();
     let request = shell.server().requests().remove(0);
     assert_eq!((request.method.as_str(), request.body.as_str()), ("POST", "resource=https%3A%2F%2Fvault.azure.net"));
     let [client, ..] = names();
-    assert!(!get(&*managed(time.surroundings(shell.environment()), Some(client))).await.unwrap_err().is_unavailable());
+    assert!(!get(&*managed(time.context(shell.environment()), Some(client))).await.unwrap_err().is_unavailable());
 }
 
 #[tokio::test]
 async fn service_fabric_is_known_by_its_thumbprint_and_by_nothing_else() {
     let time = Time::new();
     let fabric = ServiceFabricEndpoint::start(time.options()).await.unwrap();
-    get(&*managed(time.surroundings(fabric.environment()), None)).await.unwrap();
+    get(&*managed(time.context(fabric.environment()), None)).await.unwrap();
     assert_eq!(fabric.server().requests()[0].header("secret"), Some(fabric.secret()));
     fabric.server().forget();
 
@@ -145,8 +145,8 @@ async fn service_fabric_is_known_by_its_thumbprint_and_by_nothing_else() {
     };
     let with = |endpoint: String, thumbprint: &str| {
         let source = Source::ServiceFabric { endpoint, header: header.clone(), thumbprint: thumbprint.to_owned() };
-        let surroundings = time.surroundings(Environment::default());
-        ManagedIdentityCredential::builder().source(source).surroundings(surroundings).build().unwrap()
+        let context = time.context(Environment::default());
+        ManagedIdentityCredential::builder().source(source).context(context).build().unwrap()
     };
     let error = get(&*with(endpoint.clone(), &"00".repeat(20))).await.unwrap_err();
     assert_eq!(error.failed().map(|f| f.kind.clone()), Some(FailureKind::Untrusted), "{error}");
@@ -161,7 +161,7 @@ async fn service_fabric_is_known_by_its_thumbprint_and_by_nothing_else() {
 async fn unavailable_and_failed_are_told_apart() {
     let time = Time::new();
     let imds = ImdsEndpoint::start(time.options()).await.unwrap();
-    let ask = |identity| managed(time.surroundings(imds.environment()), identity);
+    let ask = |identity| managed(time.context(imds.environment()), identity);
     let [client, ..] = names();
     let reply = |status, text: &str| Fault::Answer(Reply::text(status, text));
     let json = |status, text: &str| {
@@ -197,14 +197,14 @@ async fn passing_troubles_are_waited_out_and_lasting_ones_are_not() {
         let time = Time::new();
         let imds = ImdsEndpoint::start(time.options()).await.unwrap();
         imds.server().fail(2, Fault::status(status));
-        let result = get(&*managed(time.surroundings(imds.environment()), None)).await;
+        let result = get(&*managed(time.context(imds.environment()), None)).await;
         let asked = imds.server().requests().len();
         assert_eq!((result.is_ok(), asked), (waits, if waits { 3 } else { 1 }), "{status}");
     }
     let time = Time::new();
     let app = AppServiceEndpoint::start(time.options()).await.unwrap();
     app.server().fail(1, Fault::status(404));
-    assert!(get(&*managed(time.surroundings(app.environment()), None)).await.is_err());
+    assert!(get(&*managed(time.context(app.environment()), None)).await.is_err());
     assert_eq!((app.server().requests().len(), time.waited()), (1, 0));
 }
 

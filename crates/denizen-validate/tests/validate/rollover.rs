@@ -27,7 +27,7 @@ async fn settled(fixture: &Fixture, fetches: usize) {
 async fn many_at_once_make_one_fetch() {
     let fixture = Fixture::new().await;
     let token = fixture.token();
-    fixture.authority.server().manner(|manner| manner.delay = Duration::from_millis(50));
+    fixture.authority.server().set_behavior(|behavior| behavior.delay = Duration::from_millis(50));
     let waiting: Vec<_> = (0..50)
         .map(|_| {
             let (validator, token) = (fixture.validator.clone(), token.clone());
@@ -57,7 +57,7 @@ async fn keys_can_be_had_before_the_first_token() {
 async fn a_caller_who_hangs_up_does_not_undo_the_fetch() {
     let fixture = Fixture::new().await;
     let token = fixture.token();
-    fixture.authority.server().manner(|manner| manner.delay = Duration::from_millis(100));
+    fixture.authority.server().set_behavior(|behavior| behavior.delay = Duration::from_millis(100));
     let hung_up = tokio::time::timeout(Duration::from_millis(20), fixture.check(&token)).await;
     assert!(hung_up.is_err());
     assert!(fixture.check(&token).await.is_ok());
@@ -124,7 +124,7 @@ async fn a_clock_put_back_does_not_keep_a_withdrawn_key() {
 async fn a_failure_is_shared_by_all_who_waited_for_it() {
     let fixture = Fixture::new().await;
     let token = fixture.token();
-    fixture.authority.server().manner(|manner| manner.delay = Duration::from_millis(100));
+    fixture.authority.server().set_behavior(|behavior| behavior.delay = Duration::from_millis(100));
     fixture.authority.server().fail(u32::MAX, Fault::status(500));
     // The fetch takes longer than the least time between two, by the clock that the validator reads.
     let time = fixture.time.clone();

@@ -3,7 +3,7 @@
 
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
-use denizen_identity::environment::Environment;
+use denizen_identity::Environment;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::Command,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use denizen_identity::environment::Environment;
+use denizen_identity::Environment;
 use denizen_keys::envelope::RootKey;
 use denizen_server::run::database_in;
 use rustix::fs::{FlockOperation, flock};

@@ -1,6 +1,6 @@
 //! What a program's environment needs, written for a shell (`env`) and for readers of plain `KEY=value` (`env.list`).
 
-use denizen_identity::environment::Environment;
+use denizen_identity::Environment;
 
 /// Variables that belong to another managed-identity source: one left from an earlier shell would win over ours.
 pub(crate) const UNSET: [&str; 5] =

@@ -1,6 +1,6 @@
 //! `dev.json`: every URL and id, for programs; and of these the variables that a program's environment needs.
 
-use denizen_identity::environment::Environment;
+use denizen_identity::Environment;
 use denizen_server::http::PublicNames;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use serde::Serialize;

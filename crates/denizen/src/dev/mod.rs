@@ -38,7 +38,7 @@ mod tenant;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use denizen_identity::environment::Environment;
+use denizen_identity::Environment;
 use denizen_server::{
     app::access::SystemReason,
     domain::claims::audience::EntraIssued,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use denizen_identity::{environment::Environment, http::Client, managed_identity::ManagedIdentity};
+use denizen_identity::{Environment, endpoint::IdentityEndpoint, http::Client};
 
 use super::manifest::Manifest;
 use crate::{
@@ -36,7 +36,7 @@ impl SelfTest {
             ]),
         };
         let http = Client::new(&environment).map_err(Failure::while_(exit::SOFTWARE, "the self-test's HTTP client"))?;
-        let identity = ManagedIdentity::detect(&environment, http.clone())
+        let identity = IdentityEndpoint::detect(&environment, http.clone())
             .map_err(Failure::while_(exit::SOFTWARE, "the self-test's identity"))?;
         let source = identity.source().name();
         identity.token("https://vault.azure.net", None).await.map_err(|e| token::refused(&identity, &e))?;

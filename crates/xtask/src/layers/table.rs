@@ -84,7 +84,12 @@ pub(super) const CRATES: &[Crate] = &[
     ),
     // It is published: whoever uses it gets nothing of the server's and no keys of ours.
     row("denizen-identity", "crates/denizen-identity", May::Use(&["denizen-wire", "denizen-refresh"]), IDENTITY),
-    row("denizen-identity-testkit", "crates/denizen-identity-testkit", May::Use(&["denizen-wire"]), TESTKIT),
+    row(
+        "denizen-identity-testkit",
+        "crates/denizen-identity-testkit",
+        May::Use(&["denizen-wire", "denizen-serve"]),
+        TESTKIT,
+    ),
     row("denizen-validate", "crates/denizen-validate", May::Use(&["denizen-wire", "denizen-refresh"]), VALIDATE),
     row(
         "denizen",
@@ -189,15 +194,15 @@ const IDENTITY: &[Layers] = &[Layers {
     exceptions: &[
         except("cache", "credential::BoxFuture"),
         except("credential", "azure"),
-        except("source", "managed_identity"),
+        except("source", "endpoint"),
     ],
     ..layers(&[
         &["certificate", "challenge", "environment", "error", "pin"],
         &["proxy"],
         &["http", "token"],
         &["cache", "retry"],
-        &["source", "surroundings"],
-        &["entra", "managed_identity"],
+        &["source", "context"],
+        &["entra", "endpoint"],
         &["credential"],
         &["azure", "config", "connection_string"],
     ])

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use denizen_identity::{environment::Environment, http::Client};
+use denizen_identity::{Environment, http::Client};
 use http::{HeaderMap, Method};
 use serde_json::Value;
 

@@ -20,7 +20,7 @@ use crate::{
 
 /// A managed identity, through the endpoint that serves this process.
 #[derive(Clone)]
-pub struct ManagedIdentity {
+pub struct IdentityEndpoint {
     source: Source,
     http: Client,
     /// Believing Service Fabric's one certificate.
@@ -67,10 +67,10 @@ pub enum TokenError {
     },
     /// It answered something else than a token.
     #[error("the identity endpoint's answer is not a token: {0}")]
-    NotAToken(String),
+    MalformedAnswer(String),
     /// It gave a token for another identity than the one asked for.
     #[error("the identity endpoint did not confirm that the token is for the identity asked for")]
-    OtherIdentity,
+    WrongIdentity,
 }
 
 /// What a refusal says, led by a colon: of JSON its words, of a page that it is one.
@@ -91,7 +91,7 @@ fn words(body: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {}", said.chars().take(300).collect::<String>()) }
 }
 
-impl ManagedIdentity {
+impl IdentityEndpoint {
     /// Through the endpoint `environment` names.
     pub fn detect(environment: &Environment, http: Client) -> Result<Self, TokenError> {
         Ok(Self::new(Source::detect(environment)?, http))
@@ -166,12 +166,12 @@ impl ManagedIdentity {
             let reason = String::from_utf8_lossy(answer.body()).chars().take(1000).collect();
             return Err(TokenError::Refused { status: answer.status(), reason });
         }
-        let body = Answer::read(answer.body()).map_err(TokenError::NotAToken)?;
+        let body = Answer::read(answer.body()).map_err(TokenError::MalformedAnswer)?;
         // An older agent ignores the selector and gives the system-assigned identity's token.
         if matches!(self.source, Source::Arc { .. }) && !identity.is_none_or(|asked| body.confirms(asked)) {
-            return Err(TokenError::OtherIdentity);
+            return Err(TokenError::WrongIdentity);
         }
-        body.token(self.clock.now()).map_err(TokenError::NotAToken)
+        body.token(self.clock.now()).map_err(TokenError::MalformedAnswer)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Everything a credential takes from outside, in one value: environment, clock, connections, memory. Tests make
-//! their own and run in parallel; programs take [`Surroundings::of_process`].
+//! Everything a credential takes from outside, in one value: environment, clock, HTTP client, token cache. Tests make
+//! their own and run in parallel; programs take [`CredentialContext::of_process`].
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use crate::{
 
 /// What a credential takes from outside. Clones share connections and tokens.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct CredentialContext {
     pub(crate) environment: Arc<Environment>,
     pub(crate) clock: Clock,
     pub(crate) cache: Arc<TokenCache>,
@@ -33,7 +33,7 @@ pub struct Surroundings {
     service_http: Arc<OnceLock<Client>>,
 }
 
-impl Surroundings {
+impl CredentialContext {
     /// This process's own.
     pub fn of_process() -> Self {
         Self { azcmagent: Path::new(AZCMAGENT_MARKER).exists(), ..Self::of(Environment::of_process()) }
@@ -64,7 +64,7 @@ impl Surroundings {
         Self { http: Arc::new(OnceLock::from(client)), service_http: Arc::default(), ..self }
     }
 
-    /// With this memory, shared with whoever else was given it.
+    /// With this token cache, shared with whoever else was given it.
     #[must_use]
     pub fn with_cache(self, cache: Arc<TokenCache>) -> Self {
         Self { cache, ..self }
@@ -93,7 +93,7 @@ impl Surroundings {
             return Ok(client.clone());
         }
         let proxy = Proxy::from_environment(&self.environment)
-            .map_err(|e| Failed::configuration(credential, e.to_string()).mend(ProxyError::HINT))?;
+            .map_err(|e| Failed::configuration(credential, e.to_string()).with_remedy(ProxyError::HINT))?;
         let direct = self.http(credential)?;
         let client = proxy.map_or_else(|| direct.clone(), |proxy| direct.through(proxy));
         Ok(self.service_http.get_or_init(|| client).clone())
@@ -105,20 +105,21 @@ impl Surroundings {
             return Ok(client.clone());
         }
         let client = Client::new(&self.environment).map_err(|e| {
-            Failed::configuration(credential, e.to_string()).mend("point SSL_CERT_FILE at a PEM file, or unset it")
+            Failed::configuration(credential, e.to_string())
+                .with_remedy("point SSL_CERT_FILE at a PEM file, or unset it")
         })?;
         Ok(self.http.get_or_init(|| client).clone())
     }
 }
 
-impl Default for Surroundings {
+impl Default for CredentialContext {
     fn default() -> Self {
         Self::of_process()
     }
 }
 
-impl fmt::Debug for Surroundings {
+impl fmt::Debug for CredentialContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings").field("environment", &self.environment).finish_non_exhaustive()
+        f.debug_struct("CredentialContext").field("environment", &self.environment).finish_non_exhaustive()
     }
 }
