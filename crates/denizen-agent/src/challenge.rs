@@ -111,6 +111,9 @@ pub enum RedeemError {
     /// It was made for another user.
     #[error("The key was made for another caller: ask without Authorization and read your own key file")]
     OtherCaller,
+    /// It is open, and was presented with another request first.
+    #[error("The key was presented with another request: ask again without Authorization and read the new key file")]
+    OtherRequest,
     /// It was used before.
     #[error("The key was used before: ask again without Authorization and read the new key file")]
     Reused,
@@ -186,7 +189,7 @@ impl Challenges {
                 return Err(RedeemError::OtherCaller);
             }
             if open.request.get_or_insert_with(|| request.into()).as_ref() != request {
-                return Err(RedeemError::Reused);
+                return Err(RedeemError::OtherRequest);
             }
             return Ok(Redeemed(Receipt(hash)));
         }

@@ -38,8 +38,13 @@ pub(crate) enum CertificateError {
     Missing(&'static str),
     #[error("its key is encrypted, and no password is given")]
     PasswordNeeded,
-    #[error("the password is wrong")]
-    WrongPassword,
+    /// No form has anything that would tell the two apart.
+    #[error("it cannot be decrypted: the password is wrong, or the file is damaged")]
+    NotDecrypted,
+    #[error("it is a certificate alone (DER), and the private key is needed as well: give PEM or PKCS#12 with both")]
+    CertificateAlone,
+    #[error("it is a private key alone (DER), and the certificate is needed as well: give PEM or PKCS#12 with both")]
+    KeyAlone,
     #[error("it is encrypted in a way that is not read here: {0}")]
     Encryption(&'static str),
     #[error("its key is an elliptic-curve key; the token service takes RSA")]

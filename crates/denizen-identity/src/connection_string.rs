@@ -258,7 +258,6 @@ mod vault {
 
     use std::sync::Arc;
 
-    use base64::{Engine, engine::general_purpose::STANDARD};
     use http::{Method, StatusCode};
     use serde::Deserialize;
     use zeroize::Zeroizing;
@@ -285,8 +284,6 @@ mod vault {
     #[derive(Deserialize)]
     struct Bundle {
         value: String,
-        #[serde(rename = "contentType")]
-        content_type: Option<String>,
     }
 
     impl VaultCertificate {
@@ -327,11 +324,8 @@ mod vault {
             }
             let no_certificate = || fail(FailureKind::Configuration, "the secret holds no certificate".into());
             let bundle: Bundle = serde_json::from_slice(answer.body()).map_err(|_| no_certificate())?;
-            let value = Zeroizing::new(bundle.value);
-            match bundle.content_type.as_deref() {
-                Some("application/x-pem-file") => Ok(Zeroizing::new(value.as_bytes().to_vec())),
-                _ => STANDARD.decode(value.as_bytes()).map(Zeroizing::new).map_err(|_| no_certificate().into()),
-            }
+            // PEM, or PKCS#12 in base64: whoever reads certificate files knows both.
+            Ok(Zeroizing::new(bundle.value.into_bytes()))
         }
     }
 }

@@ -61,10 +61,11 @@ impl TokenEndpoint {
         if client_id.is_empty() {
             return Err(Failed::configuration(credential, "the client id is empty").into());
         }
-        is_tenant(tenant_id).then_some(()).ok_or_else(|| {
-            Failed::configuration(credential, format!("'{tenant_id}' is not a tenant id"))
+        if let Err(why) = check_tenant(tenant_id) {
+            return Err(Failed::configuration(credential, format!("the tenant id {why}"))
                 .with_remedy("give the tenant's GUID or one of its domain names")
-        })?;
+                .into());
+        }
         let listed = environment.get("AZURE_ADDITIONALLY_ALLOWED_TENANTS").unwrap_or_default();
         let listed = listed.split(';').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
         Ok(Self {
@@ -98,12 +99,13 @@ impl TokenEndpoint {
             return Ok(&self.tenant_id);
         };
         if self.multitenant
-            && is_tenant(asked)
+            && check_tenant(asked).is_ok()
             && self.allowed.iter().any(|a| a == "*" || a.eq_ignore_ascii_case(asked))
         {
             return Ok(asked);
         }
-        Err(Failed::configuration(self.credential, format!("a token in tenant '{asked}' is not allowed"))
+        let named = if check_tenant(asked).is_ok() { asked } else { "that is none" };
+        Err(Failed::configuration(self.credential, format!("a token in tenant {named} is not allowed"))
             .with_remedy("add it to the additionally allowed tenants, or set AZURE_ADDITIONALLY_ALLOWED_TENANTS")
             .into())
     }
@@ -158,7 +160,7 @@ impl TokenEndpoint {
         let sound = |s: &String| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "_-.:/".contains(c));
         match !ask.scopes.is_empty() && ask.scopes.iter().all(sound) {
             true => Ok(ask.scopes.join(" ")),
-            false => Err(Failed::configuration(self.credential, format!("{:?} are not scopes", ask.scopes))
+            false => Err(Failed::configuration(self.credential, "what is asked for is no scope")
                 .with_remedy("a scope looks like https://vault.azure.net/.default")
                 .into()),
         }
@@ -212,14 +214,21 @@ fn authority(
     let parsed: Option<http::Uri> = host.parse().ok();
     match parsed.filter(|uri| uri.scheme_str() == Some("https") && uri.authority().is_some() && uri.query().is_none()) {
         Some(_) => Ok(host),
-        None => Err(Failed::configuration(credential, format!("the authority '{host}' is not an https URL"))
+        None => Err(Failed::configuration(credential, "the authority is not an https URL")
             .with_remedy("AZURE_AUTHORITY_HOST must be https: a secret is sent there")
             .into()),
     }
 }
 
-fn is_tenant(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
+/// Why a text is no tenant id. The text is not repeated: a secret that was put into the wrong variable may stand there.
+fn check_tenant(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    match text.chars().position(|c| !(c.is_ascii_alphanumeric() || c == '.' || c == '-')) {
+        None => Ok(()),
+        Some(at) => Err(format!("has a character at position {} that no tenant id has", at + 1)),
+    }
 }
 
 /// The number in `AADSTS7000215: …`, for services that do not send `error_codes`.

@@ -55,7 +55,7 @@ fn a_key_buys_the_request_it_was_first_presented_with_and_nothing_else() {
     let key = key(&challenges.issue(&user(7)).unwrap());
     let first = challenges.redeem(&key, &user(7), "resource=a").unwrap();
     // Before the first success already: two at once do not get two tokens.
-    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), RedeemError::Reused);
+    assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), RedeemError::OtherRequest);
     challenges.spend(first.receipt());
     assert_eq!(challenges.redeem(&key, &user(7), "resource=b").unwrap_err(), RedeemError::Reused);
     clock.advance(GRACE);

@@ -1,4 +1,7 @@
 //! App Service's dialect: a secret in a header, which only the programs it was given to know.
+//!
+//! The api-version is checked before the secret: a client of the 2017 dialect sends its secret in another header, and
+//! must be told the version, not that its secret is missing. The rest of the query is read after it.
 
 use denizen_wire::{Clock, identity::APP_SERVICE_VERSION};
 use http::{StatusCode, request::Parts};
@@ -6,7 +9,7 @@ use http::{StatusCode, request::Parts};
 use super::{
     answer::{Answer, Fault, Style},
     gate,
-    query::Query,
+    query::{Query, parameter},
 };
 use crate::{
     broker::{Broker, Dialect, TokenRequest},
@@ -31,6 +34,11 @@ pub fn off() -> Fault {
 impl AppServiceEndpoint {
     /// Answers a token request.
     pub async fn answer(&self, broker: &Broker, clock: &Clock, caller: Caller, request: &Parts, query: &str) -> Answer {
+        if let Some(sent) = parameter(query, "api-version")
+            && let Err(fault) = version(Some(&sent))
+        {
+            return Style::AppService.fault(fault);
+        }
         let shown = match gate::one(&request.headers, SECRET_HEADER).and_then(|value| self.secret.check(value)) {
             Some(shown) => shown,
             None => {
@@ -60,8 +68,14 @@ impl AppServiceEndpoint {
 }
 
 fn version(version: Option<&str>) -> Result<(), Fault> {
-    if version == Some(APP_SERVICE_VERSION) {
-        return Ok(());
+    match version {
+        Some(APP_SERVICE_VERSION) => Ok(()),
+        Some("2017-09-01") => Err(Fault::bad(format!(
+            "The api-version 2017-09-01 and its Secret header are not served here: send api-version={APP_SERVICE_VERSION} \
+             and IDENTITY_HEADER's value as X-IDENTITY-HEADER, or update the client library"
+        ))),
+        Some(_) | None => {
+            Err(Fault::bad(format!("The api-version is missing or unknown. Supported are {APP_SERVICE_VERSION}")))
+        }
     }
-    Err(Fault::bad(format!("The api-version is missing or unknown. Supported are {APP_SERVICE_VERSION}")))
 }

@@ -28,6 +28,10 @@ mod tests;
 
 /// The object identifier of elliptic-curve keys, 1.2.840.10045.2.1, as it stands in a PKCS#8 key.
 const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+/// DER tags.
+const INTEGER: u8 = 0x02;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const SEQUENCE: u8 = 0x30;
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
@@ -49,10 +53,10 @@ pub(super) fn read(bytes: &[u8], password: Option<&str>) -> Result<Contents, Cer
     }
     match bytes.first() {
         // A DER sequence.
-        Some(0x30) => from_pkcs12(bytes, password),
+        Some(0x30) => from_der(bytes, password),
         Some(_) | None => {
             let der = base64(text.trim_start_matches('\u{feff}')).filter(|der| der.first() == Some(&0x30));
-            from_pkcs12(&der.ok_or(CertificateError::Form)?, password)
+            from_der(&der.ok_or(CertificateError::Form)?, password)
         }
     }
 }
@@ -169,7 +173,7 @@ fn decrypt_traditional(
         _ => return Err(CertificateError::Encryption("a cipher of traditional PEM other than AES and DES")),
     };
     // A wrong password gives bytes that are padded right once in 256 times, and are no key then either.
-    plain.filter(|der| der.first() == Some(&0x30)).ok_or(CertificateError::WrongPassword)
+    plain.filter(|der| der.first() == Some(&0x30)).ok_or(CertificateError::NotDecrypted)
 }
 
 fn decrypt_cbc<C: KeyIvInit + BlockModeDecrypt>(key: &[u8], iv: &[u8], der: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
@@ -203,16 +207,53 @@ fn decrypt_pkcs8(der: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, Certi
         Err(pkcs8::Error::EncryptedPrivateKey(
             Error::UnsupportedAlgorithm { .. } | Error::AlgorithmParametersInvalid { .. },
         )) => Err(CertificateError::Encryption("an algorithm of PBES2 other than AES and DES")),
-        Err(_) => Err(CertificateError::WrongPassword),
+        Err(_) => Err(CertificateError::NotDecrypted),
     }
+}
+
+/// PKCS#12. A certificate or a key alone is DER as well, and is told by its structure.
+fn from_der(der: &[u8], password: Option<&str>) -> Result<Contents, CertificateError> {
+    match first_member(der) {
+        // Of a PFX the version, 3, and then its content; of a key the version, 0 or 1.
+        Some((INTEGER, [3])) => from_pkcs12(der, password),
+        Some((INTEGER, [0 | 1])) => Err(CertificateError::KeyAlone),
+        // Of an encrypted PKCS#8 key the algorithm, which begins with an object identifier.
+        Some((SEQUENCE, member)) if member.first() == Some(&OBJECT_IDENTIFIER) => Err(CertificateError::KeyAlone),
+        // Of a certificate the part that is signed.
+        Some((SEQUENCE, _)) => Err(CertificateError::CertificateAlone),
+        Some(_) | None => from_pkcs12(der, password),
+    }
+}
+
+/// Tag and content of the first member of a DER sequence.
+fn first_member(der: &[u8]) -> Option<(u8, &[u8])> {
+    let (_, inside) = tag_and_content(der)?;
+    tag_and_content(inside)
+}
+
+/// Tag and content of a DER element whose tag is one byte. The content is as long as there are bytes for it.
+fn tag_and_content(der: &[u8]) -> Option<(u8, &[u8])> {
+    let (tag, rest) = der.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (length, rest) = match *length {
+        short @ ..0x80 => (usize::from(short), rest),
+        long => {
+            let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
+            let digits = digits
+                .iter()
+                .try_fold(0_usize, |length, digit| length.checked_mul(256)?.checked_add(usize::from(*digit)))?;
+            (digits, rest)
+        }
+    };
+    Some((*tag, rest.get(..length).unwrap_or(rest)))
 }
 
 fn from_pkcs12(der: &[u8], password: Option<&str>) -> Result<Contents, CertificateError> {
     let store = KeyStore::from_pkcs12(der, password.unwrap_or_default(), Pkcs12ImportPolicy::Relaxed);
     let store = store.map_err(|error| match error {
-        // The MAC is made with the password, and checked first.
+        // The MAC is made with the password over the content, and checked first.
         Pkcs12Error::MacError(_) | Pkcs12Error::UnpadError => match password {
-            Some(_) => CertificateError::WrongPassword,
+            Some(_) => CertificateError::NotDecrypted,
             None => CertificateError::PasswordNeeded,
         },
         Pkcs12Error::UnsupportedEncryptionScheme => CertificateError::Encryption("a scheme of PKCS#12"),

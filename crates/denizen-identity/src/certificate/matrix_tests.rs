@@ -147,10 +147,10 @@ fn every_form_that_openssl_and_java_write_is_read() {
             Ok(read) => assert_eq!(read.thumbprint(), expected, "{name}"),
             Err(error) => panic!("{name}: {error}"),
         }
-        // What is wrong is said, and is the password only when it is the password.
+        // What is wrong is said.
         if password.is_some_and(|password| !password.is_empty()) {
             let why = |password| SigningCertificate::read(bytes, password).err();
-            assert_eq!(why(Some("wrong")), Some(CertificateError::WrongPassword), "{name}");
+            assert_eq!(why(Some("wrong")), Some(CertificateError::NotDecrypted), "{name}");
             assert_eq!(why(None), Some(CertificateError::PasswordNeeded), "{name}");
         }
     }
@@ -170,6 +170,14 @@ fn what_cannot_be_read_is_named() {
     );
     folder.openssl("rsa -in key.pem -traditional -camellia256 -passout pass:x -out camellia.key");
     folder.openssl("x509 -in leaf.crt -outform DER -out leaf.der");
+    folder.openssl("pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out key.der");
+    folder.openssl("rsa -in key.pem -traditional -outform DER -out traditional.der");
+    folder.openssl("pkcs8 -topk8 -in key.pem -passout pass:x -outform DER -out encrypted.der");
+    let mut damaged = folder.bytes("encrypted.der");
+    *damaged.last_mut().unwrap() ^= 1;
+    let damaged = super::STANDARD.encode(damaged);
+    let damaged_encrypted =
+        format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{damaged}\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let pfx = folder.bytes("out.pfx");
     let damaged_pfx = pfx.get(..pfx.len() / 2).unwrap().to_vec();
     let damaged_pem = key.replacen("MII", "M!I", 1);
@@ -210,7 +218,22 @@ fn what_cannot_be_read_is_named() {
             Some("x"),
             CertificateError::Encryption("a cipher of traditional PEM other than AES and DES"),
         ),
-        ("a certificate alone, in DER", folder.bytes("leaf.der"), None, CertificateError::Damaged("PKCS#12 structure")),
+        ("a certificate alone, in DER", folder.bytes("leaf.der"), None, CertificateError::CertificateAlone),
+        ("a key alone, in DER", folder.bytes("key.der"), None, CertificateError::KeyAlone),
+        ("a traditional key alone, in DER", folder.bytes("traditional.der"), None, CertificateError::KeyAlone),
+        ("an encrypted key alone, in DER", folder.bytes("encrypted.der"), Some("x"), CertificateError::KeyAlone),
+        (
+            "a certificate alone, in base64",
+            super::STANDARD.encode(folder.bytes("leaf.der")).into_bytes(),
+            None,
+            CertificateError::CertificateAlone,
+        ),
+        (
+            "a damaged encrypted key",
+            [damaged_encrypted.as_str(), &leaf].concat().into_bytes(),
+            Some("x"),
+            CertificateError::NotDecrypted,
+        ),
         ("nothing", Vec::new(), None, CertificateError::Form),
         ("text", b"AZURE_CLIENT_CERTIFICATE".to_vec(), None, CertificateError::Form),
     ] {

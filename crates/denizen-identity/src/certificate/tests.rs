@@ -36,8 +36,8 @@ fn every_file_that_openssl_writes_is_read() {
 #[test]
 fn what_is_wrong_with_a_file_is_said() {
     assert_eq!(why(file!("encrypted.pem"), None), CertificateError::PasswordNeeded);
-    assert_eq!(why(file!("encrypted.pem"), Some("wrong")), CertificateError::WrongPassword);
-    assert_eq!(why(file!("modern.pfx"), Some("wrong")), CertificateError::WrongPassword);
+    assert_eq!(why(file!("encrypted.pem"), Some("wrong")), CertificateError::NotDecrypted);
+    assert_eq!(why(file!("modern.pfx"), Some("wrong")), CertificateError::NotDecrypted);
     assert_eq!(why(file!("modern.pfx"), None), CertificateError::PasswordNeeded);
     assert_eq!(why(file!("ec.pem"), None), CertificateError::EllipticCurve);
     assert_eq!(why(file!("mismatched.pem"), None), CertificateError::OtherKey);

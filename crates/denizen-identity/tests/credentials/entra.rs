@@ -12,7 +12,7 @@ use denizen_identity::{
 use denizen_identity::{CredentialContext, TokenRequest};
 use denizen_identity_testkit::{Application, Authority, ClientCertificate, Fault, Issuer, PipelinesEndpoint};
 
-use super::{Arcs, Time, VAULT, claims, get};
+use super::{Arcs, Time, VAULT, claims, federated, get};
 
 const TENANT: &str = denizen_identity_testkit::issuer::TENANT;
 const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
@@ -129,13 +129,6 @@ async fn an_assertion_is_asked_for_once_per_token() {
     get(&*credential).await.unwrap();
     get(&*credential).await.unwrap();
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
-}
-
-fn federated(issuer: &Issuer, subject: &str, now: denizen_wire::UnixTime) -> serde_json::Value {
-    serde_json::json!({
-        "iss": issuer.iss(), "sub": subject, "aud": "api://AzureADTokenExchange",
-        "iat": now, "nbf": now, "exp": now + 600,
-    })
 }
 
 #[tokio::test]

@@ -64,6 +64,14 @@ fn claims(token: &str) -> serde_json::Value {
     serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
+/// The claims that a federated credential for `subject` trusts.
+fn federated(issuer: &Issuer, subject: &str, now: UnixTime) -> serde_json::Value {
+    serde_json::json!({
+        "iss": issuer.iss(), "sub": subject, "aud": "api://AzureADTokenExchange",
+        "iat": now, "nbf": now, "exp": now + 600,
+    })
+}
+
 /// An agent and a credential that asks it.
 struct Arcs {
     endpoint: ArcEndpoint,

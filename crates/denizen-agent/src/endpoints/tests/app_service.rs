@@ -49,13 +49,27 @@ async fn d24_without_the_secret_there_is_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_of_the_2017_dialect_is_told_the_version_and_the_header() {
+    let sandbox = Sandbox::new().await;
+    for headers in [&[("Secret", SECRET)][..], &[("secret", "wrong"), METADATA], &[]] {
+        let reply = sandbox.get("/msi/token?resource=r&api-version=2017-09-01", headers).await;
+        let body = reply.json();
+        let message = body["message"].as_str().unwrap();
+        assert_eq!((reply.status(), &body["statusCode"]), (400, &serde_json::json!(400)), "{headers:?}");
+        assert!(message.contains("2019-08-01") && message.contains("X-IDENTITY-HEADER"), "{message}");
+    }
+    assert_eq!(sandbox.upstream.asked(), 0);
+}
+
+#[tokio::test]
 async fn d15_errors_are_in_the_dialects_own_shape() {
     let sandbox = Sandbox::new().await;
     for (target, says) in [
         (format!("{APP_SERVICE}&client_id={OBJECT_ID}"), "Identity not found"),
         (format!("{APP_SERVICE}&client_id={CLIENT_ID}&object_id={OBJECT_ID}"), "More than one identity"),
         ("/msi/token?resource=r".into(), "Supported are 2019-08-01"),
-        ("/msi/token?resource=r&api-version=2017-09-01".into(), "Supported are 2019-08-01"),
+        ("/msi/token?resource=r&api-version=2019-07-01".into(), "Supported are 2019-08-01"),
+        ("/msi/token?resource=r&api-version=2017-09-01".into(), "send api-version=2019-08-01"),
         ("/msi/token?api-version=2019-08-01".into(), "resource is not specified"),
     ] {
         let reply = sandbox.get(&target, &[SHOWN]).await;
