@@ -19,8 +19,8 @@ use azure_core::{
 };
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions, models::SetSecretParameters};
 use denizen_identity::{
-    ClientAssertionCredential, ClientCertificateCredential, ClientSecretCredential, CredentialError,
-    DefaultAzureCredential, ManagedIdentityCredential, Surroundings, WorkloadIdentityCredential,
+    ClientAssertionCredential, ClientCertificateCredential, ClientSecretCredential, CredentialContext, CredentialError,
+    DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential,
     connection_string::AzureServiceTokenProvider,
 };
 use serde::Deserialize;
@@ -191,7 +191,7 @@ impl Applications {
                 "RunAs=App;AppId={};TenantId={};KeyVaultCertificateSecretIdentifier={}/secrets/{name}",
                 self.machine, self.tenant, contract.vault_url
             );
-            AzureServiceTokenProvider::new(Some(&text), &Surroundings::of_process()).map_err(said)
+            AzureServiceTokenProvider::new(Some(&text), &CredentialContext::of_process()).map_err(said)
         };
         let token = provider(&self.pfx, "own").await?.get_access_token("https://management.azure.com").await;
         let token = token.map_err(said)?;

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use azure_core::credentials::TokenCredential;
-use denizen_identity::{
-    ManagedIdentityCredential, Surroundings,
-    environment::Environment,
+use denizen_identity::{CredentialContext, Environment, ManagedIdentityCredential};
+use denizen_identity_testkit::{
+    AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, Options, ServiceFabricEndpoint,
 };
-use denizen_identity_testkit::{AppServiceEndpoint, AzureMlEndpoint, CloudShellEndpoint, Options, ServiceFabricEndpoint};
 
 use crate::blobs;
 
@@ -50,7 +49,7 @@ pub(crate) async fn exercise(source: Source) -> Result<String, String> {
 }
 
 async fn with(environment: Environment, name: &str, label: &str) -> Result<String, String> {
-    let builder = ManagedIdentityCredential::builder().surroundings(Surroundings::of(environment));
+    let builder = ManagedIdentityCredential::builder().context(CredentialContext::of(environment));
     let credential = builder.build().map_err(|error| error.to_string())?;
     match credential.source() {
         Ok(source) if source.name() == name => {}

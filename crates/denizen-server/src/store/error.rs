@@ -48,11 +48,11 @@ pub enum StoreError {
     /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
     #[error("an earlier statement of this transaction failed")]
     Aborted,
-    /// The surroundings: the audit's spool is full, because the database has been away for long. Nothing may be done
+    /// The system: the audit's spool is full, because the database has been away for long. Nothing may be done
     /// that cannot be recorded.
     #[error("the audit's spool is full")]
     AuditFull,
-    /// The surroundings: the audit's spool cannot be written.
+    /// The system: the audit's spool cannot be written.
     #[error("the audit's spool in {} cannot be written", folder.display())]
     Spool {
         /// Its folder.
@@ -61,19 +61,19 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
-    /// The surroundings: the database cannot be reached or does not do what it is asked.
+    /// The system: the database cannot be reached or does not do what it is asked.
     #[error("the database is unavailable")]
     Unavailable(#[source] Arc<sqlx::Error>),
-    /// The surroundings: the store was closed.
+    /// The system: the store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The surroundings: another process has the data file.
+    /// The system: another process has the data file.
     #[error("{} is in use by another process", path.display())]
     InUse {
         /// The data file.
         path: PathBuf,
     },
-    /// The surroundings: the data file cannot be opened.
+    /// The system: the data file cannot be opened.
     #[error("{} cannot be opened", path.display())]
     File {
         /// The data file.

@@ -289,20 +289,20 @@ impl State {
 
     /// Writes a line to the file, and adds it to what waits.
     fn write(&mut self, line: &str) -> io::Result<()> {
-        self.mend()?;
+        self.cut_torn_record()?;
         let written = self.active.write_all(line.as_bytes());
         if written.is_ok() {
             self.waiting.text.push_str(line);
         } else {
             self.torn = true;
             // If it cannot be cut now, it is tried again before the next record is written.
-            let _ = self.mend();
+            let _ = self.cut_torn_record();
         }
         written
     }
 
     /// Cuts off what a failed write may have left.
-    fn mend(&mut self) -> io::Result<()> {
+    fn cut_torn_record(&mut self) -> io::Result<()> {
         if self.torn {
             self.active.set_len(self.end - self.base)?;
             self.torn = false;
@@ -312,7 +312,7 @@ impl State {
 
     /// Starts a new segment.
     fn turn(&mut self, folder: &Path) -> io::Result<()> {
-        self.mend()?;
+        self.cut_torn_record()?;
         self.active = new_segment(folder, self.end)?;
         self.closed_segments.push(self.base);
         self.base = self.end;
