@@ -10,7 +10,11 @@
 //! The directory is 0700, the files 0600, each written whole or not at all. Touches the file system only.
 //! Tests: `identity_file/tests.rs`, and with those of enrolment.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use denizen_keys::{KeyError, Signer, secret::json_fault, x509::Certificate};
 use denizen_wire::node::{Enrolled, MachineFacts};
@@ -27,6 +31,9 @@ const KEY: &str = "node.key";
 const CERTIFICATE: &str = "node.crt";
 const IDENTITY: &str = "identity.json";
 const LOCK: &str = "lock";
+/// How often the lock is tried, and how long is waited in between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// No file of ours is larger.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -119,6 +126,19 @@ pub struct StateDirectory {
     _lock: std::fs::File,
 }
 
+/// Takes the lock. A process that has just ended may have left it for a moment to a child that it was about to start, so
+/// it is tried again.
+#[expect(clippy::disallowed_methods, reason = "the agent has nothing else to do before it has its state")]
+fn take(lock: &File) -> bool {
+    (0..LOCK_TRIES).any(|_| {
+        let taken = flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !taken {
+            std::thread::sleep(LOCK_PAUSE);
+        }
+        taken
+    })
+}
+
 impl StateDirectory {
     /// Opens and locks `path`, making it when it is missing. Nobody else may hold it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
@@ -137,7 +157,9 @@ impl StateDirectory {
             Ok(file) => file,
             Err(_) => directory.open_file(LOCK)?,
         };
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StateError::InUse(settled))?;
+        if !take(&lock) {
+            return Err(StateError::InUse(settled));
+        }
         Ok(Self { directory, _lock: lock })
     }
 

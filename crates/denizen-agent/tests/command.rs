@@ -6,7 +6,21 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
+    sync::Mutex,
 };
+
+/// A child has this process's descriptors until it becomes its program. One that was made while another test had a state
+/// directory open would hold that directory's lock, and the agent would be refused.
+static FORKING: Mutex<()> = Mutex::new(());
+
+fn spawn(command: &mut Command) -> Child {
+    let _forking = FORKING.lock().unwrap();
+    command.spawn().unwrap()
+}
+
+fn output(command: &mut Command) -> Output {
+    spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped())).wait_with_output().unwrap()
+}
 
 fn agent(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_denizen-agent"));
@@ -15,7 +29,7 @@ fn agent(arguments: &[&str]) -> Command {
 }
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = agent(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = output(&mut agent(arguments));
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
@@ -73,13 +87,8 @@ fn it_runs_says_where_and_stops_when_told() {
     let temp = tempfile::tempdir().unwrap();
     let state = enrolled(temp.path());
     let keys = temp.path().join("tokens");
-    let mut child = agent(&["run", "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0", "--state-dir", &state])
-        .arg("--key-dir")
-        .arg(&keys)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = agent(&["run", "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0", "--state-dir", &state]);
+    let mut child = spawn(command.arg("--key-dir").arg(&keys).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = Vec::new();
     while !seen.iter().any(|line: &String| line.starts_with("imds")) {
@@ -105,7 +114,7 @@ fn it_runs_says_where_and_stops_when_told() {
 /// Starts an agent in `command` and returns it with the lines it printed until `last`. Nobody reads what it says after
 /// that.
 fn start(command: &mut Command, last: &str) -> (Child, String) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let mut text = String::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         text += &format!("{}\n", line.unwrap());
@@ -180,7 +189,7 @@ fn who_is_not_this_machine_is_not_answered_at_the_metadata_address() {
         kill $!; wait $!"#;
     let mut command = Command::new("unshare");
     command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_denizen-agent"), &state]);
-    let Output { stdout, .. } = command.output().unwrap();
+    let Output { stdout, .. } = output(&mut command);
     // 52: the server closed the connection without an answer; 56: with a reset.
     let told = String::from_utf8(stdout).unwrap();
     let lines: Vec<&str> = told.lines().collect();
@@ -197,7 +206,7 @@ fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
     let mut by_environment = agent(&arguments);
     by_environment.env("HTTPS_PROXY", "socks5://user:MARKER@proxy:1080");
     for command in [&mut by_flag, &mut by_environment] {
-        let Output { status, stderr, .. } = command.output().unwrap();
+        let Output { status, stderr, .. } = output(command);
         let err = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(78), "{err}");
         assert!(err.contains("http://host:port") && !err.contains("MARKER"), "{err}");
@@ -207,8 +216,9 @@ fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
 /// A state directory as enrolment leaves it.
 fn enrolled(temp: &std::path::Path) -> String {
     let state = temp.join("state");
-    let directory = denizen_agent::identity_file::StateDirectory::open(&state).unwrap();
     let key = denizen_keys::Signer::generate_rsa(denizen_keys::RsaBits::B2048).unwrap();
+    let _forking = FORKING.lock().unwrap();
+    let directory = denizen_agent::identity_file::StateDirectory::open(&state).unwrap();
     directory.keep_key(&key).unwrap();
     directory.keep_certificate(&denizen_keys::x509::self_signed(&key, "m", 0, 4_000_000_000).unwrap()).unwrap();
     let identity = serde_json::json!({

@@ -23,6 +23,9 @@ use sqlx::{
 
 use super::StoreError;
 
+/// How often the lock of a data file is tried, and how long is waited in between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Connections that read; writes have one of their own.
 const READERS: u32 = 4;
 
@@ -316,7 +319,7 @@ pub(super) async fn open(engine: &Engine) -> Result<Opened, StoreError> {
 }
 
 async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
-    let lock = claim(path)?;
+    let lock = claim(path).await?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(Duration::from_secs(5))
@@ -349,16 +352,20 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
     Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, spool: beside(path, ".audit") })
 }
 
-/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends.
-fn claim(path: &Path) -> Result<File, StoreError> {
+/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends. A
+/// process that has just ended may have left it for a moment to a child that it was about to start, so it is tried again.
+async fn claim(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
     private(path).map_err(failed)?;
     let lock = private(&beside(path, ".lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
     }
+    Err(StoreError::InUse { path: path.to_owned() })
 }
 
 /// The path with something added to its last part.
