@@ -66,6 +66,9 @@ fn faults(root: &Path, crates: &[Crate]) -> Result<Vec<String>> {
             sources.check_words(row, &mut faults);
             sources.check_sole(row, &mut faults);
         }
+        if !row.sole.is_empty() {
+            check_sole_outside(root, row, crates, &mut faults)?;
+        }
     }
     Ok(faults)
 }
@@ -191,27 +194,22 @@ impl Sources {
         }
     }
 
-    /// `impl Trait for`, however the trait is reached, outside of the module that may.
+    /// `impl Trait for`, however the trait is reached, outside of the module that may; and another name for the trait.
     fn check_sole(&self, row: &Crate, faults: &mut Vec<String>) {
         for (home, name, why) in row.sole {
             let mut found_at_home = false;
             for Source { file, module, content } in &self.0 {
-                let words = content.words.iter().zip(content.words.iter().skip(1));
-                for ((line, _), _) in words.filter(|((_, word), (_, next))| word == name && next == "for") {
-                    if module.join("::") == *home {
-                        found_at_home = true;
-                    } else {
-                        faults.push(format!(
-                            "{}/src/{}:{line}: only '{home}' may implement '{name}': {why}",
-                            row.at,
-                            file.display()
-                        ));
-                    }
+                let at_home = module.join("::") == *home;
+                let used = uses(content, name);
+                found_at_home |= at_home && used.iter().any(|(_, use_of)| *use_of == UseOfTrait::Implemented);
+                if !at_home {
+                    let path = format!("{}/src/{}", row.at, file.display());
+                    faults.extend(used.iter().map(|(line, use_of)| use_of.refused(&path, *line, home, name, why)));
                 }
             }
             if !found_at_home {
                 faults.push(format!(
-                    "{}: '{home}' does not implement '{name}'; mend xtask/src/layers/table.rs",
+                    "{}: '{home}' does not implement '{name}'; correct xtask/src/layers/table.rs",
                     row.name
                 ));
             }
@@ -230,6 +228,62 @@ impl Sources {
             }
         }
     }
+}
+
+/// What a file does with a trait that one module alone may implement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UseOfTrait {
+    Implemented,
+    Renamed,
+}
+
+impl UseOfTrait {
+    fn refused(self, path: &str, line: usize, home: &str, name: &str, why: &str) -> String {
+        match self {
+            Self::Implemented => format!("{path}:{line}: only '{home}' may implement '{name}': {why}"),
+            Self::Renamed => {
+                format!("{path}:{line}: '{name}' may not get another name, under which this check misses it")
+            }
+        }
+    }
+}
+
+/// Where a file implements the trait, or gives it another name (`as _` is none).
+fn uses(content: &File, name: &str) -> Vec<(usize, UseOfTrait)> {
+    let words = &content.words;
+    let word = |at: usize| words.get(at).map_or("", |(_, word)| word.as_str());
+    let of = |(at, (line, found)): (usize, &(usize, String))| match (found == name, word(at + 1), word(at + 2)) {
+        (true, "for", _) => Some((*line, UseOfTrait::Implemented)),
+        (true, "as", alias) if alias != "_" => Some((*line, UseOfTrait::Renamed)),
+        _ => None,
+    };
+    words.iter().enumerate().filter_map(of).collect()
+}
+
+/// The same in every crate that depends on this one, its tests included.
+fn check_sole_outside(root: &Path, row: &Crate, crates: &[Crate], faults: &mut Vec<String>) -> Result<()> {
+    for other in crates.iter().filter(|other| other.at != row.at) {
+        let dir = root.join(other.at);
+        if !manifest(&dir.join("Cargo.toml"))?.values().any(|table| table.get(row.name).is_some()) {
+            continue;
+        }
+        for folder in ["src", "tests", "benches"].map(|folder| dir.join(folder)) {
+            if !folder.is_dir() {
+                continue;
+            }
+            for file in all_rust_files(&folder)? {
+                let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+                let read = paths::read(&text, &[]);
+                let content = read.map_err(|e| anyhow!("{} cannot be read as Rust: {e}", file.display()))?;
+                let path = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+                for (home, name, why) in row.sole {
+                    let found = uses(&content, name);
+                    faults.extend(found.iter().map(|(line, use_of)| use_of.refused(&path, *line, home, name, why)));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Layers {
@@ -282,6 +336,13 @@ fn module_of(file: &Path) -> Vec<String> {
 }
 
 fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let files = all_rust_files(dir)?;
+    // A check that reads nothing would pass for ever.
+    ensure!(files.len() > 1, "no source below {}", dir.display());
+    Ok(files)
+}
+
+fn all_rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {
@@ -295,7 +356,5 @@ fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     files.sort();
-    // A check that reads nothing would pass for ever.
-    ensure!(files.len() > 1, "no source below {}", dir.display());
     Ok(files)
 }

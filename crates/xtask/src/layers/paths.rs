@@ -75,20 +75,41 @@ impl File {
         }
     }
 
-    /// After `#`: its attribute, and the item to its `;` or its body.
+    /// After `#`: its attribute, and what it stands on. An item ends with its `;` or its body; a field, a variant, an arm
+    /// or an expression with its `;` or with a comma that stands in no angle brackets.
     fn skip_item(&mut self, tokens: &mut Tokens, module: &[String]) {
         tokens.next();
-        let mut is_module = false;
+        while tokens.next_if(|token| matches!(token, TokenTree::Punct(hash) if hash.as_char() == '#')).is_some() {
+            tokens.next();
+        }
+        if tokens.next_if(|token| matches!(token, TokenTree::Ident(word) if word == "pub")).is_some() {
+            let parenthesis = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis);
+            tokens.next_if(parenthesis);
+        }
+        let is_item =
+            matches!(tokens.peek(), Some(TokenTree::Ident(word)) if ITEM_WORDS.contains(&word.to_string().as_str()));
+        let (mut is_module, mut angles, mut before) = (false, 0_i32, ' ');
         for token in tokens {
+            let was = std::mem::replace(&mut before, ' ');
             match token {
                 TokenTree::Ident(word) if word == "mod" => is_module = true,
                 TokenTree::Ident(name) if is_module => {
                     self.test_modules.push(below(module, &name.to_string()));
                     is_module = false;
                 }
-                TokenTree::Punct(end) if end.as_char() == ';' => return,
-                TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => return,
-                TokenTree::Ident(_) | TokenTree::Group(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+                TokenTree::Punct(mark) => {
+                    before = mark.as_char();
+                    match before {
+                        ';' => return,
+                        ',' if !is_item && angles <= 0 => return,
+                        '<' => angles += 1,
+                        // Not of `->` and `=>`.
+                        '>' if was != '-' && was != '=' => angles -= 1,
+                        _ => {}
+                    }
+                }
+                TokenTree::Group(body) if is_item && body.delimiter() == Delimiter::Brace => return,
+                TokenTree::Ident(_) | TokenTree::Group(_) | TokenTree::Literal(_) => {}
             }
         }
     }
@@ -118,8 +139,10 @@ impl File {
                         self.path(&mut members, line, path.clone());
                         // `as name`, `*`, and the comma.
                         for token in members.by_ref() {
-                            if matches!(&token, TokenTree::Punct(comma) if comma.as_char() == ',') {
-                                break;
+                            match token {
+                                TokenTree::Punct(comma) if comma.as_char() == ',' => break,
+                                TokenTree::Ident(word) => self.words.push((line, word.to_string())),
+                                TokenTree::Punct(_) | TokenTree::Group(_) | TokenTree::Literal(_) => {}
                             }
                         }
                     }
@@ -132,6 +155,26 @@ impl File {
         }
     }
 }
+
+/// What an item begins with, after its attributes and its visibility.
+const ITEM_WORDS: [&str; 16] = [
+    "async",
+    "const",
+    "enum",
+    "extern",
+    "fn",
+    "impl",
+    "let",
+    "macro_rules",
+    "mod",
+    "static",
+    "struct",
+    "trait",
+    "type",
+    "union",
+    "unsafe",
+    "use",
+];
 
 type Tokens = Peekable<proc_macro2::token_stream::IntoIter>;
 

@@ -107,6 +107,18 @@ fn comments_strings_and_tests_count_for_nothing() {
     // After them, the rest counts again.
     let after = "#[cfg(test)]\nmod tests { use crate::top; }\nuse crate::top;";
     refused("one/src/left.rs", after, "left.rs:3: 'left' may not use 'top'");
+    for after in [
+        "enum E {\n#[cfg(test)] Only(crate::top::X),\nOther(crate::top::X) }",
+        "enum E {\n#[cfg(test)] Only { x: crate::top::X },\nOther(crate::top::X) }",
+        "struct S {\n#[cfg(test)] pub(crate) only: Map<crate::top::X, u8>,\nother: crate::top::X }",
+        "fn f() {\n#[cfg(test)] self.counter.add(1, crate::top::X);\ncrate::top::g() }",
+        "fn f() { S {\n#[cfg(test)] only: crate::top::X,\nother: crate::top::X } }",
+        "fn f() { match x {\n#[cfg(test)] A => crate::top::X,\nB => crate::top::X } }",
+        "#[cfg(test)]\n#[allow(dead_code)] fn f<A, B>() { crate::top::g() } fn g() { crate::top::g() }",
+    ] {
+        let line = if after.starts_with('#') { 2 } else { 3 };
+        refused("one/src/left.rs", after, &format!("left.rs:{line}: 'left' may not use 'top'"));
+    }
 }
 
 #[test]
@@ -136,6 +148,18 @@ fn a_trait_is_implemented_by_its_module_only() {
     ] {
         let told = fault(&[home, ("one/src/top.rs", text)], &[SOLE, TWO]);
         assert!(told.contains("top.rs:1: only 'right::inner' may implement 'Proof': it is believed"), "{text}: {told}");
+    }
+    for text in ["use crate::ground::Proof as P;", "use crate::ground::{Stone, Proof as P};"] {
+        let told = fault(&[home, ("one/src/top.rs", text)], &[SOLE, TWO]);
+        assert!(told.contains("top.rs:1: 'Proof' may not get another name"), "{text}: {told}");
+    }
+    for text in ["use crate::ground::Proof as _;", "fn f() { <X as Proof>::f() }"] {
+        let found = faults(tree(&[home, ("one/src/top.rs", text)]).path(), &[SOLE, TWO]).unwrap();
+        assert_eq!(found, Vec::<String>::new(), "{text}");
+    }
+    for file in ["two/src/lib.rs", "two/tests/all.rs"] {
+        let told = fault(&[home, (file, "\nimpl one::Proof for X {}")], &[SOLE, TWO]);
+        assert!(told.contains(&format!("{file}:2: only 'right::inner' may implement 'Proof'")), "{told}");
     }
     assert!(fault(&[], &[SOLE, TWO]).contains("'right::inner' does not implement 'Proof'"));
     let for_tests = ("one/src/top.rs", "#[cfg(test)]\nimpl Proof for X {}");
