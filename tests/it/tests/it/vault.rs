@@ -230,3 +230,47 @@ async fn a_kept_value_is_nowhere_in_the_clear() {
     let signature = token.rsplit('.').next().unwrap();
     assert_eq!(found_in(&dev, signature), [""; 0]);
 }
+
+/// A token that the token service gives for a spelling of the vault's resource opens the vault; one for another resource
+/// does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_under_every_spelling_of_the_vault_opens_it() {
+    let place = Place::new().await;
+    let dev = Dev::start(&place).await;
+    let (client, secret) = (dev.fact("/admin/client_id"), dev.fact("/admin/client_secret"));
+    let base = [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret)];
+    let token = async |version: &str, asked: &str| {
+        let (path, name) = if version == "v1" { ("", "resource") } else { ("/v2.0", "scope") };
+        let scope = if version == "v1" { asked.to_owned() } else { format!("{asked}/.default") };
+        let mut fields = base.to_vec();
+        fields.push((name, &scope));
+        dev.wire.form(&dev.token_url(path), &fields).await
+    };
+    let path = format!("/secrets/hello?{API}");
+    let port = dev.fact("/vault_url").rsplit(':').next().unwrap().to_owned();
+    let own = [format!("https://vault.denizen.test:{port}"), format!("HTTPS://Vault.Denizen.Test:{port}/")];
+    let azure = [
+        "https://vault.azure.net",
+        "https://vault.azure.net/",
+        "https://VAULT.azure.net",
+        "HTTPS://vault.AZURE.net/",
+        "https://vault.azure.net:443",
+        "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
+        "CFA8B339-82A2-471A-A3C9-0FC0BE7A4093",
+    ];
+    for version in ["v1", "v2"] {
+        for asked in azure.into_iter().chain(own.iter().map(String::as_str)) {
+            let given = token(version, asked).await.expect(200).text("/access_token");
+            let read = dev.vault("GET", &path, Some(&given), None).await;
+            assert!(read.status == 200 && !read.text("/value").is_empty(), "{version} {asked}: {read:?}");
+        }
+        for asked in ["https://management.azure.com", "https://managedhsm.azure.net", "https://storage.azure.com"] {
+            let given = token(version, asked).await.expect(200).text("/access_token");
+            let refused = dev.vault("GET", &path, Some(&given), None).await.expect(401);
+            assert!(refused.text("/error/message").starts_with("AKV10022"), "{version} {asked}: {refused:?}");
+        }
+        for asked in ["https://vault.azure.net.evil.example", "https://dev.vault.azure.net"] {
+            token(version, asked).await.expect(400);
+        }
+    }
+}
