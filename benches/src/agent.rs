@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use crate::{
     child::Child,
     dev::{self, Dev},
-    http::{self as client, Connection, Place},
+    http::{self as client, Connection, Origin},
     load::{Program, Session},
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Agent {
     /// The process, to be measured.
     pub(crate) child: Child,
     /// Its Arc endpoint.
-    pub(crate) place: Place,
+    pub(crate) origin: Origin,
     /// Where it writes keys.
     pub(crate) key_dir: PathBuf,
 }
@@ -59,7 +59,7 @@ impl Agent {
         let mut child = Child::start(&dev::beside_us("denizen-agent")?, &arguments, false)?;
         let url = child.says(ARC).await?;
         child.ignore_output();
-        Ok(Self { child, place: Place::of(&url, None)?, key_dir })
+        Ok(Self { child, origin: Origin::of(&url, None)?, key_dir })
     }
 
     /// Key files that are there now.
@@ -79,7 +79,7 @@ pub(crate) fn group() -> Result<(u32, String)> {
 #[derive(Clone)]
 pub(crate) struct Exchanges {
     /// Whom they ask.
-    pub(crate) place: Place,
+    pub(crate) origin: Origin,
     /// What for, in turn.
     pub(crate) resources: &'static [&'static str],
 }
@@ -100,7 +100,7 @@ impl Program for Exchanges {
             format!("/metadata/identity/oauth2/token?api-version=2020-06-01&resource={resource}")
         };
         let paths = self.resources.iter().map(path).collect();
-        Ok(Caller { connection: self.place.connect().await?, paths, next: 0 })
+        Ok(Caller { connection: self.origin.connect().await?, paths, next: 0 })
     }
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     child::Child,
-    http::{self, Place},
+    http::{self, Origin},
     machine::{self, Machine},
 };
 
@@ -140,7 +140,7 @@ impl Dev {
     /// Reads its counters.
     pub(crate) async fn counters(&self) -> Result<Counters> {
         let url = &self.manifest.metrics_url;
-        let answer = Place::of(url, None)?.connect().await?.send(http::get("/metrics", &[])?).await?;
+        let answer = Origin::of(url, None)?.connect().await?.send(http::get("/metrics", &[])?).await?;
         ensure!(answer.status().is_success(), "{url}: {}", http::excerpt(&answer));
         Counters::parse(std::str::from_utf8(answer.body())?)
     }

@@ -23,14 +23,14 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where a server is, and what trusts it.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Origin {
     address: SocketAddr,
     /// The `Host` header, and the name in the certificate.
     authority: String,
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-impl Place {
+impl Origin {
     /// Of an `http://` or `https://` URL on this machine; `ca_pem` is what an `https` server is trusted by.
     pub(crate) fn of(url: &str, ca_pem: Option<&str>) -> Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("'{url}' is no URL"))?;
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn the_load_cannot_be_pointed_elsewhere() {
-        assert!(Place::of("http://127.0.0.1:80/metrics", None).is_ok());
+        assert!(Origin::of("http://127.0.0.1:80/metrics", None).is_ok());
         for bad in
             ["http://192.0.2.1:80", "http://example.test:80", "http://localhost", "https://localhost:1", "localhost:1"]
         {
-            assert!(Place::of(bad, None).is_err(), "{bad}");
+            assert!(Origin::of(bad, None).is_err(), "{bad}");
         }
     }
 }

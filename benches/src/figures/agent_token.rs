@@ -10,7 +10,7 @@ use super::{Page, Plan, alternate, latencies};
 use crate::{
     agent::{self, Agent, Exchanges, RESOURCES, key_file},
     dev::{self, Dev},
-    http::{self, Place},
+    http::{self, Origin},
     load::{Load, Program},
     peer::{self, Recorded, arc::Replies},
     report::Verdict,
@@ -24,7 +24,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     let dev = Dev::start().await?;
     let mut agent = Agent::start(&dev, "agent").await?;
     let resources = RESOURCES.get(..1).context("a resource")?;
-    let exchanges = Exchanges { place: agent.place.clone(), resources };
+    let exchanges = Exchanges { origin: agent.origin.clone(), resources };
 
     let (replies, key_dir) = (dev.directory().join("replies.json"), dev.directory().join("peer-tokens"));
     peer::keep(&replies, &record(&exchanges).await?)?;
@@ -32,7 +32,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     let gid = agent::group()?.0.to_string();
     let arguments = ["arc", "--replies", dev::text(&replies)?, "--key-dir", dev::text(&key_dir)?, "--gid", &gid];
     let (mut bare, url) = peer::start(&arguments).await?;
-    let echoes = Exchanges { place: Place::of(&url, None)?, resources };
+    let echoes = Exchanges { origin: Origin::of(&url, None)?, resources };
 
     let names = ("Arc exchanges", "bare exchanges");
     let load = Load::new(plan.connections, plan.time);

@@ -36,7 +36,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     for round in 0..plan.rounds {
         let start = Instant::now();
         let agent = Agent::start(&dev, &format!("start-{round}")).await?;
-        let mut caller = Exchanges { place: agent.place.clone(), resources: &RESOURCES }.open().await?;
+        let mut caller = Exchanges { origin: agent.origin.clone(), resources: &RESOURCES }.open().await?;
         let challenge = caller.ask(None).await?;
         answers.push(start.elapsed().as_secs_f64() * 1000.0);
         key_file(&challenge)?;
@@ -48,7 +48,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     let mut agent = Agent::start(&dev, "agent").await?;
     tokio::time::sleep(IDLE).await;
     let idle = agent.child.memory()?;
-    let exchanges = Exchanges { place: agent.place.clone(), resources: &RESOURCES };
+    let exchanges = Exchanges { origin: agent.origin.clone(), resources: &RESOURCES };
     let load = Load { exchanges: TOKENS, ..Load::new(CALLERS, Duration::from_secs(60)) };
     let served = load.run(&mut agent.child, &exchanges).await?;
     let used = agent.child.memory()?;

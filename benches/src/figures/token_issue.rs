@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 use super::{Page, Plan};
 use crate::{
     dev::{Counters, Dev},
-    http::{self, Connection, Place},
+    http::{self, Connection, Origin},
     limit,
     load::{Load, Program, Round, Session},
     machine::Machine,
@@ -35,7 +35,7 @@ enum Assertion {
 }
 
 struct Tokens {
-    place: Place,
+    origin: Origin,
     path: String,
     assertion: Assertion,
 }
@@ -50,7 +50,7 @@ impl Program for Tokens {
     type Session = Client;
 
     async fn open(&self) -> Result<Client> {
-        let connection = self.place.connect().await?;
+        let connection = self.origin.connect().await?;
         Ok(Client { connection, path: self.path.clone(), assertion: self.assertion.clone() })
     }
 }
@@ -81,7 +81,7 @@ fn access_token(body: &[u8]) -> Result<String> {
 fn tokens(dev: &Dev, machine: &Machine, assertion: Assertion) -> Result<Tokens> {
     let endpoint = machine.token_endpoint();
     let path = endpoint.parse::<::http::Uri>()?.path().to_owned();
-    Ok(Tokens { place: Place::of(endpoint, Some(dev.ca_pem()))?, path, assertion })
+    Ok(Tokens { origin: Origin::of(endpoint, Some(dev.ca_pem()))?, path, assertion })
 }
 
 /// Measures.

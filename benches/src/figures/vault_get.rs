@@ -21,7 +21,7 @@ use super::{Page, Plan, alternate, latencies};
 use crate::{
     crowd::{self, Crowd},
     dev::{self, Dev},
-    http::{self, Connection, Place},
+    http::{self, Connection, Origin},
     load::{Load, Program, Session},
     peer::{self, Recorded},
     report::{Comparison, Verdict},
@@ -37,7 +37,7 @@ const OTHER_LOADS: [usize; 2] = [1, 64];
 
 /// Reads of a crowd's secrets with its tokens, drawn at random.
 struct Reads {
-    place: Place,
+    origin: Origin,
     crowd: Arc<Crowd>,
     /// How many of its tokens and secrets are used.
     of: usize,
@@ -61,7 +61,7 @@ impl Program for Reads {
         // Each connection draws a sequence of its own, the same in every run.
         let random = self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) | 1;
         let (crowd, expected) = (Arc::clone(&self.crowd), self.expected.clone());
-        Ok(Reader { connection: self.place.connect().await?, crowd, of: self.of, expected, random })
+        Ok(Reader { connection: self.origin.connect().await?, crowd, of: self.of, expected, random })
     }
 }
 
@@ -100,9 +100,9 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     let gather = async |data: &std::path::Path, manifest: &_| crowd::gather(data, manifest, CROWD, CROWD).await;
     let (mut dev, crowd) = Dev::start_prepared(gather).await?;
     let crowd = Arc::new(crowd);
-    let place = Place::of(&dev.manifest.vault_url, Some(dev.ca_pem()))?;
+    let origin = Origin::of(&dev.manifest.vault_url, Some(dev.ca_pem()))?;
     let reads = |of| Reads {
-        place: place.clone(),
+        origin: origin.clone(),
         crowd: Arc::clone(&crowd),
         of,
         expected: None,
@@ -117,14 +117,14 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     let (Some((name, _)), Some(token)) = (crowd.secrets.first(), crowd.tokens.first()) else {
         anyhow::bail!("the crowd is empty");
     };
-    let first = place.connect().await?.send(request(name, token)?).await?;
+    let first = origin.connect().await?.send(request(name, token)?).await?;
     ensure!(first.status().is_success(), "the secret cannot be read: {}", http::excerpt(&first));
 
     let (reply, ca) = (dev.directory().join("reply.json"), dev.directory().join("peer-ca.pem"));
     peer::keep(&reply, &Recorded::of(&first)?)?;
     let (mut bare, url) = peer::start(&["tls", "--reply", dev::text(&reply)?, "--ca-out", dev::text(&ca)?]).await?;
     let echoes = Reads {
-        place: Place::of(&url, Some(&std::fs::read_to_string(&ca)?))?,
+        origin: Origin::of(&url, Some(&std::fs::read_to_string(&ca)?))?,
         crowd: Arc::clone(&crowd),
         of: CROWD,
         expected: Some(first.into_body()),

@@ -13,7 +13,7 @@ use crate::{
         access::{Access, Authorization, System, SystemReason},
         credentials::Credentials,
         directory::Directory,
-        keks::Keks,
+        key_encryption_keys::KeyEncryptionKeys,
         machines::Machines,
         rbac::Rbac,
         secrets::Secrets,
@@ -102,13 +102,13 @@ impl Server {
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
         let ServerConfig { engine, names, root_key, clock, entra_issued } = config;
         let store = Store::open(engine).await?;
-        let keks = Keks::new(root_key);
+        let key_encryption_keys = KeyEncryptionKeys::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
-        let signing = KeyRing::new(store.clone(), keks.clone());
-        let vaults = Vaults::new(store.clone(), keks.clone());
+        let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
+        let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
         Ok(Self {
-            directory: Directory::new(store.clone(), keks),
+            directory: Directory::new(store.clone(), key_encryption_keys),
             machines: Machines::new(store.clone(), access.clone(), &names.authority)
                 .with_other_authorities(&names.other_authorities),
             rbac: Rbac::new(store.clone(), roles),

@@ -1,4 +1,4 @@
-//! The place where the chains are timed: namespaces of their own, made by `unshare`, in which this program runs again
+//! Where the chains are timed: namespaces of their own, made by `unshare`, in which this program runs again
 //! and starts everything else. Root is not needed where users may make namespaces.
 //!
 //! Touches the interfaces of its own network namespace, and `/var/opt` of its own mount namespace: the clients of

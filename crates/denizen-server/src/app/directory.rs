@@ -5,7 +5,7 @@
 use denizen_keys::{SecretString, password, random};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId};
 
-use super::{ChangeError, access::Authorization, keks::Keks};
+use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
     domain::{
         directory::{Application, PasswordCredential, PrincipalKind, ServicePrincipal, Tenant, TokenVersion},
@@ -29,13 +29,13 @@ mod actions {
 #[derive(Clone)]
 pub struct Directory {
     store: Store,
-    keks: Keks,
+    key_encryption_keys: KeyEncryptionKeys,
 }
 
 impl Directory {
-    /// Creates the use cases of a store; new tenants get a key-encryption key of `keks`.
-    pub fn new(store: Store, keks: Keks) -> Self {
-        Self { store, keks }
+    /// Creates the use cases of a store; new tenants get a key-encryption key of `key_encryption_keys`.
+    pub fn new(store: Store, key_encryption_keys: KeyEncryptionKeys) -> Self {
+        Self { store, key_encryption_keys }
     }
 
     /// Makes the tenant that `authorization` names.
@@ -54,7 +54,7 @@ impl Directory {
             id,
             domain: domain.to_ascii_lowercase(),
             display_name: display_name.to_owned(),
-            sealed_kek: self.keks.create(id),
+            sealed_kek: self.key_encryption_keys.create(id),
             created: authorization.now(),
         };
         let written = &tenant;

@@ -9,12 +9,12 @@
 //! | [`credentials`], [`tokens`], [`signing`] | the token service |
 //! | [`access`] | who presents this token, and may it? |
 //! | [`vaults`], [`secrets`] | the vault |
-//! | [`keks`] | the tenants' key-encryption keys |
+//! | [`key_encryption_keys`] | the tenants' key-encryption keys |
 
 pub mod access;
 pub mod credentials;
 pub mod directory;
-pub mod keks;
+pub mod key_encryption_keys;
 pub mod machines;
 pub mod rbac;
 pub mod secrets;

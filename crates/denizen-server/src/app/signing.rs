@@ -22,7 +22,7 @@ use denizen_wire::{TenantId, UnixTime};
 
 use super::{
     access::{Authorization, WrongAuthorization},
-    keks::Keks,
+    key_encryption_keys::KeyEncryptionKeys,
 };
 use crate::{
     domain::{
@@ -51,7 +51,7 @@ pub struct KeyRing {
 
 struct Ring {
     store: Store,
-    keks: Keks,
+    key_encryption_keys: KeyEncryptionKeys,
     policy: Policy,
     opened: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
     /// One change at a time in this process; among replicas the transaction decides.
@@ -116,15 +116,15 @@ pub struct Signed<'a> {
 }
 
 impl KeyRing {
-    /// Creates the key ring of a store; `keks` opens what is kept there.
-    pub fn new(store: Store, keks: Keks) -> Self {
-        Self::with_policy(store, keks, Policy::default())
+    /// Creates the key ring of a store; `key_encryption_keys` opens what is kept there.
+    pub fn new(store: Store, key_encryption_keys: KeyEncryptionKeys) -> Self {
+        Self::with_policy(store, key_encryption_keys, Policy::default())
     }
 
     /// Creates one with another schedule than the usual one.
-    pub fn with_policy(store: Store, keks: Keks, policy: Policy) -> Self {
+    pub fn with_policy(store: Store, key_encryption_keys: KeyEncryptionKeys, policy: Policy) -> Self {
         let changing = tokio::sync::Mutex::default();
-        Self { ring: Arc::new(Ring { store, keks, policy, opened: ArcSwap::default(), changing }) }
+        Self { ring: Arc::new(Ring { store, key_encryption_keys, policy, opened: ArcSwap::default(), changing }) }
     }
 
     /// A tenant's keys as this snapshot has them.
@@ -145,7 +145,7 @@ impl KeyRing {
                 None => {
                     let kek = match &kek {
                         Some(kek) => kek,
-                        None => kek.insert(self.ring.keks.open(record)?),
+                        None => kek.insert(self.ring.key_encryption_keys.open(record)?),
                     };
                     OpenKey::open(key, kek)
                 }
@@ -204,7 +204,7 @@ impl KeyRing {
                 return Ok(());
             }
             let record = snapshot.tenant(tenant).ok_or(SigningError::NoTenant)?;
-            let kek = self.ring.keks.open(record)?;
+            let kek = self.ring.key_encryption_keys.open(record)?;
             // Keys are made before the write lock is taken: that takes long, and nobody else should wait for it.
             let mut put = Vec::new();
             let mut forget = Vec::new();

@@ -15,7 +15,7 @@ use denizen_keys::{
 use denizen_wire::{ResourceId, TenantId};
 use quick_cache::sync::Cache;
 
-use super::{ChangeError, access::Authorization, keks::Keks};
+use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
     domain::{
         resources::Vault,
@@ -45,7 +45,7 @@ pub struct NewVault<'a> {
 #[derive(Clone)]
 pub struct Vaults {
     store: Store,
-    keks: Keks,
+    key_encryption_keys: KeyEncryptionKeys,
     opened: Arc<Cache<ResourceId, Arc<VaultKey>>>,
 }
 
@@ -64,9 +64,9 @@ impl VaultKey {
 }
 
 impl Vaults {
-    /// Creates the use cases of a store; `keks` opens the tenants' key-encryption keys.
-    pub fn new(store: Store, keks: Keks) -> Self {
-        Self { store, keks, opened: Arc::new(Cache::new(16_384)) }
+    /// Creates the use cases of a store; `key_encryption_keys` opens the tenants' key-encryption keys.
+    pub fn new(store: Store, key_encryption_keys: KeyEncryptionKeys) -> Self {
+        Self { store, key_encryption_keys, opened: Arc::new(Cache::new(16_384)) }
     }
 
     /// Makes a vault in a resource group, with a key of its own.
@@ -142,7 +142,7 @@ impl Vaults {
     fn kek(&self, snapshot: &Snapshot, tenant: TenantId) -> Result<Arc<DataKey>, KeyError> {
         // A tenant that is gone took its key with it: nothing of it opens any more.
         let tenant = snapshot.tenant(tenant).ok_or(KeyError::Open)?;
-        self.keks.open(tenant)
+        self.key_encryption_keys.open(tenant)
     }
 }
 

@@ -156,7 +156,7 @@ const SERVER: &[Layers] = &[
     Layers {
         inside: "app",
         ..layers(&[
-            &["access", "keks"],
+            &["access", "key_encryption_keys"],
             &["credentials", "directory", "machines", "rbac", "signing", "vaults"],
             &["secrets", "tokens"],
         ])

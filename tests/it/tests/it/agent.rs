@@ -21,7 +21,7 @@ use crate::{
     dev::{Dev, Launch},
     jwt,
     offline::Offline,
-    place::{Place, TIMEOUT, User, ended},
+    sandbox::{Sandbox, TIMEOUT, User, ended},
     wire::encoded,
 };
 
@@ -44,9 +44,9 @@ struct Agent {
 }
 
 impl Agent {
-    async fn start(place: &Place, words: &[&str]) -> Self {
-        let mut command = place.program(User::Ours, "denizen-agent");
-        let log = place.path("agent-log");
+    async fn start(sandbox: &Sandbox, words: &[&str]) -> Self {
+        let mut command = sandbox.program(User::Ours, "denizen-agent");
+        let log = sandbox.path("agent-log");
         command.args(words).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -81,11 +81,11 @@ fn address(url: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
-    let Some(place) = Place::prepared("").await else { return };
+    let Some(sandbox) = Sandbox::prepared("").await else { return };
     let group = "daemon";
 
     // An operator makes a join token.
-    let first = Dev::start(&place).await;
+    let first = Dev::start(&sandbox).await;
     let (data, authority) = (first.data.clone(), first.fact("/authority").to_owned());
     let ports = (address(&authority), address(first.fact("/vault_url")));
     let resource_group = format!("/subscriptions/{}/resourceGroups/dev", first.fact("/subscription_id"));
@@ -96,18 +96,19 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
     let token =
         machines.create_join_token(&operator.authorization(), &resource_group, Some("web-1"), 600).await.unwrap();
     operator.close().await;
-    let dev = Launch::new(&place, User::Ours).flag("--listen", &ports.0).flag("--vault-listen", &ports.1).start().await;
+    let dev =
+        Launch::new(&sandbox, User::Ours).flag("--listen", &ports.0).flag("--vault-listen", &ports.1).start().await;
 
     // The server joins, once.
-    let (state, ca) = (place.path("agent-state"), dev.data.join("ca.pem"));
+    let (state, ca) = (sandbox.path("agent-state"), dev.data.join("ca.pem"));
     let write = |name: &str, secret: &SecretString| {
-        let path = place.path(name);
+        let path = sandbox.path(name);
         std::fs::write(&path, format!("{}\n", secret.expose())).unwrap();
         path
     };
     let token_file = write("join-token", &token);
     let connect = async |name: &str| {
-        let mut command = place.program(User::Ours, "denizen-agent");
+        let mut command = sandbox.program(User::Ours, "denizen-agent");
         command.args(["connect", "--name", name, "--server", &authority]);
         command.arg("--ca-file").arg(&ca).arg("--join-token-file").arg(&token_file).arg("--state-dir").arg(&state);
         ended(command).await
@@ -126,7 +127,7 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
     let another = connect("web-2").await;
     assert_eq!(another.code, Some(78), "{another:?}");
     assert!(another.err.contains("'web-1' already"), "{}", another.err);
-    let mut show = place.program(User::Ours, "denizen-agent");
+    let mut show = sandbox.program(User::Ours, "denizen-agent");
     show.arg("show").arg("--state-dir").arg(&state);
     assert_eq!(ended(show).await.ok(), joined);
 
@@ -137,7 +138,8 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
     let principal = object_id.parse().unwrap();
     operator.server.rbac.assign(&operator.authorization(), principal, "Key Vault Secrets User", &vault).await.unwrap();
     operator.close().await;
-    let dev = Launch::new(&place, User::Ours).flag("--listen", &ports.0).flag("--vault-listen", &ports.1).start().await;
+    let dev =
+        Launch::new(&sandbox, User::Ours).flag("--listen", &ports.0).flag("--vault-listen", &ports.1).start().await;
 
     let header_file = write("app-service-header", &SecretString::from("a-header-for-one-workload"));
     let keys = Path::new("/var/opt/denizen-agent/tokens");
@@ -147,18 +149,18 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
         &["--app-service-header-file", header_file.to_str().unwrap(), "--key-dir", keys.to_str().unwrap()],
     ]
     .concat();
-    let agent = Agent::start(&place, &words).await;
+    let agent = Agent::start(&sandbox, &words).await;
 
     let query = |version: &str| format!("api-version={version}&resource={}", encoded("https://vault.azure.net"));
     let arc = format!("{}?{}", agent.arc, query("2020-06-01"));
     let imds = format!("{}?{}", agent.imds, query("2018-02-01"));
     let recipe = async |user: User| {
-        let mut sh = place.command(user, "sh");
+        let mut sh = sandbox.command(user, "sh");
         sh.args(["-c", RECIPE, "sh", &arc]);
         ended(sh).await
     };
     let curl = async |user: User, words: &[&str]| {
-        let mut curl = place.command(user, "curl");
+        let mut curl = sandbox.command(user, "curl");
         curl.args(["-s", "-H", "Metadata: true"]).args(words);
         serde_json::from_str::<Value>(&ended(curl).await.ok()).unwrap()
     };
@@ -198,16 +200,16 @@ async fn a_server_joins_and_its_group_reads_a_secret_with_no_secret_stored() {
     // Who got a token for what, and who did not, is on record; the token is not, nor what was shown for it.
     assert!(log.contains("token issued") && log.contains("uid 1,") && log.contains("token refused"), "{log}");
     assert!(!log.contains("eyJ") && !log.contains("a-header-for-one-workload"), "{log}");
-    let keys = place.inside(keys);
+    let keys = sandbox.inside(keys);
     assert_eq!(std::fs::read_dir(keys).unwrap().count(), 0, "open challenges end with the agent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_is_nobody_yet_says_how_to_become_somebody() {
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     let run = async |words: &[&str]| {
-        let mut command = place.program(User::Ours, "denizen-agent");
-        command.args(words).arg("--state-dir").arg(place.path("none"));
+        let mut command = sandbox.program(User::Ours, "denizen-agent");
+        command.args(words).arg("--state-dir").arg(sandbox.path("none"));
         ended(command).await
     };
     let bare = run(&["run", "--listen", "127.0.0.1:0", "--no-arc"]).await;
@@ -215,14 +217,14 @@ async fn an_agent_that_is_nobody_yet_says_how_to_become_somebody() {
     assert!(bare.err.contains("connect"), "{}", bare.err);
     let bare = run(&["show"]).await;
     assert_eq!(bare.code, Some(78), "{bare:?}");
-    let token = place.path("token");
+    let token = sandbox.path("token");
     std::fs::write(&token, "dzj.x.y\n").unwrap();
     let token = token.to_str().unwrap();
     // D-7: there is no way to enrol where nobody vouches for the server.
     let plain = run(&["connect", "--server", "http://127.0.0.1:1", "--name", "m", "--join-token-file", token]).await;
     assert_ne!(plain.code, Some(0), "{plain:?}");
     assert!(plain.err.contains("https"), "{}", plain.err);
-    let dev = Dev::start(&place).await;
+    let dev = Dev::start(&sandbox).await;
     let server = dev.fact("/authority");
     let untrusted = run(&["connect", "--server", server, "--name", "m", "--join-token-file", token]).await;
     assert_eq!(untrusted.code, Some(69), "{untrusted:?}");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     dev::Dev,
     jwt,
-    place::{Place, TIMEOUT, User, ended},
+    sandbox::{Sandbox, TIMEOUT, User, ended},
     wire::{Answer, encoded},
 };
 
@@ -28,15 +28,15 @@ fn usual() -> String {
 }
 
 /// A challenge's key file, as this test sees it.
-fn key_file(place: &Place, challenge: &Answer) -> PathBuf {
+fn key_file(sandbox: &Sandbox, challenge: &Answer) -> PathBuf {
     let realm = challenge.header("www-authenticate").unwrap().strip_prefix("Basic realm=").unwrap();
-    place.inside(Path::new(realm))
+    sandbox.inside(Path::new(realm))
 }
 
 /// Asks for a challenge and reads its key.
-async fn key(dev: &Dev<'_>, place: &Place, query: &str) -> String {
+async fn key(dev: &Dev<'_>, sandbox: &Sandbox, query: &str) -> String {
     let challenge = dev.wire.get(&url(dev, query), &[METADATA]).await.expect(401);
-    std::fs::read_to_string(key_file(place, &challenge)).unwrap()
+    std::fs::read_to_string(key_file(sandbox, &challenge)).unwrap()
 }
 
 async fn present(dev: &Dev<'_>, query: &str, key: &str) -> Answer {
@@ -44,12 +44,12 @@ async fn present(dev: &Dev<'_>, query: &str, key: &str) -> Answer {
 }
 
 /// The whole exchange; the first answer, when it is no challenge.
-async fn exchange(dev: &Dev<'_>, place: &Place, query: &str) -> Answer {
+async fn exchange(dev: &Dev<'_>, sandbox: &Sandbox, query: &str) -> Answer {
     let challenge = dev.wire.get(&url(dev, query), &[METADATA]).await;
     if challenge.status != 401 {
         return challenge;
     }
-    let key = std::fs::read_to_string(key_file(place, &challenge)).unwrap();
+    let key = std::fs::read_to_string(key_file(sandbox, &challenge)).unwrap();
     present(dev, query, &key).await
 }
 
@@ -63,15 +63,15 @@ fn no_token(what: &str, answer: &Answer, status: u16) {
     assert_eq!(answer.header("retry-after"), None, "{what}");
 }
 
-/// A place with an Arc endpoint, or none here.
-async fn place() -> Option<Place> {
-    Place::prepared("").await
+/// A sandbox with an Arc endpoint, or none here.
+async fn sandbox() -> Option<Sandbox> {
+    Sandbox::prepared("").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d14_the_challenge_and_its_file_are_what_every_client_can_read() {
-    let Some(place) = place().await else { return };
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = sandbox().await else { return };
+    let dev = Dev::start(&sandbox).await;
     let challenge = dev.wire.get(&url(&dev, &usual()), &[METADATA]).await.expect(401);
     assert_eq!(challenge.headers.get_all("www-authenticate").iter().count(), 1);
     let header = challenge.header("www-authenticate").unwrap();
@@ -84,7 +84,7 @@ async fn d14_the_challenge_and_its_file_are_what_every_client_can_read() {
     assert_eq!(body["error"], "unauthorized_client");
     assert_eq!(body["error_codes"], serde_json::json!([401]));
 
-    let file = key_file(&place, &challenge);
+    let file = key_file(&sandbox, &challenge);
     let (meta, content) = (file.symlink_metadata().unwrap(), std::fs::read_to_string(&file).unwrap());
     assert!(meta.is_file());
     assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o440, 0));
@@ -112,16 +112,16 @@ async fn d14_the_challenge_and_its_file_are_what_every_client_can_read() {
 
     // Every version a client is known to send.
     for version in ["2019-08-15", "2019-11-01", "2020-06-01", "2021-02-01"] {
-        exchange(&dev, &place, &usual().replace("2020-06-01", version)).await.expect(200);
+        exchange(&dev, &sandbox, &usual().replace("2020-06-01", version)).await.expect(200);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_not_the_one_opens_nothing() {
-    let (Some(place), Some(there)) = (place().await, place().await) else { return };
-    let (dev, other) = tokio::join!(Dev::start(&place), Dev::start(&there));
+    let (Some(sandbox), Some(there)) = (sandbox().await, sandbox().await) else { return };
+    let (dev, other) = tokio::join!(Dev::start(&sandbox), Dev::start(&there));
     let query = usual();
-    let good = key(&dev, &place, &query).await;
+    let good = key(&dev, &sandbox, &query).await;
     let foreign = key(&other, &there, &query).await;
     let flipped = good.strip_prefix('A').map_or_else(|| format!("A{}", &good[1..]), |rest| format!("B{rest}"));
     let wrong: Vec<(&str, String)> = vec![
@@ -132,7 +132,7 @@ async fn a_key_that_is_not_the_one_opens_nothing() {
         ("another agent's", foreign),
         (
             "its file's name",
-            key_file(&place, &dev.wire.get(&url(&dev, &query), &[METADATA]).await).display().to_string(),
+            key_file(&sandbox, &dev.wire.get(&url(&dev, &query), &[METADATA]).await).display().to_string(),
         ),
         ("nothing", String::new()),
         ("the App Service header", dev.fact("/agent/app_service/identity_header").to_owned()),
@@ -170,12 +170,12 @@ async fn a_key_that_is_not_the_one_opens_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d17_a_key_is_good_for_the_user_it_was_made_for() {
-    let Some(place) = place().await else { return };
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = sandbox().await else { return };
+    let dev = Dev::start(&sandbox).await;
     let query = usual();
-    let roots = key(&dev, &place, &query).await;
+    let roots = key(&dev, &sandbox, &query).await;
     let asked = url(&dev, &query);
-    let mut thief = place.command(User::Nobody, "curl");
+    let mut thief = sandbox.command(User::Nobody, "curl");
     thief.args(["-s", "-H", "Metadata: true", "-H", &format!("Authorization: Basic {roots}"), &asked]);
     let thief = ended(thief).await.ok();
     let body: Value = serde_json::from_str(&thief).unwrap();
@@ -186,8 +186,8 @@ async fn d17_a_key_is_good_for_the_user_it_was_made_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d16_a_request_that_a_tricked_program_could_send_gets_no_challenge() {
-    let Some(place) = place().await else { return };
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = sandbox().await else { return };
+    let dev = Dev::start(&sandbox).await;
     let asked = url(&dev, &usual());
     for (what, headers) in [
         ("no Metadata", vec![]),
@@ -225,8 +225,8 @@ async fn d16_a_request_that_a_tricked_program_could_send_gets_no_challenge() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d15_the_identity_that_was_asked_for_or_none() {
-    let Some(place) = place().await else { return };
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = sandbox().await else { return };
+    let dev = Dev::start(&sandbox).await;
     let (client, object) = (dev.fact("/machine/client_id"), dev.fact("/machine/principal_id"));
     let resource_id = encoded(dev.fact("/machine/resource_id"));
     let stranger = uuid::Uuid::from_u128(3).to_string();
@@ -236,7 +236,7 @@ async fn d15_the_identity_that_was_asked_for_or_none() {
         format!("object_id={object}"),
         format!("msi_res_id={resource_id}"),
     ] {
-        let answer = exchange(&dev, &place, &format!("{}&{own}", usual())).await.expect(200);
+        let answer = exchange(&dev, &sandbox, &format!("{}&{own}", usual())).await.expect(200);
         assert_eq!(answer.text("/client_id"), client, "{own}");
     }
     let foreign_machine = resource_id.replace("machines", "virtualMachines");
@@ -252,7 +252,7 @@ async fn d15_the_identity_that_was_asked_for_or_none() {
         ("two spellings", format!("client_id={client}&client%5fid={stranger}")),
         ("an empty one", "client_id=".to_owned()),
     ] {
-        no_token(what, &exchange(&dev, &place, &format!("{}&{selector}", usual())).await, 400);
+        no_token(what, &exchange(&dev, &sandbox, &format!("{}&{selector}", usual())).await, 400);
     }
     let vault = encoded("https://vault.azure.net");
     for (what, query) in [
@@ -264,12 +264,12 @@ async fn d15_the_identity_that_was_asked_for_or_none() {
         ("a resource nobody has", format!("api-version=2020-06-01&resource={}", encoded("https://nobody.example"))),
         ("two versions", format!("api-version=2020-06-01&api-version=2020-06-01&resource={vault}")),
     ] {
-        no_token(what, &exchange(&dev, &place, &query).await, 400);
+        no_token(what, &exchange(&dev, &sandbox, &query).await, 400);
     }
     for (what, query) in
         [("no version", format!("resource={vault}")), ("an unknown version", format!("api-version=1&resource={vault}"))]
     {
-        let answer = exchange(&dev, &place, &query).await;
+        let answer = exchange(&dev, &sandbox, &query).await;
         no_token(what, &answer, 400);
         // Microsoft's own scripts read the list out of this text.
         let text = "The api-version not specified. Supported are 2021-02-01 2020-06-01 2019-11-01 2019-08-15";
@@ -279,8 +279,8 @@ async fn d15_the_identity_that_was_asked_for_or_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn app_service_wants_its_header_to_the_last_character() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let header = dev.fact("/agent/app_service/identity_header").to_owned();
     let vault = encoded("https://vault.azure.net");
     let asked = |query: &str| format!("{}?{query}", dev.fact("/agent/app_service/identity_endpoint"));
@@ -323,11 +323,11 @@ async fn app_service_wants_its_header_to_the_last_character() {
 /// Many programs start at once, each with a challenge of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_programs_at_once_all_get_their_token() {
-    let Some(place) = place().await else { return };
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = sandbox().await else { return };
+    let dev = Dev::start(&sandbox).await;
     let query = usual();
     let one = async || {
-        let key = key(&dev, &place, &query).await;
+        let key = key(&dev, &sandbox, &query).await;
         present(&dev, &query, &key).await.expect(200).text("/access_token")
     };
     let all = async {
@@ -336,5 +336,5 @@ async fn many_programs_at_once_all_get_their_token() {
     };
     let tokens = tokio::time::timeout(TIMEOUT, all).await.unwrap();
     assert!(tokens.iter().all(|token| *token == tokens[0]), "one identity and resource have one token");
-    assert_eq!(std::fs::read_dir(place.inside(Path::new(KEYS))).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(sandbox.inside(Path::new(KEYS))).unwrap().count(), 0);
 }

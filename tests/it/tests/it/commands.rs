@@ -7,15 +7,15 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     dev::{Dev, Launch},
     jwt,
-    place::{Place, User, ended, root},
+    sandbox::{Sandbox, User, ended, root},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_and_secrets_through_either_dialect() {
     for user in [User::Ours, User::Nobody] {
-        let place = Place::new().await;
-        let arc = user == User::Ours && place.has_mounts();
-        let dev = Launch::new(&place, user).start().await;
+        let sandbox = Sandbox::new().await;
+        let arc = user == User::Ours && sandbox.has_mounts();
+        let dev = Launch::new(&sandbox, user).start().await;
         let run = async |words: &[&str]| ended(dev.denizen(words).await).await;
 
         let token = run(&["token", "get", "--resource", "https://management.azure.com/"]).await.ok();
@@ -53,7 +53,7 @@ async fn tokens_and_secrets_through_either_dialect() {
 
         if arc {
             // Each challenge's key file was there for as long as it was needed.
-            let keys = place.inside("/var/opt/azcmagent/tokens".as_ref());
+            let keys = sandbox.inside("/var/opt/azcmagent/tokens".as_ref());
             assert_eq!(std::fs::read_dir(keys).unwrap().count(), 0);
         }
         dev.stop().await;
@@ -62,8 +62,8 @@ async fn tokens_and_secrets_through_either_dialect() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_says_why_and_what_mends_it() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let stranger = uuid::Uuid::from_u128(42).to_string();
     let cases: [(&[&str], i32, &[&str]); 8] = [
         (&["secret", "get", "nosuch"], 65, &["404", "SecretNotFound", "nosuch"]),
@@ -84,7 +84,7 @@ async fn what_fails_says_why_and_what_mends_it() {
         assert!(ended.out.is_empty(), "{ended:?}");
     }
     // Without the environment there is no vault; with another CA there is no TLS.
-    let mut bare = place.denizen(User::Ours);
+    let mut bare = sandbox.denizen(User::Ours);
     bare.args(["secret", "list"]);
     let bare = ended(bare).await;
     assert_eq!(bare.code, Some(64), "{bare:?}");
@@ -98,14 +98,14 @@ async fn what_fails_says_why_and_what_mends_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_in_the_group_cannot_read_the_key() {
-    let place = Place::new().await;
-    if !place.has_mounts() {
+    let sandbox = Sandbox::new().await;
+    if !sandbox.has_mounts() {
         return;
     }
     assert!(root());
-    let dev = Dev::start(&place).await;
+    let dev = Dev::start(&sandbox).await;
     let environment = dev.environment(&[]).await;
-    let mut command = place.denizen(User::Nobody);
+    let mut command = sandbox.denizen(User::Nobody);
     // The CA lies in a directory closed to others, as it should: it is not what this test is about.
     let environment = environment.into_iter().filter(|(name, _)| name != "SSL_CERT_FILE");
     command.envs(environment).args(["token", "get"]);

@@ -1,4 +1,4 @@
-//! `denizen dev`, started for one test: by default on free ports, in the test's own place, ended with it.
+//! `denizen dev`, started for one test: by default on free ports, in the test's own sandbox, ended with it.
 
 use std::{
     collections::BTreeMap,
@@ -15,13 +15,13 @@ use tokio::{
 };
 
 use crate::{
-    place::{Ended, Place, TIMEOUT, User, ended},
+    sandbox::{Ended, Sandbox, TIMEOUT, User, ended},
     wire::{Answer, Wire},
 };
 
 /// How to start it.
-pub(crate) struct Launch<'p> {
-    place: &'p Place,
+pub(crate) struct Launch<'s> {
+    sandbox: &'s Sandbox,
     user: User,
     data: PathBuf,
     flags: BTreeMap<&'static str, String>,
@@ -30,8 +30,8 @@ pub(crate) struct Launch<'p> {
 }
 
 /// A running one, and what `dev.json` says of it.
-pub(crate) struct Dev<'p> {
-    place: &'p Place,
+pub(crate) struct Dev<'s> {
+    sandbox: &'s Sandbox,
     user: User,
     child: Child,
     pub(crate) data: PathBuf,
@@ -41,14 +41,14 @@ pub(crate) struct Dev<'p> {
     err: PathBuf,
 }
 
-impl<'p> Launch<'p> {
-    pub(crate) fn new(place: &'p Place, user: User) -> Self {
+impl<'s> Launch<'s> {
+    pub(crate) fn new(sandbox: &'s Sandbox, user: User) -> Self {
         let free = || "127.0.0.1:0".to_owned();
         let flags = [("--listen", free()), ("--vault-listen", free()), ("--agent-listen", free())];
         Self {
-            place,
+            sandbox,
             user,
-            data: place.home(user).join("data"),
+            data: sandbox.home(user).join("data"),
             flags: flags.into(),
             log: "info",
             environment: Vec::new(),
@@ -79,7 +79,7 @@ impl<'p> Launch<'p> {
 
     /// The command line, without what follows `--`.
     pub(crate) fn command(&self) -> Command {
-        let mut command = self.place.denizen(self.user);
+        let mut command = self.sandbox.denizen(self.user);
         command
             .arg("dev")
             .arg("--data")
@@ -93,10 +93,10 @@ impl<'p> Launch<'p> {
     }
 
     /// Starts it and waits until everything answers.
-    pub(crate) async fn start(self) -> Dev<'p> {
-        let serial = self.place.serial();
-        let ready = self.place.home(self.user).join(format!("ready-{serial}"));
-        let (out, err) = (self.place.path(&format!("out-{serial}")), self.place.path(&format!("err-{serial}")));
+    pub(crate) async fn start(self) -> Dev<'s> {
+        let serial = self.sandbox.serial();
+        let ready = self.sandbox.home(self.user).join(format!("ready-{serial}"));
+        let (out, err) = (self.sandbox.path(&format!("out-{serial}")), self.sandbox.path(&format!("err-{serial}")));
         let mut child = self
             .command()
             .arg("--ready-file")
@@ -119,7 +119,7 @@ impl<'p> Launch<'p> {
         assert_eq!(std::fs::read_to_string(&ready).unwrap(), "ready\n");
         let facts = serde_json::from_slice(&std::fs::read(self.data.join("dev.json")).unwrap()).unwrap();
         let wire = Wire::trusting(&self.data.join("ca.pem"));
-        Dev { place: self.place, user: self.user, child, data: self.data, facts, wire, out, err }
+        Dev { sandbox: self.sandbox, user: self.user, child, data: self.data, facts, wire, out, err }
     }
 
     /// Starts it where it must refuse.
@@ -130,10 +130,10 @@ impl<'p> Launch<'p> {
     }
 }
 
-impl<'p> Dev<'p> {
-    /// In `place`, as whoever runs the tests.
-    pub(crate) async fn start(place: &'p Place) -> Self {
-        Launch::new(place, User::Ours).start().await
+impl<'s> Dev<'s> {
+    /// In `sandbox`, as whoever runs the tests.
+    pub(crate) async fn start(sandbox: &'s Sandbox) -> Self {
+        Launch::new(sandbox, User::Ours).start().await
     }
 
     /// A string of `dev.json`.
@@ -157,7 +157,7 @@ impl<'p> Dev<'p> {
 
     /// What a shell knows after sourcing the env file. `before` is what it had exported earlier.
     pub(crate) async fn environment(&self, before: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let mut shell = self.place.command(self.user, "sh");
+        let mut shell = self.sandbox.command(self.user, "sh");
         shell.args(["-ec", ". \"$1\"; exec env -0", "sh"]).arg(self.data.join("env")).envs(before.iter().copied());
         let text = ended(shell).await.ok();
         let pairs = text.split('\0').filter_map(|line| line.split_once('='));
@@ -166,7 +166,7 @@ impl<'p> Dev<'p> {
 
     /// `denizen`, under the env file's environment.
     pub(crate) async fn denizen(&self, words: &[&str]) -> Command {
-        let mut command = self.place.denizen(self.user);
+        let mut command = self.sandbox.denizen(self.user);
         command.env_clear().envs(self.environment(&[]).await).args(words);
         command
     }

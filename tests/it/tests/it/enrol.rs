@@ -10,7 +10,7 @@ use denizen_wire::{
 };
 use serde_json::json;
 
-use crate::{dev::Dev, jwt, offline::Offline, place::Place, wire::Answer};
+use crate::{dev::Dev, jwt, offline::Offline, sandbox::Sandbox, wire::Answer};
 
 /// A machine that wants in: its node key, and the clock it has.
 pub(crate) struct Node {
@@ -87,11 +87,11 @@ async fn enrol(dev: &Dev<'_>, request: &EnrolRequest) -> Answer {
 }
 
 /// A server, and join tokens for it: bound to these names or to none, good for so many seconds from so long ago.
-async fn with_join_tokens<'p, const N: usize>(
-    place: &'p Place,
+async fn with_join_tokens<'s, const N: usize>(
+    sandbox: &'s Sandbox,
     wanted: [(Option<&str>, i64, i64); N],
-) -> (Dev<'p>, [SecretString; N], UnixTime) {
-    let first = Dev::start(place).await;
+) -> (Dev<'s>, [SecretString; N], UnixTime) {
+    let first = Dev::start(sandbox).await;
     let (data, authority) = (first.data.clone(), first.fact("/authority").to_owned());
     let group = format!("/subscriptions/{}/resourceGroups/dev", first.fact("/subscription_id"));
     let group: ResourceId = group.parse().unwrap();
@@ -104,14 +104,14 @@ async fn with_join_tokens<'p, const N: usize>(
     }
     let now = operator.now();
     operator.close().await;
-    let dev = Dev::start(place).await;
+    let dev = Dev::start(sandbox).await;
     (dev, tokens.try_into().ok().unwrap(), now)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proofs_and_assertions_are_good_for_every_name_that_the_certificate_carries() {
-    let place = Place::new().await;
-    let (dev, [token], now) = with_join_tokens(&place, [(None, 600, 0)]).await;
+    let sandbox = Sandbox::new().await;
+    let (dev, [token], now) = with_join_tokens(&sandbox, [(None, 600, 0)]).await;
     let node = Node::new(now);
     let port = dev.fact("/authority").rsplit(':').next().unwrap();
     let by = |host: &str| format!("https://{host}:{port}");
@@ -135,8 +135,8 @@ fn refused(what: &str, answer: &Answer, status: u16, code: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d10_one_machine_once_and_it_may_do_nothing_until_a_role_is_given() {
-    let place = Place::new().await;
-    let (dev, [token], now) = with_join_tokens(&place, [(None, 600, 0)]).await;
+    let sandbox = Sandbox::new().await;
+    let (dev, [token], now) = with_join_tokens(&sandbox, [(None, 600, 0)]).await;
     let authority = dev.fact("/authority");
     let node = Node::new(now);
     let request = node.request(authority, &token, "web-1", |_| {});
@@ -173,9 +173,9 @@ async fn d10_one_machine_once_and_it_may_do_nothing_until_a_role_is_given() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_request_is_said_and_costs_the_token_nothing() {
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     let wanted = [(None, 600, 0), (Some("bound"), 600, 0), (None, 60, 120)];
-    let (dev, [token, bound, expired], now) = with_join_tokens(&place, wanted).await;
+    let (dev, [token, bound, expired], now) = with_join_tokens(&sandbox, wanted).await;
     let authority = dev.fact("/authority");
     let (node, other) = (Node::new(now), Node::new(now));
     let machine = dev.fact("/machine/resource_id").rsplit('/').next().unwrap().to_owned();
@@ -264,8 +264,8 @@ async fn what_is_wrong_with_a_request_is_said_and_costs_the_token_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d28_a_raced_token_lets_one_machine_in() {
     const RACERS: usize = 6;
-    let place = Place::new().await;
-    let (dev, [token], now) = with_join_tokens(&place, [(None, 600, 0)]).await;
+    let sandbox = Sandbox::new().await;
+    let (dev, [token], now) = with_join_tokens(&sandbox, [(None, 600, 0)]).await;
     let nodes: Vec<Node> = std::thread::scope(|scope| {
         let making: Vec<_> = (0..RACERS).map(|_| scope.spawn(|| Node::new(now))).collect();
         making.into_iter().map(|node| node.join().unwrap()).collect()
@@ -291,8 +291,8 @@ async fn d28_a_raced_token_lets_one_machine_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_token_is_kept_as_a_hash_only() {
-    let place = Place::new().await;
-    let (dev, [token], _) = with_join_tokens(&place, [(None, 600, 0)]).await;
+    let sandbox = Sandbox::new().await;
+    let (dev, [token], _) = with_join_tokens(&sandbox, [(None, 600, 0)]).await;
     let secret = token.expose().rsplit('.').next().unwrap().to_owned();
     for path in crate::start::below(&dev.data).into_iter().filter(|path| path.is_file()) {
         let bytes = std::fs::read(&path).unwrap();

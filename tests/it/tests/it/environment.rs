@@ -6,7 +6,7 @@ use denizen_skip::skip;
 
 use crate::{
     dev::{Dev, Launch},
-    place::{Ended, Place, User, ended},
+    sandbox::{Ended, Sandbox, User, ended},
 };
 
 /// Nobody listens there: whoever asks it fails.
@@ -21,16 +21,16 @@ fn listed(dev: &Dev<'_>) -> BTreeMap<String, String> {
 }
 
 /// A program with exactly these variables.
-async fn run(place: &Place, program: &str, words: &[&str], variables: &BTreeMap<String, String>) -> Ended {
-    let mut command = place.command(User::Ours, program);
+async fn run(sandbox: &Sandbox, program: &str, words: &[&str], variables: &BTreeMap<String, String>) -> Ended {
+    let mut command = sandbox.command(User::Ours, program);
     command.args(words).envs(variables);
     ended(command).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_is_not_asked_for_this_machine() {
-    let place = Place::new().await;
-    let dev = Launch::new(&place, User::Ours)
+    let sandbox = Sandbox::new().await;
+    let dev = Launch::new(&sandbox, User::Ours)
         .env("https_proxy", PROXY)
         .env("HTTP_PROXY", PROXY)
         .env("no_proxy", "intranet,10.0.0.0/8")
@@ -60,17 +60,17 @@ async fn a_proxy_is_not_asked_for_this_machine() {
     list.insert("HTTPS_PROXY".into(), PROXY.into());
     for (from, variables) in [("env", &shell), ("env.list", &list)] {
         assert_eq!(variables["no_proxy"], variables["NO_PROXY"], "{from}");
-        assert_eq!(run(&place, "curl", &curl, variables).await.out, "401", "{from}");
+        assert_eq!(run(&sandbox, "curl", &curl, variables).await.out, "401", "{from}");
         if Path::new("/usr/bin/python3").exists() {
-            assert_eq!(run(&place, "/usr/bin/python3", &["-c", &python], variables).await.out, "401\n", "{from}");
+            assert_eq!(run(&sandbox, "/usr/bin/python3", &["-c", &python], variables).await.out, "401\n", "{from}");
         }
     }
     // The proxy is asked where nothing says otherwise: this test can fail.
     list.retain(|name, _| !name.eq_ignore_ascii_case("no_proxy"));
-    assert_eq!(run(&place, "curl", &curl, &list).await.out, "000");
+    assert_eq!(run(&sandbox, "curl", &curl, &list).await.out, "000");
     dev.stop().await;
 
-    let mut command = Launch::new(&place, User::Ours).env("https_proxy", PROXY).command();
+    let mut command = Launch::new(&sandbox, User::Ours).env("https_proxy", PROXY).command();
     let script = "curl --silent --output /dev/null --write-out '%{http_code} ' \
                   \"$DENIZEN_VAULT_URL/secrets/hello/?api-version=7.6\"; echo \"$NO_PROXY $no_proxy\"";
     command.args(["--", "sh", "-c", script]);
@@ -84,9 +84,9 @@ async fn a_proxy_is_not_asked_for_this_machine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_plain_file_reads_the_same_everywhere() {
     for user in [User::Ours, User::Nobody] {
-        let place = Place::new().await;
+        let sandbox = Sandbox::new().await;
         // A blank is read alike by all of them.
-        let dev = Launch::new(&place, user).data(&place.home(user).join("my data")).start().await;
+        let dev = Launch::new(&sandbox, user).data(&sandbox.home(user).join("my data")).start().await;
         let text = std::fs::read_to_string(dev.data.join("env.list")).unwrap();
         for line in text.lines() {
             let plain = line.starts_with('#') || !line.contains(['\'', '"', '\\', '#', '`']);
@@ -105,8 +105,8 @@ async fn the_plain_file_reads_the_same_everywhere() {
         let header = listed.contains_key("IDENTITY_HEADER");
         assert_eq!(header, dev.facts.pointer("/agent/arc") == Some(&serde_json::Value::Null));
         // As it is, a program finds its way with it.
-        let denizen = place.program_path("denizen");
-        let mut command = place.command(user, &denizen);
+        let denizen = sandbox.program_path("denizen");
+        let mut command = sandbox.command(user, &denizen);
         command.args(["secret", "get", "hello"]).envs(&listed);
         assert_eq!(ended(command).await.ok(), dev.fact("/secret/value"));
         dev.stop().await;
@@ -115,15 +115,15 @@ async fn the_plain_file_reads_the_same_everywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_reads_the_plain_file() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let file = format!("--env-file={}", dev.data.join("env.list").display());
     let empty = BTreeMap::new();
-    if run(&place, "sh", &["-c", "node --env-file=/dev/null -e 0"], &empty).await.code != Some(0) {
+    if run(&sandbox, "sh", &["-c", "node --env-file=/dev/null -e 0"], &empty).await.code != Some(0) {
         return skip("there is no Node.js of 20.6 or later on the system's PATH");
     }
     let script = "console.log(JSON.stringify(process.env))";
-    let seen = run(&place, "node", &[&file, "-e", script], &empty).await.ok();
+    let seen = run(&sandbox, "node", &[&file, "-e", script], &empty).await.ok();
     let seen: BTreeMap<String, String> = serde_json::from_str(&seen).unwrap();
     for (name, value) in listed(&dev) {
         assert_eq!(seen.get(&name), Some(&value), "{name}");
@@ -133,9 +133,9 @@ async fn node_reads_the_plain_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_readers_read_differently_is_kept_out_of_the_plain_file() {
-    let place = Place::new().await;
-    let data = place.home(User::Ours).join("data#1");
-    let dev = Launch::new(&place, User::Ours).data(&data).start().await;
+    let sandbox = Sandbox::new().await;
+    let data = sandbox.home(User::Ours).join("data#1");
+    let dev = Launch::new(&sandbox, User::Ours).data(&data).start().await;
     assert!(!data.join("env.list").exists());
     assert!(dev.stderr().contains("env.list") && dev.stderr().contains("--data"), "{}", dev.stderr());
     assert_eq!(dev.environment(&[]).await["SSL_CERT_FILE"], data.join("ca-bundle.pem").to_str().unwrap());
@@ -144,11 +144,11 @@ async fn a_path_that_readers_read_differently_is_kept_out_of_the_plain_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_group_that_dev_names_may_ask() {
-    let Some(place) = Place::prepared("").await else { return };
-    let dev = Launch::new(&place, User::Ours).flag("--group", "daemon").start().await;
+    let Some(sandbox) = Sandbox::prepared("").await else { return };
+    let dev = Launch::new(&sandbox, User::Ours).flag("--group", "daemon").start().await;
     let environment = dev.environment(&[]).await;
     let ask = async |user: User| {
-        let mut command = place.denizen(user);
+        let mut command = sandbox.denizen(user);
         // The CA lies in a directory closed to others; a token needs none.
         command.envs(environment.iter().filter(|(name, _)| *name != "SSL_CERT_FILE"));
         command.args(["token", "get"]);
@@ -160,7 +160,7 @@ async fn the_group_that_dev_names_may_ask() {
     assert!(stranger.err.contains("group"), "{}", stranger.err);
     dev.stop().await;
 
-    let refused = Launch::new(&place, User::Ours).flag("--group", "no-such-group-here").refused().await;
+    let refused = Launch::new(&sandbox, User::Ours).flag("--group", "no-such-group-here").refused().await;
     assert_eq!(refused.code, Some(64), "{refused:?}");
     assert!(refused.err.contains("--group no-such-group-here") && refused.err.contains("groupadd"), "{}", refused.err);
 }

@@ -11,7 +11,7 @@ use crate::{
     dev::{Dev, Launch},
     jwt,
     offline::Offline,
-    place::{Place, User},
+    sandbox::{Sandbox, User},
 };
 
 async fn ask(dev: &Dev<'_>, authorization: &str) -> crate::wire::Answer {
@@ -30,8 +30,8 @@ async fn refused(dev: &Dev<'_>, what: &str, authorization: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d25_one_wrong_claim_under_the_right_signature() {
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let authority = first.fact("/authority").to_owned();
     let genuine = jwt::claims(&first.admin_token("https://vault.azure.net").await);
     let data = first.data.clone();
@@ -76,7 +76,7 @@ async fn d25_one_wrong_claim_under_the_right_signature() {
     keeper.close().await;
 
     let port = authority.rsplit(':').next().unwrap();
-    let dev = Launch::new(&place, User::Ours).flag("--listen", &format!("127.0.0.1:{port}")).start().await;
+    let dev = Launch::new(&sandbox, User::Ours).flag("--listen", &format!("127.0.0.1:{port}")).start().await;
     ask(&dev, &format!("Bearer {good}")).await.expect(200);
     for (what, token) in bad {
         refused(&dev, what, &format!("Bearer {token}")).await;
@@ -101,8 +101,8 @@ async fn d25_one_wrong_claim_under_the_right_signature() {
 async fn d25_a_token_that_names_entra_for_an_emulator() {
     const FLAG: &str = "--sts-windows-net-for";
     const STORAGE: &str = "https://storage.azure.com";
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let (authority, tenant) = (first.fact("/authority").to_owned(), first.fact("/tenant_id").to_owned());
     let issuer = |claims: &Value| claims["iss"].as_str().unwrap().to_owned();
     let ours = format!("{authority}/{tenant}/");
@@ -115,7 +115,7 @@ async fn d25_a_token_that_names_entra_for_an_emulator() {
     // What the server itself issues for no audience of ours: Entra's issuer and the vault's audience.
     let keeper = Offline::open(&data, &authority).await;
     let port = authority.rsplit(':').next().unwrap().to_owned();
-    let launch = || Launch::new(&place, User::Ours).flag("--listen", &format!("127.0.0.1:{port}"));
+    let launch = || Launch::new(&sandbox, User::Ours).flag("--listen", &format!("127.0.0.1:{port}"));
     let now = keeper.now().0;
     let claims = |principal: &str, client: &str| {
         json!({
@@ -144,8 +144,8 @@ async fn d25_a_token_that_names_entra_for_an_emulator() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d25_another_signature_under_the_right_claims() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let genuine = dev.admin_token("https://vault.azure.net").await;
     let (header, claims) = (jwt::header(&genuine), jwt::claims(&genuine));
     let kid = header["kid"].as_str().unwrap();
@@ -203,7 +203,7 @@ async fn d25_another_signature_under_the_right_claims() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d25_a_token_of_another_server_and_another_tenant() {
-    let (here, there) = (Place::new().await, Place::new().await);
+    let (here, there) = (Sandbox::new().await, Sandbox::new().await);
     let (dev, other) = tokio::join!(Dev::start(&here), Dev::start(&there));
     assert_ne!(dev.fact("/tenant_id"), other.fact("/tenant_id"));
     let token = other.admin_token("https://vault.azure.net").await;

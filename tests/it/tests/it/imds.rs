@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     dev::Dev,
-    place::{Place, User, ended},
+    sandbox::{Sandbox, User, ended},
     wire::encoded,
 };
 
@@ -17,8 +17,8 @@ fn usual() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d17_who_asks_is_told_by_the_kernel_and_by_nothing_they_say() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let asked = format!("{}{}", dev.fact("/agent/imds_host"), usual());
     // The agent's own user: who runs this test.
     let answer = dev.wire.get(&asked, &[METADATA]).await.expect(200);
@@ -26,11 +26,11 @@ async fn d17_who_asks_is_told_by_the_kernel_and_by_nothing_they_say() {
     assert!(answer.json()["expires_on"].is_string());
     dev.wire.get(&asked.replace("2018-02-01", "2019-08-01"), &[METADATA]).await.expect(200);
 
-    if !place.has_mounts() {
+    if !sandbox.has_mounts() {
         return;
     }
     let curl = async |user: User, more: &[&str]| {
-        let mut command = place.command(user, "curl");
+        let mut command = sandbox.command(user, "curl");
         command.args(["-s", "-w", "\n%{http_code}", "-H", "Metadata: true"]).args(more).arg(&asked);
         let out = ended(command).await.ok();
         let (body, status) = out.rsplit_once('\n').unwrap();
@@ -58,8 +58,8 @@ async fn d17_who_asks_is_told_by_the_kernel_and_by_nothing_they_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d16_the_gate_is_the_same_as_everywhere() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let host = dev.fact("/agent/imds_host");
     let asked = format!("{host}{}", usual());
     let client = dev.fact("/machine/client_id");
@@ -93,8 +93,8 @@ async fn d16_the_gate_is_the_same_as_everywhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_instance_document_says_which_machine_this_is() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let local = dev.fact("/agent/app_service/identity_endpoint").trim_end_matches("/msi/token").to_owned();
     for host in [local.as_str(), dev.fact("/agent/imds_host")] {
         let url = format!("{host}/metadata/instance?api-version=2020-06-01");

@@ -10,15 +10,15 @@ use serde_json::Value;
 use crate::{
     dev::{Dev, Launch},
     jwt,
-    place::{NOBODY, Place, User, ended},
+    sandbox::{NOBODY, Sandbox, User, ended},
     start::below,
 };
 
 const KEYS: &str = "/var/opt/azcmagent/tokens";
 
 /// Mode, owner and contents of everything there, so that a change can be seen.
-fn picture(place: &Place) -> Vec<(String, u32, u32)> {
-    let root = place.inside(Path::new("/var/opt"));
+fn picture(sandbox: &Sandbox) -> Vec<(String, u32, u32)> {
+    let root = sandbox.inside(Path::new("/var/opt"));
     let describe = |path: &Path| {
         let meta = path.symlink_metadata().unwrap();
         (path.strip_prefix(&root).unwrap().display().to_string(), meta.mode(), meta.uid())
@@ -31,9 +31,9 @@ fn picture(place: &Place) -> Vec<(String, u32, u32)> {
 /// With the mounts changed by `script`, App Service is offered, the reason names all of `because`, the token path
 /// works, and nothing was changed or left where Arc's directory would be.
 async fn app_service_because(script: &str, because: &[&str]) {
-    let Some(place) = Place::prepared(script).await else { return };
-    let before = picture(&place);
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = Sandbox::prepared(script).await else { return };
+    let before = picture(&sandbox);
+    let dev = Dev::start(&sandbox).await;
     assert_eq!(dev.facts.pointer("/agent/arc"), Some(&Value::Null), "{script}");
     let said = dev.stdout();
     let line = said.lines().find(|line| line.contains("App Service, because")).unwrap_or_else(|| panic!("{said}"));
@@ -50,7 +50,7 @@ async fn app_service_because(script: &str, because: &[&str]) {
     let answer = dev.wire.get(&url, &[("Metadata", "true")]).await;
     assert!((400..500).contains(&answer.status) && answer.header("www-authenticate").is_none(), "{answer:?}");
     dev.stop().await;
-    assert_eq!(picture(&place), before, "{script}");
+    assert_eq!(picture(&sandbox), before, "{script}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,8 +83,8 @@ async fn a_key_directory_that_cannot_be_made_is_not_offered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_privilege_it_says_what_root_would_have_to_do() {
-    let place = Place::new().await;
-    let dev = Launch::new(&place, User::Nobody).start().await;
+    let sandbox = Sandbox::new().await;
+    let dev = Launch::new(&sandbox, User::Nobody).start().await;
     assert_eq!(dev.facts.pointer("/agent/arc"), Some(&Value::Null));
     let said = dev.stdout();
     let line = said.lines().find(|line| line.contains("App Service, because")).unwrap_or_else(|| panic!("{said}"));
@@ -98,11 +98,11 @@ async fn what_an_earlier_run_left_in_the_key_directory_is_swept_and_nothing_else
         "mkdir -p {KEYS} && : > {stale} && touch -d '1 hour ago' {stale} \
          && : > {KEYS}/note.txt && touch -d '1 hour ago' {KEYS}/note.txt"
     );
-    let Some(place) = Place::prepared(&script).await else { return };
-    let dev = Dev::start(&place).await;
+    let Some(sandbox) = Sandbox::prepared(&script).await else { return };
+    let dev = Dev::start(&sandbox).await;
     assert!(dev.facts.pointer("/agent/arc").is_some_and(Value::is_object), "{}", dev.stdout());
-    assert!(!place.inside(Path::new(&stale)).exists());
-    assert!(place.inside(&Path::new(KEYS).join("note.txt")).exists());
-    let mode = place.inside(Path::new(KEYS)).metadata().unwrap().mode();
+    assert!(!sandbox.inside(Path::new(&stale)).exists());
+    assert!(sandbox.inside(&Path::new(KEYS).join("note.txt")).exists());
+    let mode = sandbox.inside(Path::new(KEYS)).metadata().unwrap().mode();
     assert_eq!(mode & 0o022, 0, "{mode:o}");
 }

@@ -6,18 +6,18 @@ use denizen_skip::skip;
 
 use crate::{
     dev::{Dev, Launch},
-    place::{Place, User, ended},
+    sandbox::{Sandbox, User, ended},
 };
 
 /// The status that curl gets with these words, or 0 when nobody answers.
-async fn status(dev: &Dev<'_>, place: &Place, words: &[&str]) -> String {
-    let mut command = place.command(User::Ours, "curl");
+async fn status(dev: &Dev<'_>, sandbox: &Sandbox, words: &[&str]) -> String {
+    let mut command = sandbox.command(User::Ours, "curl");
     command.arg("--cacert").arg(dev.data.join("ca.pem"));
     command.args(["--silent", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{http_code}"]).args(words);
     ended(command).await.out
 }
 
-async fn answers_in_both_families(dev: &Dev<'_>, place: &Place) {
+async fn answers_in_both_families(dev: &Dev<'_>, sandbox: &Sandbox) {
     let discovery = format!("/{}/v2.0/.well-known/openid-configuration", dev.fact("/tenant_id"));
     let app_service = dev.fact("/agent/app_service/identity_endpoint");
     for (url, expected) in [
@@ -29,10 +29,10 @@ async fn answers_in_both_families(dev: &Dev<'_>, place: &Place) {
     ] {
         assert!(url.contains("://localhost:"), "{url}");
         for (family, address) in [("-4", "127.0.0.1"), ("-6", "[::1]")] {
-            assert_eq!(status(dev, place, &[family, &url]).await, expected, "{family} {url}");
+            assert_eq!(status(dev, sandbox, &[family, &url]).await, expected, "{family} {url}");
             // By the address too, which the certificate carries.
             let by_address = url.replace("localhost", address);
-            assert_eq!(status(dev, place, &[&by_address]).await, expected, "{by_address}");
+            assert_eq!(status(dev, sandbox, &[&by_address]).await, expected, "{by_address}");
         }
     }
 }
@@ -42,14 +42,14 @@ async fn every_service_answers_in_both_families() {
     if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return skip("this machine has no [::1]");
     }
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     for address in ["localhost:0", "127.0.0.1:0", "[::1]:0"] {
-        let launch = Launch::new(&place, User::Ours);
+        let launch = Launch::new(&sandbox, User::Ours);
         let launch = ["--listen", "--vault-listen", "--agent-listen", "--metrics-listen"]
             .into_iter()
             .fold(launch, |launch, flag| launch.flag(flag, address));
         let dev = launch.start().await;
-        answers_in_both_families(&dev, &place).await;
+        answers_in_both_families(&dev, &sandbox).await;
         dev.stop().await;
     }
 }
@@ -59,9 +59,9 @@ async fn a_port_that_somebody_else_has_in_one_family_is_not_shared() {
     let Ok(taken) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
         return skip("this machine has no [::1]");
     };
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     let address = format!("127.0.0.1:{}", taken.local_addr().unwrap().port());
-    let refused = Launch::new(&place, User::Ours).flag("--vault-listen", &address).refused().await;
+    let refused = Launch::new(&sandbox, User::Ours).flag("--vault-listen", &address).refused().await;
     assert_eq!(refused.code, Some(69), "{refused:?}");
     assert!(refused.err.contains("--vault-listen") && refused.err.contains("[::1]"), "{}", refused.err);
 }

@@ -2,12 +2,12 @@
 //!
 //! `cargo build --bins` first: these tests run the programs that lie beside them in the target directory. Every test
 //! has its own server, so they run in any order and all at once. As root each server gets mounts of its own
-//! ([`place`]), so that nothing on the machine is touched, the Arc endpoint can be offered, and other users can be
+//! ([`sandbox`]), so that nothing on the machine is touched, the Arc endpoint can be offered, and other users can be
 //! tried; as anybody else the tests that need root are skipped, and counted (`denizen-skip`).
 //!
 //! | file | what it boots and asks |
 //! |---|---|
-//! | [`place`], [`dev`], [`wire`], [`jwt`], [`offline`] | what the tests are made with |
+//! | [`sandbox`], [`dev`], [`wire`], [`jwt`], [`offline`] | what the tests are made with |
 //! | [`start`] | the files `denizen dev` writes, and its environment |
 //! | [`environment`] | the same for programs with a proxy, and for readers that are no shell |
 //! | [`localhost`] | everything that a URL calls `localhost`, by 127.0.0.1 and by [::1] |
@@ -46,12 +46,12 @@ mod jwt;
 mod keydir;
 mod localhost;
 mod offline;
-mod place;
 mod program;
 mod refuse;
 mod restart;
 mod rotation;
 mod routes;
+mod sandbox;
 mod start;
 mod token_service;
 mod vault;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     dev::{Dev, Launch},
-    place::{NOBODY, Place, User},
+    sandbox::{NOBODY, Sandbox, User},
     start::below,
 };
 
@@ -30,10 +30,10 @@ async fn still_serves(dev: &Dev<'_>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_one_on_the_same_data_names_the_first() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let before = std::fs::read(dev.data.join("dev.json")).unwrap();
-    let refused = Launch::new(&place, User::Ours).refused().await;
+    let refused = Launch::new(&sandbox, User::Ours).refused().await;
     assert_eq!(refused.code, TRY_AGAIN, "{refused:?}");
     let named = format!("another denizen dev (process {}) is using {}", dev.pid(), dev.data.display());
     assert!(refused.err.contains(&named), "{}", refused.err);
@@ -41,13 +41,13 @@ async fn a_second_one_on_the_same_data_names_the_first() {
     still_serves(&dev).await;
     // The lock goes with the process, however it ends.
     dev.kill().await;
-    Dev::start(&place).await.stop().await;
+    Dev::start(&sandbox).await.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_one_on_the_same_ports_names_the_flag() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let agent = dev.fact("/agent/app_service/identity_endpoint");
     for (flag, taken) in [
         ("--listen", port(dev.fact("/authority"))),
@@ -56,9 +56,9 @@ async fn a_second_one_on_the_same_ports_names_the_flag() {
         ("--imds-listen", port(dev.fact("/agent/imds_host"))),
         ("--metrics-listen", port(dev.fact("/metrics_url"))),
     ] {
-        let second = place.path("second");
+        let second = sandbox.path("second");
         let address = format!("127.0.0.1:{taken}");
-        let refused = Launch::new(&place, User::Ours).data(&second).flag(flag, &address).refused().await;
+        let refused = Launch::new(&sandbox, User::Ours).data(&second).flag(flag, &address).refused().await;
         assert_eq!(refused.code, UNAVAILABLE, "{flag}: {refused:?}");
         assert!(refused.err.contains(&format!("{flag} {address}")), "{flag}: {}", refused.err);
         assert!(refused.err.contains(&format!("{flag} 127.0.0.1:0")), "what mends it: {}", refused.err);
@@ -71,30 +71,30 @@ async fn a_second_one_on_the_same_ports_names_the_flag() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_the_ca_is_not_replaced_by_a_new_one() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let (ca, data) = (dev.data.join("ca.pem"), dev.data.clone());
     dev.stop().await;
     let trusted = std::fs::read(&ca).unwrap();
     for (lost, kept) in [("ca.pem", "ca.key.sealed"), ("ca.key.sealed", "ca.pem")] {
-        let aside = place.path("aside");
+        let aside = sandbox.path("aside");
         std::fs::rename(data.join(lost), &aside).unwrap();
-        let refused = Launch::new(&place, User::Ours).refused().await;
+        let refused = Launch::new(&sandbox, User::Ours).refused().await;
         assert_eq!(refused.code, DATA, "{lost}: {refused:?}");
         assert!(refused.err.contains("put the missing one back"), "{}", refused.err);
         assert!(data.join(kept).exists() && !data.join(lost).exists(), "{lost}");
         std::fs::rename(&aside, data.join(lost)).unwrap();
     }
-    Dev::start(&place).await.stop().await;
+    Dev::start(&sandbox).await.stop().await;
     assert_eq!(std::fs::read(&ca).unwrap(), trusted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d35_it_listens_on_loopback_only() {
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     for flag in ["--listen", "--vault-listen", "--agent-listen", "--imds-listen", "--metrics-listen"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:0.0.0.0]:0"] {
-            let refused = Launch::new(&place, User::Ours).flag(flag, address).refused().await;
+            let refused = Launch::new(&sandbox, User::Ours).flag(flag, address).refused().await;
             assert_eq!(refused.code, USAGE, "{flag} {address}: {refused:?}");
             assert!(refused.err.contains(flag) && refused.err.contains("loopback"), "{}", refused.err);
         }
@@ -103,14 +103,14 @@ async fn d35_it_listens_on_loopback_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_command_line_is_checked() {
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     // What runs after `--` is told from an option that is mistyped.
     for (word, said, unsaid) in
         [("python3", "denizen dev -- python3", "--listen"), ("--liste", "'--listen'", "-- --liste")]
     {
-        let mut command = place.denizen(User::Ours);
+        let mut command = sandbox.denizen(User::Ours);
         command.args(["dev", word]);
-        let ended = crate::place::ended(command).await;
+        let ended = crate::sandbox::ended(command).await;
         assert_eq!(ended.code, USAGE, "{word}: {ended:?}");
         assert!(ended.err.contains(said) && !ended.err.contains(unsaid), "{word}: {}", ended.err);
     }
@@ -121,16 +121,16 @@ async fn the_command_line_is_checked() {
         &["no-such-command"],
         &[],
     ] {
-        let mut command = place.denizen(User::Ours);
+        let mut command = sandbox.denizen(User::Ours);
         command.args(words);
-        let ended = crate::place::ended(command).await;
+        let ended = crate::sandbox::ended(command).await;
         assert_eq!(ended.code, USAGE, "{words:?}: {ended:?}");
         assert!(ended.out.is_empty() && !ended.err.is_empty(), "{ended:?}");
     }
     // Where it would keep its data cannot be told.
-    let mut command = place.denizen(User::Ours);
+    let mut command = sandbox.denizen(User::Ours);
     command.arg("dev");
-    let ended = crate::place::ended(command).await;
+    let ended = crate::sandbox::ended(command).await;
     assert_eq!(ended.code, USAGE, "{ended:?}");
     assert!(ended.err.contains("--data"), "{}", ended.err);
 }
@@ -138,7 +138,7 @@ async fn the_command_line_is_checked() {
 /// Tokens for what this server judges by its own issuer cannot name another, and nothing is made before that is said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entra_is_not_named_for_what_is_served_here() {
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     for (resource, why) in [
         ("https://vault.azure.net", "judged by this server itself"),
         ("cfa8b339-82a2-471a-a3c9-0fc0be7a4093", "judged by this server itself"),
@@ -147,43 +147,43 @@ async fn entra_is_not_named_for_what_is_served_here() {
         ("https://vault.denizen.test:8444", "no resource of Azure's"),
         ("api://orders", "no resource of Azure's"),
     ] {
-        let launch = Launch::new(&place, User::Ours).flag("--sts-windows-net-for", resource);
+        let launch = Launch::new(&sandbox, User::Ours).flag("--sts-windows-net-for", resource);
         let ended = launch.refused().await;
         assert_eq!(ended.code, USAGE, "{resource}: {ended:?}");
         assert!(ended.err.contains("--sts-windows-net-for") && ended.err.contains(resource), "{}", ended.err);
         assert!(ended.err.contains(why), "{resource}: {}", ended.err);
-        assert!(!place.home(User::Ours).join("data").exists(), "{resource}: a directory was made");
+        assert!(!sandbox.home(User::Ours).join("data").exists(), "{resource}: a directory was made");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d02_d03_a_data_directory_that_is_not_ours_alone_is_refused() {
-    let place = Place::new().await;
-    let real = place.path("real");
+    let sandbox = Sandbox::new().await;
+    let real = sandbox.path("real");
     std::fs::create_dir(&real).unwrap();
-    let refused = |data: &Path| Launch::new(&place, User::Ours).data(data).refused();
+    let refused = |data: &Path| Launch::new(&sandbox, User::Ours).data(data).refused();
 
-    let link = place.path("link");
+    let link = sandbox.path("link");
     symlink(&real, &link).unwrap();
     let ended = refused(&link).await;
     assert_eq!(ended.code, NO_PERMISSION, "{ended:?}");
     assert!(ended.err.contains("is a link"), "{}", ended.err);
     assert_eq!(below(&real).len(), 1, "it wrote through the link");
 
-    let dangling = place.path("dangling");
-    symlink(place.path("nothing"), &dangling).unwrap();
+    let dangling = sandbox.path("dangling");
+    symlink(sandbox.path("nothing"), &dangling).unwrap();
     let ended = refused(&dangling).await;
     assert!([CANNOT_CREATE, NO_PERMISSION].contains(&ended.code), "{ended:?}");
-    assert!(!place.path("nothing").exists(), "it made what the link points at");
+    assert!(!sandbox.path("nothing").exists(), "it made what the link points at");
 
-    let file = place.path("file");
+    let file = sandbox.path("file");
     std::fs::write(&file, "mine").unwrap();
     let ended = refused(&file).await;
     assert_eq!(ended.code, CANNOT_CREATE, "{ended:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
 
     if denizen_skip::is_root() {
-        let foreign = place.path("foreign");
+        let foreign = sandbox.path("foreign");
         std::fs::create_dir(&foreign).unwrap();
         std::os::unix::fs::chown(&foreign, Some(NOBODY), Some(NOBODY)).unwrap();
         let ended = refused(&foreign).await;
@@ -195,37 +195,37 @@ async fn d02_d03_a_data_directory_that_is_not_ours_alone_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d02_a_parent_that_others_can_write_is_refused() {
-    let place = Place::new().await;
-    let open = place.path("open");
+    let sandbox = Sandbox::new().await;
+    let open = sandbox.path("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let ended = Launch::new(&place, User::Ours).data(&open.join("data")).refused().await;
+    let ended = Launch::new(&sandbox, User::Ours).data(&open.join("data")).refused().await;
     assert!([DATA, NO_PERMISSION].contains(&ended.code), "{ended:?}");
     assert!(ended.err.contains(open.to_str().unwrap()), "{}", ended.err);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_root_key_that_others_could_read_is_not_used_and_not_replaced() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let (key, database) = (dev.data.join("root.key"), dev.data.join("denizen.db"));
     dev.stop().await;
     let (key_before, database_before) = (std::fs::read(&key).unwrap(), std::fs::read(&database).unwrap());
 
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let ended = Launch::new(&place, User::Ours).refused().await;
+    let ended = Launch::new(&sandbox, User::Ours).refused().await;
     assert_eq!(ended.code, DATA, "{ended:?}");
     assert!(ended.err.contains("root.key") || ended.err.contains("root key"), "{}", ended.err);
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
 
     // Another root key opens nothing: that is said, and nothing is made anew over what the old one would open.
-    std::fs::rename(&key, place.path("root.key.kept")).unwrap();
-    let ended = Launch::new(&place, User::Ours).refused().await;
+    std::fs::rename(&key, sandbox.path("root.key.kept")).unwrap();
+    let ended = Launch::new(&sandbox, User::Ours).refused().await;
     assert_eq!(ended.code, DATA, "{ended:?}");
-    std::fs::rename(place.path("root.key.kept"), &key).unwrap();
+    std::fs::rename(sandbox.path("root.key.kept"), &key).unwrap();
 
     assert_eq!(std::fs::read(&key).unwrap(), key_before);
     assert_eq!(std::fs::read(&database).unwrap(), database_before);
-    let dev = Dev::start(&place).await;
+    let dev = Dev::start(&sandbox).await;
     still_serves(&dev).await;
 }

@@ -15,7 +15,7 @@ use denizen_wire::UnixTime;
 
 use crate::{
     dev::{Dev, Launch},
-    place::{Place, User},
+    sandbox::{Sandbox, User},
 };
 
 /// `ADDR:PORT` of a URL.
@@ -34,15 +34,15 @@ pub(crate) async fn kids(dev: &Dev<'_>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_keeps_identities_keys_secrets_and_tokens() {
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let (authority, vault) = (address(first.fact("/authority")), address(first.fact("/vault_url")));
     let token = first.admin_token("https://vault.azure.net").await;
     first.vault("PUT", "/secrets/kept?api-version=7.6", Some(&token), Some(r#"{"value":"v1"}"#)).await.expect(200);
     let (facts, keys) = (first.facts.clone(), kids(&first).await);
     first.stop().await;
 
-    let again = Launch::new(&place, User::Ours).flag("--listen", &authority).flag("--vault-listen", &vault);
+    let again = Launch::new(&sandbox, User::Ours).flag("--listen", &authority).flag("--vault-listen", &vault);
     let second = again.start().await;
     for same in ["/tenant_id", "/subscription_id", "/authority", "/vault_url", "/machine", "/admin", "/secret"] {
         assert_eq!(second.facts.pointer(same), facts.pointer(same), "{same}");
@@ -59,26 +59,26 @@ async fn a_restart_keeps_identities_keys_secrets_and_tokens() {
     second.stop().await;
 
     // On other ports the authority has another name; everything else is as it was, and the agent finds it.
-    let third = Dev::start(&place).await;
+    let third = Dev::start(&sandbox).await;
     assert_ne!(third.facts.pointer("/authority"), facts.pointer("/authority"));
     for same in ["/tenant_id", "/machine", "/admin"] {
         assert_eq!(third.facts.pointer(same), facts.pointer(same), "{same}");
     }
-    let got = crate::place::ended(third.denizen(&["secret", "get", "kept"]).await).await.ok();
+    let got = crate::sandbox::ended(third.denizen(&["secret", "get", "kept"]).await).await.ok();
     assert_eq!(got, "v1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_torn_manifest_costs_the_administrators_secret_and_nothing_else() {
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let (file, facts) = (first.data.join("dev.json"), first.facts.clone());
     let old = first.fact("/admin/client_secret").to_owned();
     first.stop().await;
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
 
-    let second = Dev::start(&place).await;
+    let second = Dev::start(&sandbox).await;
     for same in ["/tenant_id", "/machine", "/admin/client_id"] {
         assert_eq!(second.facts.pointer(same), facts.pointer(same), "{same}");
     }
@@ -100,8 +100,8 @@ async fn a_torn_manifest_costs_the_administrators_secret_and_nothing_else() {
 async fn an_acknowledged_secret_survives_a_kill() {
     const WRITERS: usize = 4;
     const ENOUGH: usize = 60;
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let token = dev.admin_token("https://vault.azure.net").await;
     let done = AtomicUsize::new(0);
     let writer = |who: usize| {
@@ -139,7 +139,7 @@ async fn an_acknowledged_secret_survives_a_kill() {
     let vault = address(dev.fact("/vault_url"));
     dev.kill().await;
 
-    let dev = Launch::new(&place, User::Ours).flag("--vault-listen", &vault).start().await;
+    let dev = Launch::new(&sandbox, User::Ours).flag("--vault-listen", &vault).start().await;
     let token = dev.admin_token("https://vault.azure.net").await;
     for (id, value) in &acknowledged {
         let path = id.strip_prefix(dev.fact("/vault_url")).unwrap();
@@ -164,8 +164,8 @@ async fn an_acknowledged_secret_survives_a_kill() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
     const ENOUGH: usize = 200;
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let token = dev.admin_token("https://vault.azure.net").await;
     let answered = AtomicUsize::new(0);
     let reader = || async {
@@ -201,8 +201,8 @@ async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_metrics_count_and_name_nobody() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let url = dev.fact("/metrics_url").to_owned();
     let commits = |text: &str| {
         let line = text.lines().find(|line| line.starts_with("denizen_audit_events_total ")).unwrap().to_owned();
@@ -222,20 +222,20 @@ async fn the_metrics_count_and_name_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_does_not_fail_for_want_of_the_first_secret() {
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let token = first.admin_token("https://vault.azure.net").await;
     let changed = r#"{"value":"mine"}"#;
     first.vault("PUT", "/secrets/hello?api-version=7.6", Some(&token), Some(changed)).await.expect(200);
     first.stop().await;
 
-    let second = Dev::start(&place).await;
+    let second = Dev::start(&sandbox).await;
     assert_eq!(second.fact("/secret/value"), "mine", "dev.json says what the vault keeps");
     let token = second.admin_token("https://vault.azure.net").await;
     second.vault("DELETE", "/secrets/hello?api-version=7.6", Some(&token), None).await.expect(200);
     second.stop().await;
 
-    let third = Dev::start(&place).await;
+    let third = Dev::start(&sandbox).await;
     let token = third.admin_token("https://vault.azure.net").await;
     let read = third.vault("GET", "/secrets/hello/?api-version=7.6", Some(&token), None).await.expect(200);
     assert_eq!(read.text("/value"), third.fact("/secret/value"));

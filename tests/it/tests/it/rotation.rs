@@ -3,17 +3,17 @@
 use crate::{
     dev::Dev,
     jwt,
-    place::{Place, User, ended},
     restart::kids,
+    sandbox::{Sandbox, User, ended},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let data = dev.fact("/ca_file").strip_suffix("/ca.pem").unwrap().to_owned();
     let rotate = || {
-        let mut command = place.denizen(User::Ours);
+        let mut command = sandbox.denizen(User::Ours);
         command.args(["signing-key", "rotate", "--data", &data]);
         command
     };
@@ -32,7 +32,7 @@ async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good()
 
     dev.stop().await;
     ended(rotate()).await.ok();
-    let again = Dev::start(&place).await;
+    let again = Dev::start(&sandbox).await;
     assert_eq!(kids(&again).await.len(), 4);
     let newest = again.admin_token("https://vault.azure.net").await;
     assert_ne!(jwt::header(&newest)["kid"], jwt::header(&new)["kid"]);
@@ -41,9 +41,9 @@ async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_not_there_is_named_and_not_made() {
-    let place = Place::new().await;
-    let absent = place.path("absent");
-    let mut command = place.denizen(User::Ours);
+    let sandbox = Sandbox::new().await;
+    let absent = sandbox.path("absent");
+    let mut command = sandbox.denizen(User::Ours);
     command.args(["signing-key", "rotate", "--data"]).arg(&absent);
     let ended = ended(command).await;
     assert_eq!(ended.code, Some(65), "{ended:?}");

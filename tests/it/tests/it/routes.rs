@@ -10,7 +10,7 @@ use denizen_server::{
 use crate::{
     dev::{Dev, Launch},
     offline::Offline,
-    place::{Place, User},
+    sandbox::{Sandbox, User},
     wire::{Answer, encoded},
 };
 
@@ -39,8 +39,8 @@ fn vault_refused(row: &RouteInfo, what: &str, answer: &Answer, status: u16) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d05_d24_every_row_of_the_vault_refuses() {
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let (data, authority) = (first.data.clone(), first.fact("/authority").to_owned());
     first.stop().await;
     let operator = Offline::open(&data, &authority).await;
@@ -49,7 +49,7 @@ async fn d05_d24_every_row_of_the_vault_refuses() {
     let password = operator.server.directory.reset_password(&set_up, powerless, "test").await.unwrap();
     let rows = operator.server.services().unwrap().routes();
     operator.close().await;
-    let dev = Launch::new(&place, User::Ours).start().await;
+    let dev = Launch::new(&sandbox, User::Ours).start().await;
 
     let fields = [
         ("grant_type", "client_credentials"),
@@ -89,15 +89,15 @@ async fn d05_d24_every_row_of_the_vault_refuses() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d05_d24_every_row_of_the_main_listener_is_open_for_a_reason_or_refuses() {
-    let place = Place::new().await;
-    let first = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let first = Dev::start(&sandbox).await;
     let (data, authority) = (first.data.clone(), first.fact("/authority").to_owned());
     first.stop().await;
     let operator = Offline::open(&data, &authority).await;
     let rows = operator.server.services().unwrap().routes();
     operator.close().await;
     let rows: Vec<_> = rows.into_iter().filter(|row| row.service == "control").collect();
-    let dev = Launch::new(&place, User::Ours).start().await;
+    let dev = Launch::new(&sandbox, User::Ours).start().await;
     let (authority, tenant) = (dev.fact("/authority"), dev.fact("/tenant_id"));
     let mut open = 0;
     for row in &rows {
@@ -150,8 +150,8 @@ async fn d05_d24_every_row_of_the_main_listener_is_open_for_a_reason_or_refuses(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d18_a_path_that_is_not_exactly_a_known_one_leads_nowhere() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let token = dev.admin_token("https://vault.azure.net").await;
     for path in [
         "/",

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     dev::{Dev, Launch},
-    place::{Place, User},
+    sandbox::{Sandbox, User},
 };
 
 /// Every file and directory below `dir`, the directory itself included.
@@ -24,12 +24,12 @@ pub(crate) fn below(dir: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d02_everything_it_keeps_is_closed_to_others() {
-    let place = Place::new().await;
+    let sandbox = Sandbox::new().await;
     // An earlier `mkdir` left it open to everybody.
-    let data = place.home(User::Ours).join("data");
+    let data = sandbox.home(User::Ours).join("data");
     std::fs::create_dir(&data).unwrap();
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let dev = Dev::start(&place).await;
+    let dev = Dev::start(&sandbox).await;
     let mut seen = Vec::new();
     for path in below(&dev.data) {
         let meta = path.symlink_metadata().unwrap();
@@ -55,8 +55,8 @@ async fn d02_everything_it_keeps_is_closed_to_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dev_json_says_all_that_a_program_needs() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     for guid in ["/tenant_id", "/subscription_id", "/admin/client_id", "/machine/client_id", "/machine/principal_id"] {
         uuid::Uuid::try_parse(dev.fact(guid)).unwrap_or_else(|e| panic!("{guid}: {e}"));
     }
@@ -77,7 +77,7 @@ async fn dev_json_says_all_that_a_program_needs() {
         dev.fact("/subscription_id")
     );
     assert!(dev.fact("/machine/resource_id").starts_with(&machine), "{}", dev.fact("/machine/resource_id"));
-    if place.has_mounts() {
+    if sandbox.has_mounts() {
         let imds = dev.fact("/agent/arc/imds_endpoint");
         assert!(imds.starts_with("http://localhost:"));
         let identity = dev.fact("/agent/arc/identity_endpoint");
@@ -94,13 +94,13 @@ async fn dev_json_says_all_that_a_program_needs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_says_what_it_did_and_shows_no_secret() {
-    let place = Place::new().await;
-    let dev = Launch::new(&place, User::Ours).log("trace").start().await;
+    let sandbox = Sandbox::new().await;
+    let dev = Launch::new(&sandbox, User::Ours).log("trace").start().await;
     let said = dev.stdout();
     assert!(said.contains("FOR DEVELOPMENT ONLY"), "{said}");
     assert!(said.contains(&format!(". {}", dev.data.join("env").display())), "{said}");
     assert!(said.contains(dev.fact("/machine/client_id")), "{said}");
-    let dialect = if place.has_mounts() { "Arc: " } else { "App Service, because" };
+    let dialect = if sandbox.has_mounts() { "Arc: " } else { "App Service, because" };
     assert!(said.contains(dialect), "{said}");
     assert_eq!(said.lines().filter(|line| line.ends_with(" ok")).count(), 3, "{said}");
     let logged = dev.stderr();
@@ -127,8 +127,8 @@ async fn sourcing_env_gives_one_dialect_and_takes_the_others_away() {
         ("KEPT", "it's mine"),
     ];
     for user in [User::Ours, User::Nobody] {
-        let place = Place::new().await;
-        let dev = Launch::new(&place, user).start().await;
+        let sandbox = Sandbox::new().await;
+        let dev = Launch::new(&sandbox, user).start().await;
         let env = dev.environment(&before).await;
         let get = |name: &str| env.get(name).map(String::as_str);
         let bundle = dev.data.join("ca-bundle.pem");
@@ -141,7 +141,7 @@ async fn sourcing_env_gives_one_dialect_and_takes_the_others_away() {
         for gone in ["IDENTITY_SERVER_THUMBPRINT", "MSI_ENDPOINT", "MSI_SECRET"] {
             assert_eq!(get(gone), None, "{gone}");
         }
-        if user == User::Ours && place.has_mounts() {
+        if user == User::Ours && sandbox.has_mounts() {
             assert_eq!(get("IDENTITY_ENDPOINT"), Some(dev.fact("/agent/arc/identity_endpoint")));
             assert_eq!(get("IMDS_ENDPOINT"), Some(dev.fact("/agent/arc/imds_endpoint")));
             // Its mere presence means App Service to every SDK.

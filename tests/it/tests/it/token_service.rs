@@ -6,15 +6,15 @@ use serde_json::Value;
 use crate::{
     dev::{Dev, Launch},
     jwt,
-    place::{Place, User, ended},
+    sandbox::{Sandbox, User, ended},
 };
 
 const DOMAIN: &str = "dev.denizen.test";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn discovery_is_the_same_by_guid_and_by_name() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let (authority, tenant) = (dev.fact("/authority"), dev.fact("/tenant_id"));
     let document = async |path: &str| {
         dev.wire.get(&format!("{authority}{path}/.well-known/openid-configuration"), &[]).await.expect(200).json()
@@ -47,8 +47,8 @@ async fn discovery_is_the_same_by_guid_and_by_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_keys_are_published_and_one_of_them_signs() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let (authority, tenant) = (dev.fact("/authority"), dev.fact("/tenant_id"));
     let keys = async |path: &str| dev.wire.get(&format!("{authority}/{path}"), &[]).await.expect(200);
     let v2 = keys(&format!("{tenant}/discovery/v2.0/keys")).await;
@@ -79,8 +79,8 @@ async fn two_keys_are_published_and_one_of_them_signs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_administrators_secret_gets_tokens_in_both_versions_of_the_endpoint() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let (client, secret) = (dev.fact("/admin/client_id"), dev.fact("/admin/client_secret"));
     let base = [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret)];
 
@@ -121,8 +121,8 @@ async fn the_administrators_secret_gets_tokens_in_both_versions_of_the_endpoint(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_proves_nothing_gets_no_token() {
-    let place = Place::new().await;
-    let dev = Launch::new(&place, User::Ours).log("trace").start().await;
+    let sandbox = Sandbox::new().await;
+    let dev = Launch::new(&sandbox, User::Ours).log("trace").start().await;
     let (client, secret) = (dev.fact("/admin/client_id"), dev.fact("/admin/client_secret"));
     let wrong = "wr0ng-and-must-not-be-logged";
     let stranger = uuid::Uuid::from_u128(9).to_string();
@@ -213,8 +213,8 @@ async fn what_proves_nothing_gets_no_token() {
 /// What the agent gets is what any client with a certificate gets; its token lives for hours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machines_token_lives_four_hours() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let token = ended(dev.denizen(&["token", "get"]).await).await.ok();
     let claims = jwt::claims(&token);
     let life = claims["exp"].as_i64().unwrap() - claims["nbf"].as_i64().unwrap();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     dev::{Dev, Launch},
-    place::{Place, User},
+    sandbox::{Sandbox, User},
     start::below,
 };
 
@@ -26,8 +26,8 @@ fn found_in(dev: &Dev<'_>, needle: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secrets_whole_life() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let token = dev.admin_token("https://vault.azure.net").await;
     let call = async |method: &str, path: &str, body: Option<Value>| {
         let body = body.map(|body| body.to_string());
@@ -85,8 +85,8 @@ async fn a_secrets_whole_life() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_challenge_names_where_tokens_come_from_whatever_the_host() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let port = dev.fact("/vault_url").rsplit(':').next().unwrap();
     let authorization = format!("{}/{}", dev.fact("/authority"), dev.fact("/tenant_id"));
     let url = format!("{}/secrets/hello/?{API}", dev.fact("/vault_url"));
@@ -118,8 +118,8 @@ async fn the_challenge_names_where_tokens_come_from_whatever_the_host() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_breaks_a_rule_is_refused_with_the_rule() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let token = dev.admin_token("https://vault.azure.net").await;
     let value = |length: usize| Some(json!({ "value": "x".repeat(length) }).to_string());
     let deep = Some(format!("{{\"value\":\"x\",\"tags\":{}{}}}", "[".repeat(64), "]".repeat(64)));
@@ -160,8 +160,8 @@ async fn what_breaks_a_rule_is_refused_with_the_rule() {
 /// JavaScript's client sends the body with its first request when several run at once, before it has a token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d16_d24_a_value_from_a_caller_without_a_token_is_discarded_unread() {
-    let place = Place::new().await;
-    let dev = Launch::new(&place, User::Ours).log("trace").start().await;
+    let sandbox = Sandbox::new().await;
+    let dev = Launch::new(&sandbox, User::Ours).log("trace").start().await;
     let canary = "canary-that-nobody-may-keep-7f3a";
     let body = json!({ "value": canary }).to_string();
     // Whatever else is wrong with the request is not looked at either: it is 401 and not 400.
@@ -188,8 +188,8 @@ async fn d16_d24_a_value_from_a_caller_without_a_token_is_discarded_unread() {
 /// the next request of that client does not run into a connection that the first one ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_too_long_is_answered_and_harms_nobody_after_it() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let long = "x".repeat(300 * 1024);
     let token = dev.admin_token("https://vault.azure.net").await;
     let bearer = format!("Bearer {token}");
@@ -215,8 +215,8 @@ async fn a_body_that_is_too_long_is_answered_and_harms_nobody_after_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_value_is_nowhere_in_the_clear() {
-    let place = Place::new().await;
-    let dev = Launch::new(&place, User::Ours).log("trace").start().await;
+    let sandbox = Sandbox::new().await;
+    let dev = Launch::new(&sandbox, User::Ours).log("trace").start().await;
     let token = dev.admin_token("https://vault.azure.net").await;
     let canary = "canary-kept-in-the-vault-51c0";
     let body = json!({ "value": canary, "contentType": "content-type-seen-5512" }).to_string();
@@ -235,8 +235,8 @@ async fn a_kept_value_is_nowhere_in_the_clear() {
 /// does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_under_every_spelling_of_the_vault_opens_it() {
-    let place = Place::new().await;
-    let dev = Dev::start(&place).await;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
     let (client, secret) = (dev.fact("/admin/client_id"), dev.fact("/admin/client_secret"));
     let base = [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret)];
     let token = async |version: &str, asked: &str| {

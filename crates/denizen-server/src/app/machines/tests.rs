@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    app::{access::tests::fixture::access, directory::Directory, keks::Keks},
+    app::{access::tests::fixture::access, directory::Directory, key_encryption_keys::KeyEncryptionKeys},
     store::Engine,
 };
 
 const AUTHORITY: &str = "https://localhost:8443";
 const NOW: UnixTime = UnixTime(1_795_239_900);
 
-struct Place {
+struct Fixture {
     _dir: tempfile::TempDir,
     store: Store,
     machines: Machines,
@@ -26,13 +26,14 @@ struct Place {
     ctx: Ctx,
 }
 
-async fn place() -> Place {
+async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
     let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
     let ctx = Ctx::new(TenantId(Uuid::from_u128(7)), Actor::System("test"), NOW, Uuid::from_u128(1));
     let authorization = Authorization::of_test(ctx.clone(), &store);
-    let directory = Directory::new(store.clone(), Keks::new(RootKey::load_or_create(&root.join("root.key")).unwrap()));
+    let directory =
+        Directory::new(store.clone(), KeyEncryptionKeys::new(RootKey::load_or_create(&root.join("root.key")).unwrap()));
     directory.create_tenant(&authorization, "a.test", "A").await.unwrap();
     let group = directory
         .create_resource_group(&authorization, SubscriptionId(Uuid::from_u128(9)), "dev", "local")
@@ -40,7 +41,7 @@ async fn place() -> Place {
         .unwrap()
         .id;
     let machines = Machines::new(store.clone(), access(&store), AUTHORITY);
-    Place { _dir: dir, store, machines, group, ctx }
+    Fixture { _dir: dir, store, machines, group, ctx }
 }
 
 /// The context of a request.
@@ -82,7 +83,7 @@ impl Node {
     }
 }
 
-impl Place {
+impl Fixture {
     async fn token(&self, name: Option<&str>) -> SecretString {
         self.machines
             .create_join_token(&Authorization::of_test(self.ctx.clone(), &self.store), &self.group, name, 600)
@@ -104,46 +105,46 @@ impl Place {
 
 #[tokio::test]
 async fn a_machine_comes_in_once_and_its_identity_has_its_key() {
-    let place = place().await;
+    let fixture = fixture().await;
     let node = Node::new();
-    let request = node.request(&place.token(Some("m1")).await, "m1", |_| {});
-    let enrolled = place.enrol(&request).await.unwrap();
-    let snapshot = place.store.snapshot();
-    let principal = snapshot.principal(place.ctx.tenant, enrolled.principal_id).unwrap();
+    let request = node.request(&fixture.token(Some("m1")).await, "m1", |_| {});
+    let enrolled = fixture.enrol(&request).await.unwrap();
+    let snapshot = fixture.store.snapshot();
+    let principal = snapshot.principal(fixture.ctx.tenant, enrolled.principal_id).unwrap();
     assert_eq!(principal.kind, PrincipalKind::ManagedIdentity { resource_id: enrolled.resource_id.clone() });
     assert_eq!(principal.keys[0].x5t_s256, node.certificate.thumbprint_sha256());
-    assert_eq!(enrolled.token_endpoint, format!("{AUTHORITY}/{}/oauth2/v2.0/token", place.ctx.tenant));
+    assert_eq!(enrolled.token_endpoint, format!("{AUTHORITY}/{}/oauth2/v2.0/token", fixture.ctx.tenant));
 
     // The answer was lost and the machine asks again: the same answer.
-    assert_eq!(place.enrol(&request).await.unwrap().principal_id, enrolled.principal_id);
+    assert_eq!(fixture.enrol(&request).await.unwrap().principal_id, enrolled.principal_id);
     // Somebody else found the token: nothing.
     let thief = Node::new().request(&SecretString::from(request.join_token.clone()), "m1", |_| {});
-    assert!(place.refusal(&thief).await.contains("make a new one"));
+    assert!(fixture.refusal(&thief).await.contains("make a new one"));
 }
 
 #[tokio::test]
 async fn a_token_whose_group_is_gone_is_refused_for_good() {
-    let place = place().await;
-    let token = place.token(None).await;
-    let removed = place.store.write(&place.ctx, |tx| {
-        let group = place.group.clone();
+    let fixture = fixture().await;
+    let token = fixture.token(None).await;
+    let removed = fixture.store.write(&fixture.ctx, |tx| {
+        let group = fixture.group.clone();
         Box::pin(async move {
             tx.remove::<crate::domain::resources::ResourceGroup>(&group).await?;
             Ok::<_, StoreError>(Write::commit("test", "test", ()))
         })
     });
     removed.await.unwrap();
-    let refused = place.enrol(&Node::new().request(&token, "m1", |_| {})).await;
+    let refused = fixture.enrol(&Node::new().request(&token, "m1", |_| {})).await;
     assert!(matches!(refused, Err(EnrolError::GroupGone)), "{:?}", refused.err());
 }
 
 #[tokio::test]
 async fn join_tokens_are_forgotten_a_day_after_their_end() {
-    let place = place().await;
-    place.token(None).await;
+    let fixture = fixture().await;
+    fixture.token(None).await;
     let forget = async |now| {
-        let authorization = Authorization::of_test(Ctx { now, ..place.ctx.clone() }, &place.store);
-        place.machines.forget_ended_tokens(&authorization).await.unwrap()
+        let authorization = Authorization::of_test(Ctx { now, ..fixture.ctx.clone() }, &fixture.store);
+        fixture.machines.forget_ended_tokens(&authorization).await.unwrap()
     };
     let end = NOW + 600;
     assert_eq!(forget(end + KEEP_ENDED).await, 0);
@@ -153,23 +154,23 @@ async fn join_tokens_are_forgotten_a_day_after_their_end() {
 
 #[tokio::test]
 async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
-    let place = place().await;
+    let fixture = fixture().await;
     let node = Node::new();
-    let bound = place.token(Some("m1")).await;
-    assert!(place.refusal(&node.request(&bound, "m2", |_| {})).await.contains("bound to the machine name 'm1'"));
+    let bound = fixture.token(Some("m1")).await;
+    assert!(fixture.refusal(&node.request(&bound, "m2", |_| {})).await.contains("bound to the machine name 'm1'"));
 
     let late = node.request(&bound, "m1", |claims| {
         claims.iat = NOW.0 + 600;
         claims.exp = NOW.0 + 700;
     });
-    let refused = place.machines.enrol(&late, at(NOW + 601, 3)).await;
+    let refused = fixture.machines.enrol(&late, at(NOW + 601, 3)).await;
     assert!(matches!(refused, Err(EnrolError::Token(OneTimeRefused::Expired))), "{:?}", refused.err());
 
-    let token = place.token(None).await;
+    let token = fixture.token(None).await;
     let requests: Vec<EnrolRequest> = (0..8).map(|i| Node::new().request(&token, &format!("m{i}"), |_| {})).collect();
     let mut attempts = tokio::task::JoinSet::new();
     for request in requests {
-        let machines = place.machines.clone();
+        let machines = fixture.machines.clone();
         attempts.spawn(async move { machines.enrol(&request, at(NOW, 4)).await.is_ok() });
     }
     assert_eq!(attempts.join_all().await.into_iter().filter(|won| *won).count(), 1);
@@ -177,9 +178,9 @@ async fn d10_a_join_token_is_bound_expires_and_is_raced_by_one_winner() {
 
 #[tokio::test]
 async fn d28_a_proof_is_for_this_server_this_token_this_name_and_now() {
-    let place = place().await;
+    let fixture = fixture().await;
     let node = Node::new();
-    let token = place.token(None).await;
+    let token = fixture.token(None).await;
     type Change = fn(&mut EnrolClaims);
     let cases: [(&str, Change); 5] = [
         ("another server", |c| c.aud = "https://evil.test/node/v1/enrol".into()),
@@ -189,32 +190,32 @@ async fn d28_a_proof_is_for_this_server_this_token_this_name_and_now() {
         ("lives too long", |c| c.exp = NOW.0 + 86_400),
     ];
     for (expected, change) in cases {
-        let text = place.refusal(&node.request(&token, "m1", change)).await;
+        let text = fixture.refusal(&node.request(&token, "m1", change)).await;
         assert!(text.contains(expected), "{text}");
     }
     let mut foreign = node.request(&token, "m1", |_| {});
     foreign.certificate = b64::standard(Node::new().certificate.der());
-    assert!(place.refusal(&foreign).await.contains("not signed by the key it brings"));
+    assert!(fixture.refusal(&foreign).await.contains("not signed by the key it brings"));
 
     // None of these used the token up.
-    assert!(place.enrol(&node.request(&token, "m1", |_| {})).await.is_ok());
-    let again = place.token(None).await;
-    assert!(place.refusal(&Node::new().request(&again, "m1", |_| {})).await.contains("connected already"));
+    assert!(fixture.enrol(&node.request(&token, "m1", |_| {})).await.is_ok());
+    let again = fixture.token(None).await;
+    assert!(fixture.refusal(&Node::new().request(&again, "m1", |_| {})).await.contains("connected already"));
 }
 
 #[tokio::test]
 async fn what_is_not_a_request_is_told_why() {
-    let place = place().await;
+    let fixture = fixture().await;
     let node = Node::new();
-    let token = place.token(None).await;
+    let token = fixture.token(None).await;
     for name in ["", "..", "a/b", "a b", &"x".repeat(55)] {
-        assert!(place.refusal(&node.request(&token, name, |_| {})).await.contains("'machineName'"), "{name}");
+        assert!(fixture.refusal(&node.request(&token, name, |_| {})).await.contains("'machineName'"), "{name}");
     }
     let mut request = node.request(&token, "m1", |_| {});
     request.certificate = "?".into();
-    assert!(place.refusal(&request).await.contains("'certificate'"));
+    assert!(fixture.refusal(&request).await.contains("'certificate'"));
     for made_up in ["", "dzj", "dzj.00000000000000000000000000000007.x", "dzj.zz.x", "x"] {
         let request = node.request(&SecretString::from(made_up.to_owned()), "m1", |_| {});
-        assert!(matches!(place.enrol(&request).await, Err(EnrolError::Token(OneTimeRefused::Unknown))), "{made_up}");
+        assert!(matches!(fixture.enrol(&request).await, Err(EnrolError::Token(OneTimeRefused::Unknown))), "{made_up}");
     }
 }

@@ -177,7 +177,7 @@ async fn d34_a_sealed_row_opens_only_where_it_was_made() {
     let fixture = Fixture::new().await;
     fixture.set("a", "the value of a").await;
     let other = TenantId(Uuid::from_u128(0x0b));
-    let group = set_up(&fixture.store, &fixture.keks, other, 2, &[]).await;
+    let group = set_up(&fixture.store, &fixture.key_encryption_keys, other, 2, &[]).await;
     let new = NewVault { name: "other", location: "here", retention_days: 7 };
     let foreign = Arc::new(fixture.vaults.create(&fixture.auth_of(ctx(other)), &group, &new).await.unwrap());
     let home = NewVault { name: "second", location: "here", retention_days: 7 };
@@ -335,7 +335,7 @@ async fn a_vault_needs_a_good_name_of_its_own() {
     assert_eq!(create(fixture.tenant, &fixture.group, new("Good", 7)).await.unwrap(), "good");
     // The name is a host name, so it is taken for everybody, in any case.
     let other = TenantId(Uuid::from_u128(0x0c));
-    let group = set_up(&fixture.store, &fixture.keks, other, 3, &[]).await;
+    let group = set_up(&fixture.store, &fixture.key_encryption_keys, other, 3, &[]).await;
     for taken in ["dev", "DEV"] {
         let error = create(other, &group, new(taken, 90)).await.unwrap_err();
         assert!(matches!(error, ChangeError::Store(StoreError::Exists { .. })), "{error}");

@@ -8,7 +8,10 @@ use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
 use uuid::Uuid;
 
 use crate::{
-    app::{access::Authorization, credentials::Credentials, keks::Keks, signing::KeyRing, tokens::TokenService},
+    app::{
+        access::Authorization, credentials::Credentials, key_encryption_keys::KeyEncryptionKeys, signing::KeyRing,
+        tokens::TokenService,
+    },
     domain::{
         Actor, Ctx,
         claims::audience::EntraIssued,
@@ -122,9 +125,9 @@ struct Contoso {
     keys: Vec<SigningKey>,
 }
 
-static KEKS: LazyLock<Keks> = LazyLock::new(|| {
+static KEY_ENCRYPTION_KEYS: LazyLock<KeyEncryptionKeys> = LazyLock::new(|| {
     let place = tempfile::tempdir().unwrap();
-    Keks::new(RootKey::load_or_create(&place.path().canonicalize().unwrap().join("root.key")).unwrap())
+    KeyEncryptionKeys::new(RootKey::load_or_create(&place.path().canonicalize().unwrap().join("root.key")).unwrap())
 });
 static MADE: tokio::sync::OnceCell<Contoso> = tokio::sync::OnceCell::const_new();
 
@@ -138,8 +141,8 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
-    let keks = KEKS.clone();
-    let keys = KeyRing::new(store.clone(), keks.clone());
+    let key_encryption_keys = KEY_ENCRYPTION_KEYS.clone();
+    let keys = KeyRing::new(store.clone(), key_encryption_keys.clone());
     let extra = vec![VAULT.to_owned()];
     let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, &extra, entra_issued);
     let deployment = Deployment { store, keys, tokens, _place: place };
@@ -148,7 +151,7 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
             id,
             domain: domain.into(),
             display_name: domain.into(),
-            sealed_kek: keks.create(id),
+            sealed_kek: key_encryption_keys.create(id),
             created: NOW,
         };
         deployment.put(id, &tenant).await;

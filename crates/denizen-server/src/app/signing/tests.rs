@@ -73,7 +73,7 @@ async fn the_turn_passes_by_the_clock_to_a_key_shown_before() {
 async fn keys_survive_a_restart_and_are_nowhere_in_the_clear() {
     let d = deployment().await;
     let (token, kid) = sign(&d, CONTOSO, NOW);
-    let again = KeyRing::new(d.store.clone(), d.keys.ring.keks.clone());
+    let again = KeyRing::new(d.store.clone(), d.keys.ring.key_encryption_keys.clone());
     let keys = again.keys(&d.store.snapshot(), CONTOSO).unwrap();
     assert_eq!(keys.sign("{}", TokenVersion::V2, NOW).unwrap().kid, kid);
     assert_eq!(verifies(&d, CONTOSO, &token, NOW), Ok(()));

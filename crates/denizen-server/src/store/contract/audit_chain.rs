@@ -5,7 +5,7 @@ use std::time::Duration;
 use denizen_keys::hash;
 
 use super::super::audit::{chain, spool};
-use super::{Place, fixtures::*, writes::founded};
+use super::{DataPlace, fixtures::*, writes::founded};
 use crate::{
     domain::{Actor, Ctx},
     store::*,
@@ -21,7 +21,7 @@ async fn recorded(store: &Store, event: &AuditEvent<'_>) {
     store.audit_tail(&ctx(1), 1).await.unwrap();
 }
 
-pub(super) async fn every_write_is_recorded_with_its_actor(place: impl Place) {
+pub(super) async fn every_write_is_recorded_with_its_actor(place: impl DataPlace) {
     let store = founded(&place).await;
     let by = Ctx { actor: Actor::Principal { id: principal_id(3), client: client(3) }, ..ctx(1) };
     let mut tx = store.begin(&by).await.unwrap();
@@ -46,7 +46,7 @@ pub(super) async fn every_write_is_recorded_with_its_actor(place: impl Place) {
     assert_eq!(actions(&store, &ctx(1)).await.len(), 3, "another tenant's event is among them");
 }
 
-pub(super) async fn an_edited_row_is_found(place: impl Place) {
+pub(super) async fn an_edited_row_is_found(place: impl DataPlace) {
     let store = founded(&place).await;
     for n in 0..5 {
         recorded(&store, &event(&format!("read/{n}"))).await;
@@ -61,7 +61,7 @@ pub(super) async fn an_edited_row_is_found(place: impl Place) {
     assert_eq!(store.audit_verify().await.unwrap_err().at, 3);
 }
 
-pub(super) async fn a_removed_row_is_found(place: impl Place) {
+pub(super) async fn a_removed_row_is_found(place: impl DataPlace) {
     let store = founded(&place).await;
     for n in 0..5 {
         recorded(&store, &event(&format!("read/{n}"))).await;
@@ -76,7 +76,7 @@ pub(super) async fn a_removed_row_is_found(place: impl Place) {
 }
 
 /// Whoever can write to the database can compute hashes too. The last one is also in this process's memory.
-pub(super) async fn a_forged_end_is_found(place: impl Place) {
+pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
     let store = founded(&place).await;
     for n in 0..3 {
         recorded(&store, &event(&format!("read/{n}"))).await;
@@ -119,7 +119,7 @@ pub(super) async fn a_forged_end_is_found(place: impl Place) {
 }
 
 /// The position in the spool decides what is shipped, so an edited one must neither pass nor swallow anything.
-pub(super) async fn an_edited_position_swallows_nothing(place: impl Place) {
+pub(super) async fn an_edited_position_swallows_nothing(place: impl DataPlace) {
     let store = founded(&place).await;
     recorded(&store, &event("read/0")).await;
     place.sql("UPDATE audit SET spool = 9000000000000 WHERE seq = 2").await;
@@ -144,7 +144,7 @@ pub(super) async fn an_edited_position_swallows_nothing(place: impl Place) {
     assert!(store.audit_behind() > 0, "what was not shipped was let go");
 }
 
-pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl Place) {
+pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl DataPlace) {
     let store = founded(&place).await;
     let before = store.counters();
     // While a transaction holds the writer, nothing is moved; and nobody waits for it.
@@ -182,7 +182,7 @@ pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl Place) {
     assert!(end.audit_commits - after.audit_commits <= 100, "{} commits", end.audit_commits - after.audit_commits);
 }
 
-pub(super) async fn a_row_holds_one_tenants_records(place: impl Place) {
+pub(super) async fn a_row_holds_one_tenants_records(place: impl DataPlace) {
     let store = founded(&place).await;
     let tx = store.begin(&ctx(1)).await.unwrap();
     let long = "x".repeat(1000);
@@ -200,7 +200,7 @@ pub(super) async fn a_row_holds_one_tenants_records(place: impl Place) {
     assert_eq!(store.audit_verify().await.unwrap(), 1001);
 }
 
-pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl Place) {
+pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl DataPlace) {
     let store = founded(&place).await;
     place.sql("ALTER TABLE audit RENAME TO audit_away").await;
     for n in 0..3 {
@@ -235,7 +235,7 @@ pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl Place)
 }
 
 /// It does not err, and does not answer: whoever holds the writer looks the same from here.
-pub(super) async fn a_database_that_hangs_leaves_the_journal_on_the_disk(place: impl Place) {
+pub(super) async fn a_database_that_hangs_leaves_the_journal_on_the_disk(place: impl DataPlace) {
     let store = founded(&place).await;
     let tx = store.begin(&ctx(1)).await.unwrap();
     store.audit(&ctx(1), &event("read")).unwrap();
@@ -251,7 +251,7 @@ pub(super) async fn a_database_that_hangs_leaves_the_journal_on_the_disk(place: 
 }
 
 /// The statement was executed, and its answer was lost: as when a connection breaks during the commit.
-pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: impl Place) {
+pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: impl DataPlace) {
     let store = founded(&place).await;
     {
         let mut writer = store.core.writer.lock().await;
@@ -270,7 +270,7 @@ pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: i
     assert_eq!(store.audit_verify().await.unwrap(), 6);
 }
 
-pub(super) async fn a_full_disk_refuses(place: impl Place) {
+pub(super) async fn a_full_disk_refuses(place: impl DataPlace) {
     let store = founded(&place).await;
     store.audit(&ctx(1), &event("read")).unwrap();
     store.core.spool.fill_the_disk();
@@ -280,7 +280,7 @@ pub(super) async fn a_full_disk_refuses(place: impl Place) {
     assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read"]);
 }
 
-pub(super) async fn a_full_journal_refuses(place: impl Place) {
+pub(super) async fn a_full_journal_refuses(place: impl DataPlace) {
     let store = founded(&place).await;
     // A transaction in progress: nothing can be moved, and nothing has failed.
     let tx = store.begin(&ctx(1)).await.unwrap();
@@ -300,7 +300,7 @@ pub(super) async fn a_full_journal_refuses(place: impl Place) {
     store.audit(&ctx(1), &token).unwrap();
 }
 
-pub(super) async fn closing_moves_what_waits(place: impl Place) {
+pub(super) async fn closing_moves_what_waits(place: impl DataPlace) {
     let store = founded(&place).await;
     for n in 0..10_000 {
         store.audit(&ctx(1), &event(&format!("token/{n}"))).unwrap();

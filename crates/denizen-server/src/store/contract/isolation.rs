@@ -1,6 +1,6 @@
 //! Two tenants never see each other's rows.
 
-use super::{Place, fixtures::*, writes::founded};
+use super::{DataPlace, fixtures::*, writes::founded};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal, SigningKey},
@@ -10,7 +10,7 @@ use crate::{
     store::*,
 };
 
-pub(super) async fn d34_a_record_of_another_tenant_is_refused(place: impl Place) {
+pub(super) async fn d34_a_record_of_another_tenant_is_refused(place: impl DataPlace) {
     let store = founded(&place).await;
     async fn refused<R: Record>(store: &Store, record: R) {
         for put in [false, true] {
@@ -41,7 +41,7 @@ pub(super) async fn d34_a_record_of_another_tenant_is_refused(place: impl Place)
     assert!(matches!(tx.secret_update(&secret(2, "v", "s", 1)).await, Err(StoreError::OtherTenant { .. })));
 }
 
-pub(super) async fn d34_tenants_never_see_each_others_rows(place: impl Place) {
+pub(super) async fn d34_tenants_never_see_each_others_rows(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(2)).await.unwrap();
     tx.insert(&tenant(2)).await.unwrap();
@@ -113,7 +113,7 @@ pub(super) async fn d34_tenants_never_see_each_others_rows(place: impl Place) {
     assert!(*store.snapshot() == *now, "tenant 1 changed something of tenant 2");
 }
 
-pub(super) async fn d34_a_row_moved_to_another_tenant_is_not_served(place: impl Place) {
+pub(super) async fn d34_a_row_moved_to_another_tenant_is_not_served(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&principal(1, 1)).await.unwrap();

@@ -1,6 +1,6 @@
-//! What every engine must do: a list of tests that take a [`Place`] to keep data at, run once per engine.
+//! What every engine must do: a list of tests that take a [`DataPlace`] to keep data at, run once per engine.
 //!
-//! A second engine is a second `Place` and a second line at the end of [`contract_suite`]'s calls.
+//! A second engine is a second `DataPlace` and a second line at the end of [`contract_suite`]'s calls.
 //!
 //! | file | asks |
 //! |---|---|
@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use super::*;
 
 /// Somewhere to keep data, as a test needs it.
-pub(super) trait Place: Send + Sync {
+pub(super) trait DataPlace: Send + Sync {
     /// Empty and new.
     fn new() -> Self;
     /// How to open it.
@@ -50,7 +50,7 @@ macro_rules! contract_suite {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    let place = <$place as crate::store::contract::Place>::new();
+                    let place = <$place as crate::store::contract::DataPlace>::new();
                     crate::store::contract::$module::$test(place).await;
                 })*
             })*

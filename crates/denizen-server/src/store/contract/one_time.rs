@@ -1,12 +1,12 @@
 //! A join token is used once, however many try.
 
-use super::{Place, fixtures::*, writes::founded};
+use super::{DataPlace, fixtures::*, writes::founded};
 use crate::{
     domain::{Ctx, resources::JoinToken},
     store::*,
 };
 
-pub(super) async fn d10_a_token_is_used_once(place: impl Place) {
+pub(super) async fn d10_a_token_is_used_once(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.issue(&join_token(1, 1)).await.unwrap();
@@ -48,7 +48,7 @@ pub(super) async fn d10_a_token_is_used_once(place: impl Place) {
     assert_eq!(tx.forget_expired(NOW + 601).await.unwrap(), 2);
 }
 
-pub(super) async fn d28_of_thirty_two_who_race_one_gets_the_token(place: impl Place) {
+pub(super) async fn d28_of_thirty_two_who_race_one_gets_the_token(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.issue(&join_token(1, 1)).await.unwrap();

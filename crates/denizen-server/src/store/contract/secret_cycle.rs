@@ -1,6 +1,6 @@
 //! A secret's life: added, updated, deleted, recovered, purged; and what a purge leaves behind.
 
-use super::{Place, fixtures::*, writes::founded};
+use super::{DataPlace, fixtures::*, writes::founded};
 use crate::{
     domain::{
         Ctx,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A store with tenant 1, its vault `v`, and versions of secrets in it.
-async fn with_secrets(place: &impl Place, secrets: &[(&str, u8)]) -> Store {
+async fn with_secrets(place: &impl DataPlace, secrets: &[(&str, u8)]) -> Store {
     let store = founded(place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&vault(1, "v")).await.unwrap();
@@ -26,7 +26,7 @@ fn names(list: &[SecretVersion]) -> Vec<&str> {
     list.iter().map(|it| it.name.as_str()).collect()
 }
 
-pub(super) async fn versions_come_newest_first_and_the_last_is_the_latest(place: impl Place) {
+pub(super) async fn versions_come_newest_first_and_the_last_is_the_latest(place: impl DataPlace) {
     // Versions are random in life: here the greater is the older, and all are of one second.
     let store = with_secrets(&place, &[("s", 9), ("s", 5), ("s", 7), ("other", 8)]).await;
     let vault = vault_id(1, "v");
@@ -49,7 +49,7 @@ pub(super) async fn versions_come_newest_first_and_the_last_is_the_latest(place:
     assert!(matches!(nowhere, Err(StoreError::NotFound { kind: Kind::Vault, .. })), "{nowhere:?}");
 }
 
-pub(super) async fn names_are_kept_as_written_and_found_in_any_case(place: impl Place) {
+pub(super) async fn names_are_kept_as_written_and_found_in_any_case(place: impl DataPlace) {
     let store = with_secrets(&place, &[("Db-Password", 1)]).await;
     let shouted: denizen_wire::ResourceId = vault_id(1, "v").as_str().to_uppercase().parse().unwrap();
     let found = store.secret(&ctx(1), &shouted, "DB-PASSWORD", None).await.unwrap().unwrap();
@@ -61,7 +61,7 @@ pub(super) async fn names_are_kept_as_written_and_found_in_any_case(place: impl 
     assert_eq!(names(&versions), ["Db-Password", "Db-Password"], "one secret, named as it was first written");
 }
 
-pub(super) async fn pages_follow_each_other(place: impl Place) {
+pub(super) async fn pages_follow_each_other(place: impl DataPlace) {
     let store = with_secrets(&place, &[("b", 1), ("A", 2), ("c", 3), ("D", 4), ("a", 5), ("a", 6)]).await;
     let vault = vault_id(1, "v");
     let first = store.secrets(&ctx(1), &vault, None, 3).await.unwrap();
@@ -92,7 +92,7 @@ pub(super) async fn pages_follow_each_other(place: impl Place) {
     assert_eq!(names(&store.secrets(&ctx(1), &vault, None, 9).await.unwrap()), ["D"]);
 }
 
-pub(super) async fn an_update_changes_metadata_only(place: impl Place) {
+pub(super) async fn an_update_changes_metadata_only(place: impl DataPlace) {
     let store = with_secrets(&place, &[("s", 1), ("s", 2)]).await;
     let changed = SecretVersion {
         content_type: None,
@@ -121,7 +121,7 @@ pub(super) async fn an_update_changes_metadata_only(place: impl Place) {
     assert!(matches!(absent, Err(StoreError::NotFound { kind: Kind::Secret, .. })), "{absent:?}");
 }
 
-pub(super) async fn delete_recover_purge(place: impl Place) {
+pub(super) async fn delete_recover_purge(place: impl DataPlace) {
     let store = with_secrets(&place, &[("S", 1), ("s", 2)]).await;
     let (vault, purge_at) = (vault_id(1, "v"), NOW + 7 * 86_400);
     let latest = SecretVersion { name: "S".to_owned(), ..secret(1, "v", "s", 2) };
@@ -167,7 +167,7 @@ pub(super) async fn delete_recover_purge(place: impl Place) {
     assert_eq!(versions, [secret(1, "v", "s", 1)], "a purged name starts anew, as it is written now");
 }
 
-pub(super) async fn a_purge_leaves_no_copy_of_the_sealed_bytes(place: impl Place) {
+pub(super) async fn a_purge_leaves_no_copy_of_the_sealed_bytes(place: impl DataPlace) {
     let store = with_secrets(&place, &[("doomed", 1), ("doomed", 2), ("other", 3)]).await;
     let copies = |what: &str| {
         let found = |file: &std::path::PathBuf| {
@@ -186,7 +186,7 @@ pub(super) async fn a_purge_leaves_no_copy_of_the_sealed_bytes(place: impl Place
     assert!(copies("WRAPPED-other-3") > 0);
 }
 
-pub(super) async fn a_vault_with_secrets_cannot_go(place: impl Place) {
+pub(super) async fn a_vault_with_secrets_cannot_go(place: impl DataPlace) {
     let store = with_secrets(&place, &[("s", 1), ("t", 2)]).await;
     let vault = vault_id(1, "v");
     let mut tx = store.begin(&ctx(1)).await.unwrap();

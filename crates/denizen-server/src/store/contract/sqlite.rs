@@ -10,7 +10,7 @@ use std::{
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use super::{Engine, Place, Store, fixtures::*, writes::founded};
+use super::{DataPlace, Engine, Store, fixtures::*, writes::founded};
 
 pub(super) struct File {
     folder: TempDir,
@@ -22,7 +22,7 @@ impl File {
     }
 }
 
-impl Place for File {
+impl DataPlace for File {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }

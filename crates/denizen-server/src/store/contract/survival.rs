@@ -1,9 +1,9 @@
 //! Restarts, crashes, other processes, newer data, and a database nobody asks.
 
-use super::{Place, fixtures::*, writes::founded};
+use super::{DataPlace, fixtures::*, writes::founded};
 use crate::store::*;
 
-pub(super) async fn a_restart_finds_everything(place: impl Place) {
+pub(super) async fn a_restart_finds_everything(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
@@ -36,7 +36,7 @@ pub(super) async fn a_restart_finds_everything(place: impl Place) {
     assert_eq!(now.tenants().count(), 1);
 }
 
-pub(super) async fn a_power_cut_loses_no_acknowledged_write(place: impl Place) {
+pub(super) async fn a_power_cut_loses_no_acknowledged_write(place: impl DataPlace) {
     let store = founded(&place).await;
     for n in 0..20 {
         let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -60,7 +60,7 @@ pub(super) async fn a_power_cut_loses_no_acknowledged_write(place: impl Place) {
 }
 
 /// Killed while the database has some of the records, or none.
-pub(super) async fn a_kill_loses_no_record(place: impl Place) {
+pub(super) async fn a_kill_loses_no_record(place: impl DataPlace) {
     let store = founded(&place).await;
     // Nothing can be moved while this lasts.
     let tx = store.begin(&ctx(1)).await.unwrap();
@@ -81,7 +81,7 @@ pub(super) async fn a_kill_loses_no_record(place: impl Place) {
     }
 }
 
-pub(super) async fn the_data_belongs_to_one_process(place: impl Place) {
+pub(super) async fn the_data_belongs_to_one_process(place: impl DataPlace) {
     let store = founded(&place).await;
     let second = Store::open(place.engine()).await.err();
     assert!(matches!(second, Some(StoreError::InUse { .. })), "{second:?}");
@@ -89,7 +89,7 @@ pub(super) async fn the_data_belongs_to_one_process(place: impl Place) {
     place.open().await;
 }
 
-pub(super) async fn newer_data_is_refused(place: impl Place) {
+pub(super) async fn newer_data_is_refused(place: impl DataPlace) {
     founded(&place).await.close().await;
     place
         .sql(
@@ -102,7 +102,7 @@ pub(super) async fn newer_data_is_refused(place: impl Place) {
     assert!(refused.to_string().contains("schema 77"), "{refused}");
 }
 
-pub(super) async fn reading_the_snapshot_asks_the_database_nothing(place: impl Place) {
+pub(super) async fn reading_the_snapshot_asks_the_database_nothing(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&principal(1, 1)).await.unwrap();
@@ -120,7 +120,7 @@ pub(super) async fn reading_the_snapshot_asks_the_database_nothing(place: impl P
 }
 
 /// As after a commit whose answer was lost: the database has what the snapshot has not.
-pub(super) async fn a_database_that_is_ahead_is_loaded_again(place: impl Place) {
+pub(super) async fn a_database_that_is_ahead_is_loaded_again(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&principal(1, 1)).await.unwrap();
@@ -142,7 +142,7 @@ pub(super) async fn a_database_that_is_ahead_is_loaded_again(place: impl Place) 
     assert_eq!(tx.snapshot().principal(tenant_id(1), principal_id(1)).unwrap().epoch, 5);
 }
 
-pub(super) async fn a_write_of_unknown_outcome_is_looked_up(place: impl Place) {
+pub(super) async fn a_write_of_unknown_outcome_is_looked_up(place: impl DataPlace) {
     let store = founded(&place).await;
     let statements = &store.core.statements;
     let mut writer = store.core.writer.lock().await;

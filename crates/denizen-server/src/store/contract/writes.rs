@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Place, fixtures::*};
+use super::{DataPlace, fixtures::*};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal, SigningKey, Tenant},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A store with tenant 1.
-pub(super) async fn founded(place: &impl Place) -> Store {
+pub(super) async fn founded(place: &impl DataPlace) -> Store {
     let store = place.open().await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&tenant(1)).await.unwrap();
@@ -23,7 +23,7 @@ pub(super) async fn founded(place: &impl Place) -> Store {
     store
 }
 
-pub(super) async fn a_commit_is_seen_by_whoever_asks_next(place: impl Place) {
+pub(super) async fn a_commit_is_seen_by_whoever_asks_next(place: impl DataPlace) {
     let store = founded(&place).await;
     let old = store.snapshot();
     let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -53,7 +53,7 @@ pub(super) async fn a_commit_is_seen_by_whoever_asks_next(place: impl Place) {
     assert!(new.application(tenant_id(1), client(7)).is_none());
 }
 
-pub(super) async fn a_dropped_transaction_leaves_nothing(place: impl Place) {
+pub(super) async fn a_dropped_transaction_leaves_nothing(place: impl DataPlace) {
     let store = founded(&place).await;
     let before = store.snapshot();
     let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -75,7 +75,7 @@ pub(super) async fn a_dropped_transaction_leaves_nothing(place: impl Place) {
     assert!(*place.open().await.snapshot() == *before);
 }
 
-pub(super) async fn an_error_in_the_middle_leaves_nothing(place: impl Place) {
+pub(super) async fn an_error_in_the_middle_leaves_nothing(place: impl DataPlace) {
     let store = founded(&place).await;
     let before = store.snapshot();
     let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -103,7 +103,7 @@ pub(super) async fn an_error_in_the_middle_leaves_nothing(place: impl Place) {
     assert_eq!(store.audit_verify().await.unwrap(), 3);
 }
 
-pub(super) async fn what_must_be_unique_is(place: impl Place) {
+pub(super) async fn what_must_be_unique_is(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(2)).await.unwrap();
     tx.insert(&tenant(2)).await.unwrap();
@@ -138,7 +138,7 @@ pub(super) async fn what_must_be_unique_is(place: impl Place) {
     assert_eq!(store.snapshot().vault("SHARED").unwrap().tenant, tenant_id(2));
 }
 
-pub(super) async fn names_can_be_given_up_and_taken_again(place: impl Place) {
+pub(super) async fn names_can_be_given_up_and_taken_again(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&application(1, 1, &["api://a", "api://b"])).await.unwrap();
@@ -157,7 +157,7 @@ pub(super) async fn names_can_be_given_up_and_taken_again(place: impl Place) {
     assert!(now.tenant_named("new.example").is_some());
 }
 
-pub(super) async fn a_tenant_that_goes_leaves_nothing_in_the_snapshot(place: impl Place) {
+pub(super) async fn a_tenant_that_goes_leaves_nothing_in_the_snapshot(place: impl DataPlace) {
     let store = founded(&place).await;
     let before = store.snapshot();
     let mut tx = store.begin(&ctx(2)).await.unwrap();
@@ -175,7 +175,7 @@ pub(super) async fn a_tenant_that_goes_leaves_nothing_in_the_snapshot(place: imp
     assert!(*place.open().await.snapshot() == *now);
 }
 
-pub(super) async fn look_ups_ignore_case_where_azure_does(place: impl Place) {
+pub(super) async fn look_ups_ignore_case_where_azure_does(place: impl DataPlace) {
     let store = founded(&place).await;
     let scope = vault_id(1, "MyVault");
     let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -204,7 +204,7 @@ pub(super) async fn look_ups_ignore_case_where_azure_does(place: impl Place) {
     assert!(matches!(tx.insert(&again).await, Err(StoreError::Exists { .. })));
 }
 
-pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: impl Place) {
+pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: impl DataPlace) {
     let store = founded(&place).await;
     let start = store.snapshot().revision();
     let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -248,7 +248,7 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
     assert!(store.changes_since(&ctx(1), second, 100).await.unwrap().is_empty());
 }
 
-pub(super) async fn revisions_name_the_last_change(place: impl Place) {
+pub(super) async fn revisions_name_the_last_change(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&signing_key(1, 2)).await.unwrap();
@@ -280,7 +280,7 @@ pub(super) async fn revisions_name_the_last_change(place: impl Place) {
 }
 
 /// A client that hangs up in the middle of a commit leaves the snapshot and the database equal.
-pub(super) async fn a_commit_survives_its_caller(place: impl Place) {
+pub(super) async fn a_commit_survives_its_caller(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut committed = 0;
     for n in 0..40u8 {
@@ -299,7 +299,7 @@ pub(super) async fn a_commit_survives_its_caller(place: impl Place) {
 }
 
 /// The snapshot is made of changes; what is loaded at start is made of rows. They must never differ.
-pub(super) async fn the_snapshot_equals_what_is_loaded_after_a_thousand_changes(place: impl Place) {
+pub(super) async fn the_snapshot_equals_what_is_loaded_after_a_thousand_changes(place: impl DataPlace) {
     let mut store = founded(&place).await;
     let mut seed = 0x9E37_79B9_7F4A_7C15u64;
     let mut next = move |below: u64| {
@@ -375,7 +375,7 @@ async fn one_change(tx: &mut Tx<'_>, who: u8, next: &mut impl FnMut(u64) -> u8) 
 }
 
 /// A newer release writes members that this one does not know, and both run while a cluster is upgraded.
-pub(super) async fn what_a_newer_release_wrote_stays(place: impl Place) {
+pub(super) async fn what_a_newer_release_wrote_stays(place: impl DataPlace) {
     let store = founded(&place).await;
     let app = application(1, 1, &["api://a"]);
     let mut tx = store.begin(&ctx(1)).await.unwrap();

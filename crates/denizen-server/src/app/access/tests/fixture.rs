@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     app::{
         access::{Access, Authorization},
-        keks::Keks,
+        key_encryption_keys::KeyEncryptionKeys,
         secrets::Secrets,
         vaults::{NewVault, Vaults},
     },
@@ -55,7 +55,7 @@ pub(crate) struct Fixture {
     pub(crate) vaults: Vaults,
     pub(crate) secrets: Secrets,
     pub(crate) access: Access,
-    pub(crate) keks: Keks,
+    pub(crate) key_encryption_keys: KeyEncryptionKeys,
     pub(crate) tenant: TenantId,
     pub(crate) group: ResourceId,
     pub(crate) vault: Arc<Vault>,
@@ -73,16 +73,17 @@ impl Fixture {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(Engine::Sqlite { path: dir.path().join("denizen.db") }).await.unwrap();
-        let keks = Keks::new(RootKey::load_or_create(&dir.path().join("root.key")).unwrap());
-        let vaults = Vaults::new(store.clone(), keks.clone());
+        let key_encryption_keys =
+            KeyEncryptionKeys::new(RootKey::load_or_create(&dir.path().join("root.key")).unwrap());
+        let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let secrets = Secrets::new(store.clone(), vaults.clone());
         let access = access(&store);
         let tenant = TenantId(Uuid::from_u128(0x7e));
-        let group = set_up(&store, &keks, tenant, 1, &[key(0)]).await;
+        let group = set_up(&store, &key_encryption_keys, tenant, 1, &[key(0)]).await;
         let new = NewVault { name: "dev", location: "here", retention_days: 90 };
         vaults.create(&Authorization::of_test(ctx(tenant), &store), &group, &new).await.unwrap();
         let vault = Arc::clone(store.snapshot().vault("dev").unwrap());
-        Self { dir, store, vaults, secrets, access, keks, tenant, group, vault }
+        Self { dir, store, vaults, secrets, access, key_encryption_keys, tenant, group, vault }
     }
 
     pub(crate) fn ctx(&self) -> Ctx {
@@ -218,7 +219,7 @@ pub(crate) fn signing_key(tenant: TenantId, certificate: &Certificate) -> Signin
 /// A tenant with a subscription, a resource group and signing keys.
 pub(crate) async fn set_up(
     store: &Store,
-    keks: &Keks,
+    key_encryption_keys: &KeyEncryptionKeys,
     tenant: TenantId,
     n: u128,
     keys: &[&(Signer, Certificate)],
@@ -230,7 +231,7 @@ pub(crate) async fn set_up(
         id: tenant,
         domain: format!("t{n}.test"),
         display_name: "T".into(),
-        sealed_kek: keks.create(tenant),
+        sealed_kek: key_encryption_keys.create(tenant),
         created: NOW,
     };
     put(store, &ctx, &record).await;

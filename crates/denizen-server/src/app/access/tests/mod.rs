@@ -169,7 +169,7 @@ async fn d34_a_token_is_good_in_its_tenant_only() {
     let who = fixture.principal().await;
     let other = TenantId(Uuid::from_u128(0xbad));
     // The other tenant even publishes the same key.
-    set_up(&fixture.store, &fixture.keks, other, 2, &[key(0)]).await;
+    set_up(&fixture.store, &fixture.key_encryption_keys, other, 2, &[key(0)]).await;
     let token = fixture.token(who);
     let at_other =
         || fixture.access.authenticate(&fixture.store.snapshot(), &token, &audiences(), other, NOW).unwrap_err();

@@ -18,12 +18,12 @@ use crate::domain::directory::Tenant;
 
 /// Opens tenants' key-encryption keys.
 #[derive(Clone)]
-pub struct Keks {
+pub struct KeyEncryptionKeys {
     root: Arc<RootKey>,
     opened: Arc<Cache<(TenantId, String), Arc<DataKey>>>,
 }
 
-impl Keks {
+impl KeyEncryptionKeys {
     /// Creates a store under the root key of this deployment.
     pub fn new(root: RootKey) -> Self {
         Self { root: Arc::new(root), opened: Arc::new(Cache::new(4096)) }
@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn a_tenants_key_opens_for_that_tenant_alone() {
         let place = tempfile::tempdir().unwrap();
-        let keks = Keks::new(RootKey::load_or_create(&place.path().canonicalize().unwrap().join("root.key")).unwrap());
+        let key_encryption_keys = KeyEncryptionKeys::new(
+            RootKey::load_or_create(&place.path().canonicalize().unwrap().join("root.key")).unwrap(),
+        );
         let (one, two) = (TenantId(uuid::Uuid::from_u128(1)), TenantId(uuid::Uuid::from_u128(2)));
         let tenant = |id, sealed_kek| Tenant {
             id,
@@ -71,10 +73,13 @@ mod tests {
             sealed_kek,
             created: UnixTime(0),
         };
-        let sealed = keks.create(one);
-        let key = keks.open(&tenant(one, sealed.clone())).unwrap();
+        let sealed = key_encryption_keys.create(one);
+        let key = key_encryption_keys.open(&tenant(one, sealed.clone())).unwrap();
         let wrapped = DataKey::generate().wrap_with(&key, b"x");
-        assert!(DataKey::unwrap_with(&keks.open(&tenant(one, sealed.clone())).unwrap(), &wrapped, b"x").is_ok());
-        assert_eq!(keks.open(&tenant(two, sealed)).err(), Some(KeyError::Open));
+        assert!(
+            DataKey::unwrap_with(&key_encryption_keys.open(&tenant(one, sealed.clone())).unwrap(), &wrapped, b"x")
+                .is_ok()
+        );
+        assert_eq!(key_encryption_keys.open(&tenant(two, sealed)).err(), Some(KeyError::Open));
     }
 }

@@ -1,6 +1,6 @@
 //! Where a test's processes live.
 //!
-//! The Arc key directory and the marker of Microsoft's agent have fixed absolute paths. As root, a place therefore
+//! The Arc key directory and the marker of Microsoft's agent have fixed absolute paths. As root, a sandbox therefore
 //! has a mount namespace of its own with empty file systems at `/opt` and `/var/opt`: two tests cannot meet there,
 //! and nothing is left on the machine. The namespace lives as long as a small process that holds it; that process
 //! ends with its standard input, so it cannot outlive the tests.
@@ -60,7 +60,7 @@ impl User {
 }
 
 /// A directory, and mounts where they are permitted.
-pub(crate) struct Place {
+pub(crate) struct Sandbox {
     dir: TempDir,
     holder: Option<Holder>,
     serial: AtomicU32,
@@ -80,21 +80,21 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-impl Place {
-    /// A place, with mounts of its own when the tests run as root.
+impl Sandbox {
+    /// A sandbox, with mounts of its own when the tests run as root.
     pub(crate) async fn new() -> Self {
         Self::make("").await
     }
 
-    /// A place whose mounts were changed by `script` (POSIX shell) before anything starts in them. None when mounts
+    /// A sandbox whose mounts were changed by `script` (POSIX shell) before anything starts in them. None when mounts
     /// are not permitted: the caller then has nothing to try.
     pub(crate) async fn prepared(script: &str) -> Option<Self> {
-        let place = Self::make(script).await;
-        if place.holder.is_none() {
+        let sandbox = Self::make(script).await;
+        if sandbox.holder.is_none() {
             skip("it needs root and the right to mount");
             return None;
         }
-        Some(place)
+        Some(sandbox)
     }
 
     async fn make(script: &str) -> Self {
@@ -104,7 +104,7 @@ impl Place {
         Self { dir, holder: Holder::start(script).await, serial: AtomicU32::new(0) }
     }
 
-    /// A path in this place's directory.
+    /// A path in this sandbox's directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -124,7 +124,7 @@ impl Place {
         path
     }
 
-    /// A number no other caller in this place gets.
+    /// A number no other caller in this sandbox gets.
     pub(crate) fn serial(&self) -> u32 {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
@@ -146,7 +146,7 @@ impl Place {
         }
     }
 
-    /// A program to be run in this place, with an empty environment.
+    /// A program to be run in this sandbox, with an empty environment.
     pub(crate) fn command(&self, user: User, program: &str) -> Command {
         let mut words: Vec<String> = Vec::new();
         if let Some(holder) = &self.holder {
@@ -162,17 +162,17 @@ impl Place {
         command
     }
 
-    /// `denizen`, to be run in this place.
+    /// `denizen`, to be run in this sandbox.
     pub(crate) fn denizen(&self, user: User) -> Command {
         self.program(user, "denizen")
     }
 
-    /// One of the programs under test, to be run in this place.
+    /// One of the programs under test, to be run in this sandbox.
     pub(crate) fn program(&self, user: User, name: &str) -> Command {
         self.command(user, &self.program_path(name))
     }
 
-    /// Where it lies, as it is seen in this place.
+    /// Where it lies, as it is seen in this sandbox.
     pub(crate) fn program_path(&self, name: &str) -> String {
         match &self.holder {
             Some(_) => format!("{PROGRAMS}/{name}"),
