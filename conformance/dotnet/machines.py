@@ -51,7 +51,7 @@ def unknown_identity(dev, dialect):
         try:
             _chosen(dialect, lambda make=credential: token_of(make()))
         except AuthenticationFailedException as error:
-            check_refusal(error, started)
+            check_refusal(error, started, says="dentity not found")
         else:
             raise Mismatch(f"a token was given for an unknown {selector}")
     # The endpoint was there all along, and still is.
@@ -66,7 +66,7 @@ def wrong_header(dev, dialect):
         try:
             token_of(_system_assigned())
         except AuthenticationFailedException as error:
-            check_refusal(error, started)
+            check_refusal(error, started, says="X-IDENTITY-HEADER")
         else:
             raise Mismatch("a token was given for a wrong IDENTITY_HEADER")
     Environment.SetEnvironmentVariable("IDENTITY_HEADER", right)

@@ -77,7 +77,7 @@ kubelogin_managed_identity() {
 }
 
 kubelogin_unknown_identity() { refused_for_nobody kubelogin --login msi --client-id "$NOBODY"; }
-kubelogin_refused() { refused "RESPONSE 40[0-9]" kubelogin --login msi; }
+kubelogin_refused() { refused "RESPONSE 401.*X-IDENTITY-HEADER" kubelogin --login msi; }
 
 # kubelogin_spn COMMAND...: as an application. An authority of one's own has no entry in Entra's list of clouds; the
 # program has an option for that. Its variables go before its options, so none is left.
@@ -123,7 +123,7 @@ vals_default() {
 
 vals_managed_identity() { AZKV_AUTH=managed vals_default; }
 vals_missing_secret() { refused SecretNotFound vals "missing-$RANDOM-$RANDOM"; }
-vals_refused() { AZKV_AUTH=managed refused "RESPONSE 40[0-9]" vals "$(field .secret.name)"; }
+vals_refused() { AZKV_AUTH=managed refused "RESPONSE 401.*X-IDENTITY-HEADER" vals "$(field .secret.name)"; }
 
 # vals has no option for an authority that is not in Entra's list of clouds, so it asks Entra about ours first. Here
 # that has no answer; were it to get one, the case must be a real one.
@@ -178,7 +178,7 @@ rclone_unknown_identity() {
   refused_for_nobody rclone lsf "$(rclone_remote "use_msi=true,msi_client_id=$NOBODY" "")"
 }
 
-rclone_refused() { refused "RESPONSE 40[0-9]" rclone lsf "$(rclone_remote use_msi=true "")"; }
+rclone_refused() { refused "RESPONSE 401.*X-IDENTITY-HEADER" rclone lsf "$(rclone_remote use_msi=true "")"; }
 
 rclone_wrong_secret() {
   AZURE_CLIENT_SECRET=${AZURE_CLIENT_SECRET}x refused AADSTS7000215 \

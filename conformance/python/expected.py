@@ -102,10 +102,15 @@ def new_secret_name(flavour, setting):
     return f"py-{flavour}-{setting}-{secrets.token_hex(6)}"
 
 
-def check_refusal(error, started, unavailable_words=("refused", "timed out", "Max retries", "Cannot connect")):
+def check_refusal(
+    error, started, unavailable_words=("refused", "timed out", "Max retries", "Cannot connect"), says=None
+):
     """A refusal must be an answer, and quick. That nobody answered is no proof
-    of anything, so connection troubles do not count as one."""
+    of anything, so connection troubles do not count as one. `says` is what the
+    server's own text must have in it."""
     took = time.monotonic() - started
     check(took < REFUSAL_SECONDS, f"refused only after {took:.1f} s: {error}")
     for word in unavailable_words:
         check(word not in str(error), f"not a refusal but no answer: {error}")
+    if says is not None:
+        check(says in str(error), f"refused, and not with '{says}': {error}")

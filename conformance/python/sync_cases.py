@@ -66,7 +66,7 @@ def unknown_identity(dev, setting):
             try:
                 credential.get_token(VAULT_SCOPE)
             except ClientAuthenticationError as error:
-                check_refusal(error, started)
+                check_refusal(error, started, says="dentity not found")
             else:
                 raise Mismatch(f"a token was given for an unknown {selector}")
     # The endpoint was there all along, and still is.
@@ -83,7 +83,7 @@ def wrong_header(dev, setting):
             try:
                 credential.get_token(VAULT_SCOPE)
             except ClientAuthenticationError as error:
-                check_refusal(error, started)
+                check_refusal(error, started, says="X-IDENTITY-HEADER")
             else:
                 raise Mismatch("a token was given for a wrong IDENTITY_HEADER")
     os.environ["IDENTITY_HEADER"] = right

@@ -6,10 +6,11 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-use rustix::io::Errno;
+pub use denizen_serve::BindError;
+use denizen_serve::{LOCALHOST, bind_localhost};
 use tokio::net::TcpListener;
 
 #[cfg(test)]
@@ -17,11 +18,6 @@ mod tests;
 
 /// Where Azure's own metadata service is, and where clients with a fixed address look for it.
 pub const METADATA_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
-
-const LOCALHOST_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const LOCALHOST_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// With port 0, the kernel chooses a port on one family; so many are tried until one is free on both.
-const PORT_ATTEMPTS: usize = 32;
 
 /// Sockets the caller has bound, so that a port is never free between two agents. All must be loopback, or
 /// [`METADATA_ADDRESS`] where the loopback interface has it.
@@ -45,16 +41,6 @@ pub enum ListenerError {
     /// The socket is unusable.
     #[error("a listener is unusable: {0}")]
     Io(#[from] io::Error),
-}
-
-/// An address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    /// The address; it may be the other one of `localhost` than was asked for.
-    pub address: SocketAddr,
-    /// Why.
-    pub source: io::Error,
 }
 
 /// Whether the address is this machine's own, reachable from no other.
@@ -86,12 +72,12 @@ impl Listeners {
     /// `localhost`. A family that the machine does not have is logged once, and done without.
     pub async fn bind(local: SocketAddr, imds: &[SocketAddr]) -> Result<Self, BindError> {
         let mut missing = None;
-        let mut listeners = Self { local: bind_localhost(local, &mut missing).await?, imds: Vec::new() };
+        let mut listeners = Self { local: bind(local, &mut missing).await?, imds: Vec::new() };
         for address in imds {
             let bound = |listener: &TcpListener| listener.local_addr().is_ok_and(|bound| bound == *address);
             // Named beside its counterpart, which brought it along.
             if !listeners.imds.iter().any(bound) {
-                listeners.imds.extend(bind_localhost(*address, &mut missing).await?);
+                listeners.imds.extend(bind(*address, &mut missing).await?);
             }
         }
         if let Some(address) = missing {
@@ -101,44 +87,12 @@ impl Listeners {
     }
 }
 
-/// The listener on `asked`, and the one on its counterpart.
-async fn bind_localhost(asked: SocketAddr, missing: &mut Option<IpAddr>) -> Result<Vec<TcpListener>, BindError> {
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let first = bind(asked).await?;
-        let Some(other) = counterpart(asked.ip()) else { return Ok(vec![first]) };
-        let port = first.local_addr().map_err(|source| BindError { address: asked, source })?.port();
-        match bind(SocketAddr::new(other, port)).await {
-            Ok(second) => return Ok(vec![first, second]),
-            Err(error) if is_missing_family(&error.source) => {
-                *missing = Some(other);
-                return Ok(vec![first]);
-            }
-            // The kernel chose the port by one family alone.
-            Err(error)
-                if asked.port() == 0 && error.source.kind() == io::ErrorKind::AddrInUse && attempts < PORT_ATTEMPTS => {
-            }
-            Err(error) => return Err(error),
-        }
+/// The listeners on `asked`: with its counterpart when it is one of the addresses of `localhost`.
+async fn bind(asked: SocketAddr, missing: &mut Option<IpAddr>) -> Result<Vec<TcpListener>, BindError> {
+    if !LOCALHOST.contains(&asked.ip()) {
+        return Ok(vec![denizen_serve::bind(asked).await?]);
     }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { address, source })
-}
-
-/// The other address that `localhost` means.
-fn counterpart(ip: IpAddr) -> Option<IpAddr> {
-    match ip {
-        LOCALHOST_V4 => Some(LOCALHOST_V6),
-        LOCALHOST_V6 => Some(LOCALHOST_V4),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    }
-}
-
-/// Whether the machine has no such address family, or has it switched off.
-fn is_missing_family(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].iter().any(|errno| code == Some(errno.raw_os_error()))
+    let bound = bind_localhost(asked.port(), Some(asked.ip())).await?;
+    *missing = bound.missing.or(*missing);
+    Ok(bound.listeners)
 }

@@ -1,4 +1,5 @@
-//! The accept loop, written once: several listeners per service, limits, time-outs and a graceful stop.
+//! The accept loop, written once: several listeners per service, limits, time-outs and a graceful stop. And what a URL
+//! calls `localhost`, as listeners: [`bind_localhost`].
 //!
 //! ```text
 //!   listeners --accept--> admit (yours, in the loop) --> connection (yours, a task)
@@ -53,8 +54,11 @@ use tokio::{
     task::JoinSet,
 };
 
+mod localhost;
 #[cfg(test)]
 mod tests;
+
+pub use localhost::{BindError, LOCALHOST, Localhost, bind, bind_localhost};
 
 /// After an accept failed for want of resources (descriptors, most likely), the loop waits this long.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);

@@ -1,11 +1,12 @@
 //! The listeners: all on loopback, all bound before anything is written.
 
 use std::{
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
 };
 
+use denizen_serve::{BindError, LOCALHOST, bind_localhost};
 use denizen_server::run;
 use denizen_wire::identity::AZCMAGENT_MARKER;
 use tokio::net::TcpListener;
@@ -15,10 +16,6 @@ use crate::exit::{self, Failure};
 
 /// IMDS's own address, which a test's network namespace can put on its loopback.
 const IMDS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
-/// What `localhost` means: clients try one, the other, or both.
-const LOCALHOST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// How often a free port is looked for that is free in both families.
-const FREE_PORT_ATTEMPTS: u32 = 16;
 
 /// Where a service listens whose URL says `localhost`: always on 127.0.0.1 and on [::1], at one port. Either address
 /// may be written for the pair.
@@ -53,50 +50,12 @@ impl Localhost {
             Some(IpAddr::V6(ip)) => format!("[{ip}]"),
         }
     }
-
-    /// Both families. A family that this machine does not have is left out, unless it was asked for by its address: a
-    /// client finds nobody there. A port that another process has in one family is refused: that process would be
-    /// asked in our name.
-    async fn bind(self) -> Result<(Vec<TcpListener>, u16), (IpAddr, io::Error)> {
-        let mut last = None;
-        for _ in 0..FREE_PORT_ATTEMPTS {
-            match self.bind_once().await {
-                Err((ip, e)) if self.port == 0 && e.kind() == io::ErrorKind::AddrInUse => last = Some((ip, e)),
-                outcome => return outcome,
-            }
-        }
-        Err(last.unwrap_or_else(|| (LOCALHOST[0], io::ErrorKind::AddrInUse.into())))
-    }
-
-    async fn bind_once(self) -> Result<(Vec<TcpListener>, u16), (IpAddr, io::Error)> {
-        let (mut listeners, mut port, mut missing) = (Vec::new(), self.port, None);
-        for ip in LOCALHOST {
-            match TcpListener::bind((ip, port)).await {
-                Ok(listener) => {
-                    port = listener.local_addr().map_err(|e| (ip, e))?.port();
-                    listeners.push(listener);
-                }
-                Err(e) if self.written != Some(ip) && family_missing(&e) => missing = Some((ip, e)),
-                Err(e) => return Err((ip, e)),
-            }
-        }
-        match missing {
-            Some(missing) if listeners.is_empty() => Err(missing),
-            _ => Ok((listeners, port)),
-        }
-    }
 }
 
 impl fmt::Display for Localhost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host(), self.port)
     }
-}
-
-/// Whether the address family is switched off here.
-fn family_missing(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    error.kind() == io::ErrorKind::AddrNotAvailable || code == Some(rustix::io::Errno::AFNOSUPPORT)
 }
 
 /// Bound listeners.
@@ -118,10 +77,10 @@ pub(crate) struct AgentAddrs {
 
 impl Ports {
     pub(crate) async fn bind(args: &Args) -> Result<Self, Failure> {
-        let (control, control_port) = bind_localhost("--listen", args.listen).await?;
-        let (vault, vault_port) = bind_localhost("--vault-listen", args.vault_listen).await?;
-        let (metrics, metrics_port) = bind_localhost("--metrics-listen", args.metrics_listen).await?;
-        let (local, local_port) = bind_localhost("--agent-listen", args.agent_listen).await?;
+        let (control, control_port) = bind_pair("--listen", args.listen).await?;
+        let (vault, vault_port) = bind_pair("--vault-listen", args.vault_listen).await?;
+        let (metrics, metrics_port) = bind_pair("--metrics-listen", args.metrics_listen).await?;
+        let (local, local_port) = bind_pair("--agent-listen", args.agent_listen).await?;
         let (imds, imds_addr) = bind_imds("--imds-listen", args.imds_listen).await?;
         Ok(Self {
             server: run::Listeners { control, vault, metrics },
@@ -134,16 +93,17 @@ impl Ports {
     }
 }
 
-async fn bind_localhost(flag: &str, at: Localhost) -> Result<(Vec<TcpListener>, u16), Failure> {
-    at.bind().await.map_err(|(ip, e)| {
+async fn bind_pair(flag: &str, at: Localhost) -> Result<(Vec<TcpListener>, u16), Failure> {
+    let bound = bind_localhost(at.port, at.written).await.map_err(|BindError { address, source: e }| {
         let owner = if std::path::Path::new(AZCMAGENT_MARKER).exists() && flag == "--agent-listen" {
             " (the Azure Connected Machine agent is installed here and owns it)"
         } else {
             ""
         };
-        let e = if at.written == Some(ip) { e.to_string() } else { format!("{}: {e}", SocketAddr::new(ip, at.port)) };
+        let e = if at.written == Some(address.ip()) { e.to_string() } else { format!("{address}: {e}") };
         in_use(flag, &at.to_string(), &format!("{e}{owner}"), at.port, &at.host())
-    })
+    })?;
+    Ok((bound.listeners, bound.port))
 }
 
 /// IMDS is known by its address, never as `localhost`: one listener.
@@ -191,26 +151,6 @@ mod tests {
         ] {
             let refused = text.parse::<Localhost>().unwrap_err();
             assert!(refused.contains(rule), "{text}: {refused}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_port_that_another_process_has_in_the_other_family_is_refused() {
-        // This way round, so that it holds where IPv6 is switched off as well.
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = taken.local_addr().unwrap().port();
-        for text in [format!("localhost:{port}"), format!("[::1]:{port}"), format!("127.0.0.1:{port}")] {
-            let (ip, e) = text.parse::<Localhost>().unwrap().bind().await.unwrap_err();
-            assert_eq!((ip, e.kind()), (LOCALHOST[0], io::ErrorKind::AddrInUse), "{text}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_free_port_is_the_same_in_both_families() {
-        let (listeners, port) = "[::1]:0".parse::<Localhost>().unwrap().bind().await.unwrap();
-        assert!(!listeners.is_empty());
-        for listener in listeners {
-            assert_eq!(listener.local_addr().unwrap().port(), port);
         }
     }
 }

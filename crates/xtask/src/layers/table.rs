@@ -73,7 +73,7 @@ pub(super) const CRATES: &[Crate] = &[
             SERVER,
         )
     },
-    row("denizen-serve", "crates/denizen-serve", May::Use(&[]), &[]),
+    row("denizen-serve", "crates/denizen-serve", May::Use(&[]), &[layers(&[&["localhost"]])]),
     row("denizen-refresh", "crates/denizen-refresh", May::Use(&["denizen-wire"]), &[layers(&[&["entry"]])]),
     // A managed machine carries no database driver and no vault.
     row(
@@ -94,7 +94,14 @@ pub(super) const CRATES: &[Crate] = &[
     row(
         "denizen",
         "crates/denizen",
-        May::Use(&["denizen-wire", "denizen-keys", "denizen-server", "denizen-agent", "denizen-identity"]),
+        May::Use(&[
+            "denizen-wire",
+            "denizen-keys",
+            "denizen-serve",
+            "denizen-server",
+            "denizen-agent",
+            "denizen-identity",
+        ]),
         DENIZEN,
     ),
     row("xtask", "crates/xtask", May::Use(&[]), &[layers(&[&["conformance", "layers"]])]),
