@@ -116,13 +116,7 @@ impl Agent {
             None => None,
         };
         let endpoints = Arc::new(Endpoints {
-            broker: Broker::new(
-                Identities::new(system_assigned),
-                policy,
-                tokens.clone(),
-                clock.clone(),
-                metrics.clone(),
-            ),
+            broker: Broker::new(Identities::new(system_assigned), policy, tokens.clone(), &clock, metrics.clone()),
             arc: challenges.clone().map(|challenges| ArcEndpoint { challenges, metrics: metrics.clone() }),
             app_service,
             instance: InstanceDocument::new(&identity),

@@ -79,7 +79,6 @@ pub struct Broker {
     policy: Policy,
     membership: Option<Membership>,
     tokens: TokenCache,
-    clock: Clock,
     metrics: Arc<Metrics>,
 }
 
@@ -89,11 +88,11 @@ impl Broker {
         identities: Identities,
         policy: Policy,
         tokens: TokenCache,
-        clock: Clock,
+        clock: &Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let membership = policy.group().map(|group| Membership::new(group.to_owned()));
-        Self { identities, policy, membership, tokens, clock, metrics }
+        let membership = policy.group().map(|group| Membership::new(group, clock.clone()));
+        Self { identities, policy, membership, tokens, metrics }
     }
 
     /// Decides, and gives a token or the reason why there is none.
@@ -109,10 +108,9 @@ impl Broker {
 
     async fn decide(&self, request: &TokenRequest) -> Result<Arc<CachedToken>, BrokerError> {
         let TokenRequest { caller, proof, selector, resource, dialect } = request;
-        let now = self.clock.now();
         let member = match (&self.membership, caller.uid()) {
             (Some(membership), Some(uid)) if self.policy.needs_membership(caller, proof) => {
-                membership.includes(uid, now).await
+                membership.includes(uid).await
             }
             _ => false,
         };

@@ -19,7 +19,7 @@ fn broker(script: &Script) -> Broker {
     let clock = Clock::manual(UnixTime(1_800_000_000));
     let metrics = Arc::<Metrics>::default();
     let cache = TokenCache::new(TokenAuthority::Scripted(script.clone()), clock.clone(), metrics.clone());
-    Broker::new(Identities::new(identity), Policy::Group { own_uid: 990, group: None }, cache, clock, metrics)
+    Broker::new(Identities::new(identity), Policy::Group { own_uid: 990, group: None }, cache, &clock, metrics)
 }
 
 fn request(caller: Caller, selector: Selector) -> TokenRequest {

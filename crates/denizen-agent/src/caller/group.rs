@@ -1,15 +1,12 @@
 //! Whether a user is a member of a group, by the system's own databases (`nsswitch.conf` decides which).
 //!
-//! Those may be slow (LDAP), so they are asked off the runtime's threads and remembered for half a minute.
-//! Touches the user database only. Tests: below.
+//! Those may be slow (LDAP), so they are asked off the runtime's threads, once for all who wait, and remembered for half
+//! a minute. Touches the user database only. Tests: below.
 
-use std::{
-    collections::HashMap,
-    ffi::CString,
-    sync::{Mutex, PoisonError},
-};
+use std::{convert::Infallible, ffi::CString, sync::Arc};
 
-use denizen_wire::UnixTime;
+use denizen_refresh::{Fetched, Lifetime, RefreshCache, Settings};
+use denizen_wire::Clock;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 /// An answer is believed this long, seconds.
@@ -34,37 +31,35 @@ pub fn is_member(uid: u32, group: &str) -> bool {
 /// [`is_member`] of one group, remembered.
 #[derive(Debug)]
 pub struct Membership {
-    group: String,
-    known: Mutex<HashMap<u32, (bool, UnixTime)>>,
+    group: Arc<str>,
+    clock: Clock,
+    known: RefreshCache<u32, bool, Infallible>,
 }
 
 impl Membership {
     /// Remembers who is a member of `group`. The group is looked up anew each time, so it may be created later.
-    pub fn new(group: String) -> Self {
-        Self { group, known: Mutex::default() }
+    pub fn new(group: &str, clock: Clock) -> Self {
+        let now = clock.clone();
+        let known = RefreshCache::new(Settings { capacity: MAX_REMEMBERED, ..Settings::default() }, move || now.now());
+        Self { group: group.into(), clock, known }
     }
 
     /// Whether the user is in it.
-    pub async fn includes(&self, uid: u32, now: UnixTime) -> bool {
-        if let Some((answer, at)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&uid)
-            && (0..REMEMBERED).contains(&now.since(*at))
-        {
-            return *answer;
-        }
-        let group = self.group.clone();
-        // A lookup that fails or panics says no.
-        let answer = tokio::task::spawn_blocking(move || is_member(uid, &group)).await.unwrap_or(false);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_REMEMBERED {
-            known.clear();
-        }
-        known.insert(uid, (answer, now));
-        answer
+    pub async fn includes(&self, uid: u32) -> bool {
+        let (group, now) = (Arc::clone(&self.group), self.clock.now());
+        let look = async move || {
+            // A lookup that fails or panics says no.
+            let value = tokio::task::spawn_blocking(move || is_member(uid, &group)).await.unwrap_or(false);
+            Ok(Fetched { value, lifetime: Lifetime::new(now, now + REMEMBERED) })
+        };
+        self.known.get(&uid, look).await.unwrap_or(false)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use denizen_wire::UnixTime;
+
     use super::*;
 
     #[test]
@@ -78,11 +73,16 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_forgotten_after_half_a_minute_or_when_the_clock_goes_back() {
-        let membership = Membership::new("no-such-group-here".into());
-        membership.known.lock().unwrap().insert(7, (true, UnixTime(100)));
-        assert!(membership.includes(7, UnixTime(129)).await);
-        assert!(!membership.includes(7, UnixTime(130)).await);
-        membership.known.lock().unwrap().insert(8, (true, UnixTime(100)));
-        assert!(!membership.includes(8, UnixTime(99)).await);
+        let clock = Clock::manual(UnixTime(100));
+        let membership = Membership::new("no-such-group-here", clock.clone());
+        let known = || Fetched { value: true, lifetime: Lifetime::new(UnixTime(100), UnixTime(130)) };
+        membership.known.put(&7, known());
+        clock.set(UnixTime(129));
+        assert!(membership.includes(7).await);
+        clock.set(UnixTime(130));
+        assert!(!membership.includes(7).await);
+        membership.known.put(&8, known());
+        clock.set(UnixTime(99));
+        assert!(!membership.includes(8).await);
     }
 }
