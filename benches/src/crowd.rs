@@ -12,13 +12,11 @@ use denizen_keys::{SecretString, envelope::RootKey, random};
 use denizen_server::{
     app::access::SystemReason,
     domain::{
-        claims::{Audience, IssuedBy, NewToken, Proof, access_token, audience::EntraIssued},
+        claims::{Audience, IssuedBy, NewToken, Proof, access_token},
         directory::TokenVersion,
         secrets::NewSecret,
     },
-    http::PublicNames,
-    run::{Server, ServerConfig, database_in},
-    store::Engine,
+    run::{Server, root_key_in},
 };
 
 use crate::dev::Manifest;
@@ -43,21 +41,8 @@ pub(crate) struct Crowd {
 
 /// Writes a crowd of this many principals and secrets.
 pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, secrets: usize) -> Result<Crowd> {
-    let names = PublicNames {
-        authority: manifest.authority.clone(),
-        other_authorities: Vec::new(),
-        vault_suffix: "vault.denizen.test".into(),
-        vault_port: 1,
-        vault_local: None,
-    };
-    let config = ServerConfig {
-        engine: Engine::Sqlite { path: database_in(data) },
-        names,
-        root_key: RootKey::load(&data.canonicalize()?.join("root.key"))?,
-        clock: Clock::system(),
-        entra_issued: EntraIssued::default(),
-    };
-    let server = Server::open(config).await?;
+    let root_key = RootKey::load(&root_key_in(&data.canonicalize()?))?;
+    let server = Server::open_at_rest(data, root_key, &manifest.authority, Clock::system()).await?;
     let tenant = server.store.snapshot().tenants().next().context("no tenant")?.id;
     let vault = server.store.snapshot().vault(VAULT).context("no vault")?.clone();
     let set_up = || server.authorize(tenant, SystemReason::SetUp);

@@ -2,7 +2,11 @@
 //!
 //! Nothing is global: two servers run in one process, and the tests do.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use denizen_keys::{SecretString, envelope::RootKey};
 use denizen_wire::{Clock, TenantId};
@@ -132,6 +136,25 @@ impl Server {
         })
     }
 
+    /// Opens what is in a data directory that no process serves, for use cases alone: `authority` stands in the tokens
+    /// it may sign, and its other names are never seen.
+    pub async fn open_at_rest(
+        data: &Path,
+        root_key: RootKey,
+        authority: &str,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let names = PublicNames {
+            authority: authority.to_owned(),
+            other_authorities: Vec::new(),
+            vault_suffix: String::new(),
+            vault_port: 443,
+            vault_local: None,
+        };
+        let engine = Engine::Sqlite { path: database_in(data) };
+        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued: EntraIssued::default() }).await
+    }
+
     /// Authorizes what the owner of this process does with the use cases.
     pub fn authorize(&self, tenant: TenantId, reason: SystemReason) -> Authorization {
         self.system.authorize(tenant, reason)
@@ -234,8 +257,13 @@ pub fn tls(chain_pem: &str, key_pem: &SecretString) -> Result<Arc<rustls::Server
 }
 
 /// The path of the embedded database in a data directory.
-pub fn database_in(data: &std::path::Path) -> PathBuf {
+pub fn database_in(data: &Path) -> PathBuf {
     data.join("denizen.db")
+}
+
+/// The root key's file in a data directory.
+pub fn root_key_in(data: &Path) -> PathBuf {
+    data.join("root.key")
 }
 
 #[cfg(test)]

@@ -11,10 +11,7 @@ use clap::{Parser, Subcommand};
 use denizen_identity::{Environment, http::Client};
 use denizen_server::{
     app::access::SystemReason,
-    domain::claims::audience::EntraIssued,
-    http::PublicNames,
-    run::{Server, ServerConfig, database_in},
-    store::Engine,
+    run::{Server, database_in},
 };
 use denizen_wire::{Clock, TenantId};
 use http::Method;
@@ -70,22 +67,10 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
             format!("there is no database in {}; name another --data", data.path().display()),
         ));
     }
-    // Nothing is served, so the names are never seen.
-    let names = PublicNames {
-        authority: String::new(),
-        other_authorities: Vec::new(),
-        vault_suffix: String::new(),
-        vault_port: 443,
-        vault_local: None,
-    };
-    let config = ServerConfig {
-        engine: Engine::Sqlite { path: database },
-        names,
-        root_key: data.root_key()?,
-        clock: Clock::system(),
-        entra_issued: EntraIssued::default(),
-    };
-    let server = Server::open(config).await.map_err(Failure::while_(exit::DATA, "the database"))?;
+    // Nothing is issued, so the authority is never seen.
+    let server = Server::open_at_rest(data.path(), data.root_key()?, "", Clock::system())
+        .await
+        .map_err(Failure::while_(exit::DATA, "the database"))?;
     let kids = |server: &Server| -> Kids {
         let snapshot = server.store.snapshot();
         snapshot.tenants().flat_map(|tenant| snapshot.signing_keys(tenant.id)).map(|key| key.kid.clone()).collect()

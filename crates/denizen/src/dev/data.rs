@@ -9,7 +9,7 @@ use std::{
 
 use denizen_identity::Environment;
 use denizen_keys::envelope::RootKey;
-use denizen_server::run::database_in;
+use denizen_server::run::{database_in, root_key_in};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::exit::{self, Failure};
@@ -125,7 +125,7 @@ impl DataDir {
     /// The root key: made at the first start. Where there is a database, a new one would open nothing of it, so a
     /// missing one is said to be missing.
     pub(crate) fn root_key(&self) -> Result<RootKey, Failure> {
-        let file = self.path.join("root.key");
+        let file = root_key_in(&self.path);
         let key = if database_in(&self.path).exists() { RootKey::load(&file) } else { RootKey::load_or_create(&file) };
         key.map_err(Failure::while_(exit::DATA, "the root key"))
     }

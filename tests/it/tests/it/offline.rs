@@ -6,10 +6,8 @@ use std::path::Path;
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
     app::access::{Authorization, SystemReason},
-    domain::{claims::audience::EntraIssued, directory::TokenVersion},
-    http::PublicNames,
-    run::{Server, ServerConfig, database_in},
-    store::Engine,
+    domain::directory::TokenVersion,
+    run::{Server, root_key_in},
 };
 use denizen_wire::{Clock, TenantId, UnixTime};
 use serde_json::Value;
@@ -25,20 +23,11 @@ pub(crate) struct Offline {
 impl Offline {
     /// Opens what is in `data`, as `authority`.
     pub(crate) async fn open(data: &Path, authority: &str) -> Self {
-        let names = PublicNames {
-            authority: authority.to_owned(),
-            other_authorities: Vec::new(),
-            vault_suffix: "vault.denizen.test".into(),
-            vault_port: 1,
-            vault_local: None,
-        };
-        let root_key = RootKey::load(&data.canonicalize().unwrap().join("root.key")).unwrap();
-        let engine = Engine::Sqlite { path: database_in(data) };
-        let (clock, entra_issued) = (Clock::manual(Clock::system().now()), EntraIssued::default());
-        let kept = clock.clone();
-        let server = Server::open(ServerConfig { engine, names, root_key, clock, entra_issued }).await.unwrap();
+        let root_key = RootKey::load(&root_key_in(&data.canonicalize().unwrap())).unwrap();
+        let clock = Clock::manual(Clock::system().now());
+        let server = Server::open_at_rest(data, root_key, authority, clock.clone()).await.unwrap();
         let tenant = server.store.snapshot().tenants().next().unwrap().id;
-        Self { server, tenant, clock: kept }
+        Self { server, tenant, clock }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
