@@ -57,6 +57,7 @@ pub mod upstream;
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, ArcConfig};
 pub use denizen_wire::Clock;
+pub use denizen_wire::proxy::Proxy;
 pub use identity_file::IdentityFile;
 pub use net::Listeners;
-pub use upstream::{https::Outbound, proxy::Proxy};
+pub use upstream::https::Outbound;

@@ -17,7 +17,7 @@ use crate::{
     environment::Environment,
     error::{CredentialError, Failed},
     http::Client,
-    proxy::{Proxy, ProxyError},
+    proxy::{self, ProxyError},
 };
 
 /// What a credential takes from outside. Clones share connections and tokens.
@@ -92,7 +92,7 @@ impl CredentialContext {
         if let Some(client) = self.service_http.get() {
             return Ok(client.clone());
         }
-        let proxy = Proxy::from_environment(&self.environment)
+        let proxy = proxy::from_environment(&self.environment)
             .map_err(|e| Failed::configuration(credential, e.to_string()).with_remedy(ProxyError::HINT))?;
         let direct = self.http(credential)?;
         let client = proxy.map_or_else(|| direct.clone(), |proxy| direct.through(proxy));

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use denizen_wire::proxy::Proxy;
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -30,7 +31,7 @@ use rustls::{
 use crate::{
     environment::Environment,
     pin::Pin,
-    proxy::{Connector, Proxy},
+    proxy::{self, Connector},
 };
 
 /// The largest answer that is read, bytes.
@@ -170,7 +171,7 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
-        let proxy = self.0.proxy.as_ref().and_then(|proxy| proxy.address_for(request.uri()));
+        let proxy = self.0.proxy.as_ref().and_then(|proxy| proxy::address_for(proxy, request.uri()));
         let failed = |source| HttpError::Connection { url: bare(url), proxy: proxy.clone(), source };
         let future = match request.uri().scheme_str() {
             Some("https") => self.0.tls()?.request(request),

@@ -11,6 +11,7 @@
 //! | [`node`] | enrolment of an agent | `denizen-agent` |
 //! | [`ids`], [`resource_id`], [`unix_time`] | what the others are made of | |
 //! | [`host`] | which hosts are this machine | |
+//! | `proxy` (a feature) | which servers are reached through an HTTP proxy | |
 //! | [`clock`] | the current time as a value: the system's, or a test's | |
 
 pub mod claims;
@@ -20,6 +21,8 @@ pub mod identity;
 pub mod ids;
 pub mod node;
 pub mod oauth;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 pub mod resource_id;
 pub mod unix_time;
 pub mod vault;

@@ -6,6 +6,7 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
+use denizen_wire::proxy::Proxy;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -24,10 +25,7 @@ use rustls::{
     pki_types::pem::{self, PemObject as _},
 };
 
-use super::{
-    origin::{Origin, OriginError},
-    proxy::Proxy,
-};
+use super::origin::{Origin, OriginError};
 
 #[cfg(test)]
 mod tests;
@@ -123,7 +121,7 @@ impl HttpsClient {
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(2);
-        let intercept = outbound.proxy.as_ref().and_then(|proxy| proxy.intercept(&origin));
+        let intercept = outbound.proxy.as_ref().and_then(|proxy| proxy.intercept(&origin.to_string().parse().ok()?));
         let (client, via) = match intercept {
             None => (Route::Direct(builder.build(https.wrap_connector(connector))), String::new()),
             Some(intercept) => {

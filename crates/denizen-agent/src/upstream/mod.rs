@@ -2,7 +2,7 @@
 //!
 //! * [`oauth`] — a token service, by client assertion;
 //! * [`assertion`] — the assertions the node key signs;
-//! * [`https`] — HTTPS to one [`origin`], directly or through a [`proxy`].
+//! * [`https`] — HTTPS to one [`origin`], directly or through a [proxy](denizen_wire::proxy).
 //!
 //! There are two origins, each with a client of its own: the *control plane*, where the machine enrols, and the *token
 //! authority*, where it asks for tokens. They are the same server unless the machine was enrolled otherwise.
@@ -17,7 +17,6 @@ pub(crate) mod fake;
 pub mod https;
 pub mod oauth;
 pub mod origin;
-pub mod proxy;
 #[cfg(test)]
 pub(crate) mod scripted;
 

@@ -113,7 +113,7 @@ pub(super) const CRATES: &[Crate] = &[
 
 const WIRE: &[Layers] = &[layers(&[
     &["host", "ids", "unix_time"],
-    &["clock", "oauth", "resource_id", "vault"],
+    &["clock", "oauth", "proxy", "resource_id", "vault"],
     &["claims", "identity", "node"],
 ])];
 
