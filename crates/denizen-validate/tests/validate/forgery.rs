@@ -117,6 +117,7 @@ async fn d28_no_character_of_a_token_can_be_changed() {
     let fixture = Fixture::new().await;
     let token = fixture.token();
     assert!(fixture.check(&token).await.is_ok());
+    let signature_at = token.rfind('.').unwrap();
     for position in 0..token.len() {
         let was = token.as_bytes()[position];
         for other in [b'A', b'B', b'_', b'.', b'='] {
@@ -125,7 +126,14 @@ async fn d28_no_character_of_a_token_can_be_changed() {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(fixture.check(&changed).await.is_ok(), other == was, "{position}: {}", other as char);
         }
-        assert!(fixture.check(&token[..position]).await.is_err(), "cut at {position}");
+        let error = fixture.check(&token[..position]).await.unwrap_err();
+        // What is left of the signature need not be base64url.
+        let signature = token.get(signature_at + 1..position).map(|signature| URL.decode(signature));
+        let expected = match signature {
+            Some(Ok(_)) => error == ValidationError::InvalidSignature,
+            Some(Err(_)) | None => matches!(error, ValidationError::Malformed(_)),
+        };
+        assert!(expected, "cut at {position}: {error}");
     }
 }
 
@@ -152,8 +160,12 @@ async fn d25_issuer_tenant_and_audience_are_compared_exactly() {
     let other = "10000000-0000-4000-8000-000000000002";
     let error = fixture.changed(|claims| claims["tid"] = json!(other)).await.unwrap_err();
     assert_eq!(error, ValidationError::WrongTenant { found: other.into() });
-    let error = fixture.changed(|claims| claims["iss"] = json!(fixture.issuer.iss_v2())).await.unwrap_err();
-    assert_eq!(error, ValidationError::Malformed("its version is not its issuer's"), "v1 claims, v2 name");
+    let crossed = fixture.changed(|claims| claims["iss"] = json!(fixture.issuer.iss_v2())).await;
+    assert_eq!(
+        crossed.unwrap_err(),
+        ValidationError::Malformed("its version is not its issuer's"),
+        "v1 claims, v2 name"
+    );
 }
 
 #[tokio::test]
