@@ -62,9 +62,13 @@ fn checked(route: Option<Route>, request: &Parts) -> Result<Route, Fault> {
     Ok(route)
 }
 
-/// Exactly a known path, or none. Nothing is decoded, so nothing can be understood in two ways; the tolerances are
-/// those that real clients need: one trailing slash (a Node.js client with its host overridden), and for the token path
-/// a doubled leading one (the Java client, likewise).
+/// Exactly a known path, or none. Nothing is decoded, so nothing can be understood in two ways. The tolerances are
+/// those that real clients need when their host is overridden (`AZURE_POD_IDENTITY_AUTHORITY_HOST`) or wrongly joined:
+///
+/// * one trailing slash: @azure/identity for Node.js;
+/// * for the token path, a doubled leading slash: azure-identity for Java joins the host and the path with one more. So
+///   did the C++ client for a while, with no host overridden (azure-sdk-for-cpp 6698). Azure's own IMDS answers 404,
+///   which clients repeat for seconds; here the request can mean one thing only, and passes the same checks.
 fn route(kind: ListenerKind, path: &str) -> Option<Route> {
     let once = path.strip_suffix('/').unwrap_or(path);
     if once == TOKEN_PATH || once.strip_prefix('/') == Some(TOKEN_PATH) {

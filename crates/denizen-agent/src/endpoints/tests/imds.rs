@@ -31,9 +31,11 @@ async fn both_addresses_of_localhost_answer_on_every_listener() {
 async fn the_arc_port_never_gives_a_token_to_an_imds_request() {
     let sandbox = Sandbox::new().await;
     let reply = sandbox.get(IMDS, &[METADATA]).await;
-    assert_eq!(reply.status(), 400, "it is no version of Arc's");
+    let versions = "The api-version not specified. Supported are 2021-02-01 2020-06-01 2019-11-01 2019-08-15";
+    assert_eq!(reply.error(), (400, "invalid_request".into(), versions.into()), "it is no version of Arc's");
     let reply = sandbox.get(&IMDS.replace("2018-02-01", "2020-06-01"), &[METADATA]).await;
-    assert_eq!(reply.status(), 401, "and a version both have is challenged");
+    let challenge = "Missing Basic Authorization header";
+    assert_eq!(reply.error(), (401, "unauthorized_client".into(), challenge.into()), "a version both have");
 }
 
 /// A request by another user, on a connection of its own.
@@ -86,8 +88,12 @@ async fn a_member_of_the_group_gets_a_token() {
     // Debian's user 1 has the group of its name.
     let sandbox = Sandbox::with(Script::tokens(3600), Some("daemon")).await;
     for address in sandbox.agent.imds_addrs() {
-        assert_eq!(as_user_at(*address, 1, "--clear-groups").await.status(), 200, "{address}");
-        assert_eq!(as_user_at(*address, 2, "--clear-groups").await.status(), 403, "{address}");
+        let reply = as_user_at(*address, 1, "--clear-groups").await;
+        assert_eq!((reply.status(), reply.text("access_token")), (200, "token-1".into()), "{address}");
+        let because = "uid 2 is neither root nor a member of the group 'daemon': `usermod -aG daemon USER`, then log in \
+                       again";
+        let reply = as_user_at(*address, 2, "--clear-groups").await;
+        assert_eq!(reply.error(), (403, "access_denied".into(), because.into()), "{address}");
     }
 }
 
@@ -98,7 +104,7 @@ async fn d17_the_uid_of_unmapped_users_is_nobodys() {
     }
     let sandbox = Sandbox::with(Script::tokens(3600), Some("nogroup")).await;
     let reply = as_user(&sandbox, 65534, "--clear-groups").await;
-    assert_eq!((reply.status(), sandbox.upstream.asked()), (403, 0));
+    assert_eq!((reply.status(), reply.text("error"), sandbox.upstream.asked()), (403, "access_denied".into(), 0));
     assert!(reply.text("error_description").contains("as a user of its own"));
 }
 
@@ -106,15 +112,15 @@ async fn d17_the_uid_of_unmapped_users_is_nobodys() {
 async fn rule_0_7_the_clients_api_versions_are_taken() {
     let sandbox = Sandbox::new().await;
     for version in ["2018-02-01", "2019-08-01", "2021-02-01", "2025-04-07"] {
-        assert_eq!(
-            sandbox.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await.status(),
-            200,
-            "{version}"
-        );
+        let reply = sandbox.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await;
+        assert_eq!((reply.status(), reply.text("access_token")), (200, "token-1".into()), "{version}");
     }
     for version in ["2017-12-01", "2018-02-02", "2099-01-01", "", "x"] {
         let reply = sandbox.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await;
-        assert_eq!((reply.status(), reply.text("error")), (400, "invalid_request".into()), "{version}");
+        let (status, error, description) = reply.error();
+        assert_eq!((status, error.as_str()), (400, "invalid_request"), "{version}");
+        let supported = description.strip_prefix("The api-version is missing or unknown. Supported are ").unwrap();
+        assert!(supported.starts_with("2018-02-01 2018-04-02 ") && supported.ends_with(" 2025-04-07"), "{supported}");
     }
 }
 
@@ -123,8 +129,9 @@ async fn rule_0_9_probes_are_answered_400_and_invite_the_real_request() {
     let sandbox = Sandbox::new().await;
     for target in [TOKEN, IMDS, &format!("{IMDS}&msi-res-id={MACHINE}")] {
         let reply = sandbox.get_imds(target, &[]).await;
-        assert_eq!(reply.status(), 400, "{target}");
-        assert!(!reply.body.contains("Identity not found") && !reply.body.contains("unreachable"), "{}", reply.body);
+        // Neither 'Identity not found' nor 'unreachable': clients would not go on.
+        let expected = "Required metadata header not specified";
+        assert_eq!(reply.error(), (400, "invalid_request".into(), expected.into()), "{target}");
     }
 }
 
@@ -132,7 +139,8 @@ async fn rule_0_9_probes_are_answered_400_and_invite_the_real_request() {
 async fn the_second_version_of_imds_is_not_there() {
     let sandbox = Sandbox::new().await;
     let reply = sandbox.get_imds("/metadata/identity/getplatformmetadata?cred-api-version=2.0", &[]).await;
-    assert_eq!(reply.status(), 404, "a 400 would be taken for its presence");
+    let nothing = "There is nothing at this path";
+    assert_eq!(reply.error(), (404, "not_found".into(), nothing.into()), "a 400 would be taken for its presence");
 }
 
 #[tokio::test]
@@ -143,6 +151,25 @@ async fn every_spelling_of_the_resource_id_selects() {
         assert_eq!((reply.status(), reply.text("msi_res_id")), (200, MACHINE.into()), "{key}");
         let reply = sandbox.get_imds(&format!("{IMDS}&{key}=/subscriptions/s/x/y"), &[METADATA]).await;
         assert_eq!(reply.error(), (400, "invalid_request".into(), "Identity not found".into()), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn rule_0_8_the_token_path_is_taken_as_clients_put_it_together() {
+    let sandbox = Sandbox::new().await;
+    let (path, query) = IMDS.split_once('?').unwrap();
+    for as_sent in [format!("/{path}"), format!("{path}/"), format!("/{path}/")] {
+        let reply = sandbox.get_imds(&format!("{as_sent}?{query}"), &[METADATA]).await;
+        assert_eq!((reply.status(), reply.text("access_token")), (200, "token-1".into()), "{as_sent}");
+        // What guards the path guards it by every name.
+        let reply = sandbox.get_imds(&format!("{as_sent}?{query}"), &[]).await;
+        let expected = "Required metadata header not specified";
+        assert_eq!(reply.error(), (400, "invalid_request".into(), expected.into()), "{as_sent}");
+    }
+    for other in [format!("//{path}"), format!("{path}//"), path.replace("/oauth2", "//oauth2")] {
+        let reply = sandbox.get_imds(&format!("{other}?{query}"), &[METADATA]).await;
+        let nothing = "There is nothing at this path";
+        assert_eq!(reply.error(), (404, "not_found".into(), nothing.into()), "{other}");
     }
 }
 
