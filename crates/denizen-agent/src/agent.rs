@@ -77,9 +77,13 @@ impl Agent {
         let key = state.key()?.ok_or_else(|| state.missing("node.key"))?;
         let certificate = state.certificate(&key)?.ok_or_else(|| state.missing("node.crt"))?;
         let https = HttpsClient::new(identity.token_authority(), &config.outbound)?;
-        let assertions =
-            AssertionCache::new(NodeKey::File(key), &certificate.thumbprint_sha256(), config.clock.clone());
-        let client = OAuthClient::new(https, &identity.enrolled.token_endpoint, assertions)?;
+        let assertions = AssertionCache::new(
+            NodeKey::File(key),
+            &certificate.thumbprint_sha256(),
+            &identity.enrolled.token_endpoint,
+            config.clock.clone(),
+        );
+        let client = OAuthClient::new(https, assertions)?;
         Self::assemble(config, listeners, state, identity, TokenAuthority::ClientAssertion(Box::new(client)))
     }
 

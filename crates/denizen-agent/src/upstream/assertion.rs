@@ -1,6 +1,6 @@
 //! Client assertions: what the node key signs to prove who asks for a token.
 //!
-//! One is signed for each client and audience and used for its life, ten minutes: a device that keeps the key could
+//! One is signed for each client, for one token endpoint, and used for its life, ten minutes: a device that keeps the key could
 //! not sign one for each token. Callers that want the same one at once wait for one signature.
 //!
 //! Touches the node key. Tests: `assertion/tests.rs`.
@@ -22,19 +22,18 @@ const LIFETIME: i64 = 600;
 /// It is no longer used when less than this is left: the request still has to arrive. Seconds.
 const MARGIN: i64 = 60;
 
-/// Whose assertion, and for which token endpoint.
-type Key = (ClientId, Arc<str>);
-
-/// The assertions of one node key.
+/// The assertions of one node key for one token endpoint.
 pub struct AssertionCache {
     signer: Arc<AssertionSigner>,
-    cache: RefreshCache<Key, SecretString, String>,
+    cache: RefreshCache<ClientId, SecretString, String>,
 }
 
 struct AssertionSigner {
     key: NodeKey,
     /// SHA-256 of the certificate, unpadded base64url: how the token service finds the key.
     x5t_s256: String,
+    /// The token endpoint.
+    audience: String,
     clock: Clock,
 }
 
@@ -63,36 +62,41 @@ struct Claims<'a> {
 }
 
 impl AssertionCache {
-    /// Creates the cache of `key`, which is known by the certificate of this thumbprint.
-    pub fn new(key: NodeKey, certificate_sha256: &[u8; 32], clock: Clock) -> Self {
-        let signer = AssertionSigner { key, x5t_s256: b64::url(certificate_sha256), clock: clock.clone() };
+    /// Creates the cache of `key`, which is known by the certificate of this thumbprint, for `token_endpoint`.
+    pub fn new(key: NodeKey, certificate_sha256: &[u8; 32], token_endpoint: &str, clock: Clock) -> Self {
+        let (x5t_s256, audience) = (b64::url(certificate_sha256), token_endpoint.to_owned());
+        let signer = AssertionSigner { key, x5t_s256, audience, clock: clock.clone() };
         Self { signer: Arc::new(signer), cache: RefreshCache::new(Settings::default(), move || clock.now()) }
     }
 
-    /// The assertion of `client` for the token endpoint `audience`.
-    pub async fn get(&self, client: ClientId, audience: &Arc<str>) -> Result<SecretString, SigningError> {
-        let key = (client, audience.clone());
-        let (signer, audience) = (self.signer.clone(), audience.clone());
+    /// The token endpoint they are for.
+    pub fn token_endpoint(&self) -> &str {
+        &self.signer.audience
+    }
+
+    /// The assertion of `client`.
+    pub async fn get(&self, client: ClientId) -> Result<SecretString, SigningError> {
+        let signer = self.signer.clone();
         let sign = || async move {
             let now = signer.clock.now();
-            let value = signer.sign(client, &audience, now).await.map_err(|error| error.to_string())?;
+            let value = signer.sign(client, now).await.map_err(|error| error.to_string())?;
             Ok(Fetched { value, lifetime: Lifetime::new(now, now + (LIFETIME - MARGIN)) })
         };
-        self.cache.get(&key, sign).await.map_err(SigningError)
+        self.cache.get(&client, sign).await.map_err(SigningError)
     }
 
     /// Forgets an assertion that the token service refused: the next one is signed anew.
-    pub fn forget(&self, client: ClientId, audience: &Arc<str>) {
-        self.cache.remove(&(client, audience.clone()));
+    pub fn forget(&self, client: ClientId) {
+        self.cache.remove(&client);
     }
 }
 
 impl AssertionSigner {
-    async fn sign(&self, client: ClientId, audience: &str, now: UnixTime) -> Result<SecretString, KeyError> {
+    async fn sign(&self, client: ClientId, now: UnixTime) -> Result<SecretString, KeyError> {
         let client = client.to_string();
         let header = Header { alg: Algorithm::Ps256.name(), typ: "JWT", x5t_s256: &self.x5t_s256 };
         let claims = Claims {
-            aud: audience,
+            aud: &self.audience,
             iss: &client,
             sub: &client,
             jti: random::uuid_v4(),

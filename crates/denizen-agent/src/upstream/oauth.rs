@@ -4,8 +4,6 @@
 //!
 //! Touches the network through [`HttpsClient`]. Tests: `oauth/tests.rs`.
 
-use std::sync::Arc;
-
 use denizen_keys::SecretString;
 use denizen_wire::oauth;
 use hyper::body::Bytes;
@@ -29,7 +27,6 @@ const MAX_LIFETIME: i64 = 7 * 24 * 3600;
 pub struct OAuthClient {
     https: HttpsClient,
     path: String,
-    token_endpoint: Arc<str>,
     assertions: AssertionCache,
 }
 
@@ -49,20 +46,15 @@ struct Refusal {
 }
 
 impl OAuthClient {
-    /// Creates a client of `token_endpoint`, which must be on the HTTPS client's origin.
-    pub fn new(https: HttpsClient, token_endpoint: &str, assertions: AssertionCache) -> Result<Self, HttpsError> {
-        Ok(Self {
-            path: https.origin().path_of(token_endpoint)?,
-            https,
-            token_endpoint: token_endpoint.into(),
-            assertions,
-        })
+    /// Creates a client of the token endpoint that the assertions are for. It must be on the HTTPS client's origin.
+    pub fn new(https: HttpsClient, assertions: AssertionCache) -> Result<Self, HttpsError> {
+        Ok(Self { path: https.origin().path_of(assertions.token_endpoint())?, https, assertions })
     }
 
     /// Asks for a token of `identity` for `resource`.
     pub async fn fetch(&self, identity: &Identity, resource: &str) -> Result<IssuedToken, UpstreamError> {
         let client_id = identity.client_id.to_string();
-        let assertion = self.assertions.get(identity.client_id, &self.token_endpoint).await;
+        let assertion = self.assertions.get(identity.client_id).await;
         let assertion = assertion.map_err(|e| UpstreamError::Unavailable(e.to_string()))?;
         // The resource's own trailing slash is part of it: 'https://host//.default' asks for 'https://host/'.
         let scope = format!("{resource}/.default");
@@ -98,7 +90,7 @@ impl OAuthClient {
         let refused = refusal(status, &body);
         if matches!(&refused, UpstreamError::Permanent { error, .. } if error == "invalid_client") {
             // The key may have been rolled, or the clock set: the next attempt signs anew.
-            self.assertions.forget(identity.client_id, &self.token_endpoint);
+            self.assertions.forget(identity.client_id);
         }
         Err(refused)
     }

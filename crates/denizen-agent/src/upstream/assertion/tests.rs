@@ -11,28 +11,26 @@ fn client(number: u8) -> ClientId {
 }
 
 #[tokio::test]
-async fn a_device_is_asked_once_for_each_client_and_audience() {
+async fn a_device_is_asked_once_for_each_client() {
     let key = Signer::generate_rsa(RsaBits::B2048).unwrap();
     let clock = Clock::manual(NOW);
     let takes = Duration::from_millis(50);
-    let cache = Arc::new(AssertionCache::new(NodeKey::Device { key, takes }, &[1; 32], clock.clone()));
+    let key = NodeKey::Device { key, takes };
+    let cache = Arc::new(AssertionCache::new(key, &[1; 32], "https://a/token", clock.clone()));
     let mut callers = tokio::task::JoinSet::new();
     for i in 0..40 {
         let cache = cache.clone();
-        callers.spawn(async move {
-            let audience = if i % 4 < 2 { "https://a/token" } else { "https://b/token" };
-            cache.get(client(i % 2), &audience.into()).await.unwrap().expose().to_owned()
-        });
+        callers.spawn(async move { cache.get(client(i % 4)).await.unwrap().expose().to_owned() });
     }
     // Each signature has its own jti: as many assertions as there were signatures.
     let assertions: HashSet<_> = callers.join_all().await.into_iter().collect();
     assert_eq!(assertions.len(), 4);
     clock.advance(LIFETIME - MARGIN - 1);
-    let again = cache.get(client(0), &"https://a/token".into()).await.unwrap();
+    let again = cache.get(client(0)).await.unwrap();
     assert!(assertions.contains(again.expose()));
-    cache.forget(client(0), &"https://a/token".into());
-    let fresh = cache.get(client(0), &"https://a/token".into()).await.unwrap();
+    cache.forget(client(0));
+    let fresh = cache.get(client(0)).await.unwrap();
     assert!(!assertions.contains(fresh.expose()));
-    let other = cache.get(client(1), &"https://a/token".into()).await.unwrap();
+    let other = cache.get(client(1)).await.unwrap();
     assert!(assertions.contains(other.expose()), "the other client's is kept");
 }

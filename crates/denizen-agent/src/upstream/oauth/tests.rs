@@ -33,12 +33,12 @@ fn signer() -> Signer {
 fn client(server: &FakeServer, signer: &Signer, clock: &Clock) -> OAuthClient {
     let https = HttpsClient::new(&server.url(), &server.outbound()).unwrap();
     let endpoint = format!("{}/t/oauth2/v2.0/token", server.url());
-    let assertions = AssertionCache::new(NodeKey::File(signer.clone()), &[0xfb; 32], clock.clone());
-    OAuthClient::new(https, &endpoint, assertions).unwrap()
+    let assertions = AssertionCache::new(NodeKey::File(signer.clone()), &[0xfb; 32], &endpoint, clock.clone());
+    OAuthClient::new(https, assertions).unwrap()
 }
 
-fn assertions() -> AssertionCache {
-    AssertionCache::new(NodeKey::File(signer()), &[0; 32], Clock::manual(NOW))
+fn assertions(endpoint: &str) -> AssertionCache {
+    AssertionCache::new(NodeKey::File(signer()), &[0; 32], endpoint, Clock::manual(NOW))
 }
 
 fn form(body: &str) -> HashMap<String, String> {
@@ -166,7 +166,7 @@ async fn d7_a_server_that_is_not_the_one_configured_is_refused() {
         let ca_file = if ca_of_another { &other.ca_file } else { &server.ca_file };
         let https = HttpsClient::new(&server.url(), &Outbound { ca_file: Some(ca_file.clone()), proxy: None }).unwrap();
         let endpoint = format!("{}/t/token", server.url());
-        let client = OAuthClient::new(https, &endpoint, assertions()).unwrap();
+        let client = OAuthClient::new(https, assertions(&endpoint)).unwrap();
         let Err(UpstreamError::Unavailable(error)) = client.fetch(&identity(), "r").await else { panic!("{what}") };
         assert!(error.contains("certificate"), "{what}: {error}");
         assert!(server.asked().is_empty(), "{what}: nothing was said to it");
@@ -178,7 +178,7 @@ async fn d8_a_token_endpoint_elsewhere_is_refused() {
     let server = FakeServer::new(|_, _| (200, TOKEN.into())).await;
     for elsewhere in ["https://evil.example/token", "http://localhost/token"] {
         let https = HttpsClient::new(&server.url(), &server.outbound()).unwrap();
-        assert!(OAuthClient::new(https, elsewhere, assertions()).is_err(), "{elsewhere}");
+        assert!(OAuthClient::new(https, assertions(elsewhere)).is_err(), "{elsewhere}");
     }
 }
 
@@ -188,7 +188,7 @@ async fn a_server_that_is_down_is_named_with_the_reason() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("https://localhost:{unused}");
     let https = HttpsClient::new(&url, &server.outbound()).unwrap();
-    let client = OAuthClient::new(https, &format!("{url}/t"), assertions()).unwrap();
+    let client = OAuthClient::new(https, assertions(&format!("{url}/t"))).unwrap();
     let Err(UpstreamError::Unavailable(error)) = client.fetch(&identity(), "r").await else { panic!() };
     assert!(error.contains(&url) && error.contains("refused"), "{error}");
 }
