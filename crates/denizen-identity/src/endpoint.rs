@@ -163,7 +163,8 @@ impl IdentityEndpoint {
     /// What the exchange brought.
     pub(crate) fn read(&self, answer: &Response<Bytes>, identity: Option<&UserAssigned>) -> Result<Token, TokenError> {
         if answer.status() != StatusCode::OK {
-            let reason = String::from_utf8_lossy(answer.body()).chars().take(1000).collect();
+            // Whole: it is read as JSON. What is shown of it is cut.
+            let reason = String::from_utf8_lossy(answer.body()).into_owned();
             return Err(TokenError::Refused { status: answer.status(), reason });
         }
         let body = Answer::read(answer.body()).map_err(TokenError::MalformedAnswer)?;

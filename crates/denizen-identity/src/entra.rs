@@ -14,7 +14,7 @@ use crate::{
     error::{CredentialError, Failed, FailureKind},
     http::{Client, HttpError},
     retry::RetryPolicy,
-    source::answer::Answer,
+    source::{answer::Answer, fingerprint},
     token::{Ask, Token},
 };
 
@@ -88,9 +88,7 @@ impl TokenEndpoint {
 
     /// The same for a client with this proof: who has another one does not get its tokens out of a shared cache.
     pub(crate) fn identity_by(&self, proof: &str) -> String {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, proof.as_bytes());
-        let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{} {digest}", self.identity())
+        format!("{} {}", self.identity(), fingerprint(proof))
     }
 
     /// The tenant a request is for.

@@ -180,6 +180,8 @@ where
 
     pub(crate) fn put(&mut self, key: &K, fetched: Fetched<V>, now: UnixTime) {
         let (entry, _) = self.entry(key, now);
+        // What a fetch under way brings is older: its callers get it, and it is not kept.
+        entry.in_flight = None;
         (entry.value, entry.used_since_fetched, entry.ended) = (Some(fetched), false, Some((now, None)));
     }
 

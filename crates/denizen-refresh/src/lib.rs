@@ -6,7 +6,8 @@
 //!   [`Lifetime::wait_at`] on, callers wait for the new one.
 //! * **Stale while error.** While a renewal fails, the old value is served until [`Lifetime::ends`]. It is never served
 //!   after that.
-//! * **Back-off.** After a failure no fetch starts for a while: [`Settings::retry_after`], [`Settings::retry_empty_after`].
+//! * **Back-off.** After a failure no fetch starts for a while: [`Settings::retry_after`], and without a good value
+//!   [`Settings::retry_empty_after`], which is none by default.
 //! * **Bounded.** At [`Settings::capacity`] the value that was not asked for the longest makes room.
 //!
 //! ```text
@@ -78,7 +79,8 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// Good from `begins` until just before `ends`, and not renewed before it ended.
+    /// Good from `begins` until just before `ends`. Without [`Self::with_refresh_at`] and [`Self::with_wait_at`] it is not
+    /// renewed early.
     ///
     /// Before `begins` (the clock was set back) the value is not served, unless [`Self::with_serves_before`] says so:
     /// how long it is still good is unknown then.
@@ -273,7 +275,7 @@ where
         self.resolve(key, fetch, |entries, key: &Q, now| entries.look_newer(key, now, &enough, interval)).await
     }
 
-    /// Keeps a value that was fetched by other means.
+    /// Keeps a value that was fetched by other means. The result of a fetch that is under way is not kept.
     pub fn put(&self, key: &K, fetched: Fetched<V>) {
         let now = (self.0.now)();
         self.lock().put(key, fetched, now);

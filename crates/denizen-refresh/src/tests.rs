@@ -302,6 +302,21 @@ async fn what_is_put_is_served_and_what_is_removed_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn what_is_put_stays_when_an_older_fetch_ends() {
+    let fixture = Fixture::new();
+    fixture.get("k").await.unwrap();
+    fixture.clock.advance(LIFE / 2);
+    fixture.close_gate();
+    assert_eq!(fixture.get("k").await, Ok(1), "renewed in the background");
+    settle().await;
+    let now = fixture.clock.now();
+    fixture.cache.put(&"k".into(), Fetched { value: 77, lifetime: Lifetime::new(now, now + LIFE) });
+    fixture.source.gate.add_permits(1);
+    settle().await;
+    assert_eq!((fixture.get("k").await, fixture.asked()), (Ok(77), 2));
+}
+
+#[tokio::test]
 async fn a_lost_fetch_is_an_error_for_its_caller_and_tried_anew_by_those_who_waited() {
     let fixture = Fixture::new();
     let gate = Arc::new(Semaphore::new(0));

@@ -8,7 +8,8 @@
 //! | 403 "unreachable", an answer that is not JSON: a proxy or a captive portal | unavailable |
 //! | any refusal for a user-assigned identity, or an Arc agent that does not confirm it | failed |
 //! | the key file cannot be read or is not the agent's, a 401 after it was sent | failed |
-//! | 429 or 5xx after every retry | failed |
+//! | 429 or 5xx after every retry, whatever its body | failed |
+//! | 502 or 504 that is not JSON: a gateway with nobody behind it | unavailable |
 
 use std::{
     fmt,
@@ -130,8 +131,9 @@ impl ManagedIdentityCredentialBuilder {
         self
     }
 
-    /// Decides the source. Fails only on what no environment can change; that there is no endpoint is said when a
-    /// token is asked for.
+    /// Decides the source. That there is no endpoint is said when a token is asked for; a source whose settings are wrong
+    /// (client id, tenant, authority, proxy, certificates) fails here. `retry` and `probe_timeout` have no effect on a
+    /// token exchange.
     pub fn build(self) -> Result<Arc<ManagedIdentityCredential>, CredentialError> {
         let context = self.context.unwrap_or_default();
         let source = match self.source {
@@ -150,7 +152,8 @@ impl ManagedIdentityCredentialBuilder {
         }
         let source = source.map(|(source, _)| source);
         let clock = context.clock.clone();
-        let label = format!("{NAME} {source:?} {:?}", self.identity);
+        let key = source.as_ref().map_or_else(ToString::to_string, Source::cache_key);
+        let mut label = format!("{NAME} {key} {:?}", self.identity);
         let backend = match source {
             Err(why) => Backend::None(why),
             Ok(Source::TokenExchange { tenant_id, client_id, token_file }) => {
@@ -165,6 +168,8 @@ impl ManagedIdentityCredentialBuilder {
                 };
                 let options = TenantOptions::default();
                 let endpoint = TokenEndpoint::new(NAME, &tenant_id, &client_id, &options, &context)?;
+                // The authority and the client that was named here choose the identity as well.
+                label = format!("{} {}", endpoint.identity(), token_file.display());
                 let exchange = Box::new(Exchange { endpoint, file: token_file.clone() });
                 Backend::Exchange {
                     exchange,
@@ -306,6 +311,10 @@ impl Endpoint {
                     // An identity endpoint is there, and did not do what it was asked: going on would change identity.
                     (StatusCode::BAD_REQUEST, None, Some(_)) => {
                         failed(kind, "check the resource that is asked for, and try again later")
+                    }
+                    (StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT, None, None) => unavailable(self.nobody()),
+                    (status, None, None) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                        failed(kind, "try again later; see the endpoint's own log")
                     }
                     (_, None, None) if status != StatusCode::UNAUTHORIZED => unavailable(self.nobody()),
                     (StatusCode::UNAUTHORIZED, None, _) if matches!(self.managed.source(), Source::Arc { .. }) => {

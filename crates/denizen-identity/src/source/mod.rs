@@ -200,6 +200,30 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Names whose tokens this source gives, for a cache: all that chooses an identity. A secret is in it by its SHA-256.
+    pub(crate) fn cache_key(&self) -> String {
+        let (first, second) = match self {
+            Self::Arc { .. } | Self::CloudShell { .. } | Self::Imds { .. } => (String::new(), ""),
+            Self::AppService { header, .. } | Self::AppService2017 { secret: header, .. } => (fingerprint(header), ""),
+            Self::AzureMl { secret, default_client_id, .. } => {
+                (fingerprint(secret), default_client_id.as_deref().unwrap_or_default())
+            }
+            Self::ServiceFabric { header, thumbprint, .. } => (fingerprint(header), thumbprint.as_str()),
+            Self::TokenExchange { tenant_id, client_id, .. } => {
+                (tenant_id.clone(), client_id.as_deref().unwrap_or_default())
+            }
+        };
+        format!("{} {} {first} {second}", self.name(), self.endpoint())
+    }
+}
+
+/// SHA-256 of a secret, hexadecimal: tells two apart without showing either.
+pub(crate) fn fingerprint(secret: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 // Not derived: headers and secrets are secrets.
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -249,6 +273,38 @@ mod tests {
         let pod = Environment::from([("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9/")]);
         let endpoint = "http://127.0.0.1:9/metadata/identity/oauth2/token".to_owned();
         assert_eq!(Source::decide(&pod, false).unwrap(), Source::Imds { endpoint, named: true });
+    }
+
+    #[test]
+    fn d15_all_that_chooses_an_identity_is_in_the_caches_key() {
+        let e = || "http://e".to_owned();
+        let exchange = |tenant: &str, client: Option<&str>| Source::TokenExchange {
+            tenant_id: tenant.into(),
+            client_id: client.map(str::to_owned),
+            token_file: "/f".into(),
+        };
+        let ml = |secret: &str, id: Option<&str>| Source::AzureMl {
+            endpoint: e(),
+            secret: secret.into(),
+            default_client_id: id.map(str::to_owned),
+        };
+        let sources = [
+            Source::Arc { endpoint: e() },
+            Source::Imds { endpoint: e(), named: true },
+            Source::AppService { endpoint: e(), header: "a".into() },
+            Source::AppService { endpoint: e(), header: "b".into() },
+            Source::AppService2017 { endpoint: e(), secret: "a".into() },
+            ml("a", None),
+            ml("a", Some("x")),
+            ml("b", Some("x")),
+            Source::ServiceFabric { endpoint: e(), header: "a".into(), thumbprint: "00".into() },
+            exchange("t", Some("x")),
+            exchange("t", Some("y")),
+            exchange("u", Some("x")),
+            exchange("t", None),
+        ];
+        let keys: std::collections::HashSet<_> = sources.iter().map(Source::cache_key).collect();
+        assert_eq!(keys.len(), sources.len(), "{keys:#?}");
     }
 
     #[test]

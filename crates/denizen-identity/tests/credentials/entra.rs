@@ -9,7 +9,7 @@ use denizen_identity::{
     WorkloadIdentityCredential,
     error::{CredentialError, FailureKind},
 };
-use denizen_identity::{CredentialContext, TokenRequest};
+use denizen_identity::{CredentialContext, Source, TokenRequest};
 use denizen_identity_testkit::{Application, Authority, ClientCertificate, Fault, Issuer, PipelinesEndpoint};
 
 use super::{Arcs, Time, VAULT, claims, federated, get};
@@ -129,6 +129,24 @@ async fn an_assertion_is_asked_for_once_per_token() {
     get(&*credential).await.unwrap();
     get(&*credential).await.unwrap();
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// One context, one token file, two applications: each gets its own token.
+#[tokio::test]
+async fn d15_applications_that_share_a_token_file_do_not_share_tokens() {
+    const OTHER: &str = "50000000-0000-4000-8000-000000000002";
+    let issuer = Issuer::entra("70000000-0000-4000-8000-000000000001");
+    let place = Place::start(|a| a.with_federated(&issuer, "pod")).await;
+    place.authority.register(Application::new(OTHER).with_federated(&issuer, "pod"));
+    let file = place.authority.directory().join("token");
+    std::fs::write(&file, issuer.sign(&federated(&issuer, "pod", place.time.0.now())).unwrap()).unwrap();
+    let context = place.context(&[]);
+    for client in [CLIENT, OTHER, CLIENT] {
+        let (tenant_id, client_id, token_file) = (TENANT.to_owned(), Some(client.to_owned()), file.clone());
+        let source = Source::TokenExchange { tenant_id, client_id, token_file };
+        let credential = ManagedIdentityCredential::builder().source(source).context(context.clone()).build().unwrap();
+        assert_eq!(claims(&get(&*credential).await.unwrap())["appid"], client);
+    }
 }
 
 #[tokio::test]

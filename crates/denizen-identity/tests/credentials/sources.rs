@@ -181,6 +181,12 @@ async fn unavailable_and_failed_are_told_apart() {
         (json(401, "unknown_source"), false, false),
         (json(500, "unknown"), false, false),
         (json(429, "busy"), false, false),
+        // Long texts are read whole.
+        (json(400, &"x".repeat(5000)), false, false),
+        (reply(503, ""), false, false),
+        (reply(500, "<html>down</html>"), false, false),
+        (reply(429, "slow down"), false, false),
+        (reply(502, "<html>bad gateway</html>"), false, true),
         (Fault::Reset, false, true),
     ] {
         imds.server().heal();
