@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use denizen_wire::Clock;
+use denizen_wire::{Clock, shown};
 
 use crate::{
     cache::{CachedToken, TokenCache},
@@ -116,7 +116,7 @@ impl Broker {
         };
         let decision = self.policy.decide(caller, member, proof);
         if !decision.allowed {
-            tracing::warn!(target: "audit", %caller, resource = ?resource, dialect = dialect.name(), because = %decision.because, "token refused");
+            tracing::warn!(target: "audit", %caller, resource = ?shown::identifier(resource), dialect = dialect.name(), because = %decision.because, "token refused");
             return Err(BrokerError::Refused(decision.because));
         }
         let identity = self.identities.select(selector).ok_or_else(|| {
@@ -124,7 +124,7 @@ impl Broker {
             BrokerError::NotAssigned
         })?;
         let token = self.tokens.get(identity, resource).await?;
-        tracing::info!(target: "audit", %caller, client_id = %identity.client_id, resource = ?resource, dialect = dialect.name(), "token issued");
+        tracing::info!(target: "audit", %caller, client_id = %identity.client_id, resource = ?shown::identifier(resource), dialect = dialect.name(), "token issued");
         Ok(token)
     }
 }

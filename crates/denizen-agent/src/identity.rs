@@ -2,7 +2,9 @@
 //!
 //! Touches nothing. Tests: below.
 
-use denizen_wire::{ClientId, PrincipalId, ResourceId};
+use std::fmt;
+
+use denizen_wire::{ClientId, PrincipalId, ResourceId, shown};
 
 /// An identity that this machine may use.
 #[derive(Clone, Debug)]
@@ -15,8 +17,9 @@ pub struct Identity {
     pub resource_id: ResourceId,
 }
 
-/// Which identity a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which identity a request asks for. Its `Debug` shows a value only in the form of an identifier: a secret may stand in
+/// its place.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Selector {
     /// None was named: the machine's own.
     SystemAssigned,
@@ -26,6 +29,18 @@ pub enum Selector {
     ObjectId(String),
     /// By resource id.
     ResourceId(String),
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, value) = match self {
+            Self::SystemAssigned => return f.write_str("SystemAssigned"),
+            Self::ClientId(value) => ("ClientId", value),
+            Self::ObjectId(value) => ("ObjectId", value),
+            Self::ResourceId(value) => ("ResourceId", value),
+        };
+        write!(f, "{kind}({:?})", shown::identifier(value))
+    }
 }
 
 /// All identities of this machine: its system-assigned one, and those assigned to it.

@@ -57,7 +57,7 @@ pub enum KeyError {
         reason: &'static str,
     },
     /// The operating system refused an operation on the root key file.
-    #[error("root key {path}: cannot {action}")]
+    #[error("root key {path}: cannot {action}: {source}")]
     RootKeyFile {
         /// Path of the file.
         path: String,

@@ -12,6 +12,7 @@
 //! | [`ids`], [`resource_id`], [`unix_time`] | what the others are made of | |
 //! | [`host`] | which hosts are this machine | |
 //! | `proxy` (a feature) | which servers are reached through an HTTP proxy | |
+//! | [`shown`] | what may be repeated of a text that a caller wrote | |
 //! | [`clock`] | the current time as a value: the system's, or a test's | |
 
 pub mod claims;
@@ -24,6 +25,7 @@ pub mod oauth;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod resource_id;
+pub mod shown;
 pub mod unix_time;
 pub mod vault;
 

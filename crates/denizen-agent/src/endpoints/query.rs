@@ -1,8 +1,9 @@
 //! The query string, read leniently: clients differ in order, in encoding and in what else they send.
 //!
 //! It is strict about selectors, since one that went unnoticed would be answered with the wrong identity: one in any
-//! known spelling counts, whatever its case and its separators, and a key that only looks like one is an error. So is a
-//! selector that is repeated, empty or combined with another.
+//! known spelling counts, whatever its case and its separators, and a key that only looks like one is an error: by its
+//! words, by characters that no client's keys have, or by the resource id that is its value. So is a selector that is
+//! repeated, empty or combined with another.
 
 use std::borrow::Cow;
 
@@ -12,9 +13,11 @@ use crate::identity::Selector;
 /// Longest resource that is taken, bytes.
 const MAX_RESOURCE: usize = 512;
 
-/// A key that ends in one of these is meant to choose an identity.
-const IDENTITY_WORDS: [&str; 8] =
-    ["clientid", "objectid", "principalid", "resid", "resourceid", "identity", "identityid", "appid"];
+/// A key that has one of these in it is meant to choose an identity.
+const IDENTITY_WORDS: [&str; 9] =
+    ["clientid", "objectid", "principalid", "resid", "resourceid", "identit", "appid", "applicationid", "userassigned"];
+/// So is a key that is one of these.
+const IDENTITY_KEYS: [&str; 8] = ["oid", "uami", "uamiid", "msiid", "miid", "armid", "spid", "umi"];
 
 /// What a token request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl Query {
                     "clientid" => choose(&mut selector, &key, value, Selector::ClientId),
                     "objectid" | "principalid" => choose(&mut selector, &key, value, Selector::ObjectId),
                     "msiresid" | "miresid" | "resourceid" => choose(&mut selector, &key, value, Selector::ResourceId),
-                    other if IDENTITY_WORDS.iter().any(|word| other.ends_with(word)) => Err(Fault::bad(format!(
+                    other if looks_like_a_selector(&key, other, &value) => Err(Fault::bad(format!(
                         "{} selects no identity: use client_id, object_id or msi_res_id",
                         key.escape_default()
                     ))),
@@ -73,6 +76,15 @@ impl Query {
         }
         Ok(Self { resource, selector: selector.unwrap_or(Selector::SystemAssigned) })
     }
+}
+
+/// Whether a key that is no selector was meant as one. `letters` is the key without case and separators.
+fn looks_like_a_selector(key: &str, letters: &str, value: &str) -> bool {
+    let strange = !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    strange
+        || IDENTITY_WORDS.iter().any(|word| letters.contains(word))
+        || IDENTITY_KEYS.contains(&letters)
+        || value.get(..15).is_some_and(|start| start.eq_ignore_ascii_case("/subscriptions/"))
 }
 
 /// A key without its case and its separators.
@@ -149,13 +161,39 @@ mod tests {
 
     #[test]
     fn d15_a_key_that_only_looks_like_a_selector_is_refused() {
-        for key in
-            ["mi_client_id", "msi_object_id", "mi-resource-id", "msi_identity", "identity", "appid", "uami_res_id"]
-        {
+        for key in [
+            "mi_client_id",
+            "msi_object_id",
+            "mi-resource-id",
+            "msi_identity",
+            "identity",
+            "identities",
+            "appid",
+            "application_id",
+            "uami_res_id",
+            "uami",
+            "oid",
+            "msi_id",
+            "client_ids",
+            "clientid2",
+            "userAssignedId",
+        ] {
             let fault = read(&format!("resource=r&{key}=1")).unwrap_err();
             assert_eq!(fault.status, 400, "{key}");
             assert_eq!(fault.error, "invalid_request", "{key}");
             assert!(fault.description.contains(&format!("{key} selects no identity: use client_id")), "{key}");
+        }
+        // Characters that no client's keys have: encoded twice, of another alphabet, as a list.
+        for key in ["client%255Fid", "cl%D1%96ent_id", "client_%C4%B1d", "client_id[0]", "client_id%5Beq%5D"] {
+            assert!(
+                read(&format!("resource=r&{key}=1")).unwrap_err().description.contains("selects no identity"),
+                "{key}"
+            );
+        }
+        let by_value = read("resource=r&for=/Subscriptions/s/x").unwrap_err();
+        assert!(by_value.description.contains("for selects no identity"), "{by_value:?}");
+        for key in ["xms_cc", "token_sha256_to_refresh", "bypass_cache", "claims", "x-client-SKU", ""] {
+            assert!(read(&format!("resource=r&{key}=1")).is_ok(), "{key}");
         }
     }
 

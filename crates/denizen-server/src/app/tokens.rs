@@ -25,7 +25,6 @@ use super::{
 use crate::{
     domain::{
         Actor, Ctx,
-        assertion::excerpt,
         claims::{
             self, Audience, IssuedBy, NewToken,
             audience::{self, EntraIssued},
@@ -303,10 +302,14 @@ impl TokenService {
         };
         match application {
             Some(application) => known(Some(application.client_id), application.token_version, IssuedBy::Us),
-            None if asked.ends_with("/.default") => {
-                Err(TokenError::ScopeAsResource { resource: excerpt(asked), tenant: tenant.domain.clone() })
-            }
-            None => Err(TokenError::UnknownResource { resource: excerpt(asked), tenant: tenant.domain.clone() }),
+            None if asked.ends_with("/.default") => Err(TokenError::ScopeAsResource {
+                resource: denizen_wire::shown::identifier(asked).into_owned(),
+                tenant: tenant.domain.clone(),
+            }),
+            None => Err(TokenError::UnknownResource {
+                resource: denizen_wire::shown::identifier(asked).into_owned(),
+                tenant: tenant.domain.clone(),
+            }),
         }
     }
 

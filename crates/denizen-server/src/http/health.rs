@@ -66,7 +66,8 @@ impl Api for Health {
 
     fn write_fault(&self, _: &Call, fault: HealthFault) -> Reply {
         let refuse = |status, message: &str| {
-            reply::json(status, &serde_json::json!({"error": {"code": "BadRequest", "message": message}}))
+            let code = if status == StatusCode::NOT_FOUND { "NotFound" } else { "BadRequest" };
+            reply::json(status, &serde_json::json!({"error": {"code": code, "message": message}}))
         };
         match fault {
             HealthFault::NotFound => {

@@ -28,8 +28,10 @@ pub struct Metrics {
 
 /// What is wrong with a request.
 pub enum MetricsFault {
-    /// There is nothing at this path, or not with this method.
+    /// There is nothing at this path.
     NotFound,
+    /// The path takes other methods.
+    Method(String),
     /// The metrics could not be written.
     Encoding,
     /// The request has two readings.
@@ -87,13 +89,18 @@ impl Api for Metrics {
         MetricsFault::NotFound
     }
 
-    fn method_not_allowed(&self, _: &Call, _: &str) -> MetricsFault {
-        MetricsFault::NotFound
+    fn method_not_allowed(&self, _: &Call, allow: &str) -> MetricsFault {
+        MetricsFault::Method(allow.to_owned())
     }
 
     fn write_fault(&self, _: &Call, fault: MetricsFault) -> Reply {
+        let mut allow = None;
         let (status, text) = match fault {
             MetricsFault::NotFound => (StatusCode::NOT_FOUND, "metrics are at GET /metrics\n"),
+            MetricsFault::Method(methods) => {
+                allow = HeaderValue::from_str(&methods).ok();
+                (StatusCode::METHOD_NOT_ALLOWED, "metrics are at GET /metrics\n")
+            }
             MetricsFault::Ambiguous => {
                 (StatusCode::BAD_REQUEST, "the request has two readings; metrics are at GET /metrics\n")
             }
@@ -102,6 +109,9 @@ impl Api for Metrics {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         let mut reply = reply::whole(status, plain, text.into());
         reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(allow) = allow {
+            reply.headers_mut().insert(header::ALLOW, allow);
+        }
         reply
     }
 }

@@ -58,6 +58,7 @@ It has done the main job once, through its own endpoints:
     }
     let env = data.env_file();
     // As it was called: nothing is installed yet when a newcomer reads this.
+    let given = args.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", data.display()));
     let denizen = std::env::args().next().unwrap_or_else(|| "denizen".to_owned());
     text.push_str(&format!(
         "\
@@ -66,8 +67,9 @@ Try next, in another terminal:
   {denizen} secret get {name}
   {denizen} token get --resource https://vault.azure.net
 Programs on any Azure SDK work in that terminal too. Their Key Vault client needs one option there, because no
-localhost name can pass its domain check (Python: verify_challenge_resource=False). Run under Denizen, they need none:
-  {denizen} dev -- python3 app.py
+localhost name can pass its domain check (Python: verify_challenge_resource=False). Started by Denizen, in place of this
+server, which must be stopped first, they need none:
+  {denizen} dev{given} -- python3 app.py
 ",
         env = env.display(),
     ));

@@ -112,7 +112,7 @@ pub(super) const CRATES: &[Crate] = &[
 ];
 
 const WIRE: &[Layers] = &[layers(&[
-    &["host", "ids", "unix_time"],
+    &["host", "ids", "shown", "unix_time"],
     &["clock", "oauth", "proxy", "resource_id", "vault"],
     &["claims", "identity", "node"],
 ])];

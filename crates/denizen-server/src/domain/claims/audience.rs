@@ -207,7 +207,7 @@ pub fn resource_of_scope(scope: &str) -> Result<&str, ScopeFault> {
         let resource = part
             .strip_suffix("/.default")
             .filter(|resource| !resource.is_empty())
-            .ok_or_else(|| ScopeFault::NotDefault(crate::domain::assertion::excerpt(part)))?;
+            .ok_or_else(|| ScopeFault::NotDefault(denizen_wire::shown::identifier(part).into_owned()))?;
         match found {
             Some(other) if other != resource => return Err(ScopeFault::Several),
             Some(_) | None => found = Some(resource),

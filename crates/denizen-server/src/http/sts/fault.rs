@@ -5,7 +5,7 @@
 //!
 //! Tests: `tests.rs` beside `sts.rs`; the bodies are golden files there.
 
-use denizen_wire::oauth;
+use denizen_wire::{oauth, shown};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::form::FormError;
@@ -46,7 +46,7 @@ impl Fault {
         let text = format!(
             "Tenant '{}' not found. Check to make sure you have the correct tenant ID and are signing into the correct \
              cloud. This authority knows its tenants by id and by domain name.",
-            excerpt(text)
+            shown::identifier(text)
         );
         Self::new(StatusCode::BAD_REQUEST, "invalid_tenant", 90_002, text)
     }
@@ -56,7 +56,7 @@ impl Fault {
         let text = format!(
             "Specified tenant identifier '{}' is neither a valid DNS name, nor a valid external domain. Put the \
              tenant's id or its domain name first in the path.",
-            excerpt(text)
+            shown::identifier(text)
         );
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", 900_023, text)
     }
@@ -91,7 +91,7 @@ impl Fault {
     pub(super) fn unknown_instance(text: &str) -> Self {
         let text = format!(
             "Unknown or invalid instance '{}'. Ask about an authorization_endpoint of this authority.",
-            excerpt(text)
+            shown::identifier(text)
         );
         Self::new(StatusCode::BAD_REQUEST, "invalid_instance", 50_049, text)
     }

@@ -14,10 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     app::tokens::{Credential, Grant, TokenRequest},
-    domain::{
-        assertion::excerpt,
-        claims::audience::{self, ScopeFault},
-    },
+    domain::claims::audience::{self, ScopeFault},
     http::{Call, call::BodyError},
 };
 
@@ -167,7 +164,7 @@ pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenReq
     }
     let grant_type = parameters.take("grant_type").ok_or(FormError::Missing("grant_type"))?;
     if grant_type != CLIENT_CREDENTIALS {
-        return Err(FormError::Grant(excerpt(&grant_type)));
+        return Err(FormError::Grant(denizen_wire::shown::identifier(&grant_type).into_owned()));
     }
     let client_id = client_id.ok_or(FormError::Missing("client_id"))?;
     let resource = resource(endpoint, parameters.take("resource"), parameters.take("scope"))?;

@@ -166,7 +166,9 @@ async fn body<T: DeserializeOwned>(call: &mut Call) -> Result<T, Fault> {
     }
     // A list would be taken for a struct's members in their order.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(Fault::bad("The request body must be a JSON object: send {\"value\": …} to set a secret."));
+        return Err(Fault::bad(
+            "The request body must be a JSON object, as {\"value\": …} to set a secret or {\"attributes\": …} to change one.",
+        ));
     }
     // The position only: serde's own text may quote what stands there, and a value may stand there.
     serde_json::from_slice(&bytes).map_err(|error| {

@@ -282,6 +282,36 @@ async fn a_client_id_that_is_no_id_is_not_repeated() {
     }
 }
 
+/// The secret in every other field: it is not repeated, and not kept.
+#[tokio::test]
+async fn c1_a_secret_in_the_wrong_field_is_not_repeated() {
+    const MISPLACED: &str = "cLConp8Q~xyz.abc_1-2";
+    let service = Service::start().await;
+    let app = APP.to_string();
+    let form = |grant: &str, name: &'static str, value: &str| {
+        let (grant, value) = (grant.to_owned(), value.to_owned());
+        vec![("grant_type", grant), ("client_id", app.clone()), ("client_secret", SECRET.to_owned()), (name, value)]
+    };
+    let (v1, v2) = (format!("/{CONTOSO}/oauth2/token"), format!("/{CONTOSO}/oauth2/v2.0/token"));
+    for (uri, form) in [
+        (&v2, form(MISPLACED, "scope", "https://vault.azure.net/.default")),
+        (&v2, form("client_credentials", "scope", MISPLACED)),
+        (&v2, form("client_credentials", "scope", &format!("{MISPLACED}/.default"))),
+        (&v1, form("client_credentials", "resource", MISPLACED)),
+        (
+            &format!("/{MISPLACED}/oauth2/v2.0/token"),
+            form("client_credentials", "scope", "https://vault.azure.net/.default"),
+        ),
+    ] {
+        let fields: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = service.post(uri, &fields).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
+        assert!(!answer.body.contains("cLConp"), "{}", answer.body);
+        let kept = format!("{:?}", service.deployment.store.audit_tail(&ctx(CONTOSO, NOW), 5).await.unwrap());
+        assert!(!kept.contains("cLConp"), "{kept}");
+    }
+}
+
 #[tokio::test]
 async fn a_scope_sent_as_a_resource_is_told_to_drop_its_end() {
     let service = Service::start().await;
