@@ -12,7 +12,7 @@ use denizen_keys::{SecretString, envelope::RootKey, random};
 use denizen_server::{
     app::access::SystemReason,
     domain::{
-        claims::{Audience, IssuedBy, NewToken, Proof, access_token},
+        claims::{Audience, ClientAuthMethod, IssuedBy, NewToken, access_token},
         directory::TokenVersion,
         secrets::NewSecret,
     },
@@ -56,7 +56,7 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
         let claims = access_token(&NewToken {
             authority: &manifest.authority,
             principal: &principal,
-            proof: Proof::Certificate,
+            proof: ClientAuthMethod::Certificate,
             audience: &audience,
             now,
             lifetime: LIFETIME,

@@ -15,13 +15,13 @@ use crate::{
     endpoints::{
         Endpoints, ListenerKind, app_service::AppServiceEndpoint, arc::ArcEndpoint, instance::InstanceDocument,
     },
+    evidence::HeaderSecret,
     identity::{Identities, Identity},
     identity_file::{IdentityFile, StateDirectory, StateError},
     keydir::{KeyDirectory, KeyDirectoryError},
     metrics::Metrics,
     net::{self, ListenerError, Listeners},
     policy::Policy,
-    proof::HeaderSecret,
     server::{self, Connections},
     upstream::{
         TokenAuthority,

@@ -12,10 +12,10 @@ use denizen_wire::{Clock, shown};
 use crate::{
     cache::{CachedToken, TokenCache},
     caller::{Caller, group::Membership},
+    evidence::Evidence,
     identity::{Identities, Selector},
     metrics::Metrics,
     policy::Policy,
-    proof::Proof,
     upstream::UpstreamError,
 };
 
@@ -50,7 +50,7 @@ pub struct TokenRequest {
     /// The caller.
     pub caller: Caller,
     /// What the caller showed.
-    pub proof: Proof,
+    pub evidence: Evidence,
     /// The identity asked for.
     pub selector: Selector,
     /// The resource asked for.
@@ -107,14 +107,14 @@ impl Broker {
     }
 
     async fn decide(&self, request: &TokenRequest) -> Result<Arc<CachedToken>, BrokerError> {
-        let TokenRequest { caller, proof, selector, resource, dialect } = request;
+        let TokenRequest { caller, evidence, selector, resource, dialect } = request;
         let member = match (&self.membership, caller.uid()) {
-            (Some(membership), Some(uid)) if self.policy.needs_membership(caller, proof) => {
+            (Some(membership), Some(uid)) if self.policy.needs_membership(caller, evidence) => {
                 membership.includes(uid).await
             }
             _ => false,
         };
-        let decision = self.policy.decide(caller, member, proof);
+        let decision = self.policy.decide(caller, member, evidence);
         if !decision.allowed {
             tracing::warn!(target: "audit", %caller, resource = ?shown::identifier(resource), dialect = dialect.name(), because = %decision.because, "token refused");
             return Err(BrokerError::Refused(decision.because));

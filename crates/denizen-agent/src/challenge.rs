@@ -168,7 +168,7 @@ impl Challenges {
         Ok(self.keys.path_of(file))
     }
 
-    /// Checks the `Authorization` header that `caller` sent with `request` (its query).
+    /// Checks the `Authorization` header that `caller` sent with `request` (its query; there is one path).
     pub fn redeem(&self, authorization: &str, caller: &Caller, request: &str) -> Result<Redeemed, RedeemError> {
         let secret = match authorization.split_once(' ') {
             Some((scheme, secret)) if scheme.eq_ignore_ascii_case("basic") => secret.trim(),

@@ -4,7 +4,7 @@
 //!  program --HTTP on loopback--> server -> endpoints -> broker -> cache -> upstream --HTTPS--> token authority
 //!                                   |          |           |
 //!                            caller (kernel)   |        policy (pure)
-//!                                       challenge, proof
+//!                                       challenge, evidence
 //! ```
 //!
 //! * **One token path.** Arc, IMDS and App Service are adapters onto [`broker::Broker::token`].
@@ -20,7 +20,7 @@
 //!  endpoints
 //!  broker
 //!  policy, cache, enrol, config
-//!  proof, upstream
+//!  evidence, upstream
 //!  challenge
 //!  keydir
 //!  caller, identity_file, custody
@@ -42,6 +42,7 @@ pub mod custody;
 pub mod directory;
 pub mod endpoints;
 pub mod enrol;
+pub mod evidence;
 pub mod exit;
 pub mod facts;
 pub mod identity;
@@ -50,7 +51,6 @@ pub mod keydir;
 pub mod metrics;
 pub mod net;
 pub mod policy;
-pub mod proof;
 pub mod server;
 pub mod upstream;
 

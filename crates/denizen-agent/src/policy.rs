@@ -1,7 +1,7 @@
 //! Who may have a token: a pure decision that explains itself.
 //!
 //! One mode so far, `group`, which is Azure Arc's own rule: whoever proves membership gets what is assigned to the
-//! machine. What counts as proof depends on the dialect: a key file that only the group can read, a secret header, or
+//! machine. What counts as evidence depends on the dialect: a key file that only the group can read, a secret header, or
 //! the kernel's word about who is calling.
 //!
 //! Touches nothing: membership is looked up before, and handed in. Tests: below.
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use crate::{
     caller::{Caller, OVERFLOW_UID},
-    proof::Proof,
+    evidence::Evidence,
 };
 
 /// The rule in force.
@@ -42,21 +42,21 @@ impl Policy {
     }
 
     /// Whether the decision turns on the caller's membership, which then has to be looked up.
-    pub fn needs_membership(&self, caller: &Caller, proof: &Proof) -> bool {
+    pub fn needs_membership(&self, caller: &Caller, evidence: &Evidence) -> bool {
         let Self::Group { group, .. } = self;
         group.is_some()
-            && matches!(proof, Proof::Peer)
+            && matches!(evidence, Evidence::Peer)
             && caller.uid().is_some()
-            && !self.decide(caller, false, proof).allowed
+            && !self.decide(caller, false, evidence).allowed
     }
 
     /// Decides. `member` says whether the kernel's caller is in the policy's group.
-    pub fn decide(&self, caller: &Caller, member: bool, proof: &Proof) -> Decision {
+    pub fn decide(&self, caller: &Caller, member: bool, evidence: &Evidence) -> Decision {
         let Self::Group { own_uid, group } = self;
-        match proof {
-            Proof::KeyFile(_) => allow("the caller read the key file, which only the group can"),
-            Proof::SecretHeader(_) => allow("the caller knows the App Service secret"),
-            Proof::Peer => match caller {
+        match evidence {
+            Evidence::KeyFile(_) => allow("the caller read the key file, which only the group can"),
+            Evidence::SecretHeader(_) => allow("the caller knows the App Service secret"),
+            Evidence::Peer => match caller {
                 Caller::Unknown(reason) => refuse(format!("it is not known who is calling: {reason}")),
                 Caller::Known { uid: 0, .. } => allow("root"),
                 // Users of namespaces that are not mapped here all show as this one uid: it names nobody.
@@ -113,30 +113,30 @@ mod tests {
             (known(1000), false, false),
             (unknown, true, false),
         ] {
-            let decision = policy(990, Some("himds")).decide(&caller, member, &Proof::Peer);
+            let decision = policy(990, Some("himds")).decide(&caller, member, &Evidence::Peer);
             assert_eq!(decision.allowed, allowed, "{caller}: {}", decision.because);
         }
-        assert!(!policy(990, None).decide(&known(1000), true, &Proof::Peer).allowed, "no group, no members");
+        assert!(!policy(990, None).decide(&known(1000), true, &Evidence::Peer).allowed, "no group, no members");
         for group in [None, Some("nogroup")] {
-            let nobody = policy(OVERFLOW_UID, group).decide(&known(OVERFLOW_UID), true, &Proof::Peer);
+            let nobody = policy(OVERFLOW_UID, group).decide(&known(OVERFLOW_UID), true, &Evidence::Peer);
             assert!(!nobody.allowed, "{}", nobody.because);
         }
     }
 
     #[test]
     fn a_refusal_has_a_hint() {
-        let because = policy(990, Some("himds")).decide(&known(1000), false, &Proof::Peer).because;
+        let because = policy(990, Some("himds")).decide(&known(1000), false, &Evidence::Peer).because;
         assert!(because.contains("uid 1000") && because.contains("usermod -aG himds"), "{because}");
-        let because = policy(990, None).decide(&known(1000), false, &Proof::Peer).because;
+        let because = policy(990, None).decide(&known(1000), false, &Evidence::Peer).because;
         assert!(because.contains("--group"), "{because}");
     }
 
     #[test]
     fn membership_is_looked_up_only_where_it_decides() {
         let group = policy(990, Some("himds"));
-        assert!(group.needs_membership(&known(1000), &Proof::Peer));
-        assert!(!group.needs_membership(&known(0), &Proof::Peer));
-        assert!(!group.needs_membership(&Caller::Unknown(UnknownReason::NoAnswer), &Proof::Peer));
-        assert!(!policy(990, None).needs_membership(&known(1000), &Proof::Peer));
+        assert!(group.needs_membership(&known(1000), &Evidence::Peer));
+        assert!(!group.needs_membership(&known(0), &Evidence::Peer));
+        assert!(!group.needs_membership(&Caller::Unknown(UnknownReason::NoAnswer), &Evidence::Peer));
+        assert!(!policy(990, None).needs_membership(&known(1000), &Evidence::Peer));
     }
 }

@@ -138,7 +138,7 @@ mod tests {
     use crate::caller::KnownFrom;
 
     #[test]
-    fn d9_one_user_cannot_take_every_connection() {
+    fn d09_one_user_cannot_take_every_connection() {
         let connections = Arc::new(Connections::default());
         let user = |uid| Caller::Known { uid, cgroup: None, known_from: KnownFrom::SockDiag };
         let mut slots: Vec<_> = (0..MAX_PER_USER).map(|_| connections.admit(&user(1)).unwrap()).collect();

@@ -58,7 +58,8 @@ impl CredentialContext {
         Self { clock, ..self }
     }
 
-    /// With this client, for its roots.
+    /// With this HTTP client, for example one that trusts other root certificates. It is used for the token service as
+    /// well, through the environment's proxy.
     #[must_use]
     pub fn with_http(self, client: Client) -> Self {
         Self { http: Arc::new(OnceLock::from(client)), service_http: Arc::default(), ..self }

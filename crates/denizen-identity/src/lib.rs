@@ -15,8 +15,8 @@
 //! | `source`, `endpoint`, `challenge` | which endpoint serves this process, and how each is asked |
 //! | `entra`, `certificate`, `retry` | the token service, what a client proves itself with, and when to ask again |
 //!
-//! Two traits give tokens: [`Credential`], which says whether a chain may go on, and with the feature `azure_core` the
-//! official clients' `TokenCredential`, which every credential here implements by it.
+//! Every credential here implements [`Credential`], which says whether a chain may go on. The feature `azure_core` adds
+//! the official clients' `TokenCredential`, which calls it.
 
 #![forbid(unsafe_code)]
 
@@ -25,20 +25,20 @@ pub mod azure;
 mod cache;
 #[cfg(feature = "certificate")]
 mod certificate;
-// The test kit holds its key files against it. No part of the face: it may change at any time.
+// The test kit holds its key files against it. Not part of the public API (hidden from its documents): it may change at any time.
 #[doc(hidden)]
 pub mod challenge;
 pub mod config;
 pub mod connection_string;
 mod context;
 pub mod credential;
-// The command line asks an endpoint once, without cache and retries. No part of the face: it may change at any time.
+// The command line asks an endpoint once, without cache and retries. Not part of the public API (hidden from its documents): it may change at any time.
 #[doc(hidden)]
 pub mod endpoint;
 mod entra;
 mod environment;
 pub mod error;
-// The same command line speaks to the vault with it. No part of the face: it may change at any time.
+// The same command line speaks to the vault with it. Not part of the public API (hidden from its documents): it may change at any time.
 #[doc(hidden)]
 pub mod http;
 mod pin;

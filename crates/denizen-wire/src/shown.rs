@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn c1_what_may_be_a_secret_is_measured() {
+    fn what_may_be_a_secret_is_measured() {
         for text in [
             "cLConp8Q~xyz.abc_1-2",
             "K3nPvB8A0123456789",

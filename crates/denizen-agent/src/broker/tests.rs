@@ -23,7 +23,7 @@ fn broker(script: &Script) -> Broker {
 }
 
 fn request(caller: Caller, selector: Selector) -> TokenRequest {
-    TokenRequest { caller, proof: Proof::Peer, selector, resource: "r".into(), dialect: Dialect::Imds }
+    TokenRequest { caller, evidence: Evidence::Peer, selector, resource: "r".into(), dialect: Dialect::Imds }
 }
 
 const ROOT: Caller = Caller::Known { uid: 0, cgroup: None, known_from: KnownFrom::SockDiag };

@@ -188,7 +188,7 @@ async fn what_is_due_and_in_use_is_renewed_without_being_asked_for() {
 }
 
 #[tokio::test]
-async fn d9_no_more_resources_are_held_than_the_limit() {
+async fn d09_no_more_resources_are_held_than_the_limit() {
     let script = Script::tokens(LIFE);
     let (cache, clock) = limited(&script, 4);
     token(&cache, "kept").await.unwrap();

@@ -86,7 +86,7 @@ fn time_ends_a_challenge_forwards_and_backwards() {
 }
 
 #[test]
-fn d9_what_is_remembered_is_bounded() {
+fn d09_what_is_remembered_is_bounded() {
     let (_temp, challenges, _) = challenges();
     for _ in 0..SMALL.spent + 50 {
         let redeemed = challenges.redeem(&key(&challenges.issue(&user(7)).unwrap()), &user(7), "q").unwrap();

@@ -24,7 +24,7 @@ fn what_is_missing_is_made_and_nothing_more_open_than_asked() {
 }
 
 #[test]
-fn d2_a_component_others_may_write_is_refused() {
+fn d02_a_component_others_may_write_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let parent = temp.path().join("open");
     fs::create_dir_all(parent.join("state")).unwrap();
@@ -41,7 +41,7 @@ fn d2_a_component_others_may_write_is_refused() {
 }
 
 #[test]
-fn d2_a_component_of_another_user_is_refused() {
+fn d02_a_component_of_another_user_is_refused() {
     if !denizen_skip::is_root() {
         return; // only root can give a directory away
     }
@@ -54,7 +54,7 @@ fn d2_a_component_of_another_user_is_refused() {
 }
 
 #[test]
-fn d3_no_component_may_be_a_link() {
+fn d03_no_component_may_be_a_link() {
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir_all(temp.path().join("real/state")).unwrap();
     symlink("real", temp.path().join("link")).unwrap();
@@ -69,7 +69,7 @@ fn d3_no_component_may_be_a_link() {
 }
 
 #[test]
-fn d3_files_are_neither_read_nor_made_through_links() {
+fn d03_files_are_neither_read_nor_made_through_links() {
     let temp = tempfile::tempdir().unwrap();
     let directory = Directory::open_or_create(&temp.path().join("state"), 0o700).unwrap();
     fs::write(temp.path().join("outside"), "secret").unwrap();

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     broker::{Broker, Dialect, TokenRequest},
     caller::Caller,
-    proof::{HeaderSecret, Proof},
+    evidence::{Evidence, HeaderSecret},
 };
 
 /// The header that carries the secret.
@@ -57,7 +57,7 @@ impl AppServiceEndpoint {
         let outcome = broker
             .token(TokenRequest {
                 caller,
-                proof: Proof::SecretHeader(shown),
+                evidence: Evidence::SecretHeader(shown),
                 selector: asked.selector,
                 resource: asked.resource,
                 dialect: Dialect::AppService,

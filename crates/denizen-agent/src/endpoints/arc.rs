@@ -19,8 +19,8 @@ use crate::{
     broker::{Broker, Dialect, TokenRequest},
     caller::Caller,
     challenge::Challenges,
+    evidence::Evidence,
     metrics::Metrics,
-    proof::Proof,
 };
 /// The Arc endpoint.
 pub struct ArcEndpoint {
@@ -59,13 +59,13 @@ impl ArcEndpoint {
         let outcome = broker
             .token(TokenRequest {
                 caller,
-                proof: Proof::KeyFile(redeemed),
+                evidence: Evidence::KeyFile(redeemed),
                 selector: asked.selector,
                 resource: asked.resource,
                 dialect: Dialect::Arc,
             })
             .await;
-        // Not before: a client repeats a request that failed with the key it has.
+        // Spent only after a success: after a failure clients repeat the request with the same key.
         if outcome.is_ok() {
             self.challenges.spend(receipt);
         }

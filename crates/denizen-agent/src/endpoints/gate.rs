@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rule_0_8_the_token_path_is_known_with_and_without_slashes() {
+    fn the_token_path_is_known_with_and_without_slashes() {
         for path in [TOKEN_PATH, "/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"] {
             assert_eq!(route(ListenerKind::Local, path), Some(Route::Token), "{path}");
             assert_eq!(route(ListenerKind::Imds, path), Some(Route::Token), "{path}");

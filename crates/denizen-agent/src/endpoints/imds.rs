@@ -12,7 +12,7 @@ use super::{
 use crate::{
     broker::{Broker, Dialect, TokenRequest},
     caller::Caller,
-    proof::Proof,
+    evidence::Evidence,
 };
 
 /// Every api-version of the real service, oldest first.
@@ -65,7 +65,7 @@ pub async fn token(broker: &Broker, clock: &Clock, caller: Caller, query: &str) 
     let outcome = broker
         .token(TokenRequest {
             caller,
-            proof: Proof::Peer,
+            evidence: Evidence::Peer,
             selector: asked.selector,
             resource: asked.resource,
             dialect: Dialect::Imds,

@@ -1,7 +1,8 @@
 //! The local protocols: thin adapters onto the broker, behind one gate.
 //!
-//! Every request passes the same checks, in this order, before its protocol sees it: method, path, forwarding headers,
-//! host, browser, `Metadata`, query. Nothing is routed that is not exactly a known path.
+//! Every request passes the gate before its protocol sees it, in this order: method, path, forwarding headers, host,
+//! browser, and `Metadata` except for App Service, whose own header does that work. Each dialect reads the query. Nothing
+//! is routed that is not exactly a known path.
 //!
 //! ```text
 //!            local listener                         IMDS listener

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_0_8_order_encoding_and_unknown_keys_do_not_matter() {
+    fn order_encoding_and_unknown_keys_do_not_matter() {
         let expected = Query { resource: "https://vault.azure.net".into(), selector: Selector::SystemAssigned };
         for query in [
             "api-version=2020-06-01&resource=https://vault.azure.net",

@@ -112,7 +112,7 @@ async fn a_certificate_lost_in_a_crash_is_made_again_for_the_same_key() {
 }
 
 #[tokio::test]
-async fn d8_an_answer_that_sends_the_agent_elsewhere_is_refused() {
+async fn d08_an_answer_that_sends_the_agent_elsewhere_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let server = server(vec![(200, enrolled(0).replace("localhost:0", "evil.example"))]).await;
     let error = connect(options(&server, temp.path())).await.unwrap_err();

@@ -12,7 +12,7 @@ fn none() -> &'static Path {
 }
 
 #[test]
-fn rule_0_3_a_key_is_directly_inside_complete_and_without_newline() {
+fn a_key_is_directly_inside_complete_and_without_newline() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("azcmagent/tokens");
     let keys = KeyDirectory::open(&path, none(), None).unwrap();
@@ -47,7 +47,7 @@ fn the_group_can_pass_and_read_and_nobody_can_write() {
 }
 
 #[test]
-fn d2_a_directory_others_can_write_is_refused() {
+fn d02_a_directory_others_can_write_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("tokens");
     fs::create_dir(&path).unwrap();
@@ -63,7 +63,7 @@ fn d2_a_directory_others_can_write_is_refused() {
 }
 
 #[test]
-fn d3_a_directory_that_is_a_link_is_refused() {
+fn d03_a_directory_that_is_a_link_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     fs::create_dir(temp.path().join("elsewhere")).unwrap();
     symlink("elsewhere", temp.path().join("tokens")).unwrap();

@@ -20,7 +20,7 @@ use crate::identity::Identity;
 #[cfg(test)]
 mod tests;
 
-/// A token that says it lives longer is fetched anew after this long all the same, seconds: a week.
+/// A longer lifetime in an answer is taken for this one, seconds: a week.
 const MAX_LIFETIME: i64 = 7 * 24 * 3600;
 
 /// A client of one token endpoint, with one credential.

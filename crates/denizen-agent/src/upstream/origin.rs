@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn d8_a_url_of_another_origin_has_no_path_here() {
+    fn d08_a_url_of_another_origin_has_no_path_here() {
         let origin = Origin::of("https://localhost:8443").unwrap();
         assert_eq!(origin.path_of("https://localhost:8443/t/token").unwrap(), "/t/token");
         for other in [

@@ -243,7 +243,7 @@ fn what_cannot_be_read_is_named() {
 
 /// A marker planted anywhere in a file stands in no error's text.
 #[test]
-fn c1_no_error_holds_a_byte_of_the_file() {
+fn no_error_holds_a_byte_of_the_file() {
     const MARKER: &str = "TheMarker0123456789";
     let folder = Folder::new();
     let (key, leaf) = (folder.text("key.pem"), folder.text("leaf.crt"));

@@ -9,7 +9,7 @@
 //! | `MSI_ENDPOINT`, `MSI_SECRET`, `WEBSITE_SITE_NAME` | App Service 2017-09-01 |
 //! | `MSI_ENDPOINT`, `MSI_SECRET` | Azure ML |
 //! | `MSI_ENDPOINT` | Cloud Shell |
-//! | `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` | token exchange (workload identity) |
+//! | `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_TENANT_ID` (client id from `AZURE_CLIENT_ID` or the builder) | token exchange (workload identity) |
 //! | none of them, Microsoft's agent's marker file there | Arc, at its usual address |
 //! | none | IMDS, at `AZURE_POD_IDENTITY_AUTHORITY_HOST` or 169.254.169.254 |
 //!

@@ -110,7 +110,7 @@ async fn the_log_tells_what_stopped_a_chain_and_holds_no_secret() {
 
 /// Every credential that holds a secret, succeeding and failing, with everything logged that anybody logs.
 #[tokio::test]
-async fn c1_no_secret_and_no_token_stands_in_the_log() {
+async fn no_secret_and_no_token_stands_in_the_log() {
     const CLIENT: &str = "50000000-0000-4000-8000-000000000001";
     let (time, arcs) = (Time::new(), Arcs::start().await);
     let authority = Authority::start(time.options()).await.unwrap();

@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::{
     assertion::{self, Expected, Reason, Validity},
-    claims::Proof,
+    claims::ClientAuthMethod,
     directory::{Application, KeyCredential, ServicePrincipal, Tenant},
 };
 
@@ -75,7 +75,7 @@ pub struct Client<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthenticatedClient {
     /// How.
-    pub proof: Proof,
+    pub proof: ClientAuthMethod,
     /// With which credential.
     pub credential: Uuid,
 }
@@ -275,7 +275,7 @@ impl Credentials {
                 if let Some(key) = credential {
                     known.validity.covers(now).map_err(CredentialError::Claims)?;
                     in_time(key, now)?;
-                    return Ok(AuthenticatedClient { proof: Proof::Certificate, credential: key.key_id });
+                    return Ok(AuthenticatedClient { proof: ClientAuthMethod::Certificate, credential: key.key_id });
                 }
                 self.assertions.invalidate(&digest);
             }
@@ -300,7 +300,7 @@ impl Credentials {
             validity,
         };
         self.assertions.insert(digest, known);
-        Ok(AuthenticatedClient { proof: Proof::Certificate, credential: key.key_id })
+        Ok(AuthenticatedClient { proof: ClientAuthMethod::Certificate, credential: key.key_id })
     }
 
     fn cache_key(&self, client: Client<'_>, secret: &SecretString) -> [u8; 32] {
@@ -341,7 +341,7 @@ fn valid(
     if now + assertion::SKEW < start {
         return Err(CredentialError::WrongSecret);
     }
-    Ok(AuthenticatedClient { proof: Proof::Secret, credential })
+    Ok(AuthenticatedClient { proof: ClientAuthMethod::Secret, credential })
 }
 
 fn in_time(key: &KeyCredential, now: UnixTime) -> Result<(), CredentialError> {

@@ -11,7 +11,7 @@
 //! - assignments add up: what one takes away by `notActions`, another may give;
 //! - names are compared without regard to case, and `*` stands for any characters, `/` included.
 //!
-//! What is not allowed by a rule found is refused. An assignment whose role is unknown allows nothing.
+//! What no assignment allows is refused. An assignment whose role is unknown allows nothing.
 //!
 //! Tests: `authorize/tests.rs`; the matrix of built-in roles and actions is the golden file beside it.
 

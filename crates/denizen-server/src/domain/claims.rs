@@ -20,14 +20,14 @@ const ENTRA_V1: &str = "https://sts.windows.net";
 
 /// How a client proved itself, as `appidacr` and `azpacr` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum ClientAuthMethod {
     /// With a client secret.
     Secret,
     /// With a signature of a key it holds.
     Certificate,
 }
 
-impl Proof {
+impl ClientAuthMethod {
     fn acr(self) -> &'static str {
         match self {
             Self::Secret => "1",
@@ -66,7 +66,7 @@ pub struct NewToken<'a> {
     /// Who gets it.
     pub principal: &'a ServicePrincipal,
     /// How it proved itself.
-    pub proof: Proof,
+    pub proof: ClientAuthMethod,
     /// What it is for.
     pub audience: &'a Audience,
     /// Now.
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    fn json(principal: &ServicePrincipal, proof: Proof, audience: &Audience) -> String {
+    fn json(principal: &ServicePrincipal, proof: ClientAuthMethod, audience: &Audience) -> String {
         let new = NewToken {
             authority: "https://localhost:8443",
             principal,
@@ -176,7 +176,7 @@ mod tests {
             version: TokenVersion::V1,
             issued_by: IssuedBy::Us,
         };
-        insta::assert_snapshot!("machine_v1", json(&machine, Proof::Certificate, &vault));
+        insta::assert_snapshot!("machine_v1", json(&machine, ClientAuthMethod::Certificate, &vault));
     }
 
     #[test]
@@ -184,7 +184,8 @@ mod tests {
         let machine = principal(PrincipalKind::Application);
         let storage = |issued_by| {
             let (asked, version) = ("https://storage.azure.com".into(), TokenVersion::V1);
-            let claims = json(&machine, Proof::Secret, &Audience { asked, application: None, version, issued_by });
+            let claims =
+                json(&machine, ClientAuthMethod::Secret, &Audience { asked, application: None, version, issued_by });
             serde_json::from_str::<AccessToken>(&claims).unwrap()
         };
         let issuer = format!("https://sts.windows.net/{}/", machine.tenant);
@@ -200,7 +201,10 @@ mod tests {
             version: TokenVersion::V2,
             issued_by: IssuedBy::Us,
         };
-        insta::assert_snapshot!("application_v2", json(&principal(PrincipalKind::Application), Proof::Secret, &api));
+        insta::assert_snapshot!(
+            "application_v2",
+            json(&principal(PrincipalKind::Application), ClientAuthMethod::Secret, &api)
+        );
     }
 
     #[test]

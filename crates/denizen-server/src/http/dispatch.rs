@@ -88,15 +88,15 @@ trait Mounted: Send + Sync {
 }
 
 /// Takes every path that no other mount of the service takes.
-const REST: &str = "";
+const FALLBACK: &str = "";
 
 impl Service {
-    /// Creates a service for everything that `rest` does not leave to a later [`Self::mount`].
+    /// Creates a service for everything that `fallback` does not leave to a later [`Self::mount`].
     ///
     /// # Errors
     /// [`BadRoute`] when the table cannot be served.
-    pub fn new<A: Api>(name: &'static str, rest: A) -> Result<Self, BadRoute> {
-        Self { name, mounts: Vec::new() }.mount(REST, rest)
+    pub fn new<A: Api>(name: &'static str, fallback: A) -> Result<Self, BadRoute> {
+        Self { name, mounts: Vec::new() }.mount(FALLBACK, fallback)
     }
 
     /// Adds an API for the paths whose first segment is `first_segment`.
@@ -119,9 +119,9 @@ impl Service {
     /// Answers one call.
     pub async fn handle(&self, call: Call) -> Reply {
         let first = call.segments.first().map_or("", String::as_str);
-        let named = self.mounts.iter().find(|(segment, _)| *segment == first && *segment != REST);
-        // `new` mounts the rest, so there is always one.
-        match named.or_else(|| self.mounts.iter().find(|(segment, _)| *segment == REST)) {
+        let named = self.mounts.iter().find(|(segment, _)| *segment == first && *segment != FALLBACK);
+        // `new` mounts the fallback, so there is always one.
+        match named.or_else(|| self.mounts.iter().find(|(segment, _)| *segment == FALLBACK)) {
             Some((_, mounted)) => mounted.handle(call).await,
             None => super::reply::empty(http::StatusCode::NOT_FOUND),
         }

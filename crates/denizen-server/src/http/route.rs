@@ -1,7 +1,9 @@
 //! Route tables. A row states what it requires in the same place as its handler, and the dispatcher enforces it.
 //!
 //! Each table is compiled into a [`Router`] when the server starts: looking a path up does not depend on the number of
-//! rows. Two rows that the same path would reach are an error there, so such a server does not start.
+//! rows. Two rows with the same method and pattern, or patterns that differ only in a parameter's name, are an error there,
+//! so such a server does not start. A literal segment wins over a parameter, and methods are looked for in the winning
+//! pattern only: `PATCH /secrets/n/versions` is 405.
 //!
 //! Tests: below.
 
@@ -31,7 +33,7 @@ pub struct Route<A: Api> {
 
 /// What a row requires, with the handler that runs when it is met.
 pub enum Handler<A: Api> {
-    /// Nothing.
+    /// Nothing beyond what [`Api::enter`] asks.
     Public {
         /// Why that is right.
         because: &'static str,

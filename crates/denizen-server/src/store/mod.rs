@@ -51,7 +51,7 @@ pub use one_time::OneTime;
 pub use record::{Kind, Record};
 pub use snapshot::Snapshot;
 pub use tx::Tx;
-pub use write::{Proof, Write, Writing};
+pub use write::{Write, WriteProof, Writing};
 
 use crate::domain::Ctx;
 

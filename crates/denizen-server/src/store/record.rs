@@ -178,7 +178,8 @@ pub(super) fn encode<R: Record>(record: &R) -> Result<String, StoreError> {
 }
 
 /// The record as it is kept over an earlier one, `before`, whose body is `kept`. Members of the body that this release
-/// does not know were written by a newer one, which runs beside this one while a cluster is upgraded: they stay.
+/// does not know were written by a newer one with the same schema (after a downgrade today; beside it, once several
+/// servers share an engine): they stay.
 pub(super) fn encode_over<R: Record>(record: &R, before: &R, kept: &str) -> Result<String, StoreError> {
     let failed = |error: serde_json::Error| StoreError::Corrupt(format!("{}: {}", R::KIND, json_fault(&error)));
     let (kept, known) = (serde_json::from_str(kept).map_err(failed)?, serde_json::to_value(before).map_err(failed)?);

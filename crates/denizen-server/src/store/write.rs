@@ -1,6 +1,6 @@
 //! Writing: one closure is one transaction.
 //!
-//! [`Store::write`] is the only way to change something, and it takes a [`Proof`], which names the tenant, the
+//! [`Store::write`] is the only way to change something, and it takes a [`WriteProof`], which names the tenant, the
 //! actor and the reason. The proof is asked again once the write lock is held, so a right that was lost while waiting
 //! for the lock writes nothing.
 //!
@@ -20,7 +20,7 @@ mod tests;
 ///
 /// `app::access::Authorization` is the one implementation, and only `app::access` can make one. The layer check
 /// refuses a second.
-pub trait Proof: Sync {
+pub trait WriteProof: Sync {
     /// Who, on which tenant, when, under which request.
     fn ctx(&self) -> &Ctx;
     /// Why it is allowed, for the audit.
@@ -35,7 +35,7 @@ pub trait Proof: Sync {
 
 /// A bare context is proof enough for a test's own set-up.
 #[cfg(test)]
-impl Proof for Ctx {
+impl WriteProof for Ctx {
     fn ctx(&self) -> &Ctx {
         self
     }
@@ -108,7 +108,7 @@ impl Store {
         mut body: impl for<'t> FnMut(&'t mut Tx<'a>) -> Writing<'t, T, E>,
     ) -> Result<T, E>
     where
-        A: Proof,
+        A: WriteProof,
         E: From<StoreError>,
     {
         let mut tx = self.begin(proof.ctx()).await?;

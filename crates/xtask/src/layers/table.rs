@@ -65,7 +65,7 @@ pub(super) const CRATES: &[Crate] = &[
             ("http", "StatusCode", "status codes are decided in http/ only"),
             ("store", "sqlx", "SQL is spoken in store/ only"),
         ],
-        sole: &[("app::access::authorization", "Proof", "whoever implements it may write whatever it likes")],
+        sole: &[("app::access::authorization", "WriteProof", "whoever implements it may write whatever it likes")],
         ..row(
             "denizen-server",
             "crates/denizen-server",
@@ -189,7 +189,7 @@ const AGENT: &[Layers] = &[layers(&[
     &["caller", "identity_file", "custody"],
     &["keydir"],
     &["challenge"],
-    &["proof", "upstream"],
+    &["evidence", "upstream"],
     &["policy", "cache", "enrol", "config"],
     &["broker"],
     &["endpoints"],

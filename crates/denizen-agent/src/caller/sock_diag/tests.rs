@@ -153,7 +153,7 @@ fn an_answer_counts_only_for_exactly_the_connection_asked_for() {
 }
 
 #[test]
-fn d4_no_reply_however_cut_or_garbled_names_an_owner_or_panics() {
+fn d04_no_reply_however_cut_or_garbled_names_an_owner_or_panics() {
     let here = address(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let whole = reply(AF_INET, TCP_ESTABLISHED, (here, 2000), (here, 40342), 7, &[12, 0, 21, 0, 1]);
     for end in 0..whole.len() {

@@ -14,7 +14,7 @@ async fn exchange(sandbox: &Sandbox, target: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn rule_0_1_the_first_answer_is_401_and_never_a_token() {
+async fn the_first_answer_is_401_and_never_a_token() {
     let sandbox = Sandbox::new().await;
     // Not even when the token is in the cache already.
     for _ in 0..2 {
@@ -27,7 +27,7 @@ async fn rule_0_1_the_first_answer_is_401_and_never_a_token() {
 }
 
 #[tokio::test]
-async fn rule_0_2_the_challenge_is_byte_for_byte_what_every_client_parses() {
+async fn the_challenge_is_byte_for_byte_what_every_client_parses() {
     let sandbox = Sandbox::new().await;
     let reply = sandbox.get(ARC, &[METADATA]).await;
     let challenge = reply.header("Www-Authenticate").unwrap();
@@ -42,7 +42,7 @@ async fn rule_0_2_the_challenge_is_byte_for_byte_what_every_client_parses() {
 }
 
 #[tokio::test]
-async fn d14_rule_0_3_the_key_file_keeps_the_limits_of_every_client() {
+async fn d14_the_key_file_keeps_the_limits_of_every_client() {
     let sandbox = Sandbox::new().await;
     let path = sandbox.get(ARC, &[METADATA]).await.challenged();
     assert_eq!(path.parent().unwrap(), sandbox.keys);
@@ -57,7 +57,7 @@ async fn d14_rule_0_3_the_key_file_keeps_the_limits_of_every_client() {
 }
 
 #[tokio::test]
-async fn rule_0_4_the_challenge_has_a_json_body() {
+async fn the_challenge_has_a_json_body() {
     let sandbox = Sandbox::new().await;
     let reply = sandbox.get(ARC, &[METADATA]).await;
     assert_eq!(
@@ -68,7 +68,7 @@ async fn rule_0_4_the_challenge_has_a_json_body() {
 }
 
 #[tokio::test]
-async fn rule_0_5_nothing_carries_retry_after() {
+async fn nothing_carries_retry_after() {
     let sandbox = Sandbox::with(Script::new(|_, _| Err(UpstreamError::Unavailable("down".into()))), None).await;
     for reply in [sandbox.get(ARC, &[METADATA]).await, exchange(&sandbox, ARC).await, sandbox.get(TOKEN, &[]).await] {
         assert!(!reply.head.to_lowercase().contains("retry-after"), "{}", reply.head);
@@ -76,7 +76,7 @@ async fn rule_0_5_nothing_carries_retry_after() {
 }
 
 #[tokio::test]
-async fn rule_0_6_the_token_has_every_field_some_client_needs_and_numbers_are_strings() {
+async fn the_token_has_every_field_some_client_needs_and_numbers_are_strings() {
     let sandbox = Sandbox::new().await;
     let reply = exchange(&sandbox, ARC).await;
     assert_eq!(reply.status(), 200);
@@ -91,7 +91,7 @@ async fn rule_0_6_the_token_has_every_field_some_client_needs_and_numbers_are_st
 }
 
 #[tokio::test]
-async fn rule_0_7_the_four_api_versions_are_taken_and_no_other() {
+async fn the_four_api_versions_are_taken_and_no_other() {
     let sandbox = Sandbox::new().await;
     for version in ["2019-08-15", "2019-11-01", "2020-06-01", "2021-02-01"] {
         let reply = exchange(&sandbox, &format!("{TOKEN}?api-version={version}&resource=r")).await;
@@ -108,7 +108,7 @@ async fn rule_0_7_the_four_api_versions_are_taken_and_no_other() {
 }
 
 #[tokio::test]
-async fn rule_0_8_the_path_is_taken_with_a_trailing_slash_and_a_doubled_leading_one() {
+async fn the_path_is_taken_with_a_trailing_slash_and_a_doubled_leading_one() {
     let sandbox = Sandbox::new().await;
     for path in ["/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"] {
         let reply =
@@ -118,7 +118,7 @@ async fn rule_0_8_the_path_is_taken_with_a_trailing_slash_and_a_doubled_leading_
 }
 
 #[tokio::test]
-async fn rule_0_9_metadata_is_required_in_any_case_and_its_lack_is_a_quick_400() {
+async fn metadata_is_required_in_any_case_and_its_lack_is_a_quick_400() {
     let sandbox = Sandbox::new().await;
     for header in [("Metadata", "true"), ("metadata", "TRUE"), ("METADATA", "True")] {
         assert_eq!(sandbox.get(ARC, &[header]).await.status(), 401, "{header:?}");
@@ -141,7 +141,7 @@ async fn rule_0_9_metadata_is_required_in_any_case_and_its_lack_is_a_quick_400()
 }
 
 #[tokio::test]
-async fn rule_0_10_both_loopback_addresses_answer_and_connections_are_kept() {
+async fn both_loopback_addresses_answer_and_connections_are_kept() {
     let sandbox = Sandbox::new().await;
     let before = sandbox.agent.metrics().connections.total();
     for address in sandbox.agent.local_addrs() {
@@ -327,7 +327,7 @@ async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
 }
 
 #[tokio::test]
-async fn d9_one_user_cannot_fill_the_key_directory() {
+async fn d09_one_user_cannot_fill_the_key_directory() {
     let sandbox = Sandbox::new().await;
     let mut wire = Wire::to(sandbox.local()).await;
     for _ in 0..challenge::MAX_PER_USER {

@@ -16,7 +16,7 @@ async fn ask(sandbox: &Sandbox, imds: bool, target: &str, headers: &[(&str, &str
 }
 
 #[tokio::test]
-async fn d5_d24_every_route_denies_by_default() {
+async fn d05_d24_every_route_denies_by_default() {
     let sandbox = Sandbox::new().await;
     for (imds, target, headers) in ROUTES {
         let full = ask(&sandbox, *imds, target, headers).await;

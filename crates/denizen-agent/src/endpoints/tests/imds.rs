@@ -109,7 +109,7 @@ async fn d17_the_uid_of_unmapped_users_is_nobodys() {
 }
 
 #[tokio::test]
-async fn rule_0_7_the_clients_api_versions_are_taken() {
+async fn the_clients_api_versions_are_taken() {
     let sandbox = Sandbox::new().await;
     for version in ["2018-02-01", "2019-08-01", "2021-02-01", "2025-04-07"] {
         let reply = sandbox.get_imds(&IMDS.replace("2018-02-01", version), &[METADATA]).await;
@@ -125,7 +125,7 @@ async fn rule_0_7_the_clients_api_versions_are_taken() {
 }
 
 #[tokio::test]
-async fn rule_0_9_probes_are_answered_400_and_invite_the_real_request() {
+async fn probes_are_answered_400_and_invite_the_real_request() {
     let sandbox = Sandbox::new().await;
     for target in [TOKEN, IMDS, &format!("{IMDS}&msi-res-id={MACHINE}")] {
         let reply = sandbox.get_imds(target, &[]).await;
@@ -155,7 +155,7 @@ async fn every_spelling_of_the_resource_id_selects() {
 }
 
 #[tokio::test]
-async fn rule_0_8_the_token_path_is_taken_as_clients_put_it_together() {
+async fn the_token_path_is_taken_as_clients_put_it_together() {
     let sandbox = Sandbox::new().await;
     let (path, query) = IMDS.split_once('?').unwrap();
     for as_sent in [format!("/{path}"), format!("{path}/"), format!("/{path}/")] {

@@ -152,7 +152,7 @@ async fn what_is_for_good_and_what_may_pass_are_told_apart() {
 }
 
 #[tokio::test]
-async fn d7_a_server_that_is_not_the_one_configured_is_refused() {
+async fn d07_a_server_that_is_not_the_one_configured_is_refused() {
     let now = Clock::system().now().0;
     let day = 86_400;
     let good = || Certified::default();
@@ -174,7 +174,7 @@ async fn d7_a_server_that_is_not_the_one_configured_is_refused() {
 }
 
 #[tokio::test]
-async fn d8_a_token_endpoint_elsewhere_is_refused() {
+async fn d08_a_token_endpoint_elsewhere_is_refused() {
     let server = FakeServer::new(|_, _| (200, TOKEN.into())).await;
     for elsewhere in ["https://evil.example/token", "http://localhost/token"] {
         let https = HttpsClient::new(&server.url(), &server.outbound()).unwrap();

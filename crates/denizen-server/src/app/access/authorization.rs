@@ -26,7 +26,7 @@ use crate::{
         resources::JoinToken,
         roles::BuiltInRoles,
     },
-    store::{Proof, Snapshot, Store},
+    store::{Snapshot, Store, WriteProof},
 };
 
 /// Proof that an operation is authorized. [`Access::authorize`](super::Access::authorize),
@@ -157,7 +157,7 @@ fn is_at_or_below(parts: &[&str], above: &str) -> bool {
     rest.is_empty()
 }
 
-impl Proof for Authorization {
+impl WriteProof for Authorization {
     fn ctx(&self) -> &Ctx {
         &self.ctx
     }

@@ -47,7 +47,7 @@ async fn a_secret_is_hashed_once_and_remembered_only_while_it_stands() {
     let (credentials, mut known) = (Credentials::new(), Known::new());
     let (right, proved) = (
         SecretString::from(SECRET),
-        Ok(AuthenticatedClient { proof: Proof::Secret, credential: password_credential().key_id }),
+        Ok(AuthenticatedClient { proof: ClientAuthMethod::Secret, credential: password_credential().key_id }),
     );
     for _ in 0..5 {
         assert_eq!(credentials.verify_secret(Some(known.client()), &right, NOW).await, proved);
@@ -127,7 +127,7 @@ fn an_assertion_is_verified_once_and_remembered_only_while_everything_holds() {
     let (credentials, mut known) = (Credentials::new(), Known::new());
     let text = assertion(&SIGNER, NOW.0 + 600);
     let verify = |known: &Known, now| credentials.verify_assertion(known.client(), &text, &[AUTHORITY.to_owned()], now);
-    let proved = Ok(AuthenticatedClient { proof: Proof::Certificate, credential: key_credential().key_id });
+    let proved = Ok(AuthenticatedClient { proof: ClientAuthMethod::Certificate, credential: key_credential().key_id });
     for _ in 0..5 {
         assert_eq!(verify(&known, NOW), proved);
     }

@@ -16,7 +16,7 @@ struct Proven {
     holds: bool,
 }
 
-impl Proof for Proven {
+impl WriteProof for Proven {
     fn ctx(&self) -> &Ctx {
         &self.ctx
     }

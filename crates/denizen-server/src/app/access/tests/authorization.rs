@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::secrets::{SecretError, actions},
     domain::roles::RoleAssignment,
-    store::{Proof, StoreError, Write},
+    store::{StoreError, Write, WriteProof},
 };
 
 async fn authorization(

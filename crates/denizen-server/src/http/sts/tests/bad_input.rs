@@ -284,7 +284,7 @@ async fn a_client_id_that_is_no_id_is_not_repeated() {
 
 /// The secret in every other field: it is not repeated, and not kept.
 #[tokio::test]
-async fn c1_a_secret_in_the_wrong_field_is_not_repeated() {
+async fn a_secret_in_the_wrong_field_is_not_repeated() {
     const MISPLACED: &str = "cLConp8Q~xyz.abc_1-2";
     let service = Service::start().await;
     let app = APP.to_string();

@@ -9,7 +9,7 @@ pub use crate::challenge::Redeemed;
 
 /// What a caller showed.
 #[derive(Debug)]
-pub enum Proof {
+pub enum Evidence {
     /// The content of a key file that was made for this caller.
     KeyFile(Redeemed),
     /// The App Service secret.
