@@ -260,7 +260,8 @@ impl TokenService {
         self.write(ctx, &snapshot, client.principal, authenticated, &audience)
     }
 
-    /// None when there is no such client, after as much work as a known one would have been.
+    /// None when there is no such client. The answer says so (AADSTS700016, as Entra's does): a client id is no secret. A
+    /// secret is hashed all the same, so that the time alone tells no more than the answer; an assertion is not read.
     async fn authenticate(
         &self,
         client: Option<Client<'_>>,
