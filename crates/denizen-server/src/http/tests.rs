@@ -109,6 +109,25 @@ async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is
 }
 
 #[tokio::test]
+async fn the_action_of_every_route_is_in_the_matrix_of_roles() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let known: Vec<&str> = include_str!("../domain/authorize/actions.txt").lines().collect();
+    let mut seen = 0;
+    for route in server.services().unwrap().routes() {
+        let line = match &route.requires {
+            Requirement::Action(Action::Data(name)) => format!("data {name}"),
+            Requirement::Action(Action::Control(name)) => name.to_string(),
+            Requirement::Public(_) | Requirement::OwnCredential(_) => continue,
+        };
+        assert!(known.contains(&line.as_str()), "{} {}: add '{line}' to actions.txt", route.method, route.pattern);
+        seen += 1;
+    }
+    assert!(seen >= 10, "only {seen}");
+    server.store.clone().close().await;
+}
+
+#[tokio::test]
 async fn every_listener_serves_what_is_in_the_list_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(&folder).await;
