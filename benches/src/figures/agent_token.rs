@@ -17,7 +17,7 @@ use crate::{
 };
 
 const NAME: &str = "agent-token";
-const BAR: f64 = 0.60;
+const BAR: f64 = 0.70;
 
 /// Measures.
 pub(crate) async fn run(plan: Plan) -> Result<Page> {

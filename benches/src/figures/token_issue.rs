@@ -22,7 +22,7 @@ use crate::{
 };
 
 const NAME: &str = "token-issue";
-const BAR: f64 = 0.70;
+const BAR: f64 = 0.80;
 const RESOURCE: &str = "https://vault.azure.net";
 
 /// Where a request's assertion comes from.
