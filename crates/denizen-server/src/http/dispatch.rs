@@ -15,6 +15,8 @@
 
 use std::{future::Future, pin::Pin};
 
+use http::{HeaderValue, header};
+
 use super::{
     Call, Reply,
     call::Ambiguous,
@@ -63,7 +65,8 @@ pub trait Api: Send + Sync + Sized + 'static {
     /// The fault of a path that is not known.
     fn not_found(&self, call: &Call) -> Self::Fault;
 
-    /// The fault of a known path with a method that it does not take; `allow` lists those it takes.
+    /// The fault of a known path with a method that it does not take; `allow` lists those it takes. The dispatcher adds
+    /// the `Allow` header.
     fn method_not_allowed(&self, call: &Call, allow: &str) -> Self::Fault;
 
     /// Writes a fault: the one place where errors of this protocol become bytes.
@@ -165,7 +168,13 @@ impl<A: Api> Mount<A> {
         let session = self.api.enter(call)?;
         let (route, params) = match self.router.find(&call.method, &mut call.segments) {
             Found::Route(route, params) => (route, params),
-            Found::OtherMethod(allow) => return Err(self.api.method_not_allowed(call, allow)),
+            Found::OtherMethod(allow) => {
+                // RFC 9110, section 15.5.6: the answer names the methods.
+                if let Ok(methods) = HeaderValue::from_str(allow) {
+                    call.response_headers.insert(header::ALLOW, methods);
+                }
+                return Err(self.api.method_not_allowed(call, allow));
+            }
             Found::Nothing => return Err(self.api.not_found(call)),
         };
         match &route.handler {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 
 use super::{
     Api, Call, Reply,
@@ -74,13 +74,7 @@ impl Api for Health {
                 refuse(StatusCode::NOT_FOUND, "there is nothing at this path; health is at /healthz")
             }
             HealthFault::Ambiguous(why) => refuse(StatusCode::BAD_REQUEST, &why.to_string()),
-            HealthFault::Method(allow) => {
-                let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allow}"));
-                if let Ok(allow) = allow.parse() {
-                    reply.headers_mut().insert(header::ALLOW, allow);
-                }
-                reply
-            }
+            HealthFault::Method(allow) => refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allow}")),
         }
     }
 }

@@ -31,7 +31,7 @@ pub enum MetricsFault {
     /// There is nothing at this path.
     NotFound,
     /// The path takes other methods.
-    Method(String),
+    Method,
     /// The metrics could not be written.
     Encoding,
     /// The request has two readings.
@@ -89,18 +89,14 @@ impl Api for Metrics {
         MetricsFault::NotFound
     }
 
-    fn method_not_allowed(&self, _: &Call, allow: &str) -> MetricsFault {
-        MetricsFault::Method(allow.to_owned())
+    fn method_not_allowed(&self, _: &Call, _: &str) -> MetricsFault {
+        MetricsFault::Method
     }
 
     fn write_fault(&self, _: &Call, fault: MetricsFault) -> Reply {
-        let mut allow = None;
         let (status, text) = match fault {
             MetricsFault::NotFound => (StatusCode::NOT_FOUND, "metrics are at GET /metrics\n"),
-            MetricsFault::Method(methods) => {
-                allow = HeaderValue::from_str(&methods).ok();
-                (StatusCode::METHOD_NOT_ALLOWED, "metrics are at GET /metrics\n")
-            }
+            MetricsFault::Method => (StatusCode::METHOD_NOT_ALLOWED, "metrics are at GET /metrics\n"),
             MetricsFault::Ambiguous => {
                 (StatusCode::BAD_REQUEST, "the request has two readings; metrics are at GET /metrics\n")
             }
@@ -109,9 +105,6 @@ impl Api for Metrics {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         let mut reply = reply::whole(status, plain, text.into());
         reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(allow) = allow {
-            reply.headers_mut().insert(header::ALLOW, allow);
-        }
         reply
     }
 }

@@ -100,12 +100,10 @@ impl Api for Node {
     }
 
     fn write_fault(&self, _: &Call, fault: NodeFault) -> Reply {
-        let mut allow = None;
         let (status, code, message) = match fault {
             NodeFault::NotFound => (StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path".to_owned()),
             NodeFault::Method(methods) => {
                 let text = format!("this path takes {methods} only");
-                allow = HeaderValue::from_str(&methods).ok();
                 (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", text)
             }
             NodeFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
@@ -126,10 +124,6 @@ impl Api for Node {
                 }
             },
         };
-        let mut reply = reply::json(status, &Refused { error: RefusedReason { code: code.to_owned(), message } });
-        if let Some(allow) = allow {
-            reply.headers_mut().insert(header::ALLOW, allow);
-        }
-        reply
+        reply::json(status, &Refused { error: RefusedReason { code: code.to_owned(), message } })
     }
 }

@@ -274,6 +274,12 @@ async fn a_row_runs_only_with_what_it_requires_and_every_answer_has_the_headers(
             (status, &HeaderValue::from_static("here"))
         );
     }
+    let other_method = service.handle(call(Method::DELETE, "/events", None)).await;
+    assert_eq!(
+        (other_method.status().as_u16(), &other_method.headers()[header::ALLOW]),
+        (405, &HeaderValue::from_static("GET"))
+    );
+    assert_eq!(other_method.headers()["x-always"], "here");
     let events = service.handle(call(Method::GET, "/events", Some("Bearer x"))).await;
     assert_eq!(events.headers()[header::CONTENT_TYPE], "text/event-stream");
     let text = events.into_body().collect().await.unwrap().to_bytes();

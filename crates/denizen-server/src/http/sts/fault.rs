@@ -18,8 +18,6 @@ use crate::{
 /// A refusal or a failure, not yet written.
 #[derive(Debug)]
 pub struct Fault {
-    /// The methods that the path takes, when the fault is the method.
-    allow: Option<String>,
     shape: Shape,
     status: StatusCode,
     error: &'static str,
@@ -38,7 +36,7 @@ enum Shape {
 
 impl Fault {
     fn new(status: StatusCode, error: &'static str, code: i32, text: String) -> Self {
-        Self { allow: None, shape: Shape::OAuth, status, error, code, text }
+        Self { shape: Shape::OAuth, status, error, code, text }
     }
 
     /// A tenant that could exist and does not.
@@ -70,8 +68,7 @@ impl Fault {
     pub(super) fn method(allow: &str, got: &Method) -> Self {
         let got = excerpt(got.as_str());
         let text = format!("The endpoint only accepts {allow} requests. Received a {got} request. Send it as {allow}.");
-        let fault = Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", 900_561, text);
-        Self { allow: Some(allow.to_owned()), ..fault }
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", 900_561, text)
     }
 
     /// A request with two readings.
@@ -119,9 +116,6 @@ impl Fault {
         let mut answer = reply::json(self.status, &body);
         super::token::never_stored(&mut answer);
         let headers = answer.headers_mut();
-        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
-            headers.insert(header::ALLOW, allow);
-        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

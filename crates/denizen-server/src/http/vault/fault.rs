@@ -71,7 +71,7 @@ impl Fault {
     /// The path takes other methods.
     pub(super) fn method(allow: &str) -> Self {
         let message = format!("The HTTP method is not allowed on this path: use {allow}.");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with(header::ALLOW, allow)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
     /// The token is missing or not believed. The challenge says where to get one, and for what: `authorization`
