@@ -102,7 +102,9 @@ impl RetryPolicy {
     {
         let started = clock.now();
         let deadline = i64::try_from(self.deadline.as_secs()).unwrap_or(i64::MAX);
-        for number in 1.. {
+        let mut number = 0;
+        loop {
+            number += 1;
             let answer = attempt().await?;
             let wanted = retry_after(answer.headers());
             let Some(pause) = self.pause(number, answer.status(), wanted, chance()) else { return Ok(answer) };
@@ -113,7 +115,6 @@ impl RetryPolicy {
             tracing::debug!(status = answer.status().as_u16(), attempt = number, ?pause, "the server is asked again");
             wait(pause).await;
         }
-        attempt().await
     }
 }
 

@@ -16,8 +16,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::iter::Peekable;
-use std::path::{Component, Components, Path};
+use std::path::{Component, Path};
 use zeroize::Zeroizing;
 
 /// How a directory is opened that is only passed through.
@@ -78,33 +77,31 @@ impl<'a> KeyFile<'a> {
     fn open(path: &'a Path) -> Result<Self, KeyError> {
         let name = path.file_name().ok_or_else(|| refused(path, "it does not name a file"))?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let step = |parent: &OwnedFd, name: &OsStr, access: OFlags| {
-            rustix::fs::openat(parent, name, flags | access, Mode::empty()).map_err(|errno| match errno {
+        let mut parts = Vec::new();
+        for component in path.parent().unwrap_or(path).components() {
+            match component {
+                Component::RootDir | Component::CurDir => {}
+                Component::Normal(part) => parts.push(part),
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(refused(path, "its path contains '..'; give the path without it"));
+                }
+            }
+        }
+        // The directory of the file is synchronised, which needs it to be open for reading; those above it are passed
+        // through, which other users' directories may permit and no more.
+        let access = |depth: usize| flags | if depth == parts.len() { OFlags::RDONLY } else { PASS_THROUGH };
+        let start = if path.is_absolute() { "/" } else { "." };
+        let mut directory = rustix::fs::open(start, access(0), Mode::empty())
+            .map_err(|errno| failed(path, "open a directory of its path", errno))?;
+        for (depth, part) in (1..).zip(&parts) {
+            let next = rustix::fs::openat(&directory, *part, access(depth), Mode::empty());
+            directory = next.map_err(|errno| match errno {
                 // With NOFOLLOW a link gives LOOP, and with DIRECTORY as well it gives NOTDIR.
                 Errno::LOOP | Errno::NOTDIR => {
                     refused(path, "a part of its path is a link or not a directory; give the path without links")
                 }
                 other => failed(path, "open a directory of its path", other),
-            })
-        };
-        let start = if path.is_absolute() { "/" } else { "." };
-        let mut components = path.parent().unwrap_or(path).components().peekable();
-        // The directory of the file is synchronised, which needs it to be open for reading; those above it are passed
-        // through, which other users' directories may permit and no more.
-        let last =
-            |rest: &mut Peekable<Components<'_>>| if rest.peek().is_none() { OFlags::RDONLY } else { PASS_THROUGH };
-        let at_start = components.clone().all(|component| matches!(component, Component::RootDir | Component::CurDir));
-        let access = if at_start { OFlags::RDONLY } else { PASS_THROUGH };
-        let mut directory = rustix::fs::open(start, flags | access, Mode::empty())
-            .map_err(|errno| failed(path, "open a directory of its path", errno))?;
-        while let Some(component) = components.next() {
-            directory = match component {
-                Component::RootDir | Component::CurDir => continue,
-                Component::Normal(part) => step(&directory, part, last(&mut components))?,
-                Component::ParentDir | Component::Prefix(_) => {
-                    return Err(refused(path, "its path contains '..'; give the path without it"));
-                }
-            };
+            })?;
         }
         let file = Self { path, directory, name };
         let stat = file.stat(&file.directory)?;

@@ -76,19 +76,6 @@ fn loading_does_not_make_a_key() {
     ));
 }
 
-/// As `/home` often is: its users may pass through it, and not list it.
-#[test]
-#[cfg(target_os = "linux")]
-fn a_directory_above_may_be_closed_to_readers() {
-    let state = State::new();
-    fs::create_dir_all(state.path("home/ours")).unwrap();
-    fs::set_permissions(state.path("home/ours"), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::set_permissions(state.path("home"), fs::Permissions::from_mode(0o311)).unwrap();
-    RootKey::load_or_create(&state.path("home/ours/root.key")).unwrap();
-    RootKey::load(&state.path("home/ours/root.key")).unwrap();
-    fs::set_permissions(state.path("home"), fs::Permissions::from_mode(0o700)).unwrap();
-}
-
 #[test]
 fn d03_a_link_is_not_followed() {
     let state = State::new();

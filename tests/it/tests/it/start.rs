@@ -53,6 +53,28 @@ async fn d02_everything_it_keeps_is_closed_to_others() {
     assert!(!seen.iter().any(|name| name.starts_with('.')), "temporary files stay behind: {seen:?}");
 }
 
+/// As `/home` often is: a user may pass through a directory above its own, and not list it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_above_its_own_may_be_closed_to_readers() {
+    let sandbox = Sandbox::new().await;
+    let closed = sandbox.path("closed");
+    let data = closed.join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let owner = sandbox.home(User::Daemon).metadata().unwrap();
+    std::os::unix::fs::chown(&data, Some(owner.uid()), Some(owner.gid())).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o311)).unwrap();
+    let list = crate::sandbox::ended({
+        let mut list = sandbox.command(User::Daemon, "ls");
+        list.arg(&closed);
+        list
+    });
+    assert_ne!(list.await.code, Some(0), "the user can list the directory, so the test shows nothing");
+    let dev = Launch::new(&sandbox, User::Daemon).data(&data).start().await;
+    assert!(dev.data.join("root.key").exists());
+    // So that the sandbox can be removed by any user.
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dev_json_says_all_that_a_program_needs() {
     let sandbox = Sandbox::new().await;

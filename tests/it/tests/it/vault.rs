@@ -270,7 +270,9 @@ async fn a_token_under_every_spelling_of_the_vault_opens_it() {
             assert!(refused.text("/error/message").starts_with("AKV10022"), "{version} {asked}: {refused:?}");
         }
         for asked in ["https://vault.azure.net.evil.example", "https://dev.vault.azure.net"] {
-            token(version, asked).await.expect(400);
+            let refused = token(version, asked).await.expect(400);
+            let (error, text) = (refused.text("/error"), refused.text("/error_description"));
+            assert!(error == "invalid_resource" && text.starts_with("AADSTS500011"), "{version} {asked}: {refused:?}");
         }
     }
 }
