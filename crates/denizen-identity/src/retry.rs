@@ -13,8 +13,9 @@ use denizen_wire::Clock;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Bytes;
 
-/// When to ask again.
+/// When to ask again. Take [`RetryPolicy::imds`] or another to begin with, and set the fields that are to differ.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// How often, after the first attempt.
     pub retries: u32,
