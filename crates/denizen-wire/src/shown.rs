@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 /// A GUID with its hyphens; without them it might be a key.
 const HYPHENATED: usize = 36;
+/// The scope that a program asks for when the setting with its resource is empty.
+const NOTHING_BEFORE_DEFAULT: &str = "/.default";
 /// The longest text that is shown, bytes.
 const LONGEST: usize = 200;
 
@@ -17,6 +19,7 @@ const LONGEST: usize = 200;
 pub fn identifier(text: &str) -> Cow<'_, str> {
     let plain = |extra: &str| text.chars().all(|c| c.is_ascii_lowercase() || extra.contains(c));
     let is_one = is_guid(text)
+        || text == NOTHING_BEFORE_DEFAULT
         || is_uri(text)
         || is_resource_id(text)
         || plain("_-")
@@ -31,9 +34,10 @@ pub fn identifier(text: &str) -> Cow<'_, str> {
 /// A GUID, or the name of a permission below one: letters only, since a secret has digits.
 fn is_guid(text: &str) -> bool {
     let (guid, permission) = text.split_once('/').unwrap_or((text, ""));
-    guid.len() == HYPHENATED
-        && Uuid::try_parse(guid).is_ok()
-        && permission.chars().all(|c| c.is_ascii_alphabetic() || "._-".contains(c))
+    text == "/.default"
+        || guid.len() == HYPHENATED
+            && Uuid::try_parse(guid).is_ok()
+            && permission.chars().all(|c| c.is_ascii_alphabetic() || "._-".contains(c))
 }
 
 /// A URI with an authority, or a URN. One with a user, a query or a fragment may carry a credential there, and so may a
@@ -63,6 +67,7 @@ mod tests {
             "11111111-2222-3333-4444-555555555555",
             "11111111-2222-3333-4444-555555555555/.default",
             "https://vault.azure.net/.default",
+            "/.default",
             "api://orders",
             "urn:ietf:params:oauth:grant-type:device_code",
             "/subscriptions/s/resourceGroups/g",
