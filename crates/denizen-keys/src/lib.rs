@@ -8,6 +8,7 @@
 //! | [`secret`], [`random`] | values that cannot be printed and are wiped; the one source of randomness |
 //! | [`x509`], [`ca`] | read and make certificates; a development authority that cannot vouch for much |
 //! | [`envelope`] | keys that wrap keys, down to one data key for each secret version; the root key file |
+//! | [`mac`] | tags under keys that are derived from the root key, one for each purpose |
 //! | [`password`] | hashes of secrets that clients present |
 //! | [`b64`], [`hash`] | one place for base64, digests, MACs |
 //!
@@ -24,6 +25,7 @@ mod error;
 pub mod hash;
 pub mod jwk;
 pub mod jws;
+pub mod mac;
 pub mod password;
 pub mod random;
 mod root_key;

@@ -55,10 +55,12 @@ use tokio::{
 };
 
 mod localhost;
+mod sampler;
 #[cfg(test)]
 mod tests;
 
 pub use localhost::{BindError, LOCALHOST, Localhost, bind, bind_localhost};
+pub use sampler::Sampler;
 
 /// After an accept failed for want of resources (descriptors, most likely), the loop waits this long.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);

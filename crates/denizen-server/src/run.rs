@@ -30,7 +30,7 @@ use crate::{
         BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, metrics::Metrics, node::Node, sts::Sts,
         vault::Vault,
     },
-    store::{Engine, Store, StoreError},
+    store::{Engine, Store, StoreError, StoreKeys},
 };
 
 /// How often the schedules (signing keys, deleted secrets) are looked at.
@@ -105,7 +105,7 @@ impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
         let ServerConfig { engine, names, root_key, clock, entra_issued } = config;
-        let store = Store::open(engine).await?;
+        let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         let key_encryption_keys = KeyEncryptionKeys::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
         let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());

@@ -10,6 +10,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`db`] | the database engines behind one interface; the only place that knows which one it is |
+//! | [`keys`] | the keys that tags are made under |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
@@ -24,6 +25,7 @@ mod audit;
 mod changes;
 mod db;
 mod error;
+mod keys;
 mod one_time;
 mod record;
 mod records;
@@ -47,6 +49,7 @@ pub use audit::{AuditEvent, AuditRecord, Outcome};
 pub use changes::Change;
 pub use db::{Counters, Engine};
 pub use error::{AuditBroken, OneTimeRefused, StoreError};
+pub use keys::StoreKeys;
 pub use one_time::OneTime;
 pub use record::{Kind, Record};
 pub use snapshot::Snapshot;
@@ -73,6 +76,8 @@ pub(in crate::store) struct Core {
     writer: Arc<Mutex<writer::Writer>>,
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
+    #[expect(dead_code, reason = "the tags come with the next commits")]
+    keys: StoreKeys,
     spool: audit::spool::Spool,
 }
 
@@ -82,7 +87,7 @@ impl Store {
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]) and when another process has it
     /// ([`StoreError::InUse`]).
-    pub async fn open(engine: Engine) -> Result<Self, StoreError> {
+    pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
         let statements = db::Statements::default();
         let opened = db::open(&engine).await?;
         let mut writer = writer::Writer::new(opened.writer, opened.lock);
@@ -94,6 +99,7 @@ impl Store {
             writer: Arc::new(Mutex::new(writer)),
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
+            keys,
             spool,
         });
         Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), core })

@@ -73,7 +73,7 @@ pub(super) const CRATES: &[Crate] = &[
             SERVER,
         )
     },
-    row("denizen-serve", "crates/denizen-serve", May::Use(&[]), &[layers(&[&["localhost"]])]),
+    row("denizen-serve", "crates/denizen-serve", May::Use(&[]), &[layers(&[&["localhost", "sampler"]])]),
     row("denizen-refresh", "crates/denizen-refresh", May::Use(&["denizen-wire"]), &[layers(&[&["entry"]])]),
     // A managed machine carries no database driver and no vault.
     row(
@@ -129,7 +129,7 @@ const KEYS: &[Layers] = &[Layers {
         &["random", "rsa_public"],
         &["envelope", "password", "signer"],
         &["jwk", "jws", "root_key", "x509"],
-        &["ca"],
+        &["ca", "mac"],
     ])
 }];
 

@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
+use denizen_keys::envelope::RootKey;
 use denizen_server::{
     domain::{Actor, Ctx},
-    run::database_in,
-    store::{Engine, Outcome, Store},
+    run::{database_in, root_key_in},
+    store::{Engine, Outcome, Store, StoreKeys},
 };
 use denizen_wire::UnixTime;
 
@@ -153,7 +155,7 @@ async fn an_acknowledged_secret_survives_a_kill() {
         assert!(latest.text("/value").starts_with(&format!("value {who} ")), "{latest:?}");
     }
     dev.stop().await;
-    let store = Store::open(Engine::Sqlite { path: database_in(&data) }).await.unwrap();
+    let store = open_at_rest(&data).await;
     let records = store.audit_verify().await.unwrap();
     assert!(records as usize >= acknowledged.len(), "{records} audit records for {} writes", acknowledged.len());
     store.close().await;
@@ -187,7 +189,7 @@ async fn a_read_that_was_answered_is_recorded_though_the_server_was_killed() {
     let (data, tenant) = (dev.data.clone(), dev.fact("/tenant_id").parse().unwrap());
     dev.kill().await;
 
-    let store = Store::open(Engine::Sqlite { path: database_in(&data) }).await.unwrap();
+    let store = open_at_rest(&data).await;
     let ctx = Ctx::new(tenant, Actor::System("test"), UnixTime(0), uuid::Uuid::nil());
     let records = store.audit_tail(&ctx, 1_000_000).await.unwrap();
     let reads = records.iter().filter(|it| it.action.ends_with("/getSecret/action") && it.target.contains("/hello/"));
@@ -240,4 +242,10 @@ async fn a_start_does_not_fail_for_want_of_the_first_secret() {
     let read = third.vault("GET", "/secrets/hello/?api-version=7.6", Some(&token), None).await.expect(200);
     assert_eq!(read.text("/value"), third.fact("/secret/value"));
     third.stop().await;
+}
+
+/// The store in a data directory that no process serves.
+async fn open_at_rest(data: &Path) -> Store {
+    let root_key = RootKey::load(&root_key_in(data)).unwrap();
+    Store::open(Engine::Sqlite { path: database_in(data) }, StoreKeys::of(&root_key)).await.unwrap()
 }

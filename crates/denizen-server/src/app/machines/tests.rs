@@ -29,7 +29,9 @@ struct Fixture {
 async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().canonicalize().unwrap();
-    let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
+    let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }, crate::store::StoreKeys::of_test())
+        .await
+        .unwrap();
     let ctx = Ctx::new(TenantId(Uuid::from_u128(7)), Actor::System("test"), NOW, Uuid::from_u128(1));
     let authorization = Authorization::of_test(ctx.clone(), &store);
     let directory =

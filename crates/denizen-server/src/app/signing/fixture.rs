@@ -140,7 +140,9 @@ pub(crate) async fn deployment() -> Deployment {
 pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
-    let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }).await.unwrap();
+    let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }, crate::store::StoreKeys::of_test())
+        .await
+        .unwrap();
     let key_encryption_keys = KEY_ENCRYPTION_KEYS.clone();
     let keys = KeyRing::new(store.clone(), key_encryption_keys.clone());
     let extra = vec![VAULT.to_owned()];

@@ -40,7 +40,7 @@ pub(super) trait DataPlace: Send + Sync {
     fn files(&self) -> Vec<PathBuf>;
 
     async fn open(&self) -> Store {
-        Store::open(self.engine()).await.unwrap()
+        Store::open(self.engine(), crate::store::StoreKeys::of_test()).await.unwrap()
     }
 }
 

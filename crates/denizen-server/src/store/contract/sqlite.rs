@@ -95,7 +95,8 @@ async fn nobody_else_may_read_the_file() {
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_named() {
     let path = File::new().folder.path().join("absent").join("denizen.db");
-    let error = Store::open(Engine::Sqlite { path: path.clone() }).await.err().unwrap();
+    let error =
+        Store::open(Engine::Sqlite { path: path.clone() }, crate::store::StoreKeys::of_test()).await.err().unwrap();
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
@@ -105,7 +106,8 @@ async fn a_folder_that_is_not_there_is_named() {
 async fn child_that_writes() {
     let mut path = String::new();
     std::io::stdin().read_line(&mut path).unwrap();
-    let store = Store::open(Engine::Sqlite { path: path.trim_end().into() }).await.unwrap();
+    let store =
+        Store::open(Engine::Sqlite { path: path.trim_end().into() }, crate::store::StoreKeys::of_test()).await.unwrap();
     for n in 0..250u8 {
         let mut tx = store.begin(&ctx(1)).await.unwrap();
         tx.insert(&principal(1, n)).await.unwrap();

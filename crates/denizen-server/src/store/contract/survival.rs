@@ -83,7 +83,7 @@ pub(super) async fn a_kill_loses_no_record(place: impl DataPlace) {
 
 pub(super) async fn the_data_belongs_to_one_process(place: impl DataPlace) {
     let store = founded(&place).await;
-    let second = Store::open(place.engine()).await.err();
+    let second = Store::open(place.engine(), crate::store::StoreKeys::of_test()).await.err();
     assert!(matches!(second, Some(StoreError::InUse { .. })), "{second:?}");
     store.close().await;
     place.open().await;
@@ -97,7 +97,7 @@ pub(super) async fn newer_data_is_refused(place: impl DataPlace) {
              VALUES (77, 'from the future', TRUE, x'00', 0)",
         )
         .await;
-    let refused = Store::open(place.engine()).await.err().unwrap();
+    let refused = Store::open(place.engine(), crate::store::StoreKeys::of_test()).await.err().unwrap();
     assert!(matches!(refused, StoreError::SchemaTooNew { found: 77, known: 1 }), "{refused}");
     assert!(refused.to_string().contains("schema 77"), "{refused}");
 }

@@ -53,7 +53,10 @@ fn subscription(n: u128) -> Subscription {
 
 async fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(Engine::Sqlite { path: folder.path().join("denizen.db") }).await.unwrap();
+    let store =
+        Store::open(Engine::Sqlite { path: folder.path().join("denizen.db") }, crate::store::StoreKeys::of_test())
+            .await
+            .unwrap();
     (folder, store)
 }
 

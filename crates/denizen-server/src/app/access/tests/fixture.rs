@@ -72,7 +72,10 @@ impl Fixture {
     /// A tenant whose key 0 signs, and its vault `dev`, which keeps deleted secrets for 90 days.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(Engine::Sqlite { path: dir.path().join("denizen.db") }).await.unwrap();
+        let store =
+            Store::open(Engine::Sqlite { path: dir.path().join("denizen.db") }, crate::store::StoreKeys::of_test())
+                .await
+                .unwrap();
         let key_encryption_keys =
             KeyEncryptionKeys::new(RootKey::load_or_create(&dir.path().join("root.key")).unwrap());
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());

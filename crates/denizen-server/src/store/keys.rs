@@ -1,0 +1,47 @@
+//! The keys that the store's tags are made under. Whoever can write the database has none of them.
+//!
+//! All are derived from the root key, one for each purpose. Tests: with what uses them.
+
+use denizen_keys::{envelope::RootKey, mac::MacKey};
+
+/// One key for each thing that carries a tag.
+#[derive(Clone, Debug)]
+pub struct StoreKeys {
+    /// Binds a row to its tenant, kind, id, revision and content.
+    #[expect(dead_code, reason = "its tags come with the next commits")]
+    pub(super) rows: MacKey,
+    /// Makes of each row's name and revision a number that nobody else can compute: the sum of all of them says
+    /// whether the rows are the ones that were written last.
+    #[expect(dead_code, reason = "its tags come with the next commits")]
+    pub(super) freshness: MacKey,
+    /// Binds the head: the revision, and the sum over all rows at it.
+    #[expect(dead_code, reason = "its tags come with the next commits")]
+    pub(super) head: MacKey,
+    /// Binds the rows of the audit's chain.
+    #[expect(dead_code, reason = "its tags come with the next commits")]
+    pub(super) chain: MacKey,
+    /// Binds what is kept outside the database of its head.
+    #[expect(dead_code, reason = "its tags come with the next commits")]
+    pub(super) anchor: MacKey,
+}
+
+impl StoreKeys {
+    /// Derives the keys of a deployment.
+    #[must_use]
+    pub fn of(root: &RootKey) -> Self {
+        Self {
+            rows: root.mac_key("store rows"),
+            freshness: root.mac_key("store freshness"),
+            head: root.mac_key("store head"),
+            chain: root.mac_key("audit chain"),
+            anchor: root.mac_key("store anchor"),
+        }
+    }
+
+    /// The keys of a test's store: the same each time it is opened.
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        let key = |number| MacKey::new(&[number; 32]);
+        Self { rows: key(1), freshness: key(2), head: key(3), chain: key(4), anchor: key(5) }
+    }
+}
