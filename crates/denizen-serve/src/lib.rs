@@ -1,26 +1,41 @@
-//! The accept loop, written once: several listeners per service, limits, time-outs and a graceful stop. And what a URL
+//! The accept loop, written once: several listeners per service, deadlines, a budget and a graceful stop. And what a URL
 //! calls `localhost`, as listeners: [`bind_localhost`].
 //!
 //! ```text
-//!   listeners --accept--> admit (yours, in the loop) --> connection (yours, a task)
-//!                           None: closed unread            TLS or plain, then Http::serve
+//!   listeners --accept--> who (yours, in the loop) --> budget --> connection (yours, a task)
+//!                           None: closed unread        ends       TLS or plain, then Http::serve
+//!                                                      another
+//!                                                      when full
 //! ```
 //!
-//! [`serve`] accepts. For each connection it calls the caller's function *in the loop*: what has to be known first (who
-//! is calling, whether there is room for them) is decided there. The future it returns runs as a task; it does the TLS
-//! handshake if there is one, and hands the stream to [`Http::serve`], which enforces the [`Limits`].
+//! [`serve`] accepts. For each connection it calls the caller's function *in the loop*, which says who holds it, or that
+//! it is not wanted. The [`Budget`] finds room for it. What the function returns with the holder is called then; the
+//! future it gives runs as a task, does the TLS handshake if there is one, and hands the stream to [`Http::serve`].
+//!
+//! No client can keep what it was given for longer than the [`Limits`] say:
+//!
+//! | it keeps us waiting for | at most | where |
+//! |---|---|---|
+//! | a request's head, or the next request | [`Limits::head_timeout`] | [`Http::serve`] |
+//! | a request's body | the time given to [`read_body`] | [`body`] |
+//! | reading its answer | [`Limits::write_timeout`], and a second more for each 64 KiB it took | [`stream`] |
+//! | a connection, while others want one | until it holds more than they do | [`budget`] |
+//!
+//! A handshake is the caller's to limit, before [`Http::serve`]. After the stop everything has ended within
+//! [`Limits::grace`].
 //!
 //! ```no_run
 //! # async fn example(listeners: Vec<tokio::net::TcpListener>, stop: tokio::sync::oneshot::Receiver<()>) {
-//! use denizen_serve::{Accepted, Limits, serve};
+//! use denizen_serve::{Accepted, Arrival, Budget, Holder, Limits, Room, serve};
 //! use hyper::service::service_fn;
 //!
 //! let stopped = async { drop(stop.await) };
-//! serve(listeners, Limits::default(), stopped, |accepted: Accepted| {
-//!     Some(async move {
+//! let budget = Budget::new(Room { connections: 1024, reserved: 0, memory: 16 << 20 });
+//! serve(listeners, Limits::default(), budget, stopped, |arrival: Arrival| {
+//!     Some((Holder::at(arrival.peer.ip()), |accepted: Accepted| async move {
 //!         let answer = service_fn(|_| async { Ok::<_, std::convert::Infallible>(http::Response::new(String::new())) });
 //!         let _ = accepted.http.serve(accepted.stream, answer).await;
-//!     })
+//!     }))
 //! })
 //! .await;
 //! # }
@@ -36,6 +51,10 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -44,7 +63,7 @@ use hyper::{
     Request, Response,
     body::{Body, Incoming},
     server::conn::http1,
-    service::Service,
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -54,24 +73,32 @@ use tokio::{
     task::JoinSet,
 };
 
+mod body;
+mod budget;
+mod descriptors;
 mod localhost;
 mod sampler;
+mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use body::{BodyError, discard_body, read_body};
+pub use budget::{Budget, Holder, Memory, OverBudget, Room, Share};
+pub use descriptors::raise_descriptors;
 pub use localhost::{BindError, LOCALHOST, Localhost, bind, bind_localhost};
 pub use sampler::Sampler;
+pub use stream::Stream;
 
 /// After an accept failed for want of resources (descriptors, most likely), the loop waits this long.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
-/// What one service allows its clients, over all its listeners together.
+/// What one service allows each of its connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time. At this number no more are accepted; the kernel's queue holds those that come.
-    pub max_connections: usize,
     /// A request's head must be complete within this time: of the connection's start, or of the answer before it.
     pub head_timeout: Duration,
+    /// Writes of an answer may wait this long for the client to read, in all.
+    pub write_timeout: Duration,
     /// The largest request head, and the largest buffer of a connection, bytes. At least 8,192.
     pub max_head_bytes: usize,
     /// The most headers of a request. None: hyper's own limit, 100, which needs no allocation.
@@ -87,9 +114,9 @@ pub struct Limits {
 impl Limits {
     /// What suits a service without special needs.
     pub const DEFAULT: Self = Self {
-        max_connections: 1024,
         head_timeout: Duration::from_secs(15),
-        max_head_bytes: 64 * 1024,
+        write_timeout: Duration::from_secs(10),
+        max_head_bytes: 32 * 1024,
         max_headers: None,
         keep_alive: true,
         title_case_headers: false,
@@ -103,23 +130,33 @@ impl Default for Limits {
     }
 }
 
-/// A connection that was accepted.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The connection; Nagle's algorithm is off.
-    pub stream: TcpStream,
+/// A connection that came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
     /// The address it was accepted at.
     pub local: SocketAddr,
     /// The address at its other end.
     pub peer: SocketAddr,
+}
+
+/// A connection that has a place.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection; Nagle's algorithm is off.
+    pub stream: Stream,
+    /// Its part of the budget.
+    pub share: Share,
     /// Speaks HTTP on the connection, under the service's limits.
     pub http: Http,
 }
 
 /// Speaks HTTP/1.1 on one connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Http {
     limits: Limits,
+    share: Share,
+    /// Told when a request begins.
+    begun: Arc<AtomicBool>,
     /// Closed when the service stops.
     stop: watch::Receiver<()>,
 }
@@ -127,38 +164,48 @@ pub struct Http {
 /// Accepts on every listener until `stop` ends, then lets answers under way finish within [`Limits::grace`]. The
 /// listeners are closed as soon as the stop begins.
 ///
-/// `connection` is called in the loop for each connection and must not block. It returns what to do with the
-/// connection, or None to close it unread.
-pub async fn serve<C, F>(listeners: Vec<TcpListener>, limits: Limits, stop: impl Future<Output = ()>, connection: C)
-where
-    C: Fn(Accepted) -> Option<F>,
+/// `who` is called in the loop for each connection and must not block. It says who holds the connection and what to do
+/// with it, or None to close it unread.
+pub async fn serve<W, C, F>(
+    listeners: Vec<TcpListener>,
+    limits: Limits,
+    budget: Arc<Budget>,
+    stop: impl Future<Output = ()>,
+    who: W,
+) where
+    W: Fn(Arrival) -> Option<(Holder, C)>,
+    C: FnOnce(Accepted) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let (stopping, stopped) = watch::channel(());
-    let http = Http { limits, stop: stopped };
     let mut connections = JoinSet::new();
     let mut first = 0;
+    let failures = Sampler::new(1, Duration::from_secs(60));
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = stop.as_mut() => break,
             // Ended connections leave the set as they end, so that it does not grow.
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listeners, &mut first), if connections.len() < limits.max_connections => accepted,
+            accepted = accept(&listeners, &mut first) => accepted,
         };
         match accepted {
-            Ok((stream, local, peer)) => {
+            Ok((tcp, local, peer)) => {
+                let Some((holder, connection)) = who(Arrival { local, peer }) else { continue };
                 // An answer is often one small packet: it must not wait for another.
-                let _ = stream.set_nodelay(true);
-                if let Some(task) = connection(Accepted { stream, local, peer, http: http.clone() }) {
-                    connections.spawn(task);
-                }
+                let _ = tcp.set_nodelay(true);
+                let (share, begun) = (budget.admit(holder), Arc::new(AtomicBool::new(false)));
+                let stream = Stream::new(tcp, limits.write_timeout, begun.clone());
+                let http = Http { limits, share: share.clone(), begun, stop: stopped.clone() };
+                share.bind(connections.spawn(connection(Accepted { stream, share: share.clone(), http })));
             }
             Err(error) if is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection ended before it was accepted");
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
+                if let Some(held_back) = failures.admit() {
+                    tracing::warn!(%error, held_back, "cannot accept connections");
+                }
                 tokio::select! {
                     () = stop.as_mut() => break,
                     () = tokio::time::sleep(ACCEPT_BACK_OFF) => {}
@@ -214,11 +261,23 @@ impl Http {
             .header_read_timeout(limits.head_timeout)
             .max_buf_size(limits.max_head_bytes)
             .keep_alive(limits.keep_alive)
+            // A client that has said all it has to say may close its side and still wants its answer.
+            .half_close(true)
             .title_case_headers(limits.title_case_headers);
         if let Some(max_headers) = limits.max_headers {
             builder.max_headers(max_headers);
         }
-        let serving = builder.serve_connection(TokioIo::new(io), service);
+        let (share, begun) = (&self.share, &self.begun);
+        let noting = service_fn(|request| {
+            begun.store(true, Ordering::Relaxed);
+            let (work, answer) = (share.working(), service.call(request));
+            async move {
+                let answer = answer.await;
+                drop(work);
+                answer
+            }
+        });
+        let serving = builder.serve_connection(TokioIo::new(io), noting);
         tokio::pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => ended,

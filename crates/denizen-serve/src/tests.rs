@@ -19,7 +19,13 @@ use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A service that answers `ok`; a request for `/slow` waits until `release` is notified.
+/// More than the buffers of both ends of a loopback connection take.
+const LARGE: usize = 64 << 20;
+const MAX_BODY: usize = 10_000;
+const BODY_TIME: Duration = Duration::from_millis(200);
+
+/// A service that answers `ok`; a request for `/slow` waits until `release` is notified, one for `/large` has an answer
+/// of [`LARGE`] bytes, one for `/body` is told how much it sent.
 struct Running {
     addresses: Vec<SocketAddr>,
     stop: oneshot::Sender<()>,
@@ -32,35 +38,53 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
+fn room(connections: usize) -> Arc<Budget> {
+    Budget::new(Room { connections, reserved: 0, memory: 1 << 20 })
+}
+
 fn start(listeners: Vec<TcpListener>, limits: Limits) -> Running {
-    start_with(listeners, limits, |_| true)
+    start_with(listeners, limits, room(1024), |_| true)
 }
 
 fn start_with(
     listeners: Vec<TcpListener>,
     limits: Limits,
-    admit: impl Fn(&Accepted) -> bool + Send + 'static,
+    budget: Arc<Budget>,
+    admit: impl Fn(&Arrival) -> bool + Send + 'static,
 ) -> Running {
     let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
     let (stop, stopped) = oneshot::channel();
     let (release, asked) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let (wait, count) = (release.clone(), asked.clone());
-    let task = tokio::spawn(serve(listeners, limits, async { drop(stopped.await) }, move |accepted: Accepted| {
-        let (wait, count) = (wait.clone(), count.clone());
-        admit(&accepted).then_some(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let (wait, count) = (wait.clone(), count.clone());
-                async move {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    if request.uri().path() == "/slow" {
-                        wait.notified().await;
+    let task =
+        tokio::spawn(serve(listeners, limits, budget, async { drop(stopped.await) }, move |arrival: Arrival| {
+            let (wait, count) = (wait.clone(), count.clone());
+            let connection = move |accepted: Accepted| async move {
+                let share = accepted.share.clone();
+                let service = service_fn(|request: Request<Incoming>| {
+                    let (wait, count, share) = (wait.clone(), count.clone(), share.clone());
+                    async move {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        let (head, mut body) = request.into_parts();
+                        let text = match head.uri.path() {
+                            "/slow" => {
+                                wait.notified().await;
+                                "ok".to_owned()
+                            }
+                            "/large" => "x".repeat(LARGE),
+                            "/body" => match read_body(&mut body, MAX_BODY, BODY_TIME, &share).await {
+                                Ok((body, _memory)) => format!("{} bytes", body.len()),
+                                Err(error) => format!("{error:?}"),
+                            },
+                            _ => "ok".to_owned(),
+                        };
+                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
                     }
-                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
-                }
-            });
-            let _ = accepted.http.serve(accepted.stream, service).await;
-        })
-    }));
+                });
+                let _ = accepted.http.serve(accepted.stream, service).await;
+            };
+            admit(&arrival).then_some((Holder::at(arrival.peer.ip()), connection))
+        }));
     Running { addresses, stop, release, asked, task }
 }
 
@@ -96,26 +120,21 @@ async fn every_listener_answers_and_a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn over_the_cap_a_connection_waits_until_another_ends() {
-    let running = start(vec![listener().await], Limits { max_connections: 2, ..Limits::DEFAULT });
-    let mut open = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(running.addresses[0]).await.unwrap();
-        ask(&mut stream, REQUEST).await;
-        open.push(stream);
-    }
+async fn over_the_budget_the_connection_that_did_nothing_for_longest_ends() {
+    let running = start_with(vec![listener().await], Limits::DEFAULT, room(2), |_| true);
+    let mut held = TcpStream::connect(running.addresses[0]).await.unwrap();
+    let mut used = TcpStream::connect(running.addresses[0]).await.unwrap();
+    ask(&mut used, REQUEST).await;
     let mut third = TcpStream::connect(running.addresses[0]).await.unwrap();
-    third.write_all(REQUEST).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(100), read(&mut third)).await.is_err(), "answered over the cap");
-    assert_eq!(running.asked.load(Ordering::SeqCst), 2);
-    open.pop();
-    assert!(read(&mut third).await.starts_with("HTTP/1.1 200"));
+    assert!(ask(&mut third, REQUEST).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(read(&mut held).await, "");
+    assert!(ask(&mut used, REQUEST).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
-async fn a_service_at_its_cap_still_stops() {
-    let limits = Limits { max_connections: 1, grace: Duration::from_millis(50), ..Limits::DEFAULT };
-    let running = start(vec![listener().await], limits);
+async fn a_full_service_still_stops() {
+    let limits = Limits { grace: Duration::from_millis(50), ..Limits::DEFAULT };
+    let running = start_with(vec![listener().await], limits, room(1), |_| true);
     let mut stream = TcpStream::connect(running.addresses[0]).await.unwrap();
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     until(|| running.asked.load(Ordering::SeqCst) == 1).await;
@@ -124,12 +143,82 @@ async fn a_service_at_its_cap_still_stops() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_its_answer_is_let_go() {
+    let limits = Limits { write_timeout: Duration::from_millis(100), ..Limits::DEFAULT };
+    let budget = room(8);
+    let running = start_with(vec![listener().await], limits, budget.clone(), |_| true);
+    let mut silent = TcpStream::connect(running.addresses[0]).await.unwrap();
+    silent.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    until(|| running.asked.load(Ordering::SeqCst) == 1).await;
+    // The buffers grow while it waits, and what they take counts as read.
+    until(|| budget.connections() == 0).await;
+    // One that reads gets all of it, however long that takes in all.
+    let mut reading = TcpStream::connect(running.addresses[0]).await.unwrap();
+    reading.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut all = Vec::new();
+    reading.read_to_end(&mut all).await.unwrap();
+    assert!(all.len() > LARGE, "{}", all.len());
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_gets_its_answer() {
+    let running = start(vec![listener().await], Limits::default());
+    let mut stream = TcpStream::connect(running.addresses[0]).await.unwrap();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    until(|| running.asked.load(Ordering::SeqCst) == 1).await;
+    running.release.notify_one();
+    let answer = read(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+}
+
+/// The answer to a POST of `/body` with this head and body.
+async fn post(running: &Running, head: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(running.addresses[0]).await.unwrap();
+    stream.write_all(format!("POST /body HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let answer = read(&mut stream).await;
+    answer.split_once("\r\n\r\n").map_or(answer.clone(), |(_, body)| body.to_owned())
+}
+
+#[tokio::test]
+async fn a_body_is_read_whole_within_its_limits() {
+    let running = start(vec![listener().await], Limits::default());
+    assert_eq!(post(&running, "Content-Length: 10", &[b'x'; 10]).await, "10 bytes");
+    assert_eq!(post(&running, "Content-Length: 10000", &[b'x'; 10_000]).await, "10000 bytes");
+    assert_eq!(post(&running, "Content-Length: 10001", b"").await, "TooLarge", "before it has come");
+    let chunks = "1\r\nx\r\n".repeat(10_000) + "0\r\n\r\n";
+    assert_eq!(post(&running, "Transfer-Encoding: chunked", chunks.as_bytes()).await, "10000 bytes");
+    let more = "1\r\nx\r\n".repeat(10_001);
+    assert_eq!(post(&running, "Transfer-Encoding: chunked", more.as_bytes()).await, "TooLarge");
+    assert_eq!(post(&running, "Content-Length: 10", b"").await, "Late");
+    assert_eq!(post(&running, "Transfer-Encoding: chunked", b"1\r\nx").await, "Late");
+}
+
+#[tokio::test]
+async fn bodies_share_the_memory_there_is() {
+    let budget = Budget::new(Room { connections: 8, reserved: 0, memory: 3 * MAX_BODY });
+    let running = start_with(vec![listener().await], Limits::DEFAULT, budget.clone(), |_| true);
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(running.addresses[0]).await.unwrap();
+        let head = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        stream.write_all(&[b'x'; 9000]).await.unwrap();
+        held.push(stream);
+    }
+    // A small one finds room, because the largest gives way.
+    assert_eq!(post(&running, "Content-Length: 10", &[b'x'; 10]).await, "10 bytes");
+    assert!(budget.evicted() >= 2, "{}", budget.evicted());
+}
+
+#[tokio::test]
 async fn who_is_not_admitted_is_closed_unread() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = seen.clone();
-    let running = start_with(vec![listener().await], Limits::default(), move |accepted| {
+    let running = start_with(vec![listener().await], Limits::default(), room(8), move |arrival| {
         let mut log = log.lock().unwrap();
-        log.push((accepted.local, accepted.peer));
+        log.push((arrival.local, arrival.peer));
         log.len() > 1
     });
     let mut first = TcpStream::connect(running.addresses[0]).await.unwrap();
@@ -160,8 +249,8 @@ async fn heads_are_limited_in_size_and_number() {
     let limits = Limits { max_head_bytes: 8192, max_headers: Some(4), ..Limits::DEFAULT };
     let running = start(vec![listener().await], limits);
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(5));
-    let large = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(9000));
-    for request in [many, large] {
+    let large = |length: usize| format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(length));
+    for request in [many, large(9000), large(20_000), large(100_000)] {
         let mut stream = TcpStream::connect(running.addresses[0]).await.unwrap();
         assert!(ask(&mut stream, request.as_bytes()).await.starts_with("HTTP/1.1 431"));
     }

@@ -73,7 +73,12 @@ pub(super) const CRATES: &[Crate] = &[
             SERVER,
         )
     },
-    row("denizen-serve", "crates/denizen-serve", May::Use(&[]), &[layers(&[&["localhost", "sampler"]])]),
+    row(
+        "denizen-serve",
+        "crates/denizen-serve",
+        May::Use(&[]),
+        &[layers(&[&["budget", "descriptors", "localhost", "sampler"], &["body", "stream"]])],
+    ),
     row("denizen-refresh", "crates/denizen-refresh", May::Use(&["denizen-wire"]), &[layers(&[&["entry"]])]),
     // A managed machine carries no database driver and no vault.
     row(
