@@ -24,7 +24,7 @@
 //!  challenge
 //!  keydir
 //!  caller, identity_file, custody
-//!  exit, facts, identity, metrics, net, directory
+//!  exit, facts, files, identity, metrics, net, directory
 //! ```
 //!
 //! A whole agent, as `denizen-agent run` starts it: [`Agent::start`]; before that, once: [`enrol::connect`].
@@ -45,6 +45,7 @@ pub mod enrol;
 pub mod evidence;
 pub mod exit;
 pub mod facts;
+pub mod files;
 pub mod identity;
 pub mod identity_file;
 pub mod keydir;

@@ -1,7 +1,8 @@
 //! The caller, as the kernel names it: never by its address or by what the request says.
 //!
 //! * [`sock_diag`] — the owner of the other end of a loopback TCP connection;
-//! * [`group`] — whether that user is a member of a group.
+//! * [`group`] — whether that user is a member of a group;
+//! * [`owner`] — which person stands behind that user, for whatever is shared out.
 //!
 //! The answer is bound to the connection when it is accepted, and any doubt is [`Caller::Unknown`], which no policy
 //! lets in on its own.
@@ -9,6 +10,7 @@
 use std::{fmt, net::SocketAddr};
 
 pub mod group;
+pub mod owner;
 pub mod sock_diag;
 
 /// The uid the kernel shows for a user it cannot name in our user namespace. It identifies nobody.

@@ -190,7 +190,7 @@ const SERVER: &[Layers] = &[
 ];
 
 const AGENT: &[Layers] = &[layers(&[
-    &["exit", "facts", "identity", "metrics", "net", "directory"],
+    &["exit", "facts", "files", "identity", "metrics", "net", "directory"],
     &["caller", "identity_file", "custody"],
     &["keydir"],
     &["challenge"],
