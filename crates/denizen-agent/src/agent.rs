@@ -9,6 +9,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     broker::Broker,
     cache::TokenCache,
+    caller::owner::Owners,
     challenge::Challenges,
     config::AgentConfig,
     custody::NodeKey,
@@ -94,7 +95,7 @@ impl Agent {
         identity: IdentityFile,
         authority: TokenAuthority,
     ) -> Result<Self, AgentError> {
-        let AgentConfig { arc, app_service_header, imds_group, clock, marker, .. } = config;
+        let AgentConfig { arc, app_service_header, imds_group, clock, marker, connections, .. } = config;
         let check_all = |listeners: &[_]| listeners.iter().map(net::check).collect::<Result<Vec<_>, _>>();
         let (local, imds) = (check_all(&listeners.local)?, check_all(&listeners.imds)?);
         let metrics = Arc::new(Metrics::default());
@@ -126,7 +127,7 @@ impl Agent {
             instance: InstanceDocument::new(&identity),
             clock,
         });
-        let connections = Arc::new(Connections::new(metrics.clone()));
+        let connections = Arc::new(Connections::new(connections, Owners::system(), metrics.clone()));
         let (stop, stopping) = watch::channel(false);
         let serve = |listeners, kind| {
             let stop = stopped(stopping.clone());

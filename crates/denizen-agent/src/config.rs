@@ -24,6 +24,9 @@ pub struct AgentConfig {
     pub outbound: Outbound,
     /// A file that says Microsoft's own agent is installed, which then keeps the key directory.
     pub marker: PathBuf,
+    /// The connections it may have, as the process's descriptors allow ([`denizen_serve::raise_descriptors`]); it takes
+    /// no more than it needs.
+    pub connections: usize,
 }
 
 /// The Arc dialect's key directory.

@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -153,6 +154,8 @@ fn main() -> ExitCode {
             }
         }
     });
+    // What blocks a thread (a file on a server that is gone) must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, text)) => {
@@ -172,6 +175,7 @@ async fn run(run: Run) -> Result<(), Failure> {
         clock: Clock::system(),
         outbound: outbound(run.upstream)?,
         marker: AZCMAGENT_MARKER.into(),
+        connections: denizen_serve::raise_descriptors(),
     };
     let (arc, app_service) = (config.arc.is_some(), config.app_service_header.is_some());
     // Before it says that it runs: who reads that may stop it at once.

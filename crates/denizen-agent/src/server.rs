@@ -1,37 +1,33 @@
 //! The agent's listeners: HTTP/1.1 with keep-alive, header names in title case.
 //!
-//! Who is calling is asked of the kernel when a connection is accepted, and holds for all of it. Connections are
-//! limited in all and for each user; the accept loop and the other limits are [`denizen_serve`]'s.
+//! Who is calling is asked of the kernel when a connection is accepted, and holds for all of it. Connections are shared
+//! between the people of the machine ([`crate::caller::owner`]): when there is no room, whoever has most loses one. Root
+//! and the agent's own user have places of their own beside. The accept loop and the deadlines are [`denizen_serve`]'s.
 //!
 //! Touches sockets. Tests: below, and with the endpoints' own.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use denizen_serve::{Accepted, Limits};
+use denizen_serve::{Accepted, Arrival, Budget, Holder, Limits, Room};
 use hyper::{Request, body::Incoming, service::service_fn};
 use tokio::net::TcpListener;
 
 use crate::{
-    caller::Caller,
+    caller::{
+        Caller,
+        owner::{Owner, Owners},
+    },
     endpoints::{Endpoints, ListenerKind},
     metrics::Metrics,
     net,
 };
 
-/// Connections at a time, on all listeners.
+/// The most connections at a time, on all listeners.
 const MAX_CONNECTIONS: usize = 512;
-/// Connections at a time from one user, so that no other user can take the last one.
-const MAX_PER_USER: usize = 256;
+/// One in so many is for root and the agent's own user alone.
+const RESERVED: usize = 8;
 
 const LIMITS: Limits = Limits {
-    // Over its own limits the agent closes a connection rather than let it wait: see `Connections::admit`.
-    max_connections: MAX_CONNECTIONS + 1,
     head_timeout: Duration::from_secs(75),
     max_head_bytes: 16 * 1024,
     max_headers: Some(64),
@@ -49,21 +45,22 @@ pub async fn serve(
     connections: Arc<Connections>,
     stop: impl Future<Output = ()>,
 ) {
-    let connection = move |accepted: Accepted| {
+    let budget = connections.budget.clone();
+    let who = move |Arrival { local, peer }| {
         // A neighbour on the network reaches the metadata address on the loopback interface by a route to it.
-        if !net::is_local(accepted.peer.ip().to_canonical()) {
+        if !net::is_local(peer.ip().to_canonical()) {
             connections.metrics.connections_refused.count();
             return None;
         }
-        let caller = Caller::of_connection(accepted.local, accepted.peer);
-        // Over a limit the connection is closed unread: an answer would cost what the limit is to save.
-        let slot = connections.admit(&caller)?;
-        Some(connection(accepted, kind, caller, endpoints.clone(), slot))
+        let caller = Caller::of_connection(local, peer);
+        connections.metrics.connections.count();
+        let endpoints = endpoints.clone();
+        Some((connections.holder(&caller), move |accepted| connection(accepted, kind, caller, endpoints)))
     };
-    denizen_serve::serve(listeners, LIMITS, stop, connection).await;
+    denizen_serve::serve(listeners, LIMITS, budget, stop, who).await;
 }
 
-async fn connection(accepted: Accepted, kind: ListenerKind, caller: Caller, endpoints: Arc<Endpoints>, _slot: Slot) {
+async fn connection(accepted: Accepted, kind: ListenerKind, caller: Caller, endpoints: Arc<Endpoints>) {
     let service = service_fn(|request: Request<Incoming>| {
         let endpoints = &endpoints;
         async move {
@@ -77,57 +74,36 @@ async fn connection(accepted: Accepted, kind: ListenerKind, caller: Caller, endp
     }
 }
 
-/// The connections that are open, in all and by user.
-#[derive(Debug, Default)]
+/// The connections that may be open on all listeners together, and whose they are.
+#[derive(Debug)]
 pub struct Connections {
+    budget: Arc<Budget>,
+    owners: Owners,
+    own_uid: u32,
     metrics: Arc<Metrics>,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    total: usize,
-    by_user: HashMap<Option<u32>, usize>,
-}
-
-/// One of the connections that may be open; given back when dropped.
-struct Slot {
-    connections: Arc<Connections>,
-    uid: Option<u32>,
 }
 
 impl Connections {
-    /// Creates the count of an agent that has no connection yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, open: Mutex::default() }
+    /// Creates the budget of an agent that has no connection yet; of `connections` it takes what it needs.
+    pub fn new(connections: usize, owners: Owners, metrics: Arc<Metrics>) -> Self {
+        let connections = connections.min(MAX_CONNECTIONS);
+        let reserved = connections / RESERVED;
+        // No body of a request is kept.
+        let budget = Budget::new(Room { connections: connections - reserved, reserved, memory: 0 });
+        Self { budget, owners, own_uid: rustix::process::geteuid().as_raw(), metrics }
     }
 
-    fn admit(self: &Arc<Self>, caller: &Caller) -> Option<Slot> {
-        let uid = caller.uid();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_user = open.by_user.get(&uid).copied().unwrap_or_default();
-        if open.total >= MAX_CONNECTIONS || of_user >= MAX_PER_USER {
-            drop(open);
-            self.metrics.connections_refused.count();
-            return None;
-        }
-        open.total += 1;
-        open.by_user.insert(uid, of_user + 1);
-        drop(open);
-        self.metrics.connections.count();
-        Some(Slot { connections: self.clone(), uid })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.total = open.total.saturating_sub(1);
-        if let Some(count) = open.by_user.get_mut(&self.uid) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.by_user.remove(&self.uid);
-            }
+    /// Whose place a caller's connection takes.
+    fn holder(&self, caller: &Caller) -> Holder {
+        match caller.uid() {
+            // The exact uid: what runs under root's subordinate ones is not root.
+            Some(uid) if uid == 0 || uid == self.own_uid => Holder::Reserved(uid),
+            Some(uid) => match self.owners.owner_of(uid) {
+                Owner::User(uid) => Holder::User(uid),
+                Owner::Range(first) => Holder::Range(first),
+                Owner::Unknown => Holder::Unknown,
+            },
+            None => Holder::Unknown,
         }
     }
 }
@@ -137,18 +113,27 @@ mod tests {
     use super::*;
     use crate::caller::KnownFrom;
 
+    fn user(uid: u32) -> Caller {
+        Caller::Known { uid, cgroup: None, known_from: KnownFrom::SockDiag }
+    }
+
     #[test]
-    fn d09_one_user_cannot_take_every_connection() {
-        let connections = Arc::new(Connections::default());
-        let user = |uid| Caller::Known { uid, cgroup: None, known_from: KnownFrom::SockDiag };
-        let mut slots: Vec<_> = (0..MAX_PER_USER).map(|_| connections.admit(&user(1)).unwrap()).collect();
-        assert!(connections.admit(&user(1)).is_none());
-        let other = connections.admit(&user(2)).unwrap();
-        drop(other);
-        slots.pop();
-        assert!(connections.admit(&user(1)).is_some(), "a slot is given back");
-        drop(slots);
-        assert!(connections.open.lock().unwrap().by_user.is_empty());
-        assert_eq!(connections.metrics.connections_refused.total(), 1);
+    fn d09_root_and_the_agents_user_have_places_and_subordinate_users_are_their_owners() {
+        let files = tempfile::tempdir().unwrap();
+        let (subuid, passwd) = (files.path().join("subuid"), files.path().join("passwd"));
+        std::fs::write(&passwd, "root:x:0:0::/:/bin/sh\nmallory:x:1001:1001::/:/bin/sh\n").unwrap();
+        std::fs::write(&subuid, "mallory:100000:65536\nroot:300000:65536\n").unwrap();
+        let connections = Connections::new(512, Owners::of_files(&subuid, &passwd), Arc::default());
+        let own = rustix::process::geteuid().as_raw();
+        let holder = |uid| connections.holder(&user(uid));
+        assert_eq!([holder(0), holder(own)], [Holder::Reserved(0), Holder::Reserved(own)]);
+        assert_eq!([holder(1001), holder(100_000), holder(165_535)], [Holder::User(1001); 3]);
+        assert_eq!(holder(300_000), Holder::Range(300_000), "what runs under root's subordinate uids is not root");
+        assert_eq!(holder(165_536), Holder::User(165_536));
+        let unknown = Caller::Unknown(crate::caller::UnknownReason::NoAnswer);
+        assert_eq!(connections.holder(&unknown), Holder::Unknown);
+        assert_eq!(connections.budget.room(), Room { connections: 448, reserved: 64, memory: 0 });
+        let few = Connections::new(100, Owners::of_files(&subuid, &passwd), Arc::default());
+        assert_eq!(few.budget.room(), Room { connections: 88, reserved: 12, memory: 0 });
     }
 }

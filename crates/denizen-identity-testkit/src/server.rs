@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use denizen_serve::{Accepted, Limits};
+use denizen_serve::{Accepted, Arrival, Budget, Holder, Limits, Room};
 use denizen_wire::Clock;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -343,14 +343,18 @@ impl Server {
     }
 }
 
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 1024;
+
 /// Serves until its task is aborted, which ends every connection.
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     // `Www-Authenticate`, as the real agent writes it: a documented shell recipe greps for exactly that.
     let limits = Limits { title_case_headers: true, ..Limits::DEFAULT };
     let number = AtomicU64::new(0);
-    denizen_serve::serve(vec![listener], limits, std::future::pending(), |Accepted { stream, http, .. }| {
+    let budget = Budget::new(Room { connections: MAX_CONNECTIONS, reserved: 0, memory: 0 });
+    denizen_serve::serve(vec![listener], limits, budget, std::future::pending(), |Arrival { peer, .. }| {
         let (shared, tls, number) = (Arc::clone(&shared), tls.clone(), number.fetch_add(1, Ordering::Relaxed));
-        Some(async move {
+        let connection = move |Accepted { stream, http, .. }| async move {
             let service = service_fn(|request| shared.answer(number, request));
             // What ends a connection early has nobody to be told: the client's answer to our certificate, a client
             // that went away, a reset that the test asked for.
@@ -362,7 +366,8 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
                     }
                 }
             }
-        })
+        };
+        Some((Holder::at(peer.ip()), connection))
     })
     .await;
 }

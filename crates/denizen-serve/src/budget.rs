@@ -39,6 +39,8 @@ pub enum Holder {
     Address(IpAddr),
     /// A user of this machine.
     User(u32),
+    /// A range of this machine's users that belongs together; by its first.
+    Range(u32),
     /// A user of this machine for whom places are reserved.
     Reserved(u32),
     /// Nobody knows who.
@@ -58,7 +60,7 @@ impl Holder {
     fn class(self) -> Class {
         match self {
             Self::Reserved(_) => Class::Reserved,
-            Self::Address(_) | Self::User(_) | Self::Unknown => Class::Shared,
+            Self::Address(_) | Self::User(_) | Self::Range(_) | Self::Unknown => Class::Shared,
         }
     }
 }

@@ -12,8 +12,7 @@ const OTHERS: u64 = 192;
 const WANTED: u64 = 32 * 1024;
 
 /// Raises this process's limit of descriptors to what all budgets together need, or as far as it may go, and says how
-/// many connections that leaves room for. Called once, when a program starts. Programs started by this one have the
-/// raised limit too.
+/// many connections that leaves room for. Programs started by this one have the raised limit too.
 pub fn raise_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let enough = limit.current.is_none_or(|now| now >= WANTED);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use denizen_keys::{SecretString, envelope::RootKey};
+use denizen_serve::Budget;
 use denizen_wire::{Clock, TenantId};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -36,6 +37,9 @@ use crate::{
 /// How often the schedules (signing keys, deleted secrets) are looked at.
 const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
 
+/// The connections of the metrics' listeners.
+const METRICS_CONNECTIONS: usize = 32;
+
 /// What a server is made of.
 pub struct ServerConfig {
     /// The database.
@@ -48,6 +52,9 @@ pub struct ServerConfig {
     pub clock: Clock,
     /// Whose tokens name Entra as their issuer: none, but where an emulator of Azure's insists on it.
     pub entra_issued: EntraIssued,
+    /// The connections that all services may have together, as the process's descriptors allow:
+    /// [`denizen_serve::raise_descriptors`].
+    pub connections: usize,
 }
 
 /// An open server: its use cases, not yet listening.
@@ -72,6 +79,7 @@ pub struct Server {
     access: Access,
     names: PublicNames,
     clock: Clock,
+    connections: usize,
 }
 
 /// The listeners of each service. A service may have several: `localhost` is both 127.0.0.1 and [::1].
@@ -104,7 +112,7 @@ pub struct Serving {
 impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
-        let ServerConfig { engine, names, root_key, clock, entra_issued } = config;
+        let ServerConfig { engine, names, root_key, clock, entra_issued, connections } = config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         let key_encryption_keys = KeyEncryptionKeys::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
@@ -133,6 +141,7 @@ impl Server {
             store,
             names,
             clock,
+            connections,
         })
     }
 
@@ -152,7 +161,8 @@ impl Server {
             vault_local: None,
         };
         let engine = Engine::Sqlite { path: database_in(data) };
-        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued: EntraIssued::default() }).await
+        let entra_issued = EntraIssued::default();
+        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0 }).await
     }
 
     /// Authorizes what the owner of this process does with the use cases.
@@ -184,12 +194,15 @@ impl Server {
         let services = self.services()?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for (listeners, tls, service) in [
-            (listeners.control, Some(tls), services.control),
-            (listeners.vault, Some(tls), services.vault),
-            (listeners.metrics, None, services.metrics),
+        // Each has a part of its own, so that whoever fills one keeps nobody from another.
+        let half = self.connections.saturating_sub(METRICS_CONNECTIONS) / 2;
+        for (listeners, tls, service, connections) in [
+            (listeners.control, Some(tls), services.control, half),
+            (listeners.vault, Some(tls), services.vault, half),
+            (listeners.metrics, None, services.metrics, METRICS_CONNECTIONS),
         ] {
-            tasks.spawn(listen::serve(listeners, tls.map(Arc::clone), service, self.clock.clone(), stopped.clone()));
+            let (tls, budget) = (tls.map(Arc::clone), Budget::new(listen::room(connections)));
+            tasks.spawn(listen::serve(listeners, tls, service, budget, self.clock.clone(), stopped.clone()));
         }
         tasks.spawn(self.clone().keep_schedules(stopped));
         Ok(Serving { stop, tasks, store: self.store.clone() })

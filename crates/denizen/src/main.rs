@@ -18,7 +18,7 @@ mod signing_key;
 mod token;
 mod vault_client;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 // The server allocates a few dozen times for each request, on as many threads as there are cores.
 #[global_allocator]
@@ -89,11 +89,14 @@ fn explain_command_of_dev(error: &mut clap::Error) {
 }
 
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(Failure::while_(exit::OS_ERROR, "the runtime cannot be started"))?
-        .block_on(command)
+        .map_err(Failure::while_(exit::OS_ERROR, "the runtime cannot be started"))?;
+    let outcome = runtime.block_on(command);
+    // What blocks a thread (a file on a server that is gone) must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
 }
 
 #[expect(clippy::print_stderr, reason = "a command's failure is for its caller to read")]

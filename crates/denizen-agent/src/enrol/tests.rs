@@ -172,6 +172,7 @@ async fn d22_damaged_state_is_refused_by_name() {
             clock: Clock::system(),
             outbound: server.outbound(),
             marker: temp.path().join("himds"),
+            connections: 100,
         };
         let Err(error) = crate::Agent::start(config, crate::Listeners::default()).await else { panic!("{name}") };
         assert!(error.to_string().contains(&format!("{} is damaged", path.display())), "{name}: {error}");

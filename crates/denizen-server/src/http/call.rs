@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
+use denizen_serve::{Memory, Share};
 use denizen_wire::{TenantId, UnixTime};
 use http::{HeaderMap, Method, Uri, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use uuid::Uuid;
 
@@ -58,6 +58,8 @@ pub struct Call {
     pub peer: SocketAddr,
     ambiguous: Option<Ambiguous>,
     body: Option<Body>,
+    /// What the body holds of the service's memory, for as long as the call lives.
+    memory: Option<Memory>,
     unread: Unread,
 }
 
@@ -75,8 +77,8 @@ impl Unread {
 
 /// Where the body comes from.
 pub enum Body {
-    /// A connection.
-    Incoming(Incoming),
+    /// A connection, with its part of the service's budget.
+    Incoming(Incoming, Share),
     /// Bytes at hand: tests.
     Bytes(Bytes),
 }
@@ -84,7 +86,7 @@ pub enum Body {
 impl Body {
     fn has_more(&self) -> bool {
         match self {
-            Self::Incoming(incoming) => !incoming.is_end_stream(),
+            Self::Incoming(incoming, _) => !incoming.is_end_stream(),
             Self::Bytes(_) => false,
         }
     }
@@ -102,6 +104,9 @@ pub enum BodyError {
     /// It stopped in the middle.
     #[error("the request body did not arrive within 30 seconds")]
     Late,
+    /// There is no memory for it.
+    #[error("the service is receiving as much as it can hold, most of it from this client: send less at a time")]
+    OverBudget,
     /// The connection broke.
     #[error("the request body could not be read to its end")]
     Broken,
@@ -151,6 +156,7 @@ impl Call {
             peer,
             ambiguous,
             body: Some(body),
+            memory: None,
             unread,
         }
     }
@@ -210,31 +216,36 @@ impl Call {
         if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             return Err(BodyError::Encoded);
         }
-        let whole = tokio::time::timeout(time, self.whole_body(limit)).await;
-        let mut bytes = whole.map_err(|_| BodyError::Late)??;
+        let mut bytes = self.whole_body(limit, time).await?;
         if bytes.starts_with(MARK) {
             let _mark = bytes.split_to(MARK.len());
         }
         Ok(bytes)
     }
 
-    async fn whole_body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+    async fn whole_body(&mut self, limit: usize, time: Duration) -> Result<Bytes, BodyError> {
         match self.body.take() {
             None => Err(BodyError::Gone),
             Some(Body::Bytes(bytes)) if bytes.len() > limit => Err(BodyError::TooLarge(limit)),
             Some(Body::Bytes(bytes)) => Ok(bytes),
-            Some(Body::Incoming(mut incoming)) => {
-                let whole = Limited::new(&mut incoming, limit);
-                match whole.collect().await {
-                    Ok(whole) => {
+            Some(Body::Incoming(mut incoming, share)) => {
+                use denizen_serve::BodyError as Unread;
+                match denizen_serve::read_body(&mut incoming, limit, time, &share).await {
+                    Ok((whole, memory)) => {
+                        self.memory = memory;
                         self.unread.0.store(false, Ordering::Relaxed);
-                        Ok(whole.to_bytes())
+                        Ok(whole.into())
                     }
-                    Err(e) if e.is::<LengthLimitError>() => {
-                        self.drain(incoming).await;
+                    Err(Unread::TooLarge) => {
+                        self.drain(incoming, &share).await;
                         Err(BodyError::TooLarge(limit))
                     }
-                    Err(_) => Err(BodyError::Broken),
+                    Err(Unread::Late) => Err(BodyError::Late),
+                    Err(Unread::OverBudget) => Err(BodyError::OverBudget),
+                    Err(Unread::Broken(error)) => {
+                        tracing::debug!(request = %self.request_id, %error, "a request body broke off");
+                        Err(BodyError::Broken)
+                    }
                 }
             }
         }
@@ -242,25 +253,16 @@ impl Call {
 
     /// Reads the body and keeps none of it, so that the connection can be used again.
     pub async fn discard_body(&mut self) {
-        if let Some(Body::Incoming(incoming)) = self.body.take() {
-            self.drain(incoming).await;
+        if let Some(Body::Incoming(incoming, share)) = self.body.take() {
+            self.drain(incoming, &share).await;
         }
     }
 
     /// Most clients read the answer only when they have sent their request: closing on them earlier turns a refusal
     /// that says why into a broken pipe. So a body that is too long is read on, up to a limit.
-    async fn drain(&self, mut incoming: Incoming) {
-        let mut read = 0usize;
-        let reading = async {
-            while let Some(Ok(frame)) = incoming.frame().await {
-                read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-                if read > MAX_DRAIN {
-                    return;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
-        self.unread.0.store(!incoming.is_end_stream(), Ordering::Relaxed);
+    async fn drain(&self, mut incoming: Incoming, share: &Share) {
+        let ended = denizen_serve::discard_body(&mut incoming, MAX_DRAIN, DRAIN_TIMEOUT, share).await;
+        self.unread.0.store(!ended, Ordering::Relaxed);
     }
 }
 
@@ -428,7 +430,7 @@ mod tests {
         let service = hyper::service::service_fn(|request: http::Request<Incoming>| async {
             let (head, body) = request.into_parts();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            let (body, id) = (Body::Incoming(body), Uuid::nil());
+            let (body, id) = (Body::Incoming(body, Share::unlimited()), Uuid::nil());
             let mut call = Call::new(head.method, &head.uri, head.headers, body, peer, UnixTime(0), id);
             let error = call.body_within(100, Duration::from_millis(50)).await.unwrap_err();
             let text = format!("{error:?}, unread: {}", call.unread().is_true());

@@ -15,14 +15,15 @@ use std::{
 };
 
 use denizen_keys::random;
-use denizen_serve::{Accepted, Http, Limits};
+use denizen_serve::{Accepted, Arrival, Budget, Holder, Http, Limits, Room, Share, Stream};
 use denizen_wire::Clock;
 use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, service::service_fn};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::watch,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
@@ -30,9 +31,12 @@ use uuid::Uuid;
 use super::{Body, Call, Reply, Service};
 
 /// What a service allows its clients. A token in a head is at most a few kilobytes.
-const LIMITS: Limits =
-    Limits { max_connections: 8192, head_timeout: HEAD_TIMEOUT, max_head_bytes: 64 * 1024, ..Limits::DEFAULT };
-/// A TLS handshake takes at most this long.
+const LIMITS: Limits = Limits { head_timeout: HEAD_TIMEOUT, ..Limits::DEFAULT };
+/// Bytes of request bodies that one service holds at a time.
+const BODIES: usize = 64 * 1024 * 1024;
+/// The most connections of one service.
+const MAX_CONNECTIONS: usize = 8192;
+/// A TLS handshake takes at most this long, from the first byte waited for.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The head of a request takes at most this long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -44,7 +48,13 @@ struct Connection {
     service: Arc<Service>,
     clock: Clock,
     peer: SocketAddr,
+    share: Share,
     ids: RequestIds,
+}
+
+/// The room of a service that may have this many connections.
+pub fn room(connections: usize) -> Room {
+    Room { connections: connections.min(MAX_CONNECTIONS), reserved: 0, memory: BODIES }
 }
 
 /// The ids of one connection's requests: random for the first, counted on from there. They name requests and prove
@@ -71,6 +81,7 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     tls: Option<Arc<rustls::ServerConfig>>,
     service: Arc<Service>,
+    budget: Arc<Budget>,
     clock: Clock,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -78,22 +89,31 @@ pub async fn serve(
     let stopped = async {
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    denizen_serve::serve(listeners, LIMITS, stopped, |Accepted { stream, peer, http, .. }| {
-        let (service, clock, ids) = (Arc::clone(&service), clock.clone(), RequestIds::new());
-        Some(Connection { service, clock, peer, ids }.run(stream, http, acceptor.clone()))
+    denizen_serve::serve(listeners, LIMITS, budget, stopped, |Arrival { peer, .. }| {
+        let (service, clock, acceptor) = (Arc::clone(&service), clock.clone(), acceptor.clone());
+        let connection = move |Accepted { stream, share, http }| {
+            let ids = RequestIds::new();
+            Connection { service, clock, peer, share, ids }.run(stream, http, acceptor)
+        };
+        Some((Holder::at(peer.ip()), connection))
     })
     .await;
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, http: Http, acceptor: Option<TlsAcceptor>) {
+    async fn run(self, stream: Stream, http: Http, acceptor: Option<TlsAcceptor>) {
         let peer = self.peer;
         let Some(acceptor) = acceptor else { return self.serve(stream, http).await };
-        if speaks_http(&stream).await {
-            tracing::debug!(%peer, "plain HTTP at a TLS port");
-            return say_https(stream).await;
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        match timeout_at(deadline, speaks_http(&stream)).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::debug!(%peer, "plain HTTP at a TLS port");
+                return say_https(stream).await;
+            }
+            Err(_) => return tracing::debug!(%peer, "nothing came on a connection"),
         }
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        match timeout_at(deadline, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream, http).await,
             Ok(Err(e)) => tracing::debug!(%peer, error = %e, "no TLS handshake"),
             Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
@@ -113,7 +133,7 @@ impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
         let (now, request_id) = (self.clock.now(), self.ids.next());
-        let body = Body::Incoming(body);
+        let body = Body::Incoming(body, self.share.clone());
         let call = Call::new(head.method, &head.uri, head.headers, body, self.peer, now, request_id);
         // A client and what stands before it may not agree on where an ambiguous request ends either.
         let (unread, ambiguous) = (call.unread(), call.ambiguous().is_some());
@@ -126,14 +146,13 @@ impl Connection {
 }
 
 /// Whether the first byte is a letter, as a plain HTTP request begins. A TLS handshake begins with 22.
-async fn speaks_http(stream: &TcpStream) -> bool {
+async fn speaks_http(stream: &Stream) -> bool {
     let mut first = [0];
-    let peeked = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.peek(&mut first)).await;
-    matches!(peeked, Ok(Ok(1))) && first.iter().all(u8::is_ascii_alphabetic)
+    matches!(stream.peek(&mut first).await, Ok(1)) && first.iter().all(u8::is_ascii_alphabetic)
 }
 
 /// Answers plain HTTP at a TLS port in a way that a person and a program can read.
-async fn say_https(mut stream: TcpStream) {
+async fn say_https(mut stream: Stream) {
     const BODY: &str = r#"{"error":{"code":"BadRequest","message":"This port speaks HTTPS, and the request came as plain HTTP: write https:// in the URL."}}"#;
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
@@ -165,6 +184,8 @@ fn announce_close(reply: &mut Reply) {
 mod tests {
     use std::collections::HashSet;
 
+    use tokio::net::TcpStream;
+
     use super::*;
     use crate::http::health::Health;
 
@@ -181,7 +202,14 @@ mod tests {
             .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
         let (stop, stopped) = watch::channel(false);
         let service = Arc::new(Service::new("health", Health).unwrap());
-        let serving = tokio::spawn(serve(vec![listener], Some(Arc::new(tls)), service, Clock::system(), stopped));
+        let serving = tokio::spawn(serve(
+            vec![listener],
+            Some(Arc::new(tls)),
+            service,
+            Budget::new(room(8)),
+            Clock::system(),
+            stopped,
+        ));
         for length in [0, 25_600, 500_000] {
             let mut client = TcpStream::connect(at).await.unwrap();
             let head = format!("PUT /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");

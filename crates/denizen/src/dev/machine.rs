@@ -16,7 +16,11 @@ use denizen_wire::{
     node::MachineName,
 };
 
-use super::{data::DataDir, ports::AgentAddrs, tenant::DevTenant};
+use super::{
+    data::DataDir,
+    ports::{AgentAddrs, room_for_connections},
+    tenant::DevTenant,
+};
 use crate::exit::{self, Failure};
 
 /// A join token made for ourselves is used at once.
@@ -77,6 +81,7 @@ impl Machine {
             clock: Clock::system(),
             outbound: outbound(data),
             marker: marker.to_owned(),
+            connections: room_for_connections().agent,
         };
         let agent = Agent::start(config, listeners).await.map_err(Failure::while_(exit::UNAVAILABLE, "the agent"))?;
         let local = format!("http://localhost:{}", addrs.local_port);

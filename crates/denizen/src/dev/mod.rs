@@ -35,7 +35,7 @@ mod report;
 mod self_test;
 mod tenant;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use denizen_identity::Environment;
@@ -94,6 +94,9 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
+/// Everything has ended this long after the stop: answers under way within 5 s, then the store.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process();
     logging::development(environment.get("DENIZEN_LOG"));
@@ -129,7 +132,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let tls = tls(&certificates.chain_pem(), &certificates.key_pem())
         .map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))?;
     let engine = Engine::Sqlite { path: database_in(data.path()) };
-    let config = ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone(), entra_issued };
+    let connections = ports::room_for_connections().server;
+    let config =
+        ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone(), entra_issued, connections };
     let server = Server::open(config)
         .await
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
@@ -162,8 +167,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         command::run(&args.command, &manifest, &data, &environment).await?
     };
     rotating.abort();
-    machine.stop().await;
-    serving.stop().await;
+    let stopped = tokio::time::timeout(STOP_TIMEOUT, async {
+        tokio::join!(machine.stop(), serving.stop());
+    });
+    if stopped.await.is_err() {
+        tracing::error!("not everything ended within {STOP_TIMEOUT:?}; nothing that was acknowledged is lost");
+    }
     data.close();
     Ok(ExitCode::from(code))
 }

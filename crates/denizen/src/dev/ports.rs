@@ -129,6 +129,18 @@ fn in_use(flag: &str, at: &str, why: &str, port: u16, host: &str) -> Failure {
     Failure::new(exit::UNAVAILABLE, format!("{flag} {at}: {why}; {hint}"))
 }
 
+/// How many connections this process may have, by who serves them.
+pub(super) struct RoomForConnections {
+    pub(super) agent: usize,
+    pub(super) server: usize,
+}
+
+/// Divides what the process's descriptors allow: the agent needs far less than its part.
+pub(super) fn room_for_connections() -> RoomForConnections {
+    let all = denizen_serve::raise_descriptors();
+    RoomForConnections { agent: all / 4, server: all - all / 4 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,7 @@ impl Sandbox {
             clock: clock.clone(),
             outbound: Outbound::default(),
             marker: temp.path().join("himds"),
+            connections: 512,
         };
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = Listeners::bind(any, &[any]).await.unwrap();

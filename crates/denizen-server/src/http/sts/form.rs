@@ -118,6 +118,11 @@ pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenReq
             return Err(FormError::Body("is compressed, which is not read here; send it without Content-Encoding"));
         }
         Err(BodyError::Late) => return Err(FormError::Body("did not arrive within 30 seconds; send it again")),
+        Err(BodyError::OverBudget) => {
+            return Err(FormError::Body(
+                "does not fit: this client is sending too much at a time; send less at a time",
+            ));
+        }
         Err(BodyError::Broken | BodyError::Gone) => return Err(FormError::Body("could not be read to its end")),
     };
     let is_form = call.header(header::CONTENT_TYPE.as_str()).is_none_or(|kind| {

@@ -136,7 +136,9 @@ impl Fault {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "BadParameter", message)
             }
             BodyError::Encoded => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BadParameter", format!("{error}.")),
-            BodyError::Late | BodyError::Broken | BodyError::Gone => Self::bad(&format!("{error}: send it again.")),
+            BodyError::Late | BodyError::OverBudget | BodyError::Broken | BodyError::Gone => {
+                Self::bad(&format!("{error}: send it again."))
+            }
         }
     }
 
