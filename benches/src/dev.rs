@@ -41,6 +41,33 @@ pub(crate) struct Manifest {
     pub(crate) vault_url: String,
     /// Where the counters are.
     pub(crate) metrics_url: String,
+    /// The agent's endpoints.
+    pub(crate) agent: AgentUrls,
+    /// A secret of the vault.
+    pub(crate) secret: SecretName,
+}
+
+/// The part of the agent's endpoints that is used.
+#[derive(Deserialize)]
+pub(crate) struct AgentUrls {
+    /// IMDS.
+    pub(crate) imds_host: String,
+    /// The local listener, by its App Service endpoint.
+    pub(crate) app_service: AppServiceUrl,
+}
+
+/// Where App Service's dialect answers.
+#[derive(Deserialize)]
+pub(crate) struct AppServiceUrl {
+    /// The URL.
+    pub(crate) identity_endpoint: String,
+}
+
+/// Which secret there is.
+#[derive(Deserialize)]
+pub(crate) struct SecretName {
+    /// Its name.
+    pub(crate) name: String,
 }
 
 /// What the server has counted of itself.

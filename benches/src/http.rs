@@ -21,6 +21,14 @@ use tokio::{
 /// A connection or an answer that takes longer than this is a fault, not a figure.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A connection on which nothing is spoken yet.
+pub(crate) type Raw = Box<dyn Io>;
+
+/// What a connection is made on.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
 /// Where a server is, and what trusts it.
 #[derive(Clone)]
 pub(crate) struct Origin {
@@ -60,18 +68,18 @@ impl Origin {
             .with_context(|| format!("connecting to {}", self.authority))
     }
 
-    async fn open(&self) -> Result<Connection> {
+    /// Opens a connection on which nothing is spoken yet.
+    pub(crate) async fn open_raw(&self) -> Result<Raw> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let sender = match &self.tls {
-            None => handshake(stream).await?,
-            Some(tls) => {
-                let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
-                let name = ServerName::try_from(host.to_owned())?;
-                handshake(tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?).await?
-            }
-        };
-        Ok(Connection { sender, authority: self.authority.clone() })
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
+        let name = ServerName::try_from(host.to_owned())?;
+        Ok(Box::new(tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+    }
+
+    async fn open(&self) -> Result<Connection> {
+        Ok(Connection { sender: handshake(self.open_raw().await?).await?, authority: self.authority.clone() })
     }
 }
 
@@ -87,10 +95,7 @@ fn trusting(ca_pem: &str) -> Result<Arc<rustls::ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn handshake(stream: Raw) -> Result<SendRequest<Full<Bytes>>> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Its end, good or bad, shows in the next request.
     tokio::spawn(connection);

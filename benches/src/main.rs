@@ -9,6 +9,7 @@
 //! | [`figures`] | one file for each figure |
 //! | [`dev`], [`agent`], [`machine`] | what is measured, started and spoken to |
 //! | [`peer`], [`limit`] | what it is held against |
+//! | [`hold`] | clients that hold connections and do nothing good with them |
 //! | [`load`], [`http`] | the load: bounded in time and number, loopback only |
 //! | [`child`] | a process and what the kernel charged it |
 //! | [`report`], [`results`] | tables, the verdict, `benches/RESULTS.md` |
@@ -20,6 +21,7 @@ mod child;
 mod crowd;
 mod dev;
 mod figures;
+mod hold;
 mod http;
 mod limit;
 mod load;
@@ -34,7 +36,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::figures::{Page, Plan, agent_token, footprint, identity, token_issue, vault_get};
+use crate::figures::{Page, Plan, agent_token, footprint, held, identity, token_issue, vault_get};
 
 /// Measures Denizen against what the machine could do.
 #[derive(Parser)]
@@ -72,6 +74,8 @@ enum Name {
     VaultGet,
     /// The agent's memory, size and start
     Footprint,
+    /// Service and memory while strangers hold 10,000 connections on every listener
+    Held,
     /// The credential library's chain, against fixed limits, beside the official ones
     Identity,
     /// Each in turn
@@ -83,6 +87,9 @@ enum Internal {
     /// What a figure is held against
     #[command(subcommand, hide = true)]
     Peer(Peer),
+    /// Clients that hold connections
+    #[command(hide = true)]
+    Hold(hold::Hold),
     /// The part of a figure that runs in namespaces of its own
     #[command(hide = true)]
     IdentityStage {
@@ -107,9 +114,14 @@ impl Name {
     fn each(self) -> Vec<Self> {
         match self {
             Self::All => {
-                vec![Self::TokenIssue, Self::AgentToken, Self::VaultGet, Self::Footprint, Self::Identity]
+                vec![Self::TokenIssue, Self::AgentToken, Self::VaultGet, Self::Footprint, Self::Held, Self::Identity]
             }
-            one @ (Self::TokenIssue | Self::AgentToken | Self::VaultGet | Self::Footprint | Self::Identity) => {
+            one @ (Self::TokenIssue
+            | Self::AgentToken
+            | Self::VaultGet
+            | Self::Footprint
+            | Self::Held
+            | Self::Identity) => {
                 vec![one]
             }
         }
@@ -121,6 +133,7 @@ impl Name {
             Self::AgentToken => agent_token::run(plan).await.map(Some),
             Self::VaultGet => vault_get::run(plan).await.map(Some),
             Self::Footprint => footprint::run(plan).await.map(Some),
+            Self::Held => held::run(plan).await.map(Some),
             Self::Identity => identity::run(plan).await.map(Some),
             Self::All => Ok(None),
         }
@@ -140,6 +153,7 @@ fn main() -> Result<ExitCode> {
         Some(Internal::Peer(Peer::Arc(args))) => runtime(true)?.block_on(peer::arc::run(args))?,
         // As the server runs: a worker for each processor.
         Some(Internal::Peer(Peer::Tls(args))) => runtime(false)?.block_on(peer::tls::run(args))?,
+        Some(Internal::Hold(args)) => runtime(false)?.block_on(hold::run(args))?,
         Some(Internal::IdentityStage { rounds, node }) => {
             runtime(false)?.block_on(identity::stage::run(rounds, &node))?;
         }

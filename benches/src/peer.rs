@@ -87,12 +87,12 @@ fn kept<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 }
 
 #[expect(clippy::print_stdout, reason = "the bench reads it")]
-fn announce(url: &str) {
-    println!("{LISTENING}{url}");
+pub(crate) fn announce(what: &str, value: &str) {
+    println!("{what}{value}");
 }
 
 /// Ends the process when whoever started it is gone.
-fn end_with_our_parent() {
+pub(crate) fn end_with_our_parent() {
     std::thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(0);

@@ -27,7 +27,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, fchown, open, openat, unlinkat};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use super::{Recorded, Reply, announce, end_with_our_parent, kept};
+use super::{LISTENING, Recorded, Reply, announce, end_with_our_parent, kept};
 
 /// As long as a real one: 32 bytes in base64url.
 const SECRET: &[u8; 43] = b"0123456789012345678901234567890123456789012";
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Arguments) -> Result<()> {
         files: AtomicU64::new(0),
     });
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    announce(&format!("http://localhost:{}", listener.local_addr()?.port()));
+    announce(LISTENING, &format!("http://localhost:{}", listener.local_addr()?.port()));
     end_with_our_parent();
     while let Ok((stream, _)) = listener.accept().await {
         let peer = Arc::clone(&peer);

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Recorded, announce, end_with_our_parent, kept};
+use super::{LISTENING, Recorded, announce, end_with_our_parent, kept};
 
 /// Its arguments.
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: Tls) -> Result<()> {
     std::fs::write(&args.ca_out, ca.ca_pem())?;
     let acceptor = TlsAcceptor::from(tls(&issued.chain_pem(), &issued.key_pem())?);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    announce(&format!("https://localhost:{}", listener.local_addr()?.port()));
+    announce(LISTENING, &format!("https://localhost:{}", listener.local_addr()?.port()));
     let reply = Arc::new(reply);
     end_with_our_parent();
     while let Ok((stream, _)) = listener.accept().await {
