@@ -1,9 +1,9 @@
 //! Clients that hold connections and do nothing good with them: a process of its own for each listener, so that no
 //! process needs more descriptors than it may have.
 //!
-//! A quarter of them each: says nothing at all; stops in the middle of a head; sends a head that announces a body, and
-//! no body; asks again and again and never reads an answer. Whoever is turned away comes back. Dials loopback only,
-//! bounded in number, pace and time.
+//! They say nothing at all, stop in the middle of a head, announce a body and send none or a byte now and then; and a few
+//! ask and ask and never read an answer, which costs the server work beside the place. Whoever is turned away comes
+//! back. Dials loopback only, bounded in number, pace and time.
 
 use std::{
     path::PathBuf,
@@ -32,15 +32,42 @@ use crate::{
 const MOST: usize = 10_000;
 /// Connections made in a second, at first and by those that come back.
 const FIRST_PACE: Duration = Duration::from_micros(1_000);
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_micros(2_500);
 /// The first ones are all made, or waited for, within this time.
 const GATHER: Duration = Duration::from_secs(40);
 /// A connection or a handshake that takes longer is given up, and tried again.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Whoever never reads comes back after this long.
-const DEAF: Duration = Duration::from_secs(25);
+/// How much whoever never reads can receive, bytes.
+const WINDOW: u32 = 4096;
+/// What whoever never reads asks, again and again.
+const ASKS: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// It ends by itself after this long, whatever happens to whoever started it.
 const LIFE: Duration = Duration::from_secs(300);
+
+/// Between two bytes of a body that hardly comes.
+const TRICKLE: Duration = Duration::from_secs(3);
+
+/// What a client does with its connection.
+#[derive(Clone, Copy)]
+enum Kind {
+    Silent,
+    HalfHead,
+    NoBody,
+    Trickle,
+    Deaf,
+}
+
+impl Kind {
+    fn of(number: usize) -> Self {
+        match (number % 500, number % 8) {
+            (499, _) => Self::Deaf,
+            (_, 0) => Self::Silent,
+            (_, 1) => Self::HalfHead,
+            (_, 2..=4) => Self::NoBody,
+            _ => Self::Trickle,
+        }
+    }
+}
 
 /// Its arguments.
 #[derive(Args)]
@@ -85,12 +112,21 @@ pub(crate) async fn run(args: Hold) -> Result<()> {
             sleep_until(began + FIRST_PACE * u32::try_from(number).unwrap_or(u32::MAX)).await;
             let mut first = true;
             loop {
-                let held = timeout(PATIENCE, origin.open_raw()).await;
+                // Who says nothing has no handshake either.
+                let kind = Kind::of(number);
+                let open = async {
+                    match kind {
+                        Kind::Silent => origin.open_plain().await,
+                        Kind::Deaf => origin.open_narrow(WINDOW).await,
+                        Kind::HalfHead | Kind::NoBody | Kind::Trickle => origin.open_raw().await,
+                    }
+                };
+                let held = timeout(PATIENCE, open).await;
                 if std::mem::take(&mut first) {
                     opened.fetch_add(1, Ordering::Relaxed);
                 }
                 if let Ok(Ok(stream)) = held {
-                    hold(stream, number % 4).await;
+                    hold(stream, kind).await;
                 }
                 ticket.lock().await.tick().await;
             }
@@ -105,15 +141,23 @@ pub(crate) async fn run(args: Hold) -> Result<()> {
 }
 
 /// Ends when the other side ends it.
-async fn hold(mut stream: Raw, kind: usize) {
+async fn hold(mut stream: Raw, kind: Kind) {
     let said: &[u8] = match kind {
-        0 => b"",
-        1 => b"GET /healthz HTTP/1.1\r\nHost: ",
-        2 => b"POST /common/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
-        _ => {
-            let asks = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(5_000);
-            // It is never read, so the writing stops somewhere.
-            let _ = timeout(DEAF, stream.write_all(&asks)).await;
+        Kind::Silent => b"",
+        Kind::HalfHead => b"GET /healthz HTTP/1.1\r\nHost: ",
+        Kind::NoBody => b"POST /common/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
+        Kind::Trickle => {
+            let head =
+                b"POST /common/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let mut going = stream.write_all(head).await.is_ok();
+            while going {
+                sleep(TRICKLE).await;
+                going = stream.write_all(b"1\r\nx\r\n").await.is_ok();
+            }
+            return;
+        }
+        Kind::Deaf => {
+            while stream.write_all(ASKS).await.is_ok() {}
             return;
         }
     };

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 /// A connection or an answer that takes longer than this is a fault, not a figure.
@@ -68,10 +68,36 @@ impl Origin {
             .with_context(|| format!("connecting to {}", self.authority))
     }
 
+    /// Opens a connection, and no TLS on it.
+    pub(crate) async fn open_plain(&self) -> Result<Raw> {
+        Ok(Box::new(self.dial(None).await?))
+    }
+
+    async fn dial(&self, window: Option<u32>) -> Result<TcpStream> {
+        let socket = match self.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(window) = window {
+            socket.set_recv_buffer_size(window)?;
+        }
+        let stream = socket.connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
     /// Opens a connection on which nothing is spoken yet.
     pub(crate) async fn open_raw(&self) -> Result<Raw> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
+        self.open_with(None).await
+    }
+
+    /// Opens a connection of which little is received before somebody reads; `window` in bytes.
+    pub(crate) async fn open_narrow(&self, window: u32) -> Result<Raw> {
+        self.open_with(Some(window)).await
+    }
+
+    async fn open_with(&self, window: Option<u32>) -> Result<Raw> {
+        let stream = self.dial(window).await?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
         let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.to_owned())?;
