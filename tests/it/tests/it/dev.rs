@@ -27,6 +27,7 @@ pub(crate) struct Launch<'s> {
     flags: BTreeMap<&'static str, String>,
     log: &'static str,
     environment: Vec<(&'static str, &'static str)>,
+    descriptors: Option<u32>,
 }
 
 /// A running one, and what `dev.json` says of it.
@@ -52,6 +53,7 @@ impl<'s> Launch<'s> {
             flags: flags.into(),
             log: "info",
             environment: Vec::new(),
+            descriptors: None,
         }
     }
 
@@ -71,6 +73,12 @@ impl<'s> Launch<'s> {
         self
     }
 
+    /// How many descriptors it may have, and no more.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// What is logged; `trace` is everything there is.
     pub(crate) fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
@@ -79,7 +87,14 @@ impl<'s> Launch<'s> {
 
     /// The command line, without what follows `--`.
     pub(crate) fn command(&self) -> Command {
-        let mut command = self.sandbox.denizen(self.user);
+        let mut command = match self.descriptors {
+            None => self.sandbox.denizen(self.user),
+            Some(most) => {
+                let mut command = self.sandbox.command(self.user, "prlimit");
+                command.arg(format!("--nofile={most}:{most}")).arg("--").arg(self.sandbox.program_path("denizen"));
+                command
+            }
+        };
         command
             .arg("dev")
             .arg("--data")

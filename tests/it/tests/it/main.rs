@@ -7,7 +7,7 @@
 //!
 //! | file | what it boots and asks |
 //! |---|---|
-//! | [`sandbox`], [`dev`], [`wire`], [`jwt`], [`offline`] | what the tests are made with |
+//! | [`sandbox`], [`dev`], [`wire`], [`tls`], [`jwt`], [`offline`] | what the tests are made with |
 //! | [`start`] | the files `denizen dev` writes, and its environment |
 //! | [`environment`] | the same for programs with a proxy, and for readers that are no shell |
 //! | [`localhost`] | everything that a URL calls `localhost`, by 127.0.0.1 and by [::1] |
@@ -21,6 +21,8 @@
 //! | [`vault`], [`forged`] | secrets, and tokens that must not open them |
 //! | [`enrol`] | how machines come in |
 //! | [`routes`] | every route without a credential, and with a powerless one |
+//! | [`limits`] | what a client may send, and how it may end |
+//! | [`chaos`] | attacks that take long: `./test chaos` |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`agent`] | `denizen-agent` as a process of its own |
 
@@ -36,6 +38,7 @@
 
 mod agent;
 mod arc;
+mod chaos;
 mod commands;
 mod dev;
 mod enrol;
@@ -44,6 +47,7 @@ mod forged;
 mod imds;
 mod jwt;
 mod keydir;
+mod limits;
 mod localhost;
 mod offline;
 mod program;
@@ -53,6 +57,7 @@ mod rotation;
 mod routes;
 mod sandbox;
 mod start;
+mod tls;
 mod token_service;
 mod vault;
 mod wire;
