@@ -65,7 +65,10 @@ pub(super) const CRATES: &[Crate] = &[
             ("http", "StatusCode", "status codes are decided in http/ only"),
             ("store", "sqlx", "SQL is spoken in store/ only"),
         ],
-        sole: &[("app::access::authorization", "WriteProof", "whoever implements it may write whatever it likes")],
+        sole: &[
+            ("app::access::authorization", "WriteProof", "whoever implements it may write whatever it likes"),
+            ("app::access::authorization", "RecordProof", "whoever implements it may fill the disk with records"),
+        ],
         ..row(
             "denizen-server",
             "crates/denizen-server",
