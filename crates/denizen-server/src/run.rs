@@ -124,6 +124,7 @@ impl Server {
                 &names.authority,
                 &[names.vault_resource()],
                 entra_issued,
+                access.strangers().clone(),
             )
             .with_other_authorities(&names.other_authorities),
             vaults,
@@ -172,7 +173,10 @@ impl Server {
         Ok(Services {
             control: Arc::new(control),
             vault: Arc::new(Service::new("vault", vault)?),
-            metrics: Arc::new(Service::new("metrics", Metrics::new(self.store.clone()))?),
+            metrics: Arc::new(Service::new(
+                "metrics",
+                Metrics::new(self.store.clone(), self.access.strangers().clone()),
+            )?),
         })
     }
 

@@ -115,7 +115,7 @@ pub(super) const CRATES: &[Crate] = &[
 ];
 
 const WIRE: &[Layers] = &[layers(&[
-    &["host", "ids", "shown", "unix_time"],
+    &["causes", "host", "ids", "shown", "unix_time"],
     &["clock", "oauth", "proxy", "resource_id", "vault"],
     &["claims", "identity", "node"],
 ])];
@@ -166,7 +166,8 @@ const SERVER: &[Layers] = &[
     Layers {
         inside: "app",
         ..layers(&[
-            &["access", "key_encryption_keys"],
+            &["key_encryption_keys", "strangers"],
+            &["access"],
             &["credentials", "directory", "machines", "rbac", "signing", "vaults"],
             &["secrets", "tokens"],
         ])

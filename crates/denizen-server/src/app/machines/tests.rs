@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     app::{access::tests::fixture::access, directory::Directory, key_encryption_keys::KeyEncryptionKeys},
+    domain::Actor,
     store::Engine,
 };
 
@@ -47,8 +48,8 @@ async fn fixture() -> Fixture {
 }
 
 /// The context of a request.
-fn at(now: UnixTime, request: u128) -> impl FnOnce(TenantId, Actor) -> Ctx {
-    move |tenant, actor| Ctx::new(tenant, actor, now, Uuid::from_u128(request))
+fn at(now: UnixTime, request: u128) -> impl FnOnce(TenantId) -> Ctx {
+    move |tenant| Ctx::new(tenant, Actor::Anonymous, now, Uuid::from_u128(request))
 }
 
 struct Node {

@@ -10,7 +10,7 @@ use crate::{
         access::tests::fixture::{Fixture, NOW, ctx, set_up},
         vaults::NewVault,
     },
-    domain::secrets::MAX_RETENTION_DAYS,
+    domain::{Ctx, secrets::MAX_RETENTION_DAYS},
 };
 
 fn name(text: &str) -> SecretName {

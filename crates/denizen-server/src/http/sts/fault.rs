@@ -15,8 +15,9 @@ use crate::{
     http::{Call, Reply, call::Ambiguous, reply},
 };
 
-/// A refusal or a failure, not yet written.
-#[derive(Debug)]
+/// A refusal or a failure, not yet written. As a text for the log it is what the client is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
 pub struct Fault {
     shape: Shape,
     status: StatusCode,
@@ -154,13 +155,15 @@ impl From<TokenError> for Fault {
             TokenError::Credential(CredentialError::Busy)
             | TokenError::Unrecorded(_)
             | TokenError::Signing(_)
-            | TokenError::Unwritten => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            | TokenError::Credential(CredentialError::Unfinished(_))
+            | TokenError::Unwritten(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             TokenError::Credential(
                 CredentialError::WrongSecret
                 | CredentialError::SecretExpired(_)
                 | CredentialError::Malformed(_)
                 | CredentialError::Key(_)
-                | CredentialError::Claims(_),
+                | CredentialError::Claims(_)
+                | CredentialError::Misdirected { .. },
             ) => (StatusCode::UNAUTHORIZED, "invalid_client"),
             TokenError::UnknownResource { .. } | TokenError::ScopeAsResource { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_resource")

@@ -265,8 +265,8 @@ async fn the_clients_request_id_is_echoed_when_asked_for_and_only_as_a_guid() {
     assert_eq!(answer.json::<oauth::Error>().correlation_id.to_string(), id);
 }
 
-/// Id and secret changed places, or the id came with a line feed: what was sent is not repeated to the client and not
-/// kept in the audit.
+/// Id and secret changed places, or the id came with a line feed: what was sent is not repeated to the client, and
+/// nothing of it is kept.
 #[tokio::test]
 async fn a_client_id_that_is_no_id_is_not_repeated() {
     let service = Service::start().await;
@@ -276,10 +276,9 @@ async fn a_client_id_that_is_no_id_is_not_repeated() {
         assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, 700_016), "{}", answer.body);
         assert!(!answer.body.contains(sent.trim()), "{}", answer.body);
         assert!(answer.body.contains("is not a GUID"), "{}", answer.body);
-        let kept = format!("{:?}", service.deployment.store.audit_tail(&ctx(CONTOSO, NOW), 1).await.unwrap());
-        assert!(kept.contains("is not a GUID"), "{kept}");
-        assert!(!kept.contains(sent.trim()), "{kept}");
     }
+    let kept = service.deployment.store.audit_tail(&ctx(CONTOSO, NOW), 1000).await.unwrap();
+    assert!(kept.iter().all(|record| record.actor == "system:test"), "{kept:?}");
 }
 
 /// The secret in every other field: it is not repeated, and not kept.
