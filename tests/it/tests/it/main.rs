@@ -19,7 +19,8 @@
 //! | [`keydir`] | Arc or App Service: which one is offered, and why |
 //! | [`token_service`] | discovery, keys, tokens |
 //! | [`vault`], [`forged`] | secrets, and tokens that must not open them |
-//! | [`enrol`] | how machines come in |
+//! | [`enrol`], [`enrol_again`] | how machines come in, also those that have forgotten that they are |
+//! | [`strangers`] | what is left of requests that prove nothing |
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`agent`] | `denizen-agent` as a process of its own |
@@ -39,6 +40,7 @@ mod arc;
 mod commands;
 mod dev;
 mod enrol;
+mod enrol_again;
 mod environment;
 mod forged;
 mod imds;
@@ -53,6 +55,7 @@ mod rotation;
 mod routes;
 mod sandbox;
 mod start;
+mod strangers;
 mod token_service;
 mod vault;
 mod wire;

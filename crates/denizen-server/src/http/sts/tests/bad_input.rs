@@ -37,6 +37,7 @@ async fn the_error_bodies() {
     };
     let (strangers, late, early) =
         (assertion(&STRANGER, &claims(APP, NOW)), with("exp", json!(NOW - 300)), with("nbf", json!(NOW + 301)));
+    let endless = with("exp", json!(NOW + 25 * 3600));
     let (issuer, subject, audience, exp) = (
         with("iss", json!("https://token.actions.githubusercontent.com")),
         with("sub", json!(MACHINE)),
@@ -83,6 +84,7 @@ async fn the_error_bodies() {
         ("assertion names no key", &v2, by(&no_key)),
         ("assertion has ended", &v2, by(&late)),
         ("assertion begins later", &v2, by(&early)),
+        ("assertion ends in more than a day", &v2, by(&endless)),
         ("assertion by another issuer", &v2, by(&issuer)),
         ("assertion about another", &v2, by(&subject)),
         ("assertion for another", &v2, by(&audience)),
