@@ -9,7 +9,7 @@ use std::{
 };
 
 use denizen_keys::{SecretString, envelope::RootKey};
-use denizen_wire::{Clock, TenantId};
+use denizen_wire::{Causes, Clock, TenantId};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
@@ -205,15 +205,15 @@ impl Server {
             for tenant in tenants {
                 let authorization = self.authorize(tenant, SystemReason::SigningKeySchedule);
                 if let Err(e) = self.signing.ensure_keys(&authorization).await {
-                    tracing::error!(%tenant, error = %e, "the signing keys' schedule could not be kept; it is tried again in an hour");
+                    tracing::error!(%tenant, error = %Causes(&e), "the signing keys' schedule could not be kept; it is tried again in an hour");
                 }
                 let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
                 if let Err(e) = self.secrets.purge_due(&authorization).await {
-                    tracing::error!(%tenant, error = %e, "deleted secrets could not be purged; it is tried again in an hour");
+                    tracing::error!(%tenant, error = %Causes(&e), "deleted secrets could not be purged; it is tried again in an hour");
                 }
                 let authorization = self.authorize(tenant, SystemReason::JoinTokensEnded);
                 if let Err(e) = self.machines.forget_ended_tokens(&authorization).await {
-                    tracing::error!(%tenant, error = %e, "join tokens that ended could not be removed; it is tried again in an hour");
+                    tracing::error!(%tenant, error = %Causes(&e), "join tokens that ended could not be removed; it is tried again in an hour");
                 }
             }
             tokio::select! {

@@ -4,7 +4,7 @@
 
 use std::{error::Error, fmt};
 
-/// Writes an error and each of its causes, separated by `: `. A cause that its error quotes at its end is not repeated.
+/// Writes an error and each of its causes, separated by `: `. A cause that its error quotes is not repeated.
 #[derive(Clone, Copy)]
 pub struct Causes<'a>(pub &'a dyn Error);
 
@@ -15,7 +15,7 @@ impl fmt::Display for Causes<'_> {
         let mut next = self.0.source();
         while let Some(cause) = next {
             let text = cause.to_string();
-            if !last.ends_with(&text) {
+            if !last.contains(&text) {
                 write!(f, ": {text}")?;
             }
             last = text;
@@ -55,6 +55,7 @@ mod tests {
             (&["the store is away"][..], "the store is away"),
             (&["no token", "the store is away", "disk full"], "no token: the store is away: disk full"),
             (&["cannot read: disk full", "disk full", "errno 28"], "cannot read: disk full: errno 28"),
+            (&["disk full; make room", "disk full"], "disk full; make room"),
             (&["transparent", "transparent", "cause"], "transparent: cause"),
         ] {
             assert_eq!(Causes(&told(texts)).to_string(), written);

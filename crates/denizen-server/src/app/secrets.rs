@@ -255,6 +255,7 @@ impl Secrets {
                 return Err(SecretError::Disabled);
             }
             let value = self.unseal(vault, name, &found).inspect_err(|error| {
+                let error = Causes(error);
                 tracing::error!(%error, vault = %vault.id, version = %found.version, "a secret does not open");
             })?;
             let target = target(vault, name, Some(&found.version));
@@ -493,7 +494,7 @@ impl Secrets {
             for gone in &due {
                 let (vault, name) = (&gone.latest.vault, &gone.latest.name);
                 if let Err(error) = self.purge_if_due(authorization, vault, name).await {
-                    tracing::error!(%vault, %error, "a deleted secret could not be purged");
+                    tracing::error!(%vault, error = %Causes(&error), "a deleted secret could not be purged");
                     first_error = first_error.or(Some(error));
                 }
             }

@@ -177,8 +177,8 @@ impl Api for Vault {
         Fault::method(allow)
     }
 
-    fn write_fault(&self, _: &Call, fault: Fault) -> Reply {
-        fault.write()
+    fn write_fault(&self, call: &Call, fault: Fault) -> Reply {
+        fault.write(call)
     }
 }
 

@@ -229,9 +229,9 @@ async fn guesses_are_refused_by_a_read_and_leave_nothing() {
     release.send(()).unwrap();
     holder.await.unwrap();
 
-    let why = |outcome: Result<Enrolled, EnrolError>| match outcome.err().unwrap() {
-        EnrolError::Token(why) => why,
-        other => panic!("{other:?}"),
+    let why = |outcome: Result<Enrolled, EnrolError>| {
+        let Err(EnrolError::Token(why)) = outcome else { panic!("{:?}", outcome.err()) };
+        why
     };
     let counts = || {
         let strangers = fixture.machines.strangers();
