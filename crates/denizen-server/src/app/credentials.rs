@@ -30,7 +30,7 @@ use denizen_keys::{
     jws::LaxAssertion,
     password, random,
 };
-use denizen_wire::{ClientId, TenantId, UnixTime};
+use denizen_wire::{ClientId, TenantId, UnixTime, shown};
 use moka::sync::Cache;
 use tokio::{sync::Semaphore, task::JoinError};
 use uuid::Uuid;
@@ -382,7 +382,7 @@ impl Credentials {
         }
         let parsed = LaxAssertion::parse(text).map_err(CredentialError::Malformed)?;
         if let Some(issuer) = parsed.unverified_issuer().filter(|issuer| !assertion::is_client(issuer, client_id)) {
-            return Err(CredentialError::Claims(Reason::Issuer(assertion::excerpt(issuer))));
+            return Err(CredentialError::Claims(Reason::Issuer(shown::identifier(issuer).into_owned())));
         }
         let key = named(&parsed, client)?;
         in_time(key, now)?;
@@ -431,7 +431,7 @@ fn keys_of<'a>(client: Client<'a>) -> impl Iterator<Item = &'a KeyCredential> {
 
 /// The client's key that the header names. When it names it twice, both must agree.
 fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<&'a KeyCredential, CredentialError> {
-    let shown = match (&parsed.x5t, &parsed.x5t_s256) {
+    let thumbprint = match (&parsed.x5t, &parsed.x5t_s256) {
         (None, None) => return Err(CredentialError::Key(KeyReason::NoThumbprint)),
         (Some(sha1), _) => denizen_keys::hash::hex_upper(sha1),
         (None, Some(sha256)) => denizen_keys::hash::hex_upper(sha256),
@@ -440,7 +440,7 @@ fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<&'a KeyCredent
         .find(|key| {
             parsed.x5t.is_none_or(|x5t| x5t == key.x5t) && parsed.x5t_s256.is_none_or(|x5t| x5t == key.x5t_s256)
         })
-        .ok_or(CredentialError::Key(KeyReason::Unknown(shown)))
+        .ok_or(CredentialError::Key(KeyReason::Unknown(thumbprint)))
 }
 
 fn public(key: &KeyCredential) -> Option<RsaPublic> {

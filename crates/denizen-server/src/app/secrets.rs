@@ -495,6 +495,8 @@ impl Secrets {
                 let (vault, name) = (&gone.latest.vault, &gone.latest.name);
                 if let Err(error) = self.purge_if_due(authorization, vault, name).await {
                     tracing::error!(%vault, error = %Causes(&error), "a deleted secret could not be purged");
+                    let (target, because) = (secret_in(vault, name), Causes(&error).to_string());
+                    self.store.note(authorization, &AuditEvent::new(actions::PURGE, Outcome::Failed, target, because));
                     first_error = first_error.or(Some(error));
                 }
             }
@@ -523,7 +525,7 @@ impl Secrets {
                     if still.is_none_or(|still| now < still.purge_at) || !tx.secret_purge(vault, name).await? {
                         return Ok(Write::Unchanged(()));
                     }
-                    Ok(Write::commit(actions::PURGE, format!("{vault}/secrets/{name}"), ()))
+                    Ok(Write::commit(actions::PURGE, secret_in(vault, name), ()))
                 })
             })
             .await
@@ -673,6 +675,11 @@ impl Binding<'_> {
         let tenant = self.vault.tenant.0.hyphenated().encode_lower(&mut tenant);
         aad(&[tenant, self.vault.id.canonical(), kind, self.name.canonical(), self.version])
     }
+}
+
+/// What the audit calls a secret of a vault.
+fn secret_in(vault: &ResourceId, name: &str) -> String {
+    format!("{vault}/secrets/{name}")
 }
 
 /// What the audit calls a secret, a version, or another thing of a secret.
