@@ -10,7 +10,7 @@ use std::{
 
 use denizen_keys::{SecretString, envelope::RootKey};
 use denizen_serve::Budget;
-use denizen_wire::{Clock, TenantId};
+use denizen_wire::{Causes, Clock, TenantId};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
@@ -132,6 +132,7 @@ impl Server {
                 &names.authority,
                 &[names.vault_resource()],
                 entra_issued,
+                access.strangers().clone(),
             )
             .with_other_authorities(&names.other_authorities),
             vaults,
@@ -182,7 +183,10 @@ impl Server {
         Ok(Services {
             control: Arc::new(control),
             vault: Arc::new(Service::new("vault", vault)?),
-            metrics: Arc::new(Service::new("metrics", Metrics::new(self.store.clone()))?),
+            metrics: Arc::new(Service::new(
+                "metrics",
+                Metrics::new(self.store.clone(), self.access.strangers().clone()),
+            )?),
         })
     }
 
@@ -214,15 +218,15 @@ impl Server {
             for tenant in tenants {
                 let authorization = self.authorize(tenant, SystemReason::SigningKeySchedule);
                 if let Err(e) = self.signing.ensure_keys(&authorization).await {
-                    tracing::error!(%tenant, error = %e, "the signing keys' schedule could not be kept; it is tried again in an hour");
+                    tracing::error!(%tenant, error = %Causes(&e), "the signing keys' schedule could not be kept; it is tried again in an hour");
                 }
                 let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
                 if let Err(e) = self.secrets.purge_due(&authorization).await {
-                    tracing::error!(%tenant, error = %e, "deleted secrets could not be purged; it is tried again in an hour");
+                    tracing::error!(%tenant, error = %Causes(&e), "deleted secrets could not be purged; it is tried again in an hour");
                 }
                 let authorization = self.authorize(tenant, SystemReason::JoinTokensEnded);
                 if let Err(e) = self.machines.forget_ended_tokens(&authorization).await {
-                    tracing::error!(%tenant, error = %e, "join tokens that ended could not be removed; it is tried again in an hour");
+                    tracing::error!(%tenant, error = %Causes(&e), "join tokens that ended could not be removed; it is tried again in an hour");
                 }
             }
             tokio::select! {

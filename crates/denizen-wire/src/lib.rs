@@ -13,8 +13,10 @@
 //! | [`host`] | which hosts are this machine | |
 //! | `proxy` (a feature) | which servers are reached through an HTTP proxy | |
 //! | [`shown`] | what may be repeated of a text that a caller wrote | |
+//! | [`causes`] | an error with what caused it, in one line | |
 //! | [`clock`] | the current time as a value: the system's, or a test's | |
 
+pub mod causes;
 pub mod claims;
 pub mod clock;
 pub mod host;
@@ -29,6 +31,7 @@ pub mod shown;
 pub mod unix_time;
 pub mod vault;
 
+pub use causes::Causes;
 pub use clock::Clock;
 pub use ids::{ClientId, PrincipalId, SubscriptionId, TenantId};
 pub use resource_id::ResourceId;

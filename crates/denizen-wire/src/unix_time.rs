@@ -8,6 +8,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
+/// 0001-01-01T00:00:00Z, the first second that is written as it is.
+const FIRST: i64 = -62_135_596_800;
+/// 9999-12-31T23:59:59Z, the last one.
+const LAST: i64 = 253_402_300_799;
+
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -30,8 +35,10 @@ impl UnixTime {
     }
 
     fn utc(self) -> OffsetDateTime {
-        // Out of range (year 10000 and on) falls back to the epoch: a formatted time is for reading, never for deciding.
-        OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        // What no calendar of four digits has is written as its nearest end: a formatted time is for reading, never for
+        // deciding.
+        let seconds = self.0.clamp(FIRST, LAST);
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }
 
@@ -72,5 +79,29 @@ mod tests {
         assert_eq!(t.entra(), "2026-11-21 05:45:00Z");
         assert_eq!((t + 60).since(t), 60);
         assert_eq!(UnixTime(i64::MAX) + 1, UnixTime(i64::MAX));
+    }
+
+    #[test]
+    fn an_absurd_time_is_written_as_the_nearest_one_that_can_be() {
+        for (time, rfc3339, entra) in [
+            (i64::MIN, "0001-01-01T00:00:00Z", "0001-01-01 00:00:00Z"),
+            (FIRST, "0001-01-01T00:00:00Z", "0001-01-01 00:00:00Z"),
+            (LAST, "9999-12-31T23:59:59Z", "9999-12-31 23:59:59Z"),
+            (LAST + 1, "9999-12-31T23:59:59Z", "9999-12-31 23:59:59Z"),
+            (i64::MAX, "9999-12-31T23:59:59Z", "9999-12-31 23:59:59Z"),
+        ] {
+            assert_eq!((UnixTime(time).rfc3339(), UnixTime(time).entra()), (rfc3339.to_owned(), entra.to_owned()));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_sum_and_no_text_of_any_time_fails(at in proptest::num::i64::ANY, by in proptest::num::i64::ANY) {
+            let time = UnixTime(at);
+            for other in [time + by, time - by, UnixTime(time.since(UnixTime(by)))] {
+                proptest::prop_assert_eq!(other.rfc3339().len(), "0001-01-01T00:00:00Z".len());
+                proptest::prop_assert_eq!(other.entra().len(), "0001-01-01 00:00:00Z".len());
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The failure that ends a command, and its exit code.
 
-use std::fmt;
+use std::{error::Error, fmt};
+
+use denizen_wire::Causes;
 
 pub(crate) use denizen_agent::exit::{
     CANNOT_CREATE, DATA, NO_PERMISSION, OK, OS_ERROR, SOFTWARE, TRY_AGAIN, UNAVAILABLE, USAGE,
@@ -18,9 +20,9 @@ impl Failure {
         Self { code, text: text.into() }
     }
 
-    /// For `map_err`: what was being done, then why it failed.
-    pub(crate) fn while_<E: fmt::Display>(code: u8, doing: &str) -> impl Fn(E) -> Self {
-        move |error| Self::new(code, format!("{doing}: {error}"))
+    /// For `map_err`: what was being done, then why it failed, with what caused that.
+    pub(crate) fn while_<E: Into<Box<dyn Error>>>(code: u8, doing: &str) -> impl Fn(E) -> Self {
+        move |error| Self::new(code, format!("{doing}: {}", Causes(&*error.into())))
     }
 }
 

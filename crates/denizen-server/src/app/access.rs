@@ -1,27 +1,32 @@
 //! Who presents this token, and may it do this? For every API that takes access tokens of our own issuer.
 //!
-//! A token is believed after: its form, its key (published now, of the expected tenant), its signature, its issuer,
-//! its kind, its audience, its time, and the state of its principal in the directory. Signature, issuer and kind
-//! cannot change, so a token that passed once is kept in the verified-token cache under its SHA-256; everything that can
-//! change (audience asked for, time, key still published, principal still there, enabled and not revoked) is checked on
-//! every use.
+//! A token is believed after: its form, its key (published now), its signature, its time, its issuer, its kind, its
+//! tenant, its audience, and the state of its principal in the directory. Signature, issuer and kind cannot change, so
+//! a token that passed these once is kept in the verified-token cache under its SHA-256; everything that can change (tenant
+//! and audience asked for, time, key still published, principal still there, enabled and not revoked) is checked on every
+//! use.
+//!
+//! From its time on, a token proves who presents it, also where it is refused: a [`Refusal`] then names who, and is
+//! recorded. One that is not ours, or is out of its time, is a stranger's.
 //!
 //! Reads a snapshot and never the database, but for a join token. What it decides is an [`Authorization`].
 //! Tests: `access/tests/`.
 
 mod authorization;
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use denizen_keys::{
     Algorithm, RsaPublic, b64, hash,
     jws::{JwsError, Unverified},
     x509::Certificate,
 };
+use denizen_serve::Sampler;
 use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 use quick_cache::sync::Cache;
 
-pub use self::authorization::{Authorization, System, SystemReason, WrongAuthorization};
+pub use self::authorization::{Authorization, Known, System, SystemReason, WrongAuthorization};
+use super::strangers::Strangers;
 use crate::{
     domain::{
         Actor, Ctx,
@@ -31,7 +36,7 @@ use crate::{
         resources::JoinToken,
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
-    store::{OneTimeRefused, Snapshot, Store, StoreError},
+    store::{Kept, OneTimeRefused, Snapshot, Store, StoreError},
 };
 
 #[cfg(test)]
@@ -45,6 +50,8 @@ const SKEW: i64 = 300;
 const VERIFIED_TOKENS: usize = 65_536;
 /// How many parsed signing keys are kept.
 const PARSED_KEYS: usize = 4096;
+/// A signing key that cannot be read is logged once in this time: whoever presents a token causes it.
+const KEY_FAULT_PERIOD: Duration = Duration::from_secs(60);
 
 /// Authenticates and authorizes callers.
 #[derive(Clone)]
@@ -54,6 +61,8 @@ pub struct Access {
     roles: Arc<BuiltInRoles>,
     keys: Arc<Cache<(TenantId, String), Arc<ParsedKey>>>,
     tokens: Arc<Cache<[u8; 32], Arc<Caller>>>,
+    strangers: Strangers,
+    key_faults: Arc<Sampler>,
 }
 
 /// A signing key's public half, parsed once, with the certificate it was read from.
@@ -83,6 +92,16 @@ pub struct Caller {
     expires: UnixTime,
 }
 
+/// Who holds a join token, and may enrol a machine by it.
+pub struct Enrolment {
+    /// To do so, in the token's resource group.
+    pub authorization: Authorization,
+    /// The token.
+    pub token: JoinToken,
+    /// Whether a machine was enrolled by it already.
+    pub used: bool,
+}
+
 /// No role assignment allows it. The reasons are borrowed from the snapshot that decided.
 #[derive(Clone, Debug)]
 pub struct Denied<'a> {
@@ -94,6 +113,41 @@ impl Caller {
     /// Who is accountable for what this caller does.
     pub fn actor(&self) -> Actor {
         Actor::Principal { id: self.principal, client: self.client }
+    }
+
+    /// The same as a proof of who it is, in the context of its request.
+    pub fn known(&self, ctx: &Ctx) -> Known {
+        Known::proved(ctx.by(self.actor()))
+    }
+
+    /// Who it is in a tenant.
+    fn actor_in(&self, tenant: TenantId) -> Actor {
+        if tenant == self.tenant {
+            return self.actor();
+        }
+        Actor::Foreign { tenant: self.tenant, id: self.principal }
+    }
+}
+
+/// A token that is not believed, and who presented it as far as that is proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub error: AuthError,
+    by: Option<Actor>,
+}
+
+impl Refusal {
+    /// Who was refused, in the context of its request; none when the token proved nothing.
+    pub fn known(&self, ctx: &Ctx) -> Option<Known> {
+        Some(Known::proved(ctx.by(self.by.clone()?)))
+    }
+}
+
+/// Nothing is proved.
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        Self { error, by: None }
     }
 }
 
@@ -109,7 +163,7 @@ pub enum AuthError {
     /// It is signed well, and is not an app-only access token of ours.
     #[error("Error validating token: {0}. Get a new token from this server's authority.")]
     Kind(&'static str),
-    /// No key of this name is published by the vault's tenant.
+    /// No key of this name is published.
     #[error(
         "Unable to resolve the key used for signature validation. Get a token from the tenant that the challenge names."
     )]
@@ -151,7 +205,13 @@ impl Access {
     pub fn new(store: Store, roles: Arc<BuiltInRoles>, authority: &str, clock: Clock) -> (Self, System) {
         let system = System::new(store.clone(), clock);
         let (keys, tokens) = (Arc::new(Cache::new(PARSED_KEYS)), Arc::new(Cache::new(VERIFIED_TOKENS)));
-        (Self { store, authority: authority.into(), roles, keys, tokens }, system)
+        let (strangers, key_faults) = (Strangers::default(), Arc::new(Sampler::new(1, KEY_FAULT_PERIOD)));
+        (Self { store, authority: authority.into(), roles, keys, tokens, strangers, key_faults }, system)
+    }
+
+    /// What is kept of requests that proved nothing.
+    pub fn strangers(&self) -> &Strangers {
+        &self.strangers
     }
 
     /// The directory as it is now. A request takes one, and is authenticated and decided by it.
@@ -171,23 +231,32 @@ impl Access {
         audiences: &[String],
         tenant: TenantId,
         now: UnixTime,
-    ) -> Result<Arc<Caller>, AuthError> {
+    ) -> Result<Arc<Caller>, Refusal> {
         if token.len() > MAX_TOKEN {
-            return Err(AuthError::Form(JwsError::TooLong { limit: MAX_TOKEN }));
+            return Err(AuthError::Form(JwsError::TooLong { limit: MAX_TOKEN }).into());
         }
         let fingerprint = hash::sha256(token.as_bytes());
-        if let Some(caller) = self.tokens.get(&fingerprint) {
-            if caller.tenant != tenant {
-                return Err(self.other_issuer(tenant, &caller.issuer));
+        let caller = match self.tokens.get(&fingerprint) {
+            Some(caller) => {
+                published(snapshot, caller.tenant, &caller.kid, now).ok_or(AuthError::Key)?;
+                in_time(caller.not_before, caller.expires, now)?;
+                caller
             }
-            published(snapshot, tenant, &caller.kid, now).ok_or(AuthError::Key)?;
-            caller.still_good(snapshot, audiences, now)?;
-            return Ok(caller);
+            None => {
+                let caller = Arc::new(self.verify(snapshot, token, tenant, now)?);
+                self.tokens.insert(fingerprint, Arc::clone(&caller));
+                caller
+            }
+        };
+        let good = if caller.tenant == tenant {
+            caller.still_good(snapshot, audiences)
+        } else {
+            Err(self.other_issuer(tenant, &caller.issuer))
+        };
+        match good {
+            Ok(()) => Ok(caller),
+            Err(error) => Err(Refusal { error, by: Some(caller.actor_in(tenant)) }),
         }
-        let caller = Arc::new(self.verify(snapshot, token, tenant, now)?);
-        caller.still_good(snapshot, audiences, now)?;
-        self.tokens.insert(fingerprint, Arc::clone(&caller));
-        Ok(caller)
     }
 
     /// Decides whether an authenticated caller may do `action` at `scope`: the one way to an [`Authorization`] for
@@ -223,20 +292,19 @@ impl Access {
     }
 
     /// The authorization of who holds the join token with this SHA-256 (lower-case hexadecimal) to do `action` in the
-    /// token's resource group. Whether the token is still unused and in time is decided when the operation consumes it.
+    /// token's resource group. Costs one read, so that guesses keep nobody from writing. That the token is used once is
+    /// decided when the operation consumes it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when the tenant of `ctx` has no such token; the store's.
-    pub async fn enrolment(
-        &self,
-        ctx: &Ctx,
-        token_hash: &str,
-        action: &'static str,
-    ) -> Result<(Authorization, JoinToken), StoreError> {
-        let token = self.store.one_time::<JoinToken>(token_hash).await?.filter(|token| token.tenant == ctx.tenant);
-        let token = token.ok_or(OneTimeRefused::Unknown)?;
+    /// [`StoreError::Refused`] when the tenant of `ctx` has no such token, or it has ended; the store's.
+    pub async fn enrolment(&self, ctx: &Ctx, token_hash: &str, action: &'static str) -> Result<Enrolment, StoreError> {
+        let kept = self.store.one_time::<JoinToken>(token_hash).await?.filter(|kept| kept.it.tenant == ctx.tenant);
+        let Kept { it: token, used } = kept.ok_or(OneTimeRefused::Unknown)?;
+        if token.expires <= ctx.now {
+            return Err(OneTimeRefused::Expired.into());
+        }
         let ctx = ctx.by(Actor::JoinToken(token.id));
-        Ok((Authorization::by_join_token(ctx, self.snapshot(), action, &token), token))
+        Ok(Enrolment { authorization: Authorization::by_join_token(ctx, self.snapshot(), action, &token), token, used })
     }
 
     /// The built-in roles this decides with.
@@ -244,25 +312,40 @@ impl Access {
         &self.roles
     }
 
-    /// What cannot change about a token: key, signature, issuer, kind.
-    fn verify(&self, snapshot: &Snapshot, token: &str, tenant: TenantId, now: UnixTime) -> Result<Caller, AuthError> {
+    /// What cannot change about a token (key, signature, issuer, kind), and its time.
+    fn verify(&self, snapshot: &Snapshot, token: &str, tenant: TenantId, now: UnixTime) -> Result<Caller, Refusal> {
         let unverified = Unverified::parse(token, MAX_TOKEN).map_err(AuthError::Form)?;
         let kid = unverified.kid().ok_or(AuthError::Key)?.to_owned();
-        // Looked for among this tenant's keys only: a token of another tenant of ours finds none.
-        let key = published(snapshot, tenant, &kid, now).ok_or(AuthError::Key)?;
-        let key = self.parsed(key)?;
+        // Another tenant's key says who presents the token here. It opens nothing: the tenant is compared at each use.
+        let key = published(snapshot, tenant, &kid, now)
+            .or_else(|| snapshot.tenants().find_map(|other| published(snapshot, other.id, &kid, now)))
+            .ok_or(AuthError::Key)?;
+        let (signed_by, key) = (key.tenant, self.parsed(key)?);
         let verified = unverified.verify(&key.public, &[Algorithm::Rs256]).map_err(|error| {
             if error == JwsError::BadSignature { AuthError::Signature } else { AuthError::Form(error) }
         })?;
         let claims: AccessToken = verified.claims().map_err(AuthError::Form)?;
+        in_time(claims.nbf, claims.exp, now)?;
+        self.of_our_kind(signed_by, kid, &claims).map_err(|error| {
+            let (client, id) = (claims.appid.or(claims.azp), claims.oid);
+            let by = match client {
+                Some(client) if claims.tid == tenant => Some(Actor::Principal { id, client }),
+                Some(_) => Some(Actor::Foreign { tenant: claims.tid, id }),
+                None => None,
+            };
+            Refusal { error, by }
+        })
+    }
 
+    /// Who a signed token names, when it is one that the tenant with that key issues to be used here.
+    fn of_our_kind(&self, tenant: TenantId, kid: String, claims: &AccessToken) -> Result<Caller, AuthError> {
         let (expected, client) = match claims.ver.as_str() {
             "1.0" => (issuer(&self.authority, tenant, TokenVersion::V1), claims.appid),
             "2.0" => (issuer(&self.authority, tenant, TokenVersion::V2), claims.azp),
             _ => return Err(AuthError::Kind("it is of an unknown version")),
         };
         if claims.iss != expected {
-            return Err(AuthError::Issuer { expected, found: claims.iss });
+            return Err(AuthError::Issuer { expected, found: claims.iss.clone() });
         }
         if claims.tid != tenant {
             return Err(self.other_issuer(tenant, &claims.iss));
@@ -275,9 +358,9 @@ impl Access {
             tenant,
             principal: claims.oid,
             client,
-            issuer: claims.iss,
+            issuer: claims.iss.clone(),
             audience: audience::canonical(&claims.aud),
-            written_audience: claims.aud,
+            written_audience: claims.aud.clone(),
             kid,
             epoch: claims.xms_epoch,
             not_before: claims.nbf,
@@ -294,7 +377,9 @@ impl Access {
             .and_then(|der| Certificate::from_der(&der).ok())
             .and_then(|certificate| certificate.public_key().ok());
         let Some(public) = public else {
-            tracing::error!(kid = %key.kid, tenant = %key.tenant, "a published signing key's certificate cannot be read");
+            if let Some(held_back) = self.key_faults.admit() {
+                tracing::error!(kid = %key.kid, tenant = %key.tenant, held_back, "a published signing key's certificate cannot be read");
+            }
             return Err(AuthError::Key);
         };
         let parsed = Arc::new(ParsedKey { certificate: key.certificate.clone(), public });
@@ -308,17 +393,11 @@ impl Access {
 }
 
 impl Caller {
-    /// What can change: the audience asked for, the time, the principal.
-    fn still_good(&self, snapshot: &Snapshot, audiences: &[String], now: UnixTime) -> Result<(), AuthError> {
+    /// What can change beside key and time: the audience asked for, the principal.
+    fn still_good(&self, snapshot: &Snapshot, audiences: &[String]) -> Result<(), AuthError> {
         if !audiences.contains(&self.audience) {
             let expected = audiences.first().cloned().unwrap_or_default();
             return Err(AuthError::Audience { expected, found: self.written_audience.clone() });
-        }
-        if now >= self.expires {
-            return Err(AuthError::Expired(self.expires));
-        }
-        if self.not_before > now + SKEW {
-            return Err(AuthError::NotYet(self.not_before));
         }
         let principal =
             snapshot.principal(self.tenant, self.principal).ok_or(AuthError::Principal("does not exist any more"))?;
@@ -327,6 +406,17 @@ impl Caller {
         }
         principal.accepts(self.epoch).map_err(AuthError::Principal)
     }
+}
+
+/// Whether `now` is within a token's time.
+fn in_time(not_before: UnixTime, expires: UnixTime, now: UnixTime) -> Result<(), AuthError> {
+    if now >= expires {
+        return Err(AuthError::Expired(expires));
+    }
+    if not_before > now + SKEW {
+        return Err(AuthError::NotYet(not_before));
+    }
+    Ok(())
 }
 
 /// The tenant's key of this name, when it is published at `now`.

@@ -9,6 +9,11 @@
 //! | a secret | HMAC-SHA256 with a key of this process | argon2id, tens of milliseconds, off the runtime, few at a time | one HMAC |
 //! | an assertion | its SHA-256 | one RSA verification | one SHA-256 |
 //!
+//! **A wrong secret costs no argon2id**, however many are tried, so guesses keep nobody waiting and nobody has to be locked
+//! out for them: 32 bits of a digest are kept beside each hash ([`PasswordCredential::check_of`]), and only what matches
+//! them is hashed. Secrets are made here, of 256 random bits: neither those bits nor the time of the answer bring anybody
+//! nearer to one. That a client exists is no secret: the answer names the case, as Entra's does, and costs nothing either.
+//!
 //! Tests: `tests.rs` beside this file.
 
 use std::{
@@ -25,16 +30,18 @@ use denizen_keys::{
     jws::LaxAssertion,
     password, random,
 };
-use denizen_wire::{ClientId, TenantId, UnixTime};
+use denizen_wire::{ClientId, TenantId, UnixTime, shown};
 use moka::sync::Cache;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::{access::Known, strangers};
 use crate::domain::{
+    Actor, Ctx,
     assertion::{self, Expected, Reason, Validity},
     claims::ClientAuthMethod,
-    directory::{Application, KeyCredential, ServicePrincipal, Tenant},
+    directory::{Application, KeyCredential, PasswordCredential, ServicePrincipal, Tenant},
 };
 
 #[cfg(test)]
@@ -52,8 +59,6 @@ const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 /// Verifies clients' credentials.
 pub struct Credentials {
     hashing: Arc<Semaphore>,
-    /// What an unknown client's secret is compared with, so that it takes as long as a known one's.
-    decoy: Arc<str>,
     secret_key: Zeroizing<[u8; 32]>,
     secrets: Cache<[u8; 32], VerifiedSecret>,
     assertions: Cache<[u8; 32], VerifiedAssertion>,
@@ -74,10 +79,26 @@ pub struct Client<'a> {
 /// A client that has proved itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthenticatedClient {
+    client: ClientId,
+    proof: ClientAuthMethod,
+    credential: Uuid,
+}
+
+impl AuthenticatedClient {
     /// How.
-    pub proof: ClientAuthMethod,
+    pub fn proof(&self) -> ClientAuthMethod {
+        self.proof
+    }
+
     /// With which credential.
-    pub credential: Uuid,
+    pub fn credential(&self) -> Uuid {
+        self.credential
+    }
+
+    /// The same as a proof of who it is, in the context of its request.
+    pub fn known(&self, ctx: &Ctx) -> Known {
+        Known::proved(ctx.by(Actor::Client(self.client)))
+    }
 }
 
 /// Why a credential proves nothing.
@@ -100,10 +121,34 @@ pub enum CredentialError {
     /// The signature is none of the client's.
     #[error("{}", .0.text())]
     Key(KeyReason),
-    /// The claims.
+    /// The claims, which prove nothing: one cannot be read, or the assertion is out of its time.
     #[error("{}", claims_text(.0))]
     Claims(Reason),
+    /// The assertion is the client's own and in its time, and is about or for somebody else.
+    #[error("{}", claims_text(.reason))]
+    Misdirected {
+        /// Who has signed it.
+        by: AuthenticatedClient,
+        /// What is wrong with it.
+        reason: Reason,
+    },
+    /// A computation did not end: our fault.
+    #[error("The service could not verify the client secret; ask again in a second.")]
+    Unfinished(#[source] Unfinished),
 }
+
+/// Why a computation did not end.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Unfinished(Arc<JoinError>);
+
+impl PartialEq for Unfinished {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Unfinished {}
 
 /// What is wrong with the key an assertion was signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,10 +169,23 @@ impl CredentialError {
         match self {
             Self::WrongSecret => 7_000_215,
             Self::SecretExpired(_) => 7_000_222,
-            Self::Busy => 90_033,
+            Self::Busy | Self::Unfinished(_) => 90_033,
             Self::Malformed(_) => 50_027,
             Self::Key(_) => 700_027,
-            Self::Claims(reason) => reason.code(),
+            Self::Claims(reason) | Self::Misdirected { reason, .. } => reason.code(),
+        }
+    }
+
+    /// What a stranger is refused for; none when the client has proved itself all the same, or something of ours failed.
+    pub fn of_a_stranger(&self) -> Option<strangers::Reason> {
+        use strangers::Reason;
+        match self {
+            Self::WrongSecret => Some(Reason::Secret),
+            Self::SecretExpired(_) => Some(Reason::SecretEnded),
+            Self::Busy => Some(Reason::Busy),
+            Self::Malformed(_) | Self::Key(_) => Some(Reason::Assertion),
+            Self::Claims(_) => Some(Reason::AssertionTime),
+            Self::Misdirected { .. } | Self::Unfinished(_) => None,
         }
     }
 }
@@ -170,6 +228,12 @@ fn claims_text(reason: &Reason) -> String {
         Reason::Audience => "Client assertion audience claim does not match Realm issuer. Set aud to this tenant's \
              token endpoint, as its OpenID configuration names it."
             .to_owned(),
+        Reason::TooLong { until, now } => format!(
+            "Client assertion is not within its valid time range: it ends at {}, more than 24 hours from the service's \
+             time, {}. Make an assertion for each request, that ends after 5 to 10 minutes.",
+            until.rfc3339(),
+            now.rfc3339()
+        ),
         Reason::NotYet { from: when, now } | Reason::Ended { until: when, now } => format!(
             "Client assertion is not within its valid time range: {} {}, and the service's time is {}. Make a new \
              assertion, and check the clock of the client.",
@@ -206,7 +270,6 @@ impl Credentials {
     pub fn new() -> Self {
         Self {
             hashing: Arc::new(Semaphore::new(HASHING)),
-            decoy: password::hash(&random::token(32)).into(),
             secret_key: Zeroizing::new(random::bytes()),
             secrets: Cache::builder().max_capacity(CACHE_ENTRIES).time_to_live(CACHE_LIFETIME).build(),
             assertions: Cache::builder().max_capacity(CACHE_ENTRIES).time_to_live(CACHE_LIFETIME).build(),
@@ -219,42 +282,79 @@ impl Credentials {
         self.verified.load(Ordering::Relaxed)
     }
 
-    /// Verifies a client secret. An unknown client (`None`) is refused after as much work as a known one.
+    /// Verifies a client secret.
     pub async fn verify_secret(
         &self,
-        client: Option<Client<'_>>,
+        client: Client<'_>,
         secret: &SecretString,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, CredentialError> {
-        let Some((client, application)) = client.and_then(|client| Some((client, client.application?))) else {
-            self.matching(secret, vec![Arc::clone(&self.decoy)]).await?;
-            return Err(CredentialError::WrongSecret);
-        };
+        // A managed identity has none.
+        let passwords = client.application.map_or(&[][..], |application| &application.passwords);
         let key = self.cache_key(client, secret);
-        if let Some(known) = self.secrets.get(&key) {
-            let credential = application
-                .passwords
-                .iter()
-                .find(|password| password.key_id == known.credential && *password.hash == *known.hash);
-            if let Some(password) = credential {
-                return valid(password.key_id, password.start, password.end, now);
+        let password = match self.remembered(&key, passwords) {
+            Some(known) => known,
+            None => self.hashed(&key, passwords, secret).await?,
+        };
+        if password.end <= now {
+            return Err(CredentialError::SecretExpired(password.end));
+        }
+        if now + assertion::SKEW < password.start {
+            return Err(CredentialError::WrongSecret);
+        }
+        let (client, proof) = (client.principal.client_id, ClientAuthMethod::Secret);
+        Ok(AuthenticatedClient { client, proof, credential: password.key_id })
+    }
+
+    /// The credential that this secret was found to be of, while the client has it.
+    fn remembered<'a>(&self, key: &[u8; 32], passwords: &'a [PasswordCredential]) -> Option<&'a PasswordCredential> {
+        let known = self.secrets.get(key)?;
+        let found = passwords.iter().find(|kept| kept.key_id == known.credential && *kept.hash == *known.hash);
+        if found.is_none() {
+            self.secrets.invalidate(key);
+        }
+        found
+    }
+
+    /// The credential whose hash is this secret's, in or out of its time. It is remembered.
+    async fn hashed<'a>(
+        &self,
+        key: &[u8; 32],
+        passwords: &'a [PasswordCredential],
+        secret: &SecretString,
+    ) -> Result<&'a PasswordCredential, CredentialError> {
+        for password in passwords {
+            if PasswordCredential::check_of(password.key_id, secret.expose()) != password.check {
+                continue;
             }
-            self.secrets.invalidate(&key);
+            let permit = tokio::time::timeout(HASHING_TIMEOUT, Arc::clone(&self.hashing).acquire_owned())
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .ok_or(CredentialError::Busy)?;
+            // Of many that present the same secret at once, the first is hashed.
+            if let Some(known) = self.remembered(key, passwords) {
+                return Ok(known);
+            }
+            self.verified.fetch_add(1, Ordering::Relaxed);
+            let (secret, hash): (_, Arc<str>) = (secret.clone(), password.hash.as_str().into());
+            let known = VerifiedSecret { credential: password.key_id, hash: Arc::clone(&hash) };
+            let (key, secrets) = (*key, self.secrets.clone());
+            let hashing = tokio::task::spawn_blocking(move || {
+                // Held by the computation, not by the request: a client that hangs up does not free the processor, and
+                // what was computed for it is remembered.
+                let _held = permit;
+                let right = password::verify(&secret, &hash);
+                if right {
+                    secrets.insert(key, known);
+                }
+                right
+            });
+            if hashing.await.map_err(|error| CredentialError::Unfinished(Unfinished(Arc::new(error))))? {
+                return Ok(password);
+            }
         }
-        // The hint is the beginning of the secret, shown to people: it says which hashes are worth computing. When
-        // it says none, one is computed nevertheless.
-        let candidates: Vec<_> =
-            application.passwords.iter().filter(|password| secret.expose().starts_with(&password.hint)).collect();
-        let mut hashes: Vec<Arc<str>> = candidates.iter().map(|password| password.hash.as_str().into()).collect();
-        if hashes.is_empty() {
-            hashes.push(Arc::clone(&self.decoy));
-        }
-        let found = self.matching(secret, hashes).await?;
-        let password = found.and_then(|index| candidates.get(index)).ok_or(CredentialError::WrongSecret)?;
-        let proved = valid(password.key_id, password.start, password.end, now)?;
-        let known = VerifiedSecret { credential: password.key_id, hash: password.hash.as_str().into() };
-        self.secrets.insert(key, known);
-        Ok(proved)
+        Err(CredentialError::WrongSecret)
     }
 
     /// Verifies a client assertion: first what is cheap, then the signature, then the claims that it covers.
@@ -275,14 +375,14 @@ impl Credentials {
                 if let Some(key) = credential {
                     known.validity.covers(now).map_err(CredentialError::Claims)?;
                     in_time(key, now)?;
-                    return Ok(AuthenticatedClient { proof: ClientAuthMethod::Certificate, credential: key.key_id });
+                    return Ok(by_certificate(client_id, key));
                 }
                 self.assertions.invalidate(&digest);
             }
         }
         let parsed = LaxAssertion::parse(text).map_err(CredentialError::Malformed)?;
         if let Some(issuer) = parsed.unverified_issuer().filter(|issuer| !assertion::is_client(issuer, client_id)) {
-            return Err(CredentialError::Claims(Reason::Issuer(assertion::excerpt(issuer))));
+            return Err(CredentialError::Claims(Reason::Issuer(shown::identifier(issuer).into_owned())));
         }
         let key = named(&parsed, client)?;
         in_time(key, now)?;
@@ -290,8 +390,10 @@ impl Credentials {
         let verified = public(key)
             .ok_or(CredentialError::Key(KeyReason::Signature))
             .and_then(|public| parsed.verify(&public).map_err(|_| CredentialError::Key(KeyReason::Signature)))?;
+        let validity = assertion::validity(&verified.claims, now).map_err(CredentialError::Claims)?;
+        let by = by_certificate(client_id, key);
         let expected = Expected { client: client_id, tenant: client.tenant, authorities };
-        let validity = assertion::check(&verified.claims, &expected, now).map_err(CredentialError::Claims)?;
+        assertion::check(&verified.claims, &expected).map_err(|reason| CredentialError::Misdirected { by, reason })?;
         let known = VerifiedAssertion {
             tenant: client.tenant.id,
             client: client_id,
@@ -300,7 +402,7 @@ impl Credentials {
             validity,
         };
         self.assertions.insert(digest, known);
-        Ok(AuthenticatedClient { proof: ClientAuthMethod::Certificate, credential: key.key_id })
+        Ok(by)
     }
 
     fn cache_key(&self, client: Client<'_>, secret: &SecretString) -> [u8; 32] {
@@ -310,38 +412,10 @@ impl Credentials {
         message.extend_from_slice(secret.expose().as_bytes());
         hmac_sha256(self.secret_key.as_slice(), &message)
     }
-
-    /// The index of the hash that is this secret's.
-    async fn matching(&self, secret: &SecretString, hashes: Vec<Arc<str>>) -> Result<Option<usize>, CredentialError> {
-        let permit = tokio::time::timeout(HASHING_TIMEOUT, Arc::clone(&self.hashing).acquire_owned())
-            .await
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(CredentialError::Busy)?;
-        self.verified.fetch_add(hashes.len() as u64, Ordering::Relaxed);
-        let secret = secret.clone();
-        let hashing = tokio::task::spawn_blocking(move || {
-            // Held by the computation, not by the request: a client that hangs up does not free the processor.
-            let _held = permit;
-            hashes.iter().position(|hash| password::verify(&secret, hash))
-        });
-        hashing.await.map_err(|_| CredentialError::Busy)
-    }
 }
 
-fn valid(
-    credential: Uuid,
-    start: UnixTime,
-    end: UnixTime,
-    now: UnixTime,
-) -> Result<AuthenticatedClient, CredentialError> {
-    if end <= now {
-        return Err(CredentialError::SecretExpired(end));
-    }
-    if now + assertion::SKEW < start {
-        return Err(CredentialError::WrongSecret);
-    }
-    Ok(AuthenticatedClient { proof: ClientAuthMethod::Secret, credential })
+fn by_certificate(client: ClientId, key: &KeyCredential) -> AuthenticatedClient {
+    AuthenticatedClient { client, proof: ClientAuthMethod::Certificate, credential: key.key_id }
 }
 
 fn in_time(key: &KeyCredential, now: UnixTime) -> Result<(), CredentialError> {
@@ -357,7 +431,7 @@ fn keys_of<'a>(client: Client<'a>) -> impl Iterator<Item = &'a KeyCredential> {
 
 /// The client's key that the header names. When it names it twice, both must agree.
 fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<&'a KeyCredential, CredentialError> {
-    let shown = match (&parsed.x5t, &parsed.x5t_s256) {
+    let thumbprint = match (&parsed.x5t, &parsed.x5t_s256) {
         (None, None) => return Err(CredentialError::Key(KeyReason::NoThumbprint)),
         (Some(sha1), _) => denizen_keys::hash::hex_upper(sha1),
         (None, Some(sha256)) => denizen_keys::hash::hex_upper(sha256),
@@ -366,7 +440,7 @@ fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<&'a KeyCredent
         .find(|key| {
             parsed.x5t.is_none_or(|x5t| x5t == key.x5t) && parsed.x5t_s256.is_none_or(|x5t| x5t == key.x5t_s256)
         })
-        .ok_or(CredentialError::Key(KeyReason::Unknown(shown)))
+        .ok_or(CredentialError::Key(KeyReason::Unknown(thumbprint)))
 }
 
 fn public(key: &KeyCredential) -> Option<RsaPublic> {

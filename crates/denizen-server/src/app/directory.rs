@@ -167,13 +167,14 @@ impl Directory {
         let secret = random::token(32);
         // argon2id takes tens of milliseconds by design: not on a runtime worker.
         let to_hash = secret.clone();
-        let hash = tokio::task::spawn_blocking(move || password::hash(&to_hash))
-            .await
-            .map_err(|_| ChangeError::Invalid("the password could not be hashed; try again".into()))?;
+        let hash =
+            tokio::task::spawn_blocking(move || password::hash(&to_hash)).await.map_err(ChangeError::Unfinished)?;
+        let key_id = random::uuid_v4();
         let password = PasswordCredential {
-            key_id: random::uuid_v4(),
+            key_id,
             display_name: display_name.to_owned(),
             hint: secret.expose().chars().take(3).collect(),
+            check: PasswordCredential::check_of(key_id, secret.expose()),
             start: now,
             end: now + PASSWORD_LIFETIME,
             hash,

@@ -7,27 +7,32 @@
 //! What could go wrong, and what happens then:
 //! - the token is raced: it is consumed inside the transaction that makes the machine, so one of them wins;
 //! - the answer is lost: the agent asks again with the same token *and the same key*, and gets the same answer;
+//! - the agent is killed before it has kept the answer, and comes back with a new token: enrolment is idempotent by key,
+//!   so the machine of that name and key gets the identity it has. If its certificate was made anew, that one is registered;
 //! - the proof was made for another server or another token: its audience and its hash say so.
 //!
 //! Tests: `tests.rs` beside this file, and `tests/it`.
 
-use denizen_keys::{Algorithm, SecretString, b64, hash, jws::Unverified, random, x509::Certificate};
+use denizen_keys::{
+    Algorithm, JwsError, RsaPublic, SecretString, b64, hash, jws::Unverified, random, x509::Certificate,
+};
 use denizen_wire::{
-    ClientId, PrincipalId, ResourceId, TenantId, UnixTime,
+    Causes, ClientId, PrincipalId, ResourceId, TenantId, UnixTime,
     node::{ENROL_PATH, EnrolClaims, EnrolRequest, Enrolled, MachineName, PROOF_LIFETIME},
 };
 
 use super::{
     ChangeError,
-    access::{Access, Authorization, WrongAuthorization},
+    access::{Access, Authorization, Enrolment, WrongAuthorization},
+    strangers::{Reason, Strangers},
 };
 use crate::{
     domain::{
-        Actor, Ctx,
+        Ctx,
         directory::{KeyCredential, PrincipalKind, ServicePrincipal},
         resources::{JoinToken, Machine},
     },
-    store::{AuditEvent, OneTimeRefused, Store, StoreError, Write},
+    store::{AuditEvent, OneTimeRefused, Outcome, Store, StoreError, Write},
 };
 
 #[cfg(test)]
@@ -75,17 +80,49 @@ pub enum EnrolError {
     #[error("the join token is bound to the machine name '{0}'; enrol under that name or make a token without one")]
     OtherName(String),
     /// The proof of possession.
-    #[error("the proof of possession {0}; the agent makes one for each attempt, so check its clock and server URL")]
-    Proof(&'static str),
+    #[error(transparent)]
+    Proof(ProofFault),
     /// A machine of that name is there, with another key.
     #[error("a machine named '{0}' is connected already; disconnect it first or choose another name")]
     Exists(String),
     /// It was called with the authorization of another operation: our fault.
     #[error(transparent)]
     Authorization(#[from] WrongAuthorization),
+    /// The store, before it has said whether there is such a token.
+    #[error("the join token cannot be looked up")]
+    Unread(#[source] StoreError),
     /// The store.
     #[error(transparent)]
     Store(StoreError),
+}
+
+/// What is wrong with a proof of possession.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the proof of possession {rule}; the agent makes one for each attempt, so check its clock and server URL")]
+pub struct ProofFault {
+    rule: &'static str,
+    /// Why it cannot be read.
+    #[source]
+    cause: Option<JwsError>,
+}
+
+impl EnrolError {
+    /// Why somebody was refused who holds no join token; none for everybody else, whose refusal is recorded.
+    pub fn of_a_stranger(&self) -> Option<Reason> {
+        match self {
+            Self::Token(OneTimeRefused::Unknown) => Some(Reason::JoinToken),
+            Self::Token(OneTimeRefused::Expired) => Some(Reason::JoinTokenEnded),
+            Self::Unread(_) => Some(Reason::JoinTokenUnread),
+            Self::Token(OneTimeRefused::Used)
+            | Self::Malformed(_)
+            | Self::GroupGone
+            | Self::OtherName(_)
+            | Self::Proof(_)
+            | Self::Exists(_)
+            | Self::Authorization(_)
+            | Self::Store(_) => None,
+        }
+    }
 }
 
 impl From<StoreError> for EnrolError {
@@ -110,6 +147,11 @@ impl Machines {
     #[must_use]
     pub fn with_other_authorities(self, others: &[String]) -> Self {
         Self { other_authorities: others.to_vec(), ..self }
+    }
+
+    /// What is kept of requests that proved nothing.
+    pub fn strangers(&self) -> &Strangers {
+        self.access.strangers()
     }
 
     /// Makes a join token for one machine in `resource_group`, good for `lifetime` seconds. It is returned here and
@@ -172,7 +214,8 @@ impl Machines {
             .await
     }
 
-    /// Enrols a machine. Refusals are audited too.
+    /// Enrols a machine. A machine that is enrolled already under the same name, by the same key, gets the identity that
+    /// it has. What is refused to the holder of a join token is recorded; [`EnrolError::of_a_stranger`] tells the rest.
     ///
     /// `ctx` makes the context of the request in the tenant that the token names.
     ///
@@ -181,36 +224,48 @@ impl Machines {
     pub async fn enrol(
         &self,
         request: &EnrolRequest,
-        ctx: impl FnOnce(TenantId, Actor) -> Ctx,
+        ctx: impl FnOnce(TenantId) -> Ctx,
     ) -> Result<Enrolled, EnrolError> {
         let tenant = tenant_of(&request.join_token)
             .filter(|tenant| self.store.snapshot().tenant(*tenant).is_some())
             .ok_or(EnrolError::Token(OneTimeRefused::Unknown))?;
-        let ctx = ctx(tenant, Actor::Anonymous);
-        let outcome = self.admit(&ctx, request).await;
-        if let Err(refused) = &outcome
-            && !matches!(refused, EnrolError::Store(_))
-        {
-            // The name is whatever a stranger sent: the audit takes no more of it than a name can have.
+        // First: whoever has no token is told so before anything is computed for him.
+        let token_hash = hash::hex(&hash::sha256(request.join_token.as_bytes()));
+        let enrolment = self.access.enrolment(&ctx(tenant), &token_hash, CONNECT).await;
+        let enrolment = enrolment.map_err(|error| {
+            if let StoreError::Refused(why) = error { EnrolError::Token(why) } else { EnrolError::Unread(error) }
+        })?;
+        let outcome = self.admit(&enrolment, &token_hash, request).await;
+        if let Err(refused) = &outcome {
+            let event = match refused {
+                // The write path has recorded it.
+                EnrolError::GroupGone => return outcome,
+                EnrolError::Store(_) | EnrolError::Unread(_) | EnrolError::Authorization(_) => Outcome::Failed,
+                EnrolError::Malformed(_)
+                | EnrolError::Token(_)
+                | EnrolError::OtherName(_)
+                | EnrolError::Proof(_)
+                | EnrolError::Exists(_) => Outcome::Refused,
+            };
+            // The name is whatever was sent: the audit takes no more of it than a name can have.
             let name: String = request.machine_name.chars().take(MachineName::MAX_LENGTH).collect();
-            self.store.note(&ctx, &AuditEvent::refused(CONNECT, name, refused.to_string()));
+            let because = Causes(refused).to_string();
+            self.store.note(&enrolment.authorization, &AuditEvent::new(CONNECT, event, name, because));
         }
         outcome
     }
 
-    async fn admit(&self, ctx: &Ctx, request: &EnrolRequest) -> Result<Enrolled, EnrolError> {
+    /// From what is cheap to what is not: forms, the token's own rules, the signature, the transaction.
+    async fn admit(
+        &self,
+        enrolment: &Enrolment,
+        token_hash: &str,
+        request: &EnrolRequest,
+    ) -> Result<Enrolled, EnrolError> {
+        let Enrolment { authorization, token, used } = enrolment;
+        let ctx = authorization.ctx();
         let name: MachineName =
             request.machine_name.parse().map_err(|error| EnrolError::Malformed(format!("'machineName': {error}")))?;
-        let token_hash = hash::hex(&hash::sha256(request.join_token.as_bytes()));
-        let token_hash = token_hash.as_str();
-        let certificate = b64::decode_lax(&request.certificate)
-            .ok_or_else(|| EnrolError::Malformed("'certificate' is not base64".into()))
-            .and_then(|der| {
-                Certificate::from_der(&der).map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))
-            })?;
-        self.check_proof(ctx, request, &certificate, token_hash)?;
-
-        let (authorization, token) = &self.access.enrolment(ctx, token_hash, CONNECT).await?;
         if let Some(bound) = &token.machine_name
             && *bound != request.machine_name
         {
@@ -218,7 +273,21 @@ impl Machines {
         }
         let id = &machine_id(token, name.as_str())?;
         authorization.check(CONNECT, ctx.tenant, &[id.canonical()])?;
-        let principal = &ServicePrincipal {
+        let certificate = b64::decode_lax(&request.certificate)
+            .ok_or_else(|| EnrolError::Malformed("'certificate' is not base64".into()))
+            .and_then(|der| {
+                Certificate::from_der(&der).map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))
+            })?;
+        let public = certificate.public_key().map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))?;
+        let key = &key_credential(&certificate, &public);
+        let already = || self.answered_before(ctx, id, key).ok_or(EnrolError::Token(OneTimeRefused::Used));
+        if *used {
+            let enrolled = already()?;
+            self.check_proof(ctx, request, &certificate, &public, token_hash)?;
+            return Ok(enrolled);
+        }
+        self.check_proof(ctx, request, &certificate, &public, token_hash)?;
+        let new = &ServicePrincipal {
             tenant: ctx.tenant,
             id: PrincipalId(random::uuid_v4()),
             client_id: ClientId(random::uuid_v4()),
@@ -226,65 +295,63 @@ impl Machines {
             kind: PrincipalKind::ManagedIdentity { resource_id: id.clone() },
             enabled: true,
             epoch: 0,
-            keys: vec![key_credential(&certificate)?],
+            keys: vec![key.clone()],
             token_lifetime: None,
         };
         let machine_id = random::uuid_v4();
-        match self
-            .store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    // First, so that of any number of requests with one token, one goes on.
-                    tx.redeem::<JoinToken>(token_hash).await?;
-                    let snapshot = tx.snapshot();
-                    if snapshot.machine(ctx.tenant, id).is_some() {
-                        return Err(EnrolError::Exists(request.machine_name.clone()));
+        let written = self.store.write(authorization, |tx| {
+            Box::pin(async move {
+                // First, so that of any number of requests with one token, one goes on.
+                tx.redeem::<JoinToken>(token_hash).await?;
+                let snapshot = tx.snapshot();
+                if let Some(machine) = snapshot.machine(ctx.tenant, id) {
+                    let principal = snapshot.principal(ctx.tenant, machine.principal_id);
+                    let mut principal = principal
+                        .filter(|principal| principal.keys.iter().any(|kept| is_same_key(kept, key)))
+                        .map(|principal| ServicePrincipal::clone(principal))
+                        .ok_or_else(|| EnrolError::Exists(request.machine_name.clone()))?;
+                    if !principal.keys.iter().any(|kept| kept.x5t_s256 == key.x5t_s256) {
+                        // The machine has made a new certificate of its key, and its assertions name that one.
+                        principal.keys.retain(|kept| !is_same_key(kept, key));
+                        principal.keys.push(key.clone());
+                        tx.put(&principal).await?;
                     }
-                    let group = snapshot.resource_group(ctx.tenant, &token.resource_group);
-                    let machine = Machine {
-                        tenant: ctx.tenant,
-                        id: id.clone(),
-                        machine_id,
-                        principal_id: principal.id,
-                        location: group.map_or_else(String::new, |group| group.location.clone()),
-                        facts: request.machine.clone(),
-                        created: ctx.now,
-                    };
-                    tx.insert(principal).await?;
-                    tx.insert(&machine).await?;
-                    Ok(Write::commit(CONNECT, machine.id.as_str().to_owned(), machine))
-                })
+                    let target = machine.id.as_str().to_owned();
+                    let same = (Machine::clone(machine), principal);
+                    let detail = serde_json::json!({ "repeated": true, "x5t#S256": b64::url(&key.x5t_s256) });
+                    return Ok(Write::commit(CONNECT, target, same).detail(detail));
+                }
+                let group = snapshot.resource_group(ctx.tenant, &token.resource_group);
+                let machine = Machine {
+                    tenant: ctx.tenant,
+                    id: id.clone(),
+                    machine_id,
+                    principal_id: new.id,
+                    location: group.map_or_else(String::new, |group| group.location.clone()),
+                    facts: request.machine.clone(),
+                    created: ctx.now,
+                };
+                tx.insert(new).await?;
+                tx.insert(&machine).await?;
+                Ok(Write::commit(CONNECT, machine.id.as_str().to_owned(), (machine, new.clone())))
             })
-            .await
-        {
-            Ok(machine) => Ok(self.enrolled(&machine, principal)),
-            Err(EnrolError::Token(OneTimeRefused::Used)) => self.repeated(ctx, token_hash, request, &certificate).await,
+        });
+        match written.await {
+            Ok((machine, principal)) => Ok(self.enrolled(&machine, &principal)),
+            // By another request since the token was read.
+            Err(EnrolError::Token(OneTimeRefused::Used)) => already(),
             Err(refused) => Err(refused),
         }
     }
 
-    /// The same machine asks again because it never saw the answer: same token, same name, same key.
-    async fn repeated(
-        &self,
-        ctx: &Ctx,
-        token_hash: &str,
-        request: &EnrolRequest,
-        certificate: &Certificate,
-    ) -> Result<Enrolled, EnrolError> {
-        let used = EnrolError::Token(OneTimeRefused::Used);
-        let Some(token) = self.store.one_time::<JoinToken>(token_hash).await.map_err(EnrolError::Store)? else {
-            return Err(used);
-        };
+    /// What the machine of this name was answered, when it has this key and this certificate: it asks again because it
+    /// never saw the answer.
+    fn answered_before(&self, ctx: &Ctx, id: &ResourceId, key: &KeyCredential) -> Option<Enrolled> {
         let snapshot = self.store.snapshot();
-        let id = machine_id(&token, &request.machine_name)?;
-        let same_key = |principal: &&std::sync::Arc<ServicePrincipal>| {
-            principal.keys.iter().any(|key| key.x5t_s256 == certificate.thumbprint_sha256())
-        };
-        snapshot
-            .machine(ctx.tenant, &id)
-            .and_then(|machine| Some((machine, snapshot.principal(ctx.tenant, machine.principal_id).filter(same_key)?)))
-            .map(|(machine, principal)| self.enrolled(machine, principal))
-            .ok_or(used)
+        let machine = snapshot.machine(ctx.tenant, id)?;
+        let principal = snapshot.principal(ctx.tenant, machine.principal_id)?;
+        let has_both = |kept: &KeyCredential| is_same_key(kept, key) && kept.x5t_s256 == key.x5t_s256;
+        principal.keys.iter().any(has_both).then(|| self.enrolled(machine, principal))
     }
 
     fn check_proof(
@@ -292,31 +359,33 @@ impl Machines {
         ctx: &Ctx,
         request: &EnrolRequest,
         certificate: &Certificate,
+        public: &RsaPublic,
         token_hash: &str,
     ) -> Result<(), EnrolError> {
-        let public = certificate.public_key().map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))?;
+        let refused = |rule| move |error| EnrolError::Proof(ProofFault { rule, cause: Some(error) });
         let claims: EnrolClaims = Unverified::parse(&request.proof, 16 * 1024)
-            .and_then(|jws| jws.verify(&public, &[Algorithm::Rs256]))
-            .map_err(|_| EnrolError::Proof("is not signed by the key it brings"))?
+            .and_then(|jws| jws.verify(public, &[Algorithm::Rs256]))
+            .map_err(refused("is not signed by the key it brings"))?
             .claims()
-            .map_err(|_| EnrolError::Proof("has other claims than aud, join, name, iat, exp"))?;
+            .map_err(refused("has other claims than aud, join, name, iat, exp"))?;
         let ours = |authority: &String| claims.aud.strip_suffix(ENROL_PATH) == Some(authority);
-        let refused = if !ours(&self.authority) && !self.other_authorities.iter().any(ours) {
+        let (from, to) = (UnixTime(claims.iat), UnixTime(claims.exp));
+        let rule = if !ours(&self.authority) && !self.other_authorities.iter().any(ours) {
             "was made for another server"
         } else if claims.join != token_hash {
             "was made for another join token"
         } else if claims.name != request.machine_name {
             "was made for another machine name"
-        } else if claims.exp <= ctx.now.0 - SKEW || claims.iat > ctx.now.0 + SKEW {
+        } else if to <= ctx.now - SKEW || from > ctx.now + SKEW {
             "is not fresh"
-        } else if claims.exp.saturating_sub(claims.iat) > PROOF_LIFETIME {
+        } else if to.since(from) > PROOF_LIFETIME {
             "lives too long"
         } else if certificate.not_after() <= ctx.now.0 || certificate.not_before() > ctx.now.0 + SKEW {
             "comes with a certificate that is not valid now"
         } else {
             return Ok(());
         };
-        Err(EnrolError::Proof(refused))
+        Err(EnrolError::Proof(ProofFault { rule, cause: None }))
     }
 
     fn enrolled(&self, machine: &Machine, principal: &ServicePrincipal) -> Enrolled {
@@ -344,9 +413,8 @@ fn tenant_of(join_token: &str) -> Option<TenantId> {
     (whole && tenant.len() == 32).then(|| uuid::Uuid::try_parse(tenant).ok().map(TenantId)).flatten()
 }
 
-fn key_credential(certificate: &Certificate) -> Result<KeyCredential, EnrolError> {
-    let public = certificate.public_key().map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))?;
-    Ok(KeyCredential {
+fn key_credential(certificate: &Certificate, public: &RsaPublic) -> KeyCredential {
+    KeyCredential {
         key_id: random::uuid_v4(),
         display_name: "node key".into(),
         start: UnixTime(certificate.not_before()),
@@ -355,5 +423,10 @@ fn key_credential(certificate: &Certificate) -> Result<KeyCredential, EnrolError
         x5t_s256: certificate.thumbprint_sha256(),
         n: hash::hex(public.n()),
         e: hash::hex(public.e()),
-    })
+    }
+}
+
+/// Whether two credentials are of one key, in whatever certificates.
+fn is_same_key(one: &KeyCredential, other: &KeyCredential) -> bool {
+    one.n == other.n && one.e == other.e
 }

@@ -3,6 +3,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | [`strangers`] | what is kept of a request that proved nothing |
 //! | [`directory`] | tenants, applications, client secrets |
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |
@@ -19,6 +20,7 @@ pub mod machines;
 pub mod rbac;
 pub mod secrets;
 pub mod signing;
+pub mod strangers;
 pub mod tokens;
 pub mod vaults;
 
@@ -39,6 +41,9 @@ pub enum ChangeError {
     /// It was called with the authorization of another operation: our fault.
     #[error(transparent)]
     Authorization(#[from] access::WrongAuthorization),
+    /// A computation off the runtime's threads did not end: our fault.
+    #[error("a computation did not end; try again")]
+    Unfinished(#[source] tokio::task::JoinError),
     /// A key could not be made, sealed or opened.
     #[error(transparent)]
     Key(#[from] denizen_keys::KeyError),

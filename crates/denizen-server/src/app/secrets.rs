@@ -8,33 +8,35 @@
 //!   wrapped by the vault's key. Both seals are bound to tenant, vault, name and version, so that no row can stand
 //!   in for another. What is cached is the sealed form.
 //!
+//! Every operation goes through [`Secrets::run`], which checks the authorization, records a read before it is given, and
+//! records what fails.
+//!
 //! A hot read asks the database nothing: sealed versions are kept by vault, name and version with the vault's
 //! revision, which every write in the vault raises.
 //!
 //! Tests: `secrets/tests.rs`.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use denizen_keys::{
     KeyError, SecretString,
     envelope::{DataKey, aad, open, seal},
     hash, random,
 };
-use denizen_wire::{ResourceId, UnixTime, vault::UpdateSecret};
+use denizen_wire::{Causes, ResourceId, UnixTime, vault::UpdateSecret};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
 use super::{
-    access::{Authorization, WrongAuthorization},
+    access::{Authorization, Known, WrongAuthorization},
     vaults::Vaults,
 };
 pub use crate::domain::secrets::NewSecret;
 use crate::{
     domain::{
-        Ctx,
         resources::Vault,
         secrets::{BadSecret, DeletedSecret, SecretName, SecretVersion},
     },
-    store::{AuditEvent, Outcome, Revision, Store, StoreError, Write},
+    store::{AuditEvent, Outcome, Revision, Store, StoreError, Tx, Write, Writing},
 };
 
 #[cfg(test)]
@@ -183,7 +185,17 @@ impl Secrets {
         name: &SecretName,
         new: NewSecret,
     ) -> Result<SecretVersion, SecretError> {
-        check(authorization, actions::SET, vault, Some(name))?;
+        let operation = Operation::on_secret(authorization, actions::SET, vault, name);
+        self.run(&operation, self.make_version(authorization, vault, name, new)).await
+    }
+
+    async fn make_version(
+        &self,
+        authorization: &Authorization,
+        vault: &Vault,
+        name: &SecretName,
+        new: NewSecret,
+    ) -> Result<Done<SecretVersion>, SecretError> {
         new.check()?;
         let now = authorization.now();
         let version = hash::hex(&random::bytes::<16>());
@@ -204,33 +216,23 @@ impl Secrets {
             created: now,
             updated: now,
         };
-        self.store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    let (mut made, mut purged) = (new_version.clone(), false);
-                    // The name keeps the case it was first written in.
-                    if let Some(before) = tx.secret(&vault.id, name.canonical(), None).await? {
-                        made.name = before.name;
-                    } else if tx
-                        .deleted_secret(&vault.id, name.canonical())
-                        .await?
-                        .is_some_and(|old| old.purge_at <= now)
-                    {
-                        // It cannot be recovered any more, though the schedule has not purged it yet: the name is free.
-                        purged = tx.secret_purge(&vault.id, name.canonical()).await?;
-                    }
-                    tx.secret_add(&made).await?;
-                    let target = target(vault, name, Some(&made.version));
-                    let write = Write::commit(actions::SET, target, made);
-                    Ok::<_, SecretError>(if purged {
-                        write.detail(serde_json::json!({ "purged": true }))
-                    } else {
-                        write
-                    })
-                })
+        self.write(authorization, |tx| {
+            Box::pin(async move {
+                let (mut made, mut purged) = (new_version.clone(), false);
+                // The name keeps the case it was first written in.
+                if let Some(before) = tx.secret(&vault.id, name.canonical(), None).await? {
+                    made.name = before.name;
+                } else if tx.deleted_secret(&vault.id, name.canonical()).await?.is_some_and(|old| old.purge_at <= now) {
+                    // It cannot be recovered any more, though the schedule has not purged it yet: the name is free.
+                    purged = tx.secret_purge(&vault.id, name.canonical()).await?;
+                }
+                tx.secret_add(&made).await?;
+                let target = target(vault, name, Some(&made.version));
+                let write = Write::commit(actions::SET, target, made);
+                Ok(if purged { write.detail(serde_json::json!({ "purged": true })) } else { write })
             })
-            .await
-            .map_err(|error| self.failed(authorization, actions::SET, target(vault, name, None), error))
+        })
+        .await
     }
 
     /// Opens a version, the latest when none is named, and records the read: there is no value without a record. A
@@ -246,25 +248,20 @@ impl Secrets {
         name: &SecretName,
         version: Option<&str>,
     ) -> Result<(Arc<SecretVersion>, SecretString), SecretError> {
-        check(authorization, actions::GET, vault, Some(name))?;
-        let found = match self.find_sealed(authorization, vault, name, version).await {
-            Ok(found) if found.enabled => found,
-            Ok(found) => {
-                let target = target(vault, name, Some(&found.version));
-                return Err(self.failed(authorization, actions::GET, target, SecretError::Disabled));
+        let operation = Operation::on_part(authorization, actions::GET, vault, name, version);
+        let read = async {
+            let found = self.find_sealed(authorization, vault, name, version).await?;
+            if !found.enabled {
+                return Err(SecretError::Disabled);
             }
-            Err(error) => return Err(self.failed(authorization, actions::GET, target(vault, name, version), error)),
-        };
-        let target = target(vault, name, Some(&found.version));
-        let value = match self.unseal(vault, name, &found) {
-            Ok(value) => value,
-            Err(error) => {
+            let value = self.unseal(vault, name, &found).inspect_err(|error| {
+                let error = Causes(error);
                 tracing::error!(%error, vault = %vault.id, version = %found.version, "a secret does not open");
-                return Err(self.failed(authorization, actions::GET, target, error));
-            }
+            })?;
+            let target = target(vault, name, Some(&found.version));
+            Ok(Done::Read { value: (found, value), target })
         };
-        self.record(authorization, &AuditEvent::allowed(actions::GET, target, authorization.reason()))?;
-        Ok((found, value))
+        self.run(&operation, read).await
     }
 
     /// Changes a version's metadata, the latest's when none is named.
@@ -279,19 +276,17 @@ impl Secrets {
         version: Option<&str>,
         update: &UpdateSecret,
     ) -> Result<SecretVersion, SecretError> {
-        check(authorization, actions::UPDATE, vault, Some(name))?;
-        self.store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    let before = tx.secret(&vault.id, name.canonical(), version).await?;
-                    let after = before.ok_or(SecretError::NotFound)?.updated(update.clone(), authorization.now())?;
-                    tx.secret_update(&after).await?;
-                    let target = target(vault, name, Some(&after.version));
-                    Ok::<_, SecretError>(Write::commit(actions::UPDATE, target, after))
-                })
+        let operation = Operation::on_part(authorization, actions::UPDATE, vault, name, version);
+        let change = self.write(authorization, |tx| {
+            Box::pin(async move {
+                let before = tx.secret(&vault.id, name.canonical(), version).await?;
+                let after = before.ok_or(SecretError::NotFound)?.updated(update.clone(), authorization.now())?;
+                tx.secret_update(&after).await?;
+                let target = target(vault, name, Some(&after.version));
+                Ok(Write::commit(actions::UPDATE, target, after))
             })
-            .await
-            .map_err(|error| self.failed(authorization, actions::UPDATE, target(vault, name, version), error))
+        });
+        self.run(&operation, change).await
     }
 
     /// The latest version of each secret, by name, after the cursor.
@@ -305,10 +300,13 @@ impl Secrets {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Listed<SecretVersion>, SecretError> {
-        check(authorization, actions::READ_METADATA, vault, None)?;
-        let found = self.store.secrets(authorization.ctx(), &vault.id, after, limit.saturating_add(1)).await?;
-        self.record(authorization, &metadata_read(authorization, collection(vault, "secrets")))?;
-        Ok(page(found, limit, |last| last.name.to_ascii_lowercase()))
+        let operation = Operation::on_collection(authorization, actions::READ_METADATA, vault, "secrets");
+        let read = async {
+            let found = self.store.secrets(authorization.ctx(), &vault.id, after, limit.saturating_add(1)).await?;
+            let listed = page(found, limit, |last| last.name.to_ascii_lowercase());
+            Ok(Done::read(listed, &operation))
+        };
+        self.run(&operation, read).await
     }
 
     /// The versions of a secret, after the cursor.
@@ -323,15 +321,16 @@ impl Secrets {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Listed<SecretVersion>, SecretError> {
-        check(authorization, actions::READ_METADATA, vault, Some(name))?;
-        let (ctx, more) = (authorization.ctx(), limit.saturating_add(1));
-        let found = self.store.secret_versions(ctx, &vault.id, name.canonical(), after, more).await?;
-        if found.is_empty() && after.is_none() {
-            let target = target(vault, name, Some("versions"));
-            return Err(self.failed(authorization, actions::READ_METADATA, target, SecretError::NotFound));
-        }
-        self.record(authorization, &metadata_read(authorization, target(vault, name, Some("versions"))))?;
-        Ok(page(found, limit, |last| last.version.clone()))
+        let operation = Operation::on_part(authorization, actions::READ_METADATA, vault, name, Some("versions"));
+        let read = async {
+            let (ctx, more) = (authorization.ctx(), limit.saturating_add(1));
+            let found = self.store.secret_versions(ctx, &vault.id, name.canonical(), after, more).await?;
+            if found.is_empty() && after.is_none() {
+                return Err(SecretError::NotFound);
+            }
+            Ok(Done::read(page(found, limit, |last| last.version.clone()), &operation))
+        };
+        self.run(&operation, read).await
     }
 
     /// Deletes a secret with all its versions; it can be recovered until the vault's retention is over.
@@ -344,18 +343,16 @@ impl Secrets {
         vault: &Vault,
         name: &SecretName,
     ) -> Result<DeletedSecret, SecretError> {
-        check(authorization, actions::DELETE, vault, Some(name))?;
+        let operation = Operation::on_secret(authorization, actions::DELETE, vault, name);
         let now = authorization.now();
-        self.store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    let deleted = tx.secret_delete(&vault.id, name.canonical(), now, purge_time(vault, now)).await?;
-                    let deleted = deleted.ok_or(SecretError::NotFound)?;
-                    Ok(Write::commit(actions::DELETE, target(vault, name, None), deleted))
-                })
+        let deletion = self.write(authorization, |tx| {
+            Box::pin(async move {
+                let deleted = tx.secret_delete(&vault.id, name.canonical(), now, purge_time(vault, now)).await?;
+                let deleted = deleted.ok_or(SecretError::NotFound)?;
+                Ok(Write::commit(actions::DELETE, target(vault, name, None), deleted))
             })
-            .await
-            .map_err(|error| self.failed(authorization, actions::DELETE, target(vault, name, None), error))
+        });
+        self.run(&operation, deletion).await
     }
 
     /// A deleted secret.
@@ -368,14 +365,13 @@ impl Secrets {
         vault: &Vault,
         name: &SecretName,
     ) -> Result<DeletedSecret, SecretError> {
-        check(authorization, actions::READ_METADATA, vault, Some(name))?;
-        let found = self.store.deleted_secret(authorization.ctx(), &vault.id, name.canonical()).await?;
-        let Some(found) = found.filter(|found| authorization.now() < found.purge_at) else {
-            let target = target(vault, name, Some("deleted"));
-            return Err(self.failed(authorization, actions::READ_METADATA, target, SecretError::NotFound));
+        let operation = Operation::on_part(authorization, actions::READ_METADATA, vault, name, Some("deleted"));
+        let read = async {
+            let found = self.store.deleted_secret(authorization.ctx(), &vault.id, name.canonical()).await?;
+            let found = found.filter(|found| authorization.now() < found.purge_at).ok_or(SecretError::NotFound)?;
+            Ok(Done::read(found, &operation))
         };
-        self.record(authorization, &metadata_read(authorization, target(vault, name, Some("deleted"))))?;
-        Ok(found)
+        self.run(&operation, read).await
     }
 
     /// The deleted secrets, by name, after the cursor.
@@ -389,13 +385,16 @@ impl Secrets {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Listed<DeletedSecret>, SecretError> {
-        check(authorization, actions::READ_METADATA, vault, None)?;
-        let found = self.store.deleted_secrets(authorization.ctx(), &vault.id, after, limit.saturating_add(1)).await?;
-        self.record(authorization, &metadata_read(authorization, collection(vault, "deletedsecrets")))?;
-        let mut listed = page(found, limit, |last| last.latest.name.to_ascii_lowercase());
-        // They cannot be recovered any more, though the schedule has not purged them yet.
-        listed.items.retain(|deleted| authorization.now() < deleted.purge_at);
-        Ok(listed)
+        let operation = Operation::on_collection(authorization, actions::READ_METADATA, vault, "deletedsecrets");
+        let read = async {
+            let (ctx, more) = (authorization.ctx(), limit.saturating_add(1));
+            let found = self.store.deleted_secrets(ctx, &vault.id, after, more).await?;
+            let mut listed = page(found, limit, |last| last.latest.name.to_ascii_lowercase());
+            // They cannot be recovered any more, though the schedule has not purged them yet.
+            listed.items.retain(|deleted| authorization.now() < deleted.purge_at);
+            Ok(Done::read(listed, &operation))
+        };
+        self.run(&operation, read).await
     }
 
     /// Takes a deletion back; gives the latest version.
@@ -408,20 +407,17 @@ impl Secrets {
         vault: &Vault,
         name: &SecretName,
     ) -> Result<SecretVersion, SecretError> {
-        check(authorization, actions::RECOVER, vault, Some(name))?;
+        let operation = Operation::on_secret(authorization, actions::RECOVER, vault, name);
         let now = authorization.now();
-        self.store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    let found = tx.deleted_secret(&vault.id, name.canonical()).await?;
-                    found.filter(|found| now < found.purge_at).ok_or(SecretError::NotFound)?;
-                    let recovered =
-                        tx.secret_recover(&vault.id, name.canonical()).await?.ok_or(SecretError::NotFound)?;
-                    Ok(Write::commit(actions::RECOVER, target(vault, name, None), recovered))
-                })
+        let recovery = self.write(authorization, |tx| {
+            Box::pin(async move {
+                let found = tx.deleted_secret(&vault.id, name.canonical()).await?;
+                found.filter(|found| now < found.purge_at).ok_or(SecretError::NotFound)?;
+                let recovered = tx.secret_recover(&vault.id, name.canonical()).await?.ok_or(SecretError::NotFound)?;
+                Ok(Write::commit(actions::RECOVER, target(vault, name, None), recovered))
             })
-            .await
-            .map_err(|error| self.failed(authorization, actions::RECOVER, target(vault, name, None), error))
+        });
+        self.run(&operation, recovery).await
     }
 
     /// Removes a deleted secret for good: its wrapped keys go, and no backup of the database's values opens without
@@ -435,18 +431,53 @@ impl Secrets {
         vault: &Vault,
         name: &SecretName,
     ) -> Result<(), SecretError> {
-        check(authorization, actions::PURGE, vault, Some(name))?;
-        self.store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    if !tx.secret_purge(&vault.id, name.canonical()).await? {
-                        return Err(SecretError::NotFound);
-                    }
-                    Ok(Write::commit(actions::PURGE, target(vault, name, None), ()))
-                })
+        let operation = Operation::on_secret(authorization, actions::PURGE, vault, name);
+        let purge = self.write(authorization, |tx| {
+            Box::pin(async move {
+                if !tx.secret_purge(&vault.id, name.canonical()).await? {
+                    return Err(SecretError::NotFound);
+                }
+                Ok(Write::commit(actions::PURGE, target(vault, name, None), ()))
             })
-            .await
-            .map_err(|error| self.failed(authorization, actions::PURGE, target(vault, name, None), error))
+        });
+        self.run(&operation, purge).await
+    }
+
+    /// Runs an operation: the one way of all of them. Checks that the authorization is for it before anything of it
+    /// runs, records what is read before it is given, and records whatever fails.
+    async fn run<T>(
+        &self,
+        operation: &Operation<'_>,
+        body: impl Future<Output = Result<Done<T>, SecretError>>,
+    ) -> Result<T, SecretError> {
+        let done = match operation.check() {
+            Ok(()) => body.await,
+            Err(wrong) => Err(wrong.into()),
+        };
+        let Operation { authorization, action, .. } = *operation;
+        let error = match done {
+            Ok(Done::Written(value)) => return Ok(value),
+            Ok(Done::Read { value, target }) => {
+                let read = AuditEvent::allowed(action, target, authorization.reason());
+                return self.store.audit(authorization, &read).map(|()| value).map_err(SecretError::Unrecorded);
+            }
+            Err(error) => error,
+        };
+        // What the store refused under its lock, it has recorded as refused.
+        if !matches!(error, SecretError::Store(StoreError::NotAuthorized)) {
+            let because = Causes(&error).to_string();
+            self.store.note(authorization, &AuditEvent::new(action, Outcome::Failed, operation.target(), because));
+        }
+        Err(error)
+    }
+
+    /// Writes, for [`Self::run`]: the record is part of the transaction.
+    async fn write<'a, T>(
+        &'a self,
+        authorization: &Authorization,
+        body: impl for<'t> FnMut(&'t mut Tx<'a>) -> Writing<'t, T, SecretError>,
+    ) -> Result<Done<T>, SecretError> {
+        self.store.write(authorization, body).await.map(Done::Written)
     }
 
     /// Purges the tenant's deleted secrets that cannot be recovered any more; gives how many it looked at. For the
@@ -463,7 +494,9 @@ impl Secrets {
             for gone in &due {
                 let (vault, name) = (&gone.latest.vault, &gone.latest.name);
                 if let Err(error) = self.purge_if_due(authorization, vault, name).await {
-                    tracing::error!(%vault, %error, "a deleted secret could not be purged");
+                    tracing::error!(%vault, error = %Causes(&error), "a deleted secret could not be purged");
+                    let (target, because) = (secret_in(vault, name), Causes(&error).to_string());
+                    self.store.note(authorization, &AuditEvent::new(actions::PURGE, Outcome::Failed, target, because));
                     first_error = first_error.or(Some(error));
                 }
             }
@@ -492,15 +525,15 @@ impl Secrets {
                     if still.is_none_or(|still| now < still.purge_at) || !tx.secret_purge(vault, name).await? {
                         return Ok(Write::Unchanged(()));
                     }
-                    Ok(Write::commit(actions::PURGE, format!("{vault}/secrets/{name}"), ()))
+                    Ok(Write::commit(actions::PURGE, secret_in(vault, name), ()))
                 })
             })
             .await
     }
 
     /// Records that a caller was refused. A refusal stands whether or not it can be recorded.
-    pub fn refused(&self, ctx: &Ctx, action: &str, target: &ResourceId, because: &str) {
-        self.store.note(ctx, &AuditEvent::refused(action, target.as_str(), because));
+    pub fn refused(&self, known: &Known, action: &str, target: &ResourceId, because: &str) {
+        self.store.note(known, &AuditEvent::refused(action, target.as_str(), because));
     }
 
     async fn find_sealed(
@@ -533,38 +566,91 @@ impl Secrets {
         let value = open(&data_key, &version.sealed_value, &binding.of_value())?;
         SecretString::try_from(value).map_err(|_| KeyError::SealedForm.into())
     }
+}
 
-    fn record(&self, authorization: &Authorization, read: &AuditEvent<'_>) -> Result<(), SecretError> {
-        self.store.audit(authorization.ctx(), read).map_err(SecretError::Unrecorded)
+/// An operation of the vault, to be run by [`Secrets::run`].
+struct Operation<'a> {
+    authorization: &'a Authorization,
+    action: &'static str,
+    vault: &'a Vault,
+    on: On<'a>,
+}
+
+/// What an operation is about.
+#[derive(Clone, Copy)]
+enum On<'a> {
+    /// A list of the vault's.
+    Collection(&'static str),
+    /// A secret, or a version or another thing of it.
+    Secret(&'a SecretName, Option<&'a str>),
+}
+
+impl<'a> Operation<'a> {
+    fn on_collection(
+        authorization: &'a Authorization,
+        action: &'static str,
+        vault: &'a Vault,
+        name: &'static str,
+    ) -> Self {
+        Self { authorization, action, vault, on: On::Collection(name) }
     }
 
-    /// Records an authorized operation that gave and changed nothing.
-    fn failed(
-        &self,
-        authorization: &Authorization,
+    fn on_secret(
+        authorization: &'a Authorization,
         action: &'static str,
-        target: String,
-        error: SecretError,
-    ) -> SecretError {
-        // What the store refused under its lock, it has recorded as refused.
-        if !matches!(error, SecretError::Store(StoreError::NotAuthorized)) {
-            let event = AuditEvent::new(action, Outcome::Failed, target, error.to_string());
-            self.store.note(authorization.ctx(), &event);
+        vault: &'a Vault,
+        name: &'a SecretName,
+    ) -> Self {
+        Self::on_part(authorization, action, vault, name, None)
+    }
+
+    fn on_part(
+        authorization: &'a Authorization,
+        action: &'static str,
+        vault: &'a Vault,
+        name: &'a SecretName,
+        part: Option<&'a str>,
+    ) -> Self {
+        Self { authorization, action, vault, on: On::Secret(name, part) }
+    }
+
+    /// Checks that the authorization is for this operation on the secret, or on the vault when it is about a list.
+    fn check(&self) -> Result<(), WrongAuthorization> {
+        let Self { authorization, action, vault, on } = self;
+        let tenant = vault.tenant;
+        match on {
+            On::Secret(name, _) => {
+                authorization.check(action, tenant, &[vault.id.canonical(), "/secrets/", name.canonical()])
+            }
+            On::Collection(_) => authorization.check(action, tenant, &[vault.id.canonical()]),
         }
-        error
+    }
+
+    /// What the audit calls it.
+    fn target(&self) -> String {
+        match self.on {
+            On::Secret(name, part) => target(self.vault, name, part),
+            On::Collection(name) => [self.vault.id.as_str(), "/", name].concat(),
+        }
     }
 }
 
-/// Checks that an authorization is for this operation on a secret, or on the vault when none is named.
-fn check(
-    authorization: &Authorization,
-    action: &'static str,
-    vault: &Vault,
-    name: Option<&SecretName>,
-) -> Result<(), WrongAuthorization> {
-    match name {
-        Some(name) => authorization.check(action, vault.tenant, &[vault.id.canonical(), "/secrets/", name.canonical()]),
-        None => authorization.check(action, vault.tenant, &[vault.id.canonical()]),
+/// What came of an operation.
+enum Done<T> {
+    /// It was written, and recorded in the same transaction.
+    Written(T),
+    /// It was read; it is given once that is recorded.
+    Read {
+        value: T,
+        /// As the audit names it.
+        target: String,
+    },
+}
+
+impl<T> Done<T> {
+    /// What the operation is about was read.
+    fn read(value: T, operation: &Operation<'_>) -> Self {
+        Self::Read { value, target: operation.target() }
     }
 }
 
@@ -591,6 +677,11 @@ impl Binding<'_> {
     }
 }
 
+/// What the audit calls a secret of a vault.
+fn secret_in(vault: &ResourceId, name: &str) -> String {
+    format!("{vault}/secrets/{name}")
+}
+
 /// What the audit calls a secret, a version, or another thing of a secret.
 fn target(vault: &Vault, name: &SecretName, part: Option<&str>) -> String {
     let vault = vault.id.as_str();
@@ -598,14 +689,6 @@ fn target(vault: &Vault, name: &SecretName, part: Option<&str>) -> String {
         Some(part) => [vault, "/secrets/", name.as_str(), "/", part].concat(),
         None => [vault, "/secrets/", name.as_str()].concat(),
     }
-}
-
-fn collection(vault: &Vault, name: &str) -> String {
-    [vault.id.as_str(), "/", name].concat()
-}
-
-fn metadata_read<'a>(authorization: &'a Authorization, target: String) -> AuditEvent<'a> {
-    AuditEvent::allowed(actions::READ_METADATA, target, authorization.reason())
 }
 
 fn purge_time(vault: &Vault, now: UnixTime) -> UnixTime {

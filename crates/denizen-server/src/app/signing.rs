@@ -18,7 +18,7 @@ use denizen_keys::{
     jws,
     x509::{self, Certificate},
 };
-use denizen_wire::{TenantId, UnixTime};
+use denizen_wire::{Causes, TenantId, UnixTime};
 
 use super::{
     access::{Authorization, WrongAuthorization},
@@ -79,6 +79,9 @@ pub enum SigningError {
     /// It was called with the authorization of another operation: our fault.
     #[error(transparent)]
     Authorization(#[from] WrongAuthorization),
+    /// A new key's computation did not end: our fault.
+    #[error("a new signing key was not made")]
+    Unfinished(#[source] tokio::task::JoinError),
     /// Others changed the keys at the same time, again and again.
     #[error("the signing keys were changed by others meanwhile; try again")]
     Contended,
@@ -307,7 +310,7 @@ impl OpenKey {
                 None
             }
             Err(error) => {
-                tracing::error!(kid = record.kid, %error, "a signing key does not open; it will not sign");
+                tracing::error!(kid = record.kid, error = %Causes(&error), "a signing key does not open; it will not sign");
                 None
             }
         };
@@ -360,7 +363,7 @@ async fn make(
         })
     })
     .await
-    .map_err(|_| KeyError::Generation)?
+    .map_err(SigningError::Unfinished)?
 }
 
 fn unseal(record: &SigningKey, kek: &DataKey) -> Result<Signer, SigningError> {

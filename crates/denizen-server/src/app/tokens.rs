@@ -16,15 +16,17 @@
 use std::sync::Arc;
 
 use denizen_keys::{SecretString, random};
-use denizen_wire::{ClientId, UnixTime};
+use denizen_wire::{Causes, ClientId, UnixTime};
 
 use super::{
+    access::Known,
     credentials::{AuthenticatedClient, Client, CredentialError, Credentials},
     signing::{KeyRing, SigningError},
+    strangers::{Reason, Stranger, Strangers},
 };
 use crate::{
     domain::{
-        Actor, Ctx,
+        Ctx,
         claims::{
             self, Audience, IssuedBy, NewToken,
             audience::{self, EntraIssued},
@@ -49,6 +51,7 @@ pub struct TokenService {
     /// Canonical.
     extra_resources: Arc<[String]>,
     entra_issued: Arc<EntraIssued>,
+    strangers: Strangers,
 }
 
 /// A token request whose form is right.
@@ -149,7 +152,7 @@ pub enum TokenError {
     Signing(#[source] SigningError),
     /// Our own types did not serialize.
     #[error("A transient error has occurred: the token could not be written. Ask again in a few seconds.")]
-    Unwritten,
+    Unwritten(#[source] serde_json::Error),
 }
 
 impl TokenError {
@@ -160,13 +163,13 @@ impl TokenError {
             Self::Disabled(_) => 7_000_112,
             Self::Credential(error) => error.code(),
             Self::UnknownResource { .. } | Self::ScopeAsResource { .. } => 500_011,
-            Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten => 90_033,
+            Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_) => 90_033,
         }
     }
 
     /// Whether something of ours failed, rather than the request.
     fn is_ours(&self) -> bool {
-        matches!(self, Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten)
+        matches!(self, Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_))
     }
 }
 
@@ -181,12 +184,13 @@ impl TokenService {
         authority: &str,
         extra_resources: &[String],
         entra_issued: EntraIssued,
+        strangers: Strangers,
     ) -> Self {
         let authorities = [authority.to_owned()].into();
         let (credentials, authority) = (Arc::new(credentials), authority.into());
         let extra_resources = extra_resources.iter().map(|extra| audience::canonical(extra)).collect();
         let entra_issued = Arc::new(entra_issued);
-        Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued }
+        Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued, strangers }
     }
 
     /// Adds names by which clients also reach this authority: an assertion may be meant for any of them.
@@ -210,76 +214,81 @@ impl TokenService {
         &self.credentials
     }
 
-    /// Issues a token in the tenant of `ctx`, or says why not; either is recorded.
+    /// What is kept of requests that proved nothing.
+    pub fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
+    /// Issues a token in the tenant of `ctx`, or says why not. Both are recorded of a client that has proved itself;
+    /// everybody else leaves a number and a line in the log.
     ///
     /// # Errors
     /// The first check that fails, in the order of the module's text.
     pub async fn issue(&self, ctx: &Ctx, request: &TokenRequest) -> Result<Issued, TokenError> {
         let Grant::ClientCredentials { resource } = &request.grant;
-        match request.client_id.parse() {
-            Ok(client_id) => {
-                let ctx = ctx.by(Actor::Client(client_id));
-                let issued = self.client_credentials(&ctx, request, client_id, resource).await;
-                issued.inspect_err(|error| self.record_refusal(&ctx, error))
+        let snapshot = self.store.snapshot();
+        let (tenant, client, by) = match self.authenticate(&snapshot, ctx, request).await {
+            Ok(authenticated) => authenticated,
+            Err(error) => {
+                self.not_authenticated(ctx, request, &error);
+                return Err(error);
             }
-            Err(_) => {
-                let snapshot = self.store.snapshot();
-                let tenant = snapshot.tenant(ctx.tenant).map_or_else(String::new, |tenant| tenant.domain.clone());
-                let error = TokenError::MalformedClient { tenant };
-                self.record_refusal(ctx, &error);
-                Err(error)
-            }
-        }
+        };
+        let known = by.known(ctx);
+        let issued = if client.principal.enabled {
+            self.audience(&snapshot, tenant, resource)
+                .and_then(|audience| self.write(&known, &snapshot, client.principal, by, &audience))
+        } else {
+            Err(TokenError::Disabled(client.principal.client_id))
+        };
+        issued.inspect_err(|error| self.record_refusal(&known, error))
     }
 
-    /// Records that a request was refused before there was anything to decide: the API found its form wrong.
-    pub fn refused(&self, ctx: &Ctx, code: i32, reason: &str) {
-        self.record(ctx, Outcome::Refused, code, reason);
-        tracing::debug!(tenant = %ctx.tenant, request = %ctx.request_id, code, reason, "no token");
-    }
-
-    async fn client_credentials(
+    /// Finds the client that a request names, and has it prove itself. A client that does not exist costs nothing, and the
+    /// answer says so (AADSTS700016, as Entra's does): a client id is no secret.
+    async fn authenticate<'s>(
         &self,
+        snapshot: &'s Snapshot,
         ctx: &Ctx,
         request: &TokenRequest,
-        client_id: ClientId,
-        resource: &str,
-    ) -> Result<Issued, TokenError> {
-        let snapshot = self.store.snapshot();
-        let unknown = |tenant: &str| TokenError::UnknownClient { client: client_id, tenant: tenant.to_owned() };
-        let tenant = snapshot.tenant(ctx.tenant).ok_or_else(|| unknown(""))?;
-        let client = client(&snapshot, tenant, client_id);
-        let authenticated = self.authenticate(client, &request.credential, ctx.now).await?;
-        let (Some(client), Some(authenticated)) = (client, authenticated) else {
-            return Err(unknown(&tenant.domain));
+    ) -> Result<(&'s Tenant, Client<'s>, AuthenticatedClient), TokenError> {
+        let tenant = snapshot.tenant(ctx.tenant);
+        let name = || tenant.map_or_else(String::new, |tenant| tenant.domain.clone());
+        let id: ClientId = request.client_id.parse().map_err(|_| TokenError::MalformedClient { tenant: name() })?;
+        let unknown = || TokenError::UnknownClient { client: id, tenant: name() };
+        let tenant = tenant.ok_or_else(unknown)?;
+        let client = client(snapshot, tenant, id).ok_or_else(unknown)?;
+        let authenticated = match &request.credential {
+            Credential::Secret(secret) => self.credentials.verify_secret(client, secret, ctx.now).await?,
+            Credential::Assertion(text) => {
+                self.credentials.verify_assertion(client, text, &self.authorities, ctx.now)?
+            }
         };
-        if !client.principal.enabled {
-            return Err(TokenError::Disabled(client_id));
-        }
-        let audience = self.audience(&snapshot, tenant, resource)?;
-        self.write(ctx, &snapshot, client.principal, authenticated, &audience)
+        Ok((tenant, client, authenticated))
     }
 
-    /// None when there is no such client. The answer says so (AADSTS700016, as Entra's does): a client id is no secret. A
-    /// secret is hashed all the same, so that the time alone tells no more than the answer; an assertion is not read.
-    async fn authenticate(
-        &self,
-        client: Option<Client<'_>>,
-        credential: &Credential,
-        now: UnixTime,
-    ) -> Result<Option<AuthenticatedClient>, CredentialError> {
-        match (credential, client) {
-            (Credential::Secret(secret), Some(client)) => {
-                self.credentials.verify_secret(Some(client), secret, now).await.map(Some)
+    /// Records a refusal where the client has proved itself all the same.
+    fn not_authenticated(&self, ctx: &Ctx, request: &TokenRequest, error: &TokenError) {
+        let reason = match error {
+            TokenError::Credential(CredentialError::Misdirected { by, .. }) => {
+                return self.record_refusal(&by.known(ctx), error);
             }
-            (Credential::Secret(secret), None) => match self.credentials.verify_secret(None, secret, now).await {
-                Err(CredentialError::Busy) => Err(CredentialError::Busy),
-                Ok(_) | Err(_) => Ok(None),
-            },
-            (Credential::Assertion(text), Some(client)) => {
-                self.credentials.verify_assertion(client, text, &self.authorities, now).map(Some)
+            TokenError::Credential(credential) => credential.of_a_stranger(),
+            TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } => Some(Reason::Client),
+            // They come later.
+            TokenError::Disabled(_)
+            | TokenError::UnknownResource { .. }
+            | TokenError::ScopeAsResource { .. }
+            | TokenError::Unrecorded(_)
+            | TokenError::Signing(_)
+            | TokenError::Unwritten(_) => None,
+        };
+        match reason {
+            Some(reason) => {
+                let client = request.client_id.parse().ok();
+                self.strangers.refused(reason, Stranger { client, ..Stranger::from(ctx) }, error);
             }
-            (Credential::Assertion(_), None) => Ok(None),
+            None => log_failure(ctx, error),
         }
     }
 
@@ -316,30 +325,31 @@ impl TokenService {
 
     fn write(
         &self,
-        ctx: &Ctx,
+        known: &Known,
         snapshot: &Snapshot,
         principal: &ServicePrincipal,
         authenticated: AuthenticatedClient,
         audience: &Audience,
     ) -> Result<Issued, TokenError> {
+        let ctx = known.ctx();
         let lifetime = lifetimes::access_token(principal, u32::from_le_bytes(random::bytes()));
         let claims = claims::access_token(&NewToken {
             authority: &self.authority,
             principal,
-            proof: authenticated.proof,
+            proof: authenticated.proof(),
             audience,
             now: ctx.now,
             lifetime,
             uti: random::bytes(),
         });
-        let json = serde_json::to_string(&claims).map_err(|_| TokenError::Unwritten)?;
+        let json = serde_json::to_string(&claims).map_err(TokenError::Unwritten)?;
         let keys = self.keys.keys(snapshot, principal.tenant).map_err(TokenError::Signing)?;
         let signed = keys.sign(&json, audience.version, ctx.now).map_err(TokenError::Signing)?;
         let event = AuditEvent {
             action: ISSUE.into(),
             outcome: Outcome::Allowed,
             target: audience.asked.as_str().into(),
-            because: format!("credential {}", authenticated.credential).into(),
+            because: format!("credential {}", authenticated.credential()).into(),
             detail: Some(serde_json::json!({
                 "principal": principal.id,
                 "uti": claims.uti,
@@ -347,7 +357,7 @@ impl TokenService {
                 "exp": claims.exp,
             })),
         };
-        self.store.audit(ctx, &event).map_err(TokenError::Unrecorded)?;
+        self.store.audit(known, &event).map_err(TokenError::Unrecorded)?;
         Ok(Issued {
             token: signed.token,
             expires_in: lifetime,
@@ -358,27 +368,28 @@ impl TokenService {
         })
     }
 
-    fn record_refusal(&self, ctx: &Ctx, error: &TokenError) {
-        let outcome = if error.is_ours() { Outcome::Failed } else { Outcome::Refused };
-        self.record(ctx, outcome, error.code(), &error.to_string());
-        if error.is_ours() {
-            let source = std::error::Error::source(error);
-            tracing::error!(tenant = %ctx.tenant, request = %ctx.request_id, %error, source, "no token could be issued");
+    fn record_refusal(&self, known: &Known, error: &TokenError) {
+        let ctx = known.ctx();
+        let outcome = if error.is_ours() {
+            log_failure(ctx, error);
+            Outcome::Failed
         } else {
             tracing::debug!(tenant = %ctx.tenant, request = %ctx.request_id, code = error.code(), %error, "no token");
-        }
-    }
-
-    fn record(&self, ctx: &Ctx, outcome: Outcome, code: i32, reason: &str) {
+            Outcome::Refused
+        };
         let event = AuditEvent {
             action: ISSUE.into(),
             outcome,
             target: ctx.tenant.to_string().into(),
-            because: format!("AADSTS{code}").into(),
-            detail: Some(serde_json::json!({ "reason": reason })),
+            because: format!("AADSTS{}", error.code()).into(),
+            detail: Some(serde_json::json!({ "reason": error.to_string() })),
         };
-        self.store.note(ctx, &event);
+        self.store.note(known, &event);
     }
+}
+
+fn log_failure(ctx: &Ctx, error: &TokenError) {
+    tracing::error!(tenant = %ctx.tenant, request = %ctx.request_id, error = %Causes(error), "no token could be issued");
 }
 
 fn client<'a>(snapshot: &'a Snapshot, tenant: &'a Tenant, id: ClientId) -> Option<Client<'a>> {

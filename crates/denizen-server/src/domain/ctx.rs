@@ -45,13 +45,20 @@ pub enum Actor {
         /// The client it used.
         client: ClientId,
     },
-    /// A client at the token endpoint: it has proved its credential, or is about to be refused for it.
+    /// A principal of another tenant than the operation's, that proved itself with a token of that tenant.
+    Foreign {
+        /// Its tenant.
+        tenant: TenantId,
+        /// Its object id.
+        id: PrincipalId,
+    },
+    /// A client at the token endpoint that has proved its credential.
     Client(ClientId),
     /// Whoever holds a join token.
     JoinToken(Uuid),
     /// The server itself: set-up, rotation.
     System(&'static str),
-    /// Nobody that could be told.
+    /// Nobody who has proved anything.
     Anonymous,
 }
 
@@ -59,6 +66,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Principal { id, .. } => write!(f, "principal:{id}"),
+            Self::Foreign { tenant, id } => write!(f, "principal:{tenant}/{id}"),
             Self::Client(id) => write!(f, "client:{id}"),
             Self::JoinToken(id) => write!(f, "join-token:{id}"),
             Self::System(what) => write!(f, "system:{what}"),

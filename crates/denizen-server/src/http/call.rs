@@ -24,7 +24,10 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use uuid::Uuid;
 
 use super::Reply;
-use crate::domain::{Actor, Ctx};
+use crate::{
+    app::strangers::Stranger,
+    domain::{Actor, Ctx},
+};
 
 /// A body may take this long to arrive: whoever stops in the middle of one must not keep the connection.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -177,6 +180,12 @@ impl Call {
             correlation_id: *correlation_id,
             address: Some(peer.ip().to_canonical()),
         }
+    }
+
+    /// Who sends this, as far as the log may say it of somebody who proved nothing.
+    pub fn stranger(&self) -> Stranger {
+        let address = Some(self.peer.ip().to_canonical());
+        Stranger { request_id: self.request_id, address, tenant: None, client: None }
     }
 
     /// Gives an answer the headers that it will have in any case. What the handler set wins.

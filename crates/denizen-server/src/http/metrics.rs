@@ -19,7 +19,7 @@ use super::{
     reply,
     route::{Case, Handler, Params, Route},
 };
-use crate::{domain::authorize::Action, store::Store};
+use crate::{app::strangers::Strangers, domain::authorize::Action, store::Store};
 
 /// The metrics API.
 pub struct Metrics {
@@ -39,10 +39,11 @@ pub enum MetricsFault {
 }
 
 impl Metrics {
-    /// Creates the API for a store's metrics.
-    pub fn new(store: Store) -> Self {
+    /// Creates the API for a store's metrics, and for what strangers were refused.
+    pub fn new(store: Store, strangers: Strangers) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(StoreMetrics(store)));
+        registry.register_collector(Box::new(StrangerMetrics(strangers)));
         Self { registry }
     }
 
@@ -135,5 +136,22 @@ impl Collector for StoreMetrics {
         let help = "Bytes of audit records in the spool that are not in the chain yet";
         let behind = encoder.encode_descriptor("denizen_audit_behind_bytes", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.0.audit_behind()).unwrap_or(i64::MAX)).encode(behind)
+    }
+}
+
+/// Reads the counters of refusals that are not recorded. The labels are a closed list: none is a stranger's text.
+#[derive(Debug)]
+struct StrangerMetrics(Strangers);
+
+impl Collector for StrangerMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests refused to somebody who proved nothing; each reason is sampled in the log";
+        let name = "denizen_stranger_refusals";
+        let mut refusals = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in self.0.counts() {
+            let labels = [("api", reason.api()), ("reason", reason.text())];
+            ConstCounter::new(count).encode(refusals.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }

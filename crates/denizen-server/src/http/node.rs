@@ -4,7 +4,10 @@
 
 use std::convert::Infallible;
 
-use denizen_wire::node::{ENROL_PATH, EnrolRequest, MAX_ENROL_REQUEST, Refused, RefusedReason};
+use denizen_wire::{
+    Causes,
+    node::{ENROL_PATH, EnrolRequest, MAX_ENROL_REQUEST, Refused, RefusedReason},
+};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{
@@ -14,8 +17,11 @@ use super::{
     route::{Case, Handler, Params, Request, Route},
 };
 use crate::{
-    app::machines::{EnrolError, Machines},
-    domain::authorize::Action,
+    app::{
+        machines::{EnrolError, Machines},
+        strangers::Reason,
+    },
+    domain::{Actor, authorize::Action},
 };
 
 /// The enrolment API.
@@ -35,6 +41,11 @@ pub enum NodeFault {
     Enrol(EnrolError),
 }
 
+/// For the log, which is told no more of a request that nobody stands behind.
+#[derive(Debug, thiserror::Error)]
+#[error("not an enrolment request")]
+struct NotARequest;
+
 impl Node {
     /// Creates the API of the use cases.
     pub fn new(machines: Machines) -> Self {
@@ -42,16 +53,27 @@ impl Node {
     }
 
     async fn enrol(&self, call: &mut Call) -> Result<Reply, NodeFault> {
-        let body = call.body(MAX_ENROL_REQUEST).await.map_err(|error| NodeFault::Malformed(error.to_string()))?;
+        let malformed = |call: &Call, error: &dyn std::error::Error, text: String| {
+            self.machines.strangers().refused(Reason::Enrolment, call.stranger(), error);
+            NodeFault::Malformed(text)
+        };
+        let body = call.body(MAX_ENROL_REQUEST).await;
+        let body = body.map_err(|error| malformed(call, &error, error.to_string()))?;
         // The position only: serde's own text may quote what stands there, and a join token may stand there.
         let request: EnrolRequest = serde_json::from_slice(&body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            NodeFault::Malformed(format!("not an enrolment request (line {line}, column {column})"))
+            let text = format!("not an enrolment request (line {line}, column {column})");
+            malformed(call, &NotARequest, text)
         })?;
-        let enrolled = self.machines.enrol(&request, |tenant, actor| call.ctx(tenant, actor)).await;
+        let enrolled = self.machines.enrol(&request, |tenant| call.ctx(tenant, Actor::Anonymous)).await;
         let enrolled = enrolled.map_err(|refused| {
-            let machine = &request.machine_name;
-            tracing::warn!(request_id = %call.request_id, ?machine, reason = %refused, "enrolment refused");
+            match refused.of_a_stranger() {
+                Some(reason) => self.machines.strangers().refused(reason, call.stranger(), &refused),
+                None => {
+                    let (machine, reason) = (&request.machine_name, Causes(&refused));
+                    tracing::warn!(request_id = %call.request_id, ?machine, %reason, "enrolment refused");
+                }
+            }
             NodeFault::Enrol(refused)
         })?;
         let mut answer = reply::json(StatusCode::OK, &enrolled);
@@ -118,7 +140,7 @@ impl Api for Node {
                     let text = "the server refused its own operation; its log names the fault";
                     (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text.to_owned())
                 }
-                EnrolError::Store(_) => {
+                EnrolError::Store(_) | EnrolError::Unread(_) => {
                     let text = "the directory cannot be written just now; try again";
                     (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text.to_owned())
                 }

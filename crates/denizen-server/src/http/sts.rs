@@ -20,8 +20,9 @@ mod form;
 mod tests;
 mod token;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
+use denizen_serve::Sampler;
 use denizen_wire::TenantId;
 use http::{HeaderName, HeaderValue, Method, header};
 use uuid::Uuid;
@@ -34,6 +35,8 @@ use super::{
 };
 use crate::{app::tokens::TokenService, domain::authorize::Action};
 
+/// Keys that cannot be published are logged once in this time.
+const KEY_FAULT_PERIOD: Duration = Duration::from_secs(60);
 const CLIENT_REQUEST_ID: &str = "client-request-id";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 
@@ -58,6 +61,8 @@ fn at_once<'a>(answer: Result<Reply, Fault>) -> Answer<'a, Sts> {
 pub struct Sts {
     tokens: TokenService,
     names: PublicNames,
+    /// Keys that cannot be published: whoever asks for them causes a line.
+    key_faults: Sampler,
 }
 
 impl Api for Sts {
@@ -146,7 +151,7 @@ enum Tenancy {
 impl Sts {
     /// Creates the API of the use case. `names` are what issuers and endpoints are made of.
     pub fn new(tokens: TokenService, names: PublicNames) -> Self {
-        Self { tokens, names }
+        Self { tokens, names, key_faults: Sampler::new(1, KEY_FAULT_PERIOD) }
     }
 
     /// The tenant that the first segment names: by GUID, by domain name, or one of the shared names.

@@ -109,6 +109,60 @@ async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is
     server.store.clone().close().await;
 }
 
+/// A stranger at each API, and what the operator sees of them: how many, and why.
+#[tokio::test]
+async fn strangers_are_in_the_metrics_by_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let (tenant, subscription) = (TenantId(Uuid::from_u128(0x7e)), SubscriptionId(Uuid::from_u128(0x5b)));
+    let set_up = || server.authorize(tenant, SystemReason::SetUp);
+    server.directory.create_tenant(&set_up(), "t.example", "T").await.unwrap();
+    let group = server.directory.create_resource_group(&set_up(), subscription, "dev", "local").await.unwrap();
+    let vault = NewVault { name: "dev", location: "local", retention_days: 90 };
+    server.vaults.create(&set_up(), &group.id, &vault).await.unwrap();
+    let services = server.services().unwrap();
+    let scraped = async || {
+        let reply = services.metrics.handle(call(Method::GET, "/metrics", None)).await;
+        String::from_utf8(reply.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    };
+    let line = |api: &str, reason: &str, count: u64| {
+        format!("denizen_stranger_refusals_total{{api=\"{api}\",reason=\"{reason}\"}} {count}\n")
+    };
+    let enrolment = |token: &str| {
+        let body = serde_json::json!({"joinToken": token, "machineName": "m", "certificate": "", "proof": ""});
+        let body = Body::Bytes(body.to_string().into());
+        let (headers, peer) = (HeaderMap::new(), ([127, 0, 0, 1], 5).into());
+        let uri = denizen_wire::node::ENROL_PATH.parse().unwrap();
+        Call::new(Method::POST, &uri, headers, body, peer, UnixTime(1_795_239_900), Uuid::from_u128(1))
+    };
+    let expected = [
+        ("token service", "malformed request", 1),
+        ("token service", "unknown tenant", 2),
+        ("vault", "no token", 3),
+        ("vault", "bad token", 1),
+        ("node", "malformed request", 1),
+        ("node", "unknown join token", 2),
+    ];
+    let before = scraped().await;
+    assert!(expected.iter().all(|(api, reason, _)| before.contains(&line(api, reason, 0))), "{before}");
+    let post = |path: &str| call(Method::POST, path, None);
+    services.control.handle(post("/t.example/oauth2/v2.0/token")).await;
+    services.control.handle(post("/nobody.example/oauth2/v2.0/token")).await;
+    services.control.handle(post("/no_tenant/oauth2/token")).await;
+    for _ in 0..3 {
+        services.vault.handle(call(Method::GET, "/secrets", None)).await;
+    }
+    services.vault.handle(call(Method::GET, "/secrets", Some("Bearer nonsense"))).await;
+    services.control.handle(post(denizen_wire::node::ENROL_PATH)).await;
+    services.control.handle(enrolment("nonsense")).await;
+    services.control.handle(enrolment(&format!("dzj.{}.guess", tenant.0.simple()))).await;
+    let after = scraped().await;
+    for (api, reason, count) in expected {
+        assert!(after.contains(&line(api, reason, count)), "{api}, {reason}: {after}");
+    }
+    server.store.clone().close().await;
+}
+
 #[tokio::test]
 async fn the_action_of_every_route_is_in_the_matrix_of_roles() {
     let folder = tempfile::tempdir().unwrap();

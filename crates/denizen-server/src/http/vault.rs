@@ -48,12 +48,16 @@ use super::{
 };
 use crate::{
     app::{
-        access::{Access, AuthError, Authorization, Caller},
+        access::{Access, AuthError, Authorization, Caller, Refusal},
         secrets::Secrets,
+        strangers::{Reason, Stranger},
     },
-    domain::{authorize::Action, resources, secrets::SecretName},
+    domain::{Actor, authorize::Action, resources, secrets::SecretName},
     store::Snapshot,
 };
+
+/// What a refusal is recorded as whose token came before any operation was looked at.
+const AUTHENTICATE: &str = "Denizen.Vault/vaults/authenticate";
 
 /// The vault's API.
 pub struct Vault {
@@ -92,6 +96,29 @@ impl Vault {
         let authority = names.authority.clone();
         Self { secrets, access, authority, hosts: Hosts::new(names), headers: common_headers() }
     }
+
+    /// Records whose token was refused; a token that proves nothing is counted.
+    fn not_believed(&self, call: &Call, vault: &resources::Vault, refusal: &Refusal) {
+        let error = &refusal.error;
+        match refusal.known(&call.ctx(vault.tenant, Actor::Anonymous)) {
+            Some(known) => self.secrets.refused(&known, AUTHENTICATE, &vault.id, &error.to_string()),
+            None => {
+                let reason = match error {
+                    AuthError::Missing => Reason::NoToken,
+                    AuthError::Expired(_) | AuthError::NotYet(_) => Reason::TokenTime,
+                    AuthError::Form(_)
+                    | AuthError::Kind(_)
+                    | AuthError::Key
+                    | AuthError::Signature
+                    | AuthError::Issuer { .. }
+                    | AuthError::Audience { .. }
+                    | AuthError::Principal(_) => Reason::Token,
+                };
+                let stranger = Stranger { tenant: Some(vault.tenant), ..call.stranger() };
+                self.access.strangers().refused(reason, stranger, error);
+            }
+        }
+    }
 }
 
 impl Api for Vault {
@@ -115,10 +142,11 @@ impl Api for Vault {
         let (vault, address) = self.hosts.resolve(call, &snapshot)?;
         call.response_headers = response_headers(self.headers.clone(), call, &vault, &address);
         let authenticated = bearer(call)
+            .map_err(Refusal::from)
             .and_then(|token| self.access.authenticate(&snapshot, token, &address.audiences, vault.tenant, call.now));
-        let caller = authenticated.map_err(|error| {
-            tracing::debug!(request_id = %call.request_id, peer = %call.peer, vault = %vault.name, %error, "challenged");
-            Fault::unauthenticated(&error, &self.authority, &vault, &address)
+        let caller = authenticated.map_err(|refusal| {
+            self.not_believed(call, &vault, &refusal);
+            Fault::unauthenticated(&refusal.error, &self.authority, &vault, &address)
         })?;
         let api_version = api_version::of(&call.query)?;
         // "The latest version" is written with a trailing slash, and lists are asked for with one too.
@@ -134,8 +162,8 @@ impl Api for Vault {
         let ctx = call.ctx(vault.tenant, caller.actor());
         let authorized = self.access.authorize(&snapshot, &caller, ctx, action, &scope);
         let authorization = authorized.map_err(|denied| {
-            let ctx = call.ctx(vault.tenant, caller.actor());
-            self.secrets.refused(&ctx, action.name(), &scope, &denied.because.to_string());
+            let known = caller.known(&call.ctx(vault.tenant, Actor::Anonymous));
+            self.secrets.refused(&known, action.name(), &scope, &denied.because.to_string());
             Fault::by_rbac(&caller, action.name(), &scope, &vault, &denied.because)
         })?;
         Ok(VaultAccess { authorization, vault, address, api_version })
@@ -149,8 +177,8 @@ impl Api for Vault {
         Fault::method(allow)
     }
 
-    fn write_fault(&self, _: &Call, fault: Fault) -> Reply {
-        fault.write()
+    fn write_fault(&self, call: &Call, fault: Fault) -> Reply {
+        fault.write(call)
     }
 }
 

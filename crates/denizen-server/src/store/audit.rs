@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+use denizen_wire::Causes;
+
 use super::{Revision, Store, StoreError};
 use crate::domain::{Actor, Ctx};
 
@@ -158,20 +160,39 @@ pub(super) fn owner(line: &str) -> Option<TenantId> {
     serde_json::from_str(line).ok().map(|record: AuditRecord| record.tenant)
 }
 
+/// Proof of who is accountable for a record.
+///
+/// Whoever proved nothing leaves nothing behind: a record is durable, so a stranger who could cause one could fill the
+/// disk. `app::access` alone makes such proofs, of a decision, a credential, a token or a join token. The layer
+/// check refuses an implementation elsewhere.
+pub trait RecordProof: Sync {
+    /// Who, on which tenant, when, under which request.
+    fn ctx(&self) -> &Ctx;
+}
+
+/// A bare context is proof enough for a test's own set-up.
+#[cfg(test)]
+impl RecordProof for Ctx {
+    fn ctx(&self) -> &Ctx {
+        self
+    }
+}
+
 impl Store {
     /// Records an event, before what it speaks of happens. An error means that it must not happen.
     ///
     /// The record survives the end of this process, however it ends, and is in the chain, proof against the loss of
     /// power, within moments. It does not wait for the database; while that is away records gather in the spool,
     /// and when there is no more room, [`StoreError::AuditFull`].
-    pub fn audit(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
+    pub fn audit(&self, proof: &impl RecordProof, event: &AuditEvent<'_>) -> Result<(), StoreError> {
+        let ctx = proof.ctx();
         self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
     }
 
     /// Records a refusal or a failure. It stands whether or not it can be recorded; what is lost is logged.
-    pub fn note(&self, ctx: &Ctx, event: &AuditEvent<'_>) {
-        if let Err(error) = self.audit(ctx, event) {
-            tracing::error!(%error, request_id = %ctx.request_id, "a refusal could not be recorded");
+    pub fn note(&self, proof: &impl RecordProof, event: &AuditEvent<'_>) {
+        if let Err(error) = self.audit(proof, event) {
+            tracing::error!(error = %Causes(&error), request_id = %proof.ctx().request_id, "a refusal could not be recorded");
         }
     }
 }

@@ -45,12 +45,12 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-pub use audit::{AuditEvent, AuditRecord, Outcome};
+pub use audit::{AuditEvent, AuditRecord, Outcome, RecordProof};
 pub use changes::Change;
 pub use db::{Counters, Engine};
 pub use error::{AuditBroken, OneTimeRefused, StoreError};
 pub use keys::StoreKeys;
-pub use one_time::OneTime;
+pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
 pub use snapshot::Snapshot;
 pub use tx::Tx;

@@ -37,6 +37,15 @@ pub trait OneTime: Serialize + DeserializeOwned + Send + Sync {
     fn expires(&self) -> UnixTime;
 }
 
+/// One as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept<T> {
+    /// It.
+    pub it: T,
+    /// Whether it was redeemed.
+    pub used: bool,
+}
+
 impl OneTime for JoinToken {
     const PURPOSE: &'static str = "join";
     const KIND: Kind = Kind::JoinToken;
@@ -59,12 +68,13 @@ impl OneTime for JoinToken {
 }
 
 impl Store {
-    /// One by the hash of its secret, used or not, whatever its tenant: who holds a secret has not said a tenant yet,
+    /// One by the hash of its secret, whatever its tenant: who holds a secret has not said a tenant yet,
     /// and learns it from this. Decides nothing; [`Tx::redeem`] does.
-    pub async fn one_time<T: OneTime>(&self, hash: &str) -> Result<Option<T>, StoreError> {
-        let sql = "SELECT body FROM one_time WHERE purpose = $1 AND hash = $2";
+    pub async fn one_time<T: OneTime>(&self, hash: &str) -> Result<Option<Kept<T>>, StoreError> {
+        let sql = "SELECT body, used_at FROM one_time WHERE purpose = $1 AND hash = $2";
         let rows = self.rows(sql, args![T::PURPOSE, hash]).await?;
-        rows.first().map(read).transpose()
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Kept { it: read(row)?, used: row.int_or_null(1)?.is_some() }))
     }
 
     /// The tenant's that can still be redeemed.

@@ -10,7 +10,8 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 
 use serde_json::Value;
 
-use super::{AuditEvent, Outcome, Snapshot, Store, StoreError, Tx};
+use super::{AuditEvent, Outcome, RecordProof, Snapshot, Store, StoreError, Tx};
+#[cfg(test)]
 use crate::domain::Ctx;
 
 #[cfg(test)]
@@ -20,9 +21,7 @@ mod tests;
 ///
 /// `app::access::Authorization` is the one implementation, and only `app::access` can make one. The layer check
 /// refuses a second.
-pub trait WriteProof: Sync {
-    /// Who, on which tenant, when, under which request.
-    fn ctx(&self) -> &Ctx;
+pub trait WriteProof: RecordProof {
     /// Why it is allowed, for the audit.
     fn reason(&self) -> &str;
     /// The action it allows, for the audit of a refusal.
@@ -36,10 +35,6 @@ pub trait WriteProof: Sync {
 /// A bare context is proof enough for a test's own set-up.
 #[cfg(test)]
 impl WriteProof for Ctx {
-    fn ctx(&self) -> &Ctx {
-        self
-    }
-
     fn reason(&self) -> &str {
         "test"
     }
@@ -115,7 +110,7 @@ impl Store {
         if !proof.still_holds(&tx.snapshot()) {
             drop(tx);
             let because = "the right was taken away while the write waited";
-            self.note(proof.ctx(), &AuditEvent::refused(proof.action(), proof.target(), because));
+            self.note(proof, &AuditEvent::refused(proof.action(), proof.target(), because));
             return Err(StoreError::NotAuthorized.into());
         }
         match body(&mut tx).await? {

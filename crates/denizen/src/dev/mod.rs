@@ -184,7 +184,7 @@ async fn rotate_on_signal(mut signal: Signal, server: Server, tenant: TenantId) 
         let outcome = server.signing.rotate(&rotation).await;
         match outcome {
             Ok(()) => tracing::warn!("the signing key was rotated by command"),
-            Err(e) => tracing::error!(error = %e, "the signing key could not be rotated"),
+            Err(e) => tracing::error!(error = %denizen_wire::Causes(&e), "the signing key could not be rotated"),
         }
     }
 }

@@ -12,7 +12,7 @@ use denizen_server::{
     domain::secrets::{NewSecret, SecretName},
     run::Server,
 };
-use denizen_wire::{ClientId, ResourceId, SubscriptionId, TenantId};
+use denizen_wire::{Causes, ClientId, ResourceId, SubscriptionId, TenantId};
 
 use crate::exit::{self, Failure};
 
@@ -55,7 +55,7 @@ impl DevTenant {
             server.directory.create_tenant(&set_up(), "dev.denizen.test", "Development").await?;
         }
         let keys = server.signing.ensure_keys(&set_up()).await;
-        keys.map_err(|e| ChangeError::Invalid(format!("the signing keys: {e}")))?;
+        keys.map_err(|e| ChangeError::Invalid(format!("the signing keys: {}", Causes(&e))))?;
 
         let snapshot = server.store.snapshot();
         let group = snapshot.resource_groups(tenant).next().map(|group| group.id.clone());
@@ -106,7 +106,7 @@ impl DevTenant {
 /// The value of the one secret there is at the start. Whoever deleted or disabled it since gets it back: the server
 /// proves itself with it, and must not fail to start for want of it.
 async fn secret(server: &Server, set_up: &Authorization, vault: &ResourceId) -> Result<String, ChangeError> {
-    let fault = |e: &dyn std::error::Error| ChangeError::Invalid(format!("the first secret: {e}"));
+    let fault = |e: &dyn std::error::Error| ChangeError::Invalid(format!("the first secret: {}", Causes(e)));
     let snapshot = server.store.snapshot();
     let vault = snapshot.vault(vault.name()).ok_or_else(|| ChangeError::Missing(vault.to_string()))?;
     let name: SecretName = SECRET.0.parse().map_err(|e| fault(&e))?;

@@ -65,7 +65,10 @@ pub(super) const CRATES: &[Crate] = &[
             ("http", "StatusCode", "status codes are decided in http/ only"),
             ("store", "sqlx", "SQL is spoken in store/ only"),
         ],
-        sole: &[("app::access::authorization", "WriteProof", "whoever implements it may write whatever it likes")],
+        sole: &[
+            ("app::access::authorization", "WriteProof", "whoever implements it may write whatever it likes"),
+            ("app::access::authorization", "RecordProof", "whoever implements it may fill the disk with records"),
+        ],
         ..row(
             "denizen-server",
             "crates/denizen-server",
@@ -117,7 +120,7 @@ pub(super) const CRATES: &[Crate] = &[
 ];
 
 const WIRE: &[Layers] = &[layers(&[
-    &["host", "ids", "shown", "unix_time"],
+    &["causes", "host", "ids", "shown", "unix_time"],
     &["clock", "oauth", "proxy", "resource_id", "vault"],
     &["claims", "identity", "node"],
 ])];
@@ -168,7 +171,8 @@ const SERVER: &[Layers] = &[
     Layers {
         inside: "app",
         ..layers(&[
-            &["access", "key_encryption_keys"],
+            &["key_encryption_keys", "strangers"],
+            &["access"],
             &["credentials", "directory", "machines", "rbac", "signing", "vaults"],
             &["secrets", "tokens"],
         ])

@@ -87,7 +87,7 @@ async fn enrol(dev: &Dev<'_>, request: &EnrolRequest) -> Answer {
 }
 
 /// A server, and join tokens for it: bound to these names or to none, good for so many seconds from so long ago.
-async fn with_join_tokens<'s, const N: usize>(
+pub(crate) async fn with_join_tokens<'s, const N: usize>(
     sandbox: &'s Sandbox,
     wanted: [(Option<&str>, i64, i64); N],
 ) -> (Dev<'s>, [SecretString; N], UnixTime) {

@@ -19,7 +19,8 @@
 //! | [`keydir`] | Arc or App Service: which one is offered, and why |
 //! | [`token_service`] | discovery, keys, tokens |
 //! | [`vault`], [`forged`] | secrets, and tokens that must not open them |
-//! | [`enrol`] | how machines come in |
+//! | [`enrol`], [`enrol_again`] | how machines come in, also those that have forgotten that they are |
+//! | [`strangers`] | what is left of requests that prove nothing |
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`limits`] | what a client may send, and how it may end |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
@@ -42,6 +43,7 @@ mod chaos;
 mod commands;
 mod dev;
 mod enrol;
+mod enrol_again;
 mod environment;
 mod forged;
 mod imds;
@@ -57,6 +59,7 @@ mod rotation;
 mod routes;
 mod sandbox;
 mod start;
+mod strangers;
 mod tls;
 mod token_service;
 mod vault;

@@ -26,7 +26,7 @@ use crate::{
         resources::JoinToken,
         roles::BuiltInRoles,
     },
-    store::{Snapshot, Store, WriteProof},
+    store::{RecordProof, Snapshot, Store, WriteProof},
 };
 
 /// Proof that an operation is authorized. [`Access::authorize`](super::Access::authorize),
@@ -37,6 +37,34 @@ pub struct Authorization {
     snapshot: Arc<Snapshot>,
     granted: Granted,
     reason: Cow<'static, str>,
+}
+
+/// A context whose actor has proved who it is, and is authorized for nothing by that: what a refusal is recorded with.
+///
+/// What counts is a proof that is in its time: a credential, an assertion or a token with a good signature, each within
+/// its validity, or a join token that has not ended. Whoever finds an old one in a log is a stranger again, and leaves
+/// no record (`app::strangers`).
+#[derive(Clone, Debug)]
+pub struct Known {
+    ctx: Ctx,
+}
+
+impl Known {
+    /// For the code that has just checked the proof.
+    pub(in crate::app) fn proved(ctx: Ctx) -> Self {
+        Self { ctx }
+    }
+
+    /// Who, on which tenant, when, under which request.
+    pub fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+}
+
+impl RecordProof for Known {
+    fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
 }
 
 /// What is authorized.
@@ -157,11 +185,13 @@ fn is_at_or_below(parts: &[&str], above: &str) -> bool {
     rest.is_empty()
 }
 
-impl WriteProof for Authorization {
+impl RecordProof for Authorization {
     fn ctx(&self) -> &Ctx {
         &self.ctx
     }
+}
 
+impl WriteProof for Authorization {
     fn reason(&self) -> &str {
         &self.reason
     }

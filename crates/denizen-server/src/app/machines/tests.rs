@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     app::{access::tests::fixture::access, directory::Directory, key_encryption_keys::KeyEncryptionKeys},
-    store::Engine,
+    domain::Actor,
+    store::{AuditRecord, Engine},
 };
 
 const AUTHORITY: &str = "https://localhost:8443";
@@ -47,8 +48,8 @@ async fn fixture() -> Fixture {
 }
 
 /// The context of a request.
-fn at(now: UnixTime, request: u128) -> impl FnOnce(TenantId, Actor) -> Ctx {
-    move |tenant, actor| Ctx::new(tenant, actor, now, Uuid::from_u128(request))
+fn at(now: UnixTime, request: u128) -> impl FnOnce(TenantId) -> Ctx {
+    move |tenant| Ctx::new(tenant, Actor::Anonymous, now, Uuid::from_u128(request))
 }
 
 struct Node {
@@ -97,6 +98,12 @@ impl Fixture {
         self.machines.enrol(request, at(NOW, 2)).await
     }
 
+    /// The audit records of enrolments, oldest first.
+    async fn audited(&self) -> Vec<AuditRecord> {
+        let tail = self.store.audit_tail(&self.ctx, 1000).await.unwrap();
+        tail.into_iter().filter(|record| record.action == CONNECT).collect()
+    }
+
     async fn refusal(&self, request: &EnrolRequest) -> String {
         match self.enrol(request).await {
             Ok(enrolled) => panic!("{} was let in", enrolled.resource_id),
@@ -122,6 +129,134 @@ async fn a_machine_comes_in_once_and_its_identity_has_its_key() {
     // Somebody else found the token: nothing.
     let thief = Node::new().request(&SecretString::from(request.join_token.clone()), "m1", |_| {});
     assert!(fixture.refusal(&thief).await.contains("make a new one"));
+}
+
+/// The agent was killed between the server's commit and its own, and is started again with a new join token.
+#[tokio::test]
+async fn a_machine_that_is_there_gets_its_identity_again_by_its_key() {
+    let fixture = fixture().await;
+    let mut node = Node::new();
+    let first = fixture.enrol(&node.request(&fixture.token(Some("m1")).await, "m1", |_| {})).await.unwrap();
+
+    let token = fixture.token(None).await;
+    let again = fixture.enrol(&node.request(&token, "m1", |_| {})).await.unwrap();
+    let same = |other: &Enrolled| serde_json::to_value(other).unwrap() == serde_json::to_value(&first).unwrap();
+    assert!(same(&again), "{again:?}");
+    assert!(fixture.store.redeemable::<JoinToken>(&fixture.ctx).await.unwrap().is_empty(), "the token is used up");
+    let keys = |fixture: &Fixture| {
+        fixture.store.snapshot().principal(fixture.ctx.tenant, first.principal_id).unwrap().keys.clone()
+    };
+    assert_eq!(keys(&fixture).len(), 1);
+
+    // Its certificate was made anew. The next assertions name that one, so it takes the old one's place.
+    node.certificate = x509::self_signed(&node.signer, "m1", NOW.0 - 30, NOW.0 + 90_000).unwrap();
+    let renewed = node.request(&token, "m1", |_| {});
+    assert!(fixture.refusal(&renewed).await.contains("make a new one"), "a used token registers nothing");
+    let renewed = node.request(&fixture.token(None).await, "m1", |_| {});
+    assert!(same(&fixture.enrol(&renewed).await.unwrap()));
+    let found = keys(&fixture);
+    assert_eq!((found.len(), found[0].x5t_s256), (1, node.certificate.thumbprint_sha256()));
+    assert!(same(&fixture.enrol(&renewed).await.unwrap()), "the answer was lost once more");
+
+    // A machine's name is nobody else's, and its key makes no other machine of it.
+    let token = fixture.token(None).await;
+    assert!(fixture.refusal(&Node::new().request(&token, "m1", |_| {})).await.contains("connected already"));
+    let other = fixture.enrol(&node.request(&token, "m2", |_| {})).await.unwrap();
+    assert_ne!(other.principal_id, first.principal_id);
+
+    let audited = fixture.audited().await;
+    let repeated = |record: &AuditRecord| record.detail.as_ref().is_some_and(|detail| detail["repeated"] == true);
+    let done: Vec<bool> = audited.iter().filter(|r| r.outcome == Outcome::Allowed).map(repeated).collect();
+    assert_eq!(done, [false, true, true, false]);
+    let refused: Vec<_> = audited.iter().filter(|r| r.outcome == Outcome::Refused).collect();
+    assert!(refused.len() == 2 && refused.iter().all(|r| r.actor.starts_with("join-token:")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_disabled_identity_stays_so_when_its_machine_comes_again() {
+    let fixture = fixture().await;
+    let node = Node::new();
+    let first = fixture.enrol(&node.request(&fixture.token(None).await, "m1", |_| {})).await.unwrap();
+    let snapshot = fixture.store.snapshot();
+    let principal = snapshot.principal(fixture.ctx.tenant, first.principal_id).unwrap();
+    let disabled = ServicePrincipal { enabled: false, epoch: 4, ..ServicePrincipal::clone(principal) };
+    crate::app::access::tests::fixture::put(&fixture.store, &fixture.ctx, &disabled).await;
+    fixture.enrol(&node.request(&fixture.token(None).await, "m1", |_| {})).await.unwrap();
+    let snapshot = fixture.store.snapshot();
+    assert_eq!(**snapshot.principal(fixture.ctx.tenant, first.principal_id).unwrap(), disabled);
+}
+
+/// Whoever guesses at join tokens keeps nobody from writing, and has nothing verified for him.
+#[tokio::test]
+async fn guesses_are_refused_by_a_read_and_leave_nothing() {
+    let fixture = fixture().await;
+    let node = Node::new();
+    let (used, ended) = (fixture.token(None).await, fixture.token(None).await);
+    fixture.enrol(&node.request(&used, "m1", |_| {})).await.unwrap();
+    let guess = SecretString::from(format!("dzj.{}.guess", fixture.ctx.tenant.0.simple()));
+    // The proof is not looked at: nobody's token comes before it.
+    let mut unproved = node.request(&guess, "m2", |_| {});
+    unproved.proof = "nonsense".into();
+    unproved.certificate = "?".into();
+    let late = node.request(&ended, "m2", |_| {});
+    let thief = Node::new().request(&used, "m2", |_| {});
+
+    let before = fixture.audited().await.len();
+    let (holding, held) = (tokio::sync::oneshot::channel::<()>(), tokio::sync::oneshot::channel::<()>());
+    let ((begun, has_begun), (release, released)) = (holding, held);
+    let (store, ctx) = (fixture.store.clone(), fixture.ctx.clone());
+    let mut hold = Some((begun, released));
+    let holder = tokio::spawn(async move {
+        let written = store.write(&ctx, |_| {
+            let (begun, released) = hold.take().unwrap();
+            Box::pin(async move {
+                begun.send(()).unwrap();
+                released.await.unwrap();
+                Ok::<_, StoreError>(Write::Unchanged(()))
+            })
+        });
+        written.await.unwrap();
+    });
+    has_begun.await.unwrap();
+    let writes = fixture.store.counters().writes;
+    let (expired, unknown, of_a_thief) = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        let expired = fixture.machines.enrol(&late, at(NOW + 601, 3)).await;
+        (expired, fixture.enrol(&unproved).await, fixture.enrol(&thief).await)
+    })
+    .await
+    .expect("a refusal waits for the writer");
+    assert_eq!(fixture.store.counters().writes, writes);
+    release.send(()).unwrap();
+    holder.await.unwrap();
+
+    let why = |outcome: Result<Enrolled, EnrolError>| {
+        let Err(EnrolError::Token(why)) = outcome else { panic!("{:?}", outcome.err()) };
+        why
+    };
+    let counts = || {
+        let strangers = fixture.machines.strangers();
+        (strangers.count(Reason::JoinToken), strangers.count(Reason::JoinTokenEnded))
+    };
+    assert_eq!(why(expired), OneTimeRefused::Expired);
+    assert_eq!(why(unknown), OneTimeRefused::Unknown);
+    assert_eq!(why(of_a_thief), OneTimeRefused::Used);
+    // The API counts them, as it knows where they came from.
+    assert_eq!(counts(), (0, 0));
+    let audited = fixture.audited().await;
+    assert_eq!(audited.len(), before + 1, "who holds a token that was used is known by it");
+    assert!(audited.last().unwrap().actor.starts_with("join-token:"));
+}
+
+#[tokio::test]
+async fn no_time_in_a_proof_is_too_absurd() {
+    let fixture = fixture().await;
+    let (node, token) = (Node::new(), fixture.token(None).await);
+    let ends = [i64::MIN, i64::MIN + 1, -1, 0, NOW.0 - 4000, i64::MAX - 1, i64::MAX];
+    for (iat, exp) in ends.into_iter().flat_map(|iat| ends.map(|exp| (iat, exp))) {
+        let request = node.request(&token, "m1", |claims| (claims.iat, claims.exp) = (iat, exp));
+        let refused = fixture.enrol(&request).await.err();
+        assert!(matches!(refused, Some(EnrolError::Proof(_))), "{iat} {exp}: {refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
         access::tests::fixture::{Fixture, NOW, ctx, set_up},
         vaults::NewVault,
     },
-    domain::secrets::MAX_RETENTION_DAYS,
+    domain::{Ctx, secrets::MAX_RETENTION_DAYS},
 };
 
 fn name(text: &str) -> SecretName {
@@ -141,6 +141,57 @@ async fn what_is_authorized_and_fails_is_recorded_as_that() {
         expected.sort();
         assert_eq!(found, expected, "{action}");
     }
+}
+
+/// Every operation, when the store cannot do it: recorded as failed, with the cause.
+#[tokio::test]
+async fn what_the_store_cannot_do_is_recorded_as_failed() {
+    use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
+    let fixture = Fixture::new().await;
+    fixture.set("s", "v").await;
+    let file = SqliteConnectOptions::new().filename(fixture.dir.path().join("denizen.db"));
+    let mut database = file.connect().await.unwrap();
+    let sql = "ALTER TABLE secret_versions RENAME TO elsewhere_1; ALTER TABLE secrets RENAME TO elsewhere_2";
+    sqlx::raw_sql(sql).execute(&mut database).await.unwrap();
+    let (auth, vault, s) = (fixture.auth(), &fixture.vault, name("s"));
+    let secrets = &fixture.secrets;
+    let failed = [
+        secrets.set(&auth, vault, &s, NewSecret::of("w".into())).await.map(drop),
+        secrets.get(&auth, vault, &s, None).await.map(drop),
+        secrets.update(&auth, vault, &s, None, &UpdateSecret::default()).await.map(drop),
+        secrets.list(&auth, vault, None, 5).await.map(drop),
+        secrets.versions(&auth, vault, &s, None, 5).await.map(drop),
+        secrets.delete(&auth, vault, &s).await.map(drop),
+        secrets.deleted(&auth, vault, &s).await.map(drop),
+        secrets.list_deleted(&auth, vault, None, 5).await.map(drop),
+        secrets.recover(&auth, vault, &s).await.map(drop),
+        secrets.purge(&auth, vault, &s).await,
+    ];
+    for error in failed {
+        assert!(matches!(error, Err(SecretError::Store(StoreError::Unavailable(_)))), "{error:?}");
+    }
+    let mut found = Vec::new();
+    for record in fixture.store.audit_tail(&fixture.ctx(), 1000).await.unwrap() {
+        if record.outcome == Outcome::Failed {
+            assert!(record.because.contains("no such table"), "{}", record.because);
+            found.push((record.action, record.target));
+        }
+    }
+    let id = &vault.id;
+    let expected = [
+        (actions::SET, "/secrets/s"),
+        (actions::GET, "/secrets/s"),
+        (actions::UPDATE, "/secrets/s"),
+        (actions::READ_METADATA, "/secrets"),
+        (actions::READ_METADATA, "/secrets/s/versions"),
+        (actions::DELETE, "/secrets/s"),
+        (actions::READ_METADATA, "/secrets/s/deleted"),
+        (actions::READ_METADATA, "/deletedsecrets"),
+        (actions::RECOVER, "/secrets/s"),
+        (actions::PURGE, "/secrets/s"),
+    ];
+    let expected: Vec<_> = expected.map(|(action, part)| (action.to_owned(), format!("{id}{part}"))).into();
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

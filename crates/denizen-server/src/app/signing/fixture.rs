@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     app::{
         access::Authorization, credentials::Credentials, key_encryption_keys::KeyEncryptionKeys, signing::KeyRing,
-        tokens::TokenService,
+        strangers::Strangers, tokens::TokenService,
     },
     domain::{
         Actor, Ctx,
@@ -49,7 +49,7 @@ pub(crate) struct Deployment {
     pub(crate) store: Store,
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenService,
-    _place: tempfile::TempDir,
+    place: tempfile::TempDir,
 }
 
 pub(crate) fn ctx(tenant: TenantId, now: UnixTime) -> Ctx {
@@ -72,10 +72,12 @@ pub(crate) fn key_credential() -> KeyCredential {
 }
 
 pub(crate) fn password_credential() -> PasswordCredential {
+    let key_id = Uuid::from_u128(0x5ec);
     PasswordCredential {
-        key_id: Uuid::from_u128(0x5ec),
+        key_id,
         display_name: "secret".into(),
         hint: "abc".into(),
+        check: PasswordCredential::check_of(key_id, SECRET),
         start: NOW - 1000,
         end: NOW + 1_000_000,
         hash: HASH.clone(),
@@ -146,8 +148,16 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let key_encryption_keys = KEY_ENCRYPTION_KEYS.clone();
     let keys = KeyRing::new(store.clone(), key_encryption_keys.clone());
     let extra = vec![VAULT.to_owned()];
-    let tokens = TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, &extra, entra_issued);
-    let deployment = Deployment { store, keys, tokens, _place: place };
+    let tokens = TokenService::new(
+        store.clone(),
+        keys.clone(),
+        Credentials::new(),
+        AUTHORITY,
+        &extra,
+        entra_issued,
+        Strangers::default(),
+    );
+    let deployment = Deployment { store, keys, tokens, place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {
             id,
@@ -194,6 +204,21 @@ impl Deployment {
     /// The server's own authorization.
     pub(crate) fn auth(&self, tenant: TenantId, now: UnixTime) -> Authorization {
         Authorization::of_test(ctx(tenant, now), &self.store)
+    }
+
+    /// The size of every file that the deployment keeps.
+    pub(crate) fn bytes_on_disk(&self) -> Vec<(std::path::PathBuf, u64)> {
+        let (mut files, mut folders) = (Vec::new(), vec![self.place.path().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                match std::fs::metadata(&path).unwrap() {
+                    found if found.is_dir() => folders.push(path),
+                    found => files.push((path, found.len())),
+                }
+            }
+        }
+        files.sort();
+        files
     }
 
     /// Writes a record.

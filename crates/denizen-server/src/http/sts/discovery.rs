@@ -6,7 +6,7 @@
 
 use denizen_keys::jwk::RsaJwk;
 use denizen_wire::{
-    TenantId,
+    Causes, TenantId,
     oauth::{Discovery, InstanceDiscovery, InstanceMetadata},
 };
 use http::{HeaderValue, StatusCode, Uri, header};
@@ -102,7 +102,9 @@ fn keys(sts: &Sts, params: &Params, call: &Call, issuer: impl Fn(TenantId) -> Op
         let published = sts.tokens.keys().jwks(&snapshot, tenant, call.now, issuer(tenant).as_deref());
         keys.extend(published.map_err(|error| {
             // A document without a key would have every token of the tenant refused, and be cached.
-            tracing::error!(%tenant, %error, "the keys cannot be published");
+            if let Some(held_back) = sts.key_faults.admit() {
+                tracing::error!(%tenant, error = %Causes(&error), held_back, "the keys cannot be published");
+            }
             Fault::transient()
         })?);
     }

@@ -11,12 +11,15 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::form::FormError;
 use crate::{
     app::{credentials::CredentialError, tokens::TokenError},
-    domain::assertion::excerpt,
     http::{Call, Reply, call::Ambiguous, reply},
 };
 
-/// A refusal or a failure, not yet written.
-#[derive(Debug)]
+/// The most of a method's characters that an answer repeats.
+const MAX_METHOD: usize = 32;
+
+/// A refusal or a failure, not yet written. As a text for the log it is what the client is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
 pub struct Fault {
     shape: Shape,
     status: StatusCode,
@@ -66,7 +69,8 @@ impl Fault {
 
     /// A known path with another method than those it takes.
     pub(super) fn method(allow: &str, got: &Method) -> Self {
-        let got = excerpt(got.as_str());
+        // A method is a token of visible characters; hyper has seen to that.
+        let got: String = got.as_str().chars().take(MAX_METHOD).collect();
         let text = format!("The endpoint only accepts {allow} requests. Received a {got} request. Send it as {allow}.");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", 900_561, text)
     }
@@ -154,13 +158,15 @@ impl From<TokenError> for Fault {
             TokenError::Credential(CredentialError::Busy)
             | TokenError::Unrecorded(_)
             | TokenError::Signing(_)
-            | TokenError::Unwritten => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            | TokenError::Credential(CredentialError::Unfinished(_))
+            | TokenError::Unwritten(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             TokenError::Credential(
                 CredentialError::WrongSecret
                 | CredentialError::SecretExpired(_)
                 | CredentialError::Malformed(_)
                 | CredentialError::Key(_)
-                | CredentialError::Claims(_),
+                | CredentialError::Claims(_)
+                | CredentialError::Misdirected { .. },
             ) => (StatusCode::UNAUTHORIZED, "invalid_client"),
             TokenError::UnknownResource { .. } | TokenError::ScopeAsResource { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_resource")

@@ -11,9 +11,12 @@ use super::{
     form::{self, Endpoint, FormError},
 };
 use crate::{
-    app::tokens::Issued,
+    app::{
+        strangers::{Reason, Stranger},
+        tokens::Issued,
+    },
     domain::Actor,
-    http::{Reply, reply, route::Request},
+    http::{Call, Reply, reply, route::Request},
 };
 
 pub(super) async fn v2(sts: &Sts, request: Request<'_>) -> Result<Reply, Fault> {
@@ -25,17 +28,24 @@ pub(super) async fn v1(sts: &Sts, request: Request<'_>) -> Result<Reply, Fault> 
 }
 
 async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpoint) -> Result<Reply, Fault> {
-    let tenancy = sts.tenancy(params.text("tenant")).map_err(Fault::at_token_endpoint)?;
+    let strangers = sts.tokens.strangers();
+    let tenancy = sts.tenancy(params.text("tenant")).map_err(|fault| {
+        strangers.refused(Reason::Tenant, call.stranger(), &fault);
+        fault.at_token_endpoint()
+    })?;
     let request = form::read(call, endpoint).await;
+    let malformed = |call: &Call, tenant, error: FormError| {
+        strangers.refused(Reason::TokenRequest, Stranger { tenant, ..call.stranger() }, &error);
+        Fault::from(error)
+    };
     let tenant = match tenancy {
         Tenancy::One(tenant) => tenant,
-        Tenancy::Shared(name) => return Err(request.err().unwrap_or(FormError::SharedTenant(name)).into()),
+        Tenancy::Shared(name) => {
+            return Err(malformed(call, None, request.err().unwrap_or(FormError::SharedTenant(name))));
+        }
     };
+    let request = request.map_err(|error| malformed(call, Some(tenant), error))?;
     let ctx = call.ctx(tenant, Actor::Anonymous);
-    let request = request.map_err(|error| {
-        sts.tokens.refused(&ctx, error.code(), &error.to_string());
-        Fault::from(error)
-    })?;
     let issued = sts.tokens.issue(&ctx, &request).await?;
     Ok(issued_reply(endpoint, issued))
 }

@@ -4,9 +4,11 @@
 //!
 //! Tests: the golden files of `tests/errors.rs`.
 
+use std::error::Error;
+
 use denizen_wire::{
-    ResourceId,
-    vault::{Error, ErrorDetail, InnerError},
+    Causes, ResourceId,
+    vault::{self, ErrorDetail, InnerError},
 };
 use http::{HeaderValue, StatusCode, header};
 
@@ -17,7 +19,7 @@ use crate::{
         secrets::SecretError,
     },
     domain::{authorize::Because, resources::Vault, secrets::SecretName},
-    http::{Reply, call::BodyError, reply},
+    http::{Call, Reply, call::BodyError, reply},
     store::StoreError,
 };
 
@@ -29,11 +31,13 @@ pub struct Fault {
     message: String,
     /// A header that belongs to it.
     header: Option<Box<(header::HeaderName, HeaderValue)>>,
+    /// What failed of ours, for the log.
+    cause: Option<Box<str>>,
 }
 
 impl Fault {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, inner: None, message: message.into(), header: None }
+        Self { status, code, inner: None, message: message.into(), header: None, cause: None }
     }
 
     fn inner(mut self, code: &'static str) -> Self {
@@ -43,6 +47,12 @@ impl Fault {
 
     fn with(mut self, name: header::HeaderName, value: &str) -> Self {
         self.header = HeaderValue::from_str(value).ok().map(|value| Box::new((name, value)));
+        self
+    }
+
+    /// Something of ours failed; the log says what, under the request's id.
+    fn because(mut self, cause: &dyn Error) -> Self {
+        self.cause = Some(Causes(cause).to_string().into());
         self
     }
 
@@ -143,9 +153,9 @@ impl Fault {
     }
 
     /// The answer could not be written.
-    pub(super) fn unwritten() -> Self {
+    pub(super) fn unwritten(cause: &dyn Error) -> Self {
         let message = "The answer could not be written. The operator finds the reason in the server's log, under this answer's x-ms-request-id.";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", message).because(cause)
     }
 
     /// What a use case says of a deleted secret.
@@ -186,49 +196,44 @@ impl Fault {
                 );
                 Self::new(StatusCode::CONFLICT, "Conflict", message).inner("ObjectIsDeletedButRecoverable")
             }
-            SecretError::Unrecorded(source) => {
-                tracing::error!(error = %source, "a read was refused because it could not be recorded");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "ServiceUnavailable",
-                    "The read cannot be recorded in the audit log just now, so it was refused: try again shortly.",
-                )
-                .with(header::RETRY_AFTER, "1")
-            }
-            SecretError::Authorization(wrong) => {
-                tracing::error!(error = %wrong, "a route runs another operation than the one it authorizes");
-                Self::unwritten()
-            }
+            SecretError::Unrecorded(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "The read cannot be recorded in the audit log just now, so it was refused: try again shortly.",
+            )
+            .with(header::RETRY_AFTER, "1")
+            .because(error),
+            // A route runs another operation than the one it authorizes.
+            SecretError::Authorization(wrong) => Self::unwritten(wrong),
             SecretError::Store(StoreError::NotAuthorized) => {
                 let message =
                     "The right to this was taken away while the request waited to be written; nothing was changed.";
                 Self::new(StatusCode::FORBIDDEN, "Forbidden", message).inner("ForbiddenByRbac")
             }
-            SecretError::Store(source) => {
-                tracing::error!(error = %source, "a vault operation failed in the store");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "ServiceUnavailable",
-                    "The vault's store does not answer just now; nothing was changed that was not acknowledged. Try again shortly.",
-                )
-                .with(header::RETRY_AFTER, "1")
-            }
-            SecretError::Key(source) => {
-                tracing::error!(error = %source, "a vault operation failed on a key");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "InternalServerError",
-                    "What is stored of this secret does not open. The operator finds the reason in the server's log, under this answer's x-ms-request-id.",
-                )
-            }
+            SecretError::Store(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "The vault's store does not answer just now; nothing was changed that was not acknowledged. Try again shortly.",
+            )
+            .with(header::RETRY_AFTER, "1")
+            .because(error),
+            SecretError::Key(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerError",
+                "What is stored of this secret does not open. The operator finds the reason in the server's log, under this answer's x-ms-request-id.",
+            )
+            .because(error),
         }
     }
 
-    /// Writes it.
-    pub(super) fn write(self) -> Reply {
-        let Self { status, code, inner, message, header } = self;
+    /// Writes it, and logs what failed of ours.
+    pub(super) fn write(self, call: &Call) -> Reply {
+        let Self { status, code, inner, message, header, cause } = self;
+        if let Some(cause) = cause {
+            tracing::error!(request_id = %call.request_id, %status, %cause, "a vault operation failed");
+        }
         let innererror = inner.map(|code| InnerError { code: code.to_owned() });
-        let body = Error { error: ErrorDetail { code: code.to_owned(), message, innererror } };
+        let body = vault::Error { error: ErrorDetail { code: code.to_owned(), message, innererror } };
         let mut reply = reply::json(status, &body);
         if let Some(header) = header {
             let (name, value) = *header;

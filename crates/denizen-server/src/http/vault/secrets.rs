@@ -286,7 +286,7 @@ fn with_value(access: &VaultAccess, secret: &SecretVersion, value: &str) -> Resu
     let texts = value.len() + body.content_type.map_or(0, str::len) + of_tags;
     let mut bytes = Zeroizing::new(Vec::with_capacity(texts * 6 + body.id.len() + 512));
     // Our own types always serialize; if one day one does not, the caller learns that it was us.
-    serde_json::to_writer(&mut *bytes, &body).map_err(|_| Fault::unwritten())?;
+    serde_json::to_writer(&mut *bytes, &body).map_err(|error| Fault::unwritten(&error))?;
     Ok(reply::json_bytes(StatusCode::OK, Bytes::from_owner(bytes)))
 }
 

@@ -64,6 +64,7 @@ pub(super) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
             key_id: uuid(0xC2, n),
             display_name: "p".to_owned(),
             hint: "abc".to_owned(),
+            check: 7,
             start: NOW,
             end: NOW + 60,
             hash: "THE-PASSWORD-HASH".to_owned(),

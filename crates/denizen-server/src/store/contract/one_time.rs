@@ -13,7 +13,8 @@ pub(super) async fn d10_a_token_is_used_once(place: impl DataPlace) {
     tx.issue(&join_token(1, 2)).await.unwrap();
     tx.commit(event("x")).await.unwrap();
     assert_eq!(store.redeemable::<JoinToken>(&ctx(1)).await.unwrap(), [join_token(1, 1), join_token(1, 2)]);
-    assert_eq!(store.one_time::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), Some(join_token(1, 1)));
+    let kept = |used| Some(Kept { it: join_token(1, 1), used });
+    assert_eq!(store.one_time::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), kept(false));
 
     // A transaction that is given up gives the token back.
     let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -22,6 +23,7 @@ pub(super) async fn d10_a_token_is_used_once(place: impl DataPlace) {
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     assert_eq!(tx.redeem::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), join_token(1, 1));
     tx.commit(event("machine/enrol")).await.unwrap();
+    assert_eq!(store.one_time::<JoinToken>(&join_token(1, 1).hash).await.unwrap(), kept(true));
 
     let why = async |hash: &str, ctx: &Ctx| {
         let mut tx = store.begin(ctx).await.unwrap();

@@ -16,11 +16,13 @@ struct Proven {
     holds: bool,
 }
 
-impl WriteProof for Proven {
+impl RecordProof for Proven {
     fn ctx(&self) -> &Ctx {
         &self.ctx
     }
+}
 
+impl WriteProof for Proven {
     fn reason(&self) -> &str {
         "a reason"
     }

@@ -21,7 +21,9 @@ impl Fixture {
     }
 
     fn believe_at(&self, token: &str, now: UnixTime) -> Result<Arc<Caller>, AuthError> {
-        self.access.authenticate(&self.store.snapshot(), token, &audiences(), self.tenant, now)
+        self.access
+            .authenticate(&self.store.snapshot(), token, &audiences(), self.tenant, now)
+            .map_err(|refusal| refusal.error)
     }
 
     fn refusal(&self, token: &str) -> AuthError {
@@ -172,7 +174,7 @@ async fn d34_a_token_is_good_in_its_tenant_only() {
     set_up(&fixture.store, &fixture.key_encryption_keys, other, 2, &[key(0)]).await;
     let token = fixture.token(who);
     let at_other =
-        || fixture.access.authenticate(&fixture.store.snapshot(), &token, &audiences(), other, NOW).unwrap_err();
+        || fixture.access.authenticate(&fixture.store.snapshot(), &token, &audiences(), other, NOW).unwrap_err().error;
     let first = at_other();
     assert!(matches!(first, AuthError::Issuer { .. }), "{first:?}");
     // Remembered as good in its own tenant, it is still good nowhere else.
@@ -212,7 +214,7 @@ async fn d25_what_changes_is_seen_on_the_next_use_of_a_remembered_token() {
     assert_eq!(fixture.believe_at(&token, NOW + 3600).unwrap_err(), AuthError::Expired(NOW + 3600));
     let other = [format!("{AUDIENCE}/x")];
     let elsewhere = fixture.access.authenticate(&fixture.store.snapshot(), &token, &other, fixture.tenant, NOW);
-    assert!(matches!(elsewhere.unwrap_err(), AuthError::Audience { .. }));
+    assert!(matches!(elsewhere.unwrap_err().error, AuthError::Audience { .. }));
 
     // A key that leaves the published set takes its tokens along: at its time, and when it is taken out at once.
     let mut leaving = signing_key(fixture.tenant, &key(0).1);
@@ -226,7 +228,7 @@ async fn d25_what_changes_is_seen_on_the_next_use_of_a_remembered_token() {
     put(&fixture.store, &fixture.ctx(), &leaving).await;
     let again = fixture::access(&fixture.store);
     let answer = again.authenticate(&fixture.store.snapshot(), &token, &audiences(), fixture.tenant, NOW);
-    assert_eq!(answer.unwrap_err(), AuthError::Signature);
+    assert_eq!(answer.unwrap_err().error, AuthError::Signature);
 }
 
 #[tokio::test]

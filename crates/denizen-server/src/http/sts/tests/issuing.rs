@@ -174,12 +174,14 @@ async fn no_store_is_read_while_tokens_are_issued() {
 }
 
 #[tokio::test]
-async fn d25_every_token_and_every_refusal_is_in_the_audit() {
+async fn d25_every_token_and_every_refusal_of_a_known_client_is_in_the_audit() {
     let service = Service::start().await;
     let issued = service.assert(MACHINE, &assertion(&SIGNER, &claims(MACHINE, NOW))).await;
     let token = service.verified(CONTOSO, &issued.access_token()).await;
-    let refused = service.token(&secret_form(&APP.to_string(), "abc-wrong", "https://vault.azure.net/.default")).await;
-    assert_eq!(refused.code(), 7_000_215);
+    let wrong = service.token(&secret_form(&APP.to_string(), "abc-wrong", "https://vault.azure.net/.default")).await;
+    assert_eq!(wrong.code(), 7_000_215);
+    let refused = service.token(&secret_form(&APP.to_string(), SECRET, "https://nowhere.test/.default")).await;
+    assert_eq!(refused.code(), 500_011);
     let store = &service.deployment.store;
     let tail = store.audit_tail(&ctx(CONTOSO, NOW), 2).await.unwrap();
     let [first, second] = tail.as_slice() else { panic!("{tail:?}") };
@@ -188,7 +190,7 @@ async fn d25_every_token_and_every_refusal_is_in_the_audit() {
     let detail = first.detail.as_ref().unwrap();
     assert_eq!(detail["uti"], token.uti);
     assert_eq!(detail["principal"], machine().id.to_string());
-    assert_eq!((second.outcome, second.because.as_str()), (Outcome::Refused, "AADSTS7000215"));
+    assert_eq!((second.outcome, second.because.as_str()), (Outcome::Refused, "AADSTS500011"));
     assert_eq!((second.actor.as_str(), second.request_id), (format!("client:{APP}").as_str(), REQUEST));
     let lines = serde_json::to_string(&tail).unwrap();
     assert!(!lines.contains("abc-wrong") && !lines.contains(&issued.access_token()));

@@ -4,6 +4,7 @@ mod errors;
 mod gate;
 mod hosts;
 mod life;
+mod strangers;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;

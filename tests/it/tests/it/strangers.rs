@@ -1,0 +1,77 @@
+//! What strangers leave behind: numbers, a few lines of log, and not a byte on the disk.
+
+use std::path::Path;
+
+use denizen_wire::node::ENROL_PATH;
+
+use crate::{dev::Dev, sandbox::Sandbox};
+
+/// The lines that the reasons tried below may log in a period: five each.
+const MOST_LINES: u64 = 5 * 5;
+/// The period, seconds.
+const PERIOD: u64 = 10;
+
+/// The size of everything the server keeps.
+fn size(data: &Path) -> u64 {
+    crate::start::below(data).iter().filter(|path| path.is_file()).map(|path| path.metadata().unwrap().len()).sum()
+}
+
+async fn metric(dev: &Dev<'_>, name: &str) -> u64 {
+    let text = dev.wire.get(dev.fact("/metrics_url"), &[]).await.expect(200).body;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+    line.trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_requests_that_prove_nothing_fills_no_disk() {
+    const FLOOD: u64 = 300;
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let token_url = dev.token_url("/v2.0");
+    let enrol_url = format!("{}{ENROL_PATH}", dev.fact("/authority"));
+    let secret_url = format!("{}/secrets/hello?api-version=7.6", dev.fact("/vault_url"));
+    let enrolment = serde_json::json!({
+        "joinToken": format!("dzj.{}.guess", dev.fact("/tenant_id").replace('-', "")),
+        "machineName": "m", "certificate": "", "proof": "",
+    });
+    let enrolment = enrolment.to_string();
+    let fields = |client, secret| {
+        [
+            ("grant_type", "client_credentials"),
+            ("client_id", client),
+            ("client_secret", secret),
+            ("scope", "x/.default"),
+        ]
+    };
+    let unknown = uuid::Uuid::from_u128(7).to_string();
+    let round = async || {
+        dev.wire.form(&token_url, &[]).await.expect(400);
+        dev.wire.form(&token_url, &fields(&unknown, "abc")).await.expect(400);
+        dev.wire.form(&token_url, &fields(dev.fact("/admin/client_id"), "abc")).await.expect(401);
+        dev.wire.send("POST", &enrol_url, &[], Some(&enrolment)).await.unwrap().expect(403);
+        dev.wire.get(&secret_url, &[("Authorization", "Bearer nonsense")]).await.expect(401);
+    };
+    let began = std::time::Instant::now();
+    round().await;
+    let (events, bytes) = (metric(&dev, "denizen_audit_events_total ").await, size(&dev.data));
+    for _ in 0..FLOOD {
+        round().await;
+    }
+    assert_eq!(metric(&dev, "denizen_audit_events_total ").await, events);
+    assert_eq!(size(&dev.data), bytes);
+    for (api, reason) in [
+        ("token service", "malformed request"),
+        ("token service", "unknown client"),
+        ("token service", "wrong secret"),
+        ("node", "unknown join token"),
+        ("vault", "bad token"),
+    ] {
+        let name = format!(r#"denizen_stranger_refusals_total{{api="{api}",reason="{reason}"}} "#);
+        assert_eq!(metric(&dev, &name).await, FLOOD + 1, "{name}");
+    }
+    let log = dev.stderr();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("proved nothing")).collect();
+    let most = (began.elapsed().as_secs() / PERIOD + 2) * MOST_LINES;
+    assert!((5..=most).contains(&(lines.len() as u64)), "{} lines, and {most} may be: {log}", lines.len());
+    assert!(lines.iter().any(|line| line.contains(dev.fact("/admin/client_id"))), "who is attacked is named: {log}");
+}
