@@ -41,6 +41,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
         root_key: RootKey::load_or_create(&root.join("root.key")).unwrap(),
         clock: Clock::system(),
         entra_issued: EntraIssued::default(),
+        retention: crate::store::Retention::default(),
     };
     Server::open(config).await.unwrap()
 }

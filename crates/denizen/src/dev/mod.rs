@@ -44,7 +44,7 @@ use denizen_server::{
     domain::claims::audience::EntraIssued,
     http::PublicNames,
     run::{Server, ServerConfig, database_in, tls},
-    store::Engine,
+    store::{Engine, Retention},
 };
 use denizen_wire::{Clock, TenantId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,7 +129,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let tls = tls(&certificates.chain_pem(), &certificates.key_pem())
         .map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))?;
     let engine = Engine::Sqlite { path: database_in(data.path()) };
-    let config = ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone(), entra_issued };
+    let retention = Retention::default();
+    let config = ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone(), entra_issued, retention };
     let server = Server::open(config)
         .await
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
