@@ -355,7 +355,9 @@ impl Task {
         let (core, path, known) = (self.core.clone(), self.path.clone(), self.written.as_ref() == Some(&head));
         let done = tokio::task::spawn_blocking(move || {
             core.spool.look_after();
-            if known { Ok(head) } else { write(&path, &head).map(|()| head) }
+            // Somebody may have removed it.
+            let is_there = known && read(&path, &core.keys).is_ok_and(|there| there.as_ref() == Some(&head));
+            if is_there { Ok(head) } else { write(&path, &head).map(|()| head) }
         });
         match done.await {
             Ok(Ok(head)) => {

@@ -23,8 +23,8 @@ use super::super::{
 };
 
 /// Rows that one transaction removes, and bytes: a writer waits for one of them.
-const STEP_ROWS: i64 = 2000;
-const STEP_BYTES: u64 = 8 * 1024 * 1024;
+const STEP_ROWS: i64 = 500;
+const STEP_BYTES: u64 = 1024 * 1024;
 
 /// How long the audit and the change log are kept. What is none, or zero, is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -275,6 +275,35 @@ pub(super) async fn an_anchor_that_is_not_the_one_written_is_refused(place: impl
     goes_on(&place, &accepted).await;
 }
 
+pub(super) async fn an_anchor_removed_under_a_running_server_is_written_anew(place: impl DataPlace) {
+    let store = lived(&place).await;
+    let path = place.engine().anchor();
+    let is_good = async || {
+        fs::symlink_metadata(&path).is_ok_and(|it| it.is_file())
+            && anchor::read(&path, &StoreKeys::of_test()).is_ok_and(|head| head.is_some_and(|head| head.seq == 6))
+    };
+    until("it is written", is_good).await;
+    fs::remove_file(&path).unwrap();
+    until("removed, it is written anew", is_good).await;
+    fs::write(&path, "{}").unwrap();
+    until("overwritten, it is written anew", is_good).await;
+    let theirs = path.with_extension("theirs");
+    fs::write(&theirs, "theirs").unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&theirs, &path).unwrap();
+    until("a link's place is taken", is_good).await;
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs", "the link was followed");
+    // What cannot be replaced is counted and told, and the server goes on.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("x"), "").unwrap();
+    until("it is counted", async || store.audit_health().anchor_failures > 1).await;
+    live(&store, 2).await;
+    fs::remove_dir_all(&path).unwrap();
+    store.close().await;
+    try_open(&place).await.unwrap().close().await;
+}
+
 /// Waits until something is so.
 async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {

@@ -126,6 +126,7 @@ macro_rules! on {
                 a_removed_database_is_refused
                 a_cut_change_log_is_refused
                 an_anchor_that_is_not_the_one_written_is_refused
+                an_anchor_removed_under_a_running_server_is_written_anew
                 a_trail_removed_under_a_running_server_refuses_writes_and_says_why
                 a_trail_added_to_under_a_running_server_refuses_writes_and_says_why
                 an_end_forged_while_it_is_read_again_is_refused
