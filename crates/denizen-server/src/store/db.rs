@@ -421,6 +421,13 @@ impl Engine {
         }
     }
 
+    /// Which file the data is in.
+    pub(super) fn identity(&self) -> Option<files::Identity> {
+        match self {
+            Self::Sqlite { path } => files::identity(path),
+        }
+    }
+
     /// Where the audit's spool is.
     pub(super) fn spool(&self) -> PathBuf {
         match self {

@@ -175,6 +175,12 @@ pub enum TrailFault {
         /// Why.
         why: String,
     },
+    /// While this process had the database, its file got another in its place.
+    #[error(
+        "the file of the database was removed or replaced while this server ran, so nothing more is written: what this server \
+         has open is not what the next start would find"
+    )]
+    Replaced,
     /// While this process had the database.
     #[error(
         "somebody else has changed the audit's trail while this server ran: it does not end with record {seq}, which this \

@@ -72,6 +72,16 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// What tells a file from another that takes its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+/// Which file stands at a path; none when there is none.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::symlink_metadata(path).ok().map(|found| Identity(found.dev(), found.ino()))
+}
+
 /// Brings the names in a path's folder to the disk.
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -94,10 +104,10 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens a folder, or makes it when there is none; says whether it was made.
     pub(super) fn open(path: &Path) -> io::Result<(Self, bool)> {
-        let made = match fs::create_dir(path) {
+        let made = match rustix::fs::mkdir(path, Mode::RWXU) {
             Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(error),
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno.into()),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | SAFE;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {

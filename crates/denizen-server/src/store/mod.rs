@@ -87,6 +87,9 @@ pub(in crate::store) struct Core {
     spool: audit::spool::Spool,
     health: audit::health::Health,
     heads: watch::Receiver<writer::LogHead>,
+    engine: Engine,
+    /// Which file the engine opened: another may take its name.
+    identity: Option<files::Identity>,
 }
 
 impl Store {
@@ -112,6 +115,8 @@ impl Store {
         let core = Arc::new(Core {
             readers: opened.readers,
             heads: heads.clone(),
+            identity: engine.identity(),
+            engine: engine.clone(),
             writer: Arc::new(Mutex::new(writer)),
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,

@@ -99,6 +99,7 @@ impl Writer {
         if self.open {
             self.rollback(&core.statements).await;
         }
+        core.health.in_place()?;
         if let Some(head) = &self.head {
             return Ok(head.clone());
         }

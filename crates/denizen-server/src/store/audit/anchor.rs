@@ -355,6 +355,7 @@ impl Task {
         let (core, path, known) = (self.core.clone(), self.path.clone(), self.written.as_ref() == Some(&head));
         let done = tokio::task::spawn_blocking(move || {
             core.spool.look_after();
+            core.health.replaced(core.engine.identity() != core.identity);
             // Somebody may have removed it.
             let is_there = known && read(&path, &core.keys).is_ok_and(|there| there.as_ref() == Some(&head));
             if is_there { Ok(head) } else { write(&path, &head).map(|()| head) }

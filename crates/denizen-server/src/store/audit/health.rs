@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ pub(in crate::store) struct Health {
     pub(super) pruned: AtomicU64,
     /// What the chain had taken where it starts now.
     pub(super) start_total: AtomicU64,
+    replaced: AtomicBool,
     disagreements: AtomicU64,
     anchor_failures: AtomicU64,
     pub(super) spool_faults: AtomicU64,
@@ -53,6 +54,7 @@ impl Health {
         Self {
             pruned: AtomicU64::new(0),
             start_total: AtomicU64::new(start_total),
+            replaced: AtomicBool::new(false),
             disagreements: AtomicU64::new(0),
             anchor_failures: AtomicU64::new(0),
             spool_faults: AtomicU64::new(0),
@@ -70,6 +72,16 @@ impl Health {
             tracing::error!(%error, held_back, "nothing is written: somebody else has changed the audit's trail");
         }
         error
+    }
+
+    /// Says whether the database's file is another than the one that was opened.
+    pub(super) fn replaced(&self, is_so: bool) {
+        self.replaced.store(is_so, Ordering::Relaxed);
+    }
+
+    /// Refuses to write where nobody would find it.
+    pub(in crate::store) fn in_place(&self) -> Result<(), StoreError> {
+        if self.replaced.load(Ordering::Relaxed) { Err(self.disagrees(TrailFault::Replaced)) } else { Ok(()) }
     }
 
     pub(super) fn anchored(&self) {

@@ -130,7 +130,10 @@ impl Task {
                         // They stay in the spool: whoever opens the store next takes them up.
                         return tracing::error!(%error, bytes, "the audit's spool could not be moved before the end");
                     }
-                    tracing::warn!(%error, bytes, "the audit's spool cannot be moved; trying again");
+                    // What somebody else did to the trail is logged where it is found, and not twice a second.
+                    if !matches!(error, StoreError::Trail(_)) {
+                        tracing::warn!(%error, bytes, "the audit's spool cannot be moved; trying again");
+                    }
                     sync(&self.core).await;
                     self.pause(pause).await;
                     pause = (pause * 2).min(PAUSE.1);

@@ -362,6 +362,40 @@ pub(super) async fn a_trail_added_to_under_a_running_server_refuses_writes_and_s
     assert_eq!(refused(&place).await, TrailFault::EndForged { seq: 7 });
 }
 
+pub(super) async fn a_database_replaced_under_a_running_server_refuses_writes(place: impl DataPlace) {
+    let store = lived(&place).await;
+    store.close().await;
+    let old = Copy::of(&place);
+    let store = try_open(&place).await.unwrap();
+    live(&store, 2).await;
+    let path = place.files().remove(0);
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    for (name, bytes) in &old.0 {
+        fs::write(name, bytes).unwrap();
+    }
+    until("it is noticed", async || store.begin(&ctx(1)).await.is_err()).await;
+    let error = store.begin(&ctx(1)).await.err().unwrap();
+    assert!(matches!(error, StoreError::Trail(TrailFault::Replaced)), "{error}");
+    assert!(store.audit_health().disagreements > 0);
+    fs::remove_file(&path).unwrap();
+    assert!(store.begin(&ctx(1)).await.is_err());
+    // Put right, it goes on.
+    fs::rename(&aside, &path).unwrap();
+    until("it goes on", async || store.begin(&ctx(1)).await.is_ok()).await;
+    live(&store, 3).await;
+    assert_eq!(store.audit_verify().await.unwrap(), 16);
+    store.close().await;
+    // Left so, the next start says that it is an old one.
+    let store = try_open(&place).await.unwrap();
+    live(&store, 4).await;
+    fs::rename(&path, &aside).unwrap();
+    old.put_back(&place);
+    until("it is noticed again", async || store.begin(&ctx(1)).await.is_err()).await;
+    store.close().await;
+    assert!(matches!(refused(&place).await, TrailFault::Older { .. }));
+}
+
 /// A commit of unknown outcome makes the server read the end again: an intruder's moment.
 pub(super) async fn an_end_forged_while_it_is_read_again_is_refused(place: impl DataPlace) {
     let store = lived(&place).await;

@@ -129,6 +129,7 @@ macro_rules! on {
                 an_anchor_removed_under_a_running_server_is_written_anew
                 a_trail_removed_under_a_running_server_refuses_writes_and_says_why
                 a_trail_added_to_under_a_running_server_refuses_writes_and_says_why
+                a_database_replaced_under_a_running_server_refuses_writes
                 an_end_forged_while_it_is_read_again_is_refused
                 an_honest_crash_leaves_the_anchor_behind
                 a_head_kept_elsewhere_is_in_the_trail_or_not
