@@ -31,11 +31,13 @@ use crate::{
         BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, metrics::Metrics, node::Node, sts::Sts,
         vault::Vault,
     },
-    store::{Engine, Store, StoreError, StoreKeys},
+    store::{Engine, Retention, Store, StoreError, StoreKeys},
 };
 
 /// How often the schedules (signing keys, deleted secrets) are looked at.
 const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
+/// How often it is looked whether the audit has outgrown the size that is kept.
+const SIZE_CHECK: Duration = Duration::from_secs(10);
 
 /// The connections of the metrics' listeners.
 const METRICS_CONNECTIONS: usize = 32;
@@ -55,6 +57,8 @@ pub struct ServerConfig {
     /// The connections that all services may have together, as the process's descriptors allow:
     /// [`denizen_serve::raise_descriptors`].
     pub connections: usize,
+    /// How long the audit and the change log are kept.
+    pub retention: Retention,
 }
 
 /// An open server: its use cases, not yet listening.
@@ -80,6 +84,7 @@ pub struct Server {
     names: PublicNames,
     clock: Clock,
     connections: usize,
+    retention: Retention,
 }
 
 /// The listeners of each service. A service may have several: `localhost` is both 127.0.0.1 and [::1].
@@ -112,8 +117,9 @@ pub struct Serving {
 impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
-        let ServerConfig { engine, names, root_key, clock, entra_issued, connections } = config;
+        let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention } = config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
+        store.record_findings(clock.now())?;
         let key_encryption_keys = KeyEncryptionKeys::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
         let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
@@ -143,6 +149,7 @@ impl Server {
             names,
             clock,
             connections,
+            retention,
         })
     }
 
@@ -162,8 +169,8 @@ impl Server {
             vault_local: None,
         };
         let engine = Engine::Sqlite { path: database_in(data) };
-        let entra_issued = EntraIssued::default();
-        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0 }).await
+        let (entra_issued, retention) = (EntraIssued::default(), Retention::default());
+        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0, retention }).await
     }
 
     /// Authorizes what the owner of this process does with the use cases.
@@ -208,6 +215,7 @@ impl Server {
             let (tls, budget) = (tls.map(Arc::clone), Budget::new(listen::room(connections)));
             tasks.spawn(listen::serve(listeners, tls, service, budget, self.clock.clone(), stopped.clone()));
         }
+        tasks.spawn(self.clone().keep_size(stopped.clone()));
         tasks.spawn(self.clone().keep_schedules(stopped));
         Ok(Serving { stop, tasks, store: self.store.clone() })
     }
@@ -229,9 +237,34 @@ impl Server {
                     tracing::error!(%tenant, error = %Causes(&e), "join tokens that ended could not be removed; it is tried again in an hour");
                 }
             }
+            if let Err(e) = self.store.prune(self.retention, self.clock.now()).await {
+                tracing::error!(error = %Causes(&e), "old audit records could not be removed; it is tried again in an hour");
+            }
             tokio::select! {
                 () = tokio::time::sleep(SCHEDULE_CHECK) => {}
                 _ = stopped.changed() => return,
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Keeps the audit within its size whatever the clock says: a flood fills a disk in less than an hour. Also records
+    /// what was found wrong with the audit's files.
+    async fn keep_size(self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SIZE_CHECK) => {}
+                _ = stopped.changed() => return,
+            }
+            if let Err(e) = self.store.record_findings(self.clock.now()) {
+                tracing::error!(error = %e, "what was found wrong with the audit's files could not be recorded; it is tried again");
+            }
+            let retention = self.retention.by_size();
+            if retention.is_outgrown(self.store.audit_health().chain_bytes)
+                && let Err(e) = self.store.prune(retention, self.clock.now()).await
+            {
+                tracing::error!(error = %e, "the audit could not be brought to its size; it is tried again");
             }
         }
     }

@@ -6,10 +6,12 @@
 //! | [`token`] | `denizen token get` |
 //! | [`secret`] | `denizen secret get`, `set`, `list` |
 //! | [`signing_key`] | `denizen signing-key rotate` |
+//! | [`audit`] | `denizen audit verify`, `head`, `export`, `accept` |
 //! | [`exit`] | what the process ends with |
 //!
 //! Tests: `tests/it`, against this very binary.
 
+mod audit;
 mod dev;
 mod exit;
 mod logging;
@@ -49,6 +51,8 @@ enum Command {
     Secret(secret::Args),
     /// The keys that sign tokens
     SigningKey(signing_key::Args),
+    /// The audit's trail: what was done, by whom, and whether it is as it was written
+    Audit(audit::Args),
     /// What `dev -- CMD` runs CMD through
     #[command(name = dev::namespace::COMMAND, hide = true)]
     InNamespace(dev::namespace::Args),
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Token(args) => on_runtime(token::run(args)),
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),
+        Command::Audit(args) => on_runtime(audit::run(args)),
     })
 }
 

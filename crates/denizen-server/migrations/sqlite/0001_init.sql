@@ -153,13 +153,31 @@ CREATE INDEX changes_by_parent ON changes (parent, revision);
 CREATE INDEX changes_by_kind ON changes (kind, revision);
 
 -- One row for each transaction, and one for many records that came by the spool: lines holds those from seq to last,
--- all of one tenant. hash binds a row to the one before. spool is the position up to which the spool is in here.
+-- all of one tenant, the last of them written at `at`. revision is the directory's when the row was written. total is
+-- what this row, all before it and their changes take, bytes. spool is the position up to which the spool is in here.
+-- hash binds a row to the one before, tag binds it to the root key. The lines stand last: what is before them is read
+-- without them.
 CREATE TABLE audit (
-    seq     INTEGER NOT NULL PRIMARY KEY,
-    last    BIGINT NOT NULL,
-    tenant  TEXT   NOT NULL,
-    lines   TEXT   NOT NULL,
-    hash    TEXT   NOT NULL,
-    spool BIGINT NOT NULL
+    seq      INTEGER NOT NULL PRIMARY KEY,
+    last     BIGINT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    at       BIGINT NOT NULL,
+    revision BIGINT NOT NULL,
+    total    BIGINT NOT NULL,
+    spool    BIGINT NOT NULL,
+    hash     TEXT   NOT NULL,
+    tag      BLOB   NOT NULL,
+    lines    TEXT   NOT NULL
 );
 CREATE INDEX audit_by_tenant ON audit (tenant, seq);
+
+-- Where the chain starts, once records before it were removed or given up: seq, hash and total of the last one before.
+-- At most one row, id 1.
+CREATE TABLE audit_start (
+    id    BIGINT NOT NULL PRIMARY KEY,
+    seq   BIGINT NOT NULL,
+    hash  TEXT   NOT NULL,
+    total BIGINT NOT NULL,
+    why   TEXT   NOT NULL,
+    tag   BLOB   NOT NULL
+);

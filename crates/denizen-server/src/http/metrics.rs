@@ -19,7 +19,11 @@ use super::{
     reply,
     route::{Case, Handler, Params, Route},
 };
-use crate::{app::strangers::Strangers, domain::authorize::Action, store::Store};
+use crate::{
+    app::strangers::Strangers,
+    domain::authorize::Action,
+    store::{AuditHealth, Store},
+};
 
 /// The metrics API.
 pub struct Metrics {
@@ -135,7 +139,8 @@ impl Collector for StoreMetrics {
         }
         let help = "Bytes of audit records in the spool that are not in the chain yet";
         let behind = encoder.encode_descriptor("denizen_audit_behind_bytes", help, None, MetricType::Gauge)?;
-        ConstGauge::new(i64::try_from(self.0.audit_behind()).unwrap_or(i64::MAX)).encode(behind)
+        ConstGauge::new(i64::try_from(self.0.audit_behind()).unwrap_or(i64::MAX)).encode(behind)?;
+        encode_audit_health(self.0.audit_health(), &mut encoder)
     }
 }
 
@@ -154,4 +159,32 @@ impl Collector for StrangerMetrics {
         }
         Ok(())
     }
+}
+
+/// How the audit is: its size, what went wrong with it.
+fn encode_audit_health(health: AuditHealth, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let AuditHealth { chain_bytes, spool_free_bytes, pruned, disagreements, spool_faults, anchor_failures, anchor_age } =
+        health;
+    for (name, help, value) in [
+        ("denizen_audit_pruned", "Audit records that retention removed", pruned),
+        (
+            "denizen_audit_disagreements",
+            "Writes refused because somebody else changed the audit's trail",
+            disagreements,
+        ),
+        ("denizen_audit_spool_faults", "Times that files or records of the audit's spool were missing", spool_faults),
+        ("denizen_audit_anchor_failures", "Times that the audit's head could not be written", anchor_failures),
+    ] {
+        let counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(counter)?;
+    }
+    for (name, help, value) in [
+        ("denizen_audit_chain_bytes", "Bytes that the audit's chain and the change log take", chain_bytes),
+        ("denizen_audit_spool_free_bytes", "Bytes of audit records that may still come to wait", spool_free_bytes),
+        ("denizen_audit_anchor_age_seconds", "Seconds since the audit's head was last seen written", anchor_age),
+    ] {
+        let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;
+    }
+    Ok(())
 }

@@ -42,6 +42,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
         clock: Clock::system(),
         entra_issued: EntraIssued::default(),
         connections: 100,
+        retention: crate::store::Retention::default(),
     };
     Server::open(config).await.unwrap()
 }

@@ -1,13 +1,19 @@
 //! The audit: what is recorded, and how a record is written as a line.
 //!
 //! A change is recorded in its own transaction. Everything else (a read, a token, a refusal) is written to the
-//! [`super::spool`] before it happens, and moved into the [`super::chain`] soon after. Tests: the contract suite.
+//! [`super::spool`] before it happens, and moved into the [`super::chain`] soon after. What happens to the audit itself
+//! is recorded under a tenant of its own, the nil id. Tests: the contract suite.
 
+pub(super) mod anchor;
 pub(super) mod chain;
+pub(super) mod health;
+pub(super) mod retention;
 pub(super) mod shipper;
 pub(super) mod spool;
+pub(super) mod trail;
+pub(super) mod verify;
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, sync::atomic::Ordering};
 
 use denizen_wire::{TenantId, UnixTime};
 use serde::{Deserialize, Serialize, Serializer};
@@ -18,6 +24,15 @@ use denizen_wire::Causes;
 
 use super::{Revision, Store, StoreError};
 use crate::domain::{Actor, Ctx};
+
+pub use anchor::{BadHead, Head};
+pub use health::AuditHealth;
+pub use retention::{Pruned, Retention};
+pub use trail::{Accepted, Trail};
+pub use verify::Verified;
+
+/// Whose the records are that speak of the audit itself, and of no tenant.
+const DEPLOYMENT: TenantId = TenantId(Uuid::nil());
 
 /// Room for a usual line.
 const USUAL: usize = 512;
@@ -185,7 +200,10 @@ impl Store {
     /// power, within moments. It does not wait for the database; while that is away records gather in the spool,
     /// and when there is no more room, [`StoreError::AuditFull`].
     pub fn audit(&self, proof: &impl RecordProof, event: &AuditEvent<'_>) -> Result<(), StoreError> {
-        let ctx = proof.ctx();
+        self.append(proof.ctx(), event)
+    }
+
+    fn append(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
         self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
     }
 
@@ -195,4 +213,30 @@ impl Store {
             tracing::error!(error = %Causes(&error), request_id = %proof.ctx().request_id, "a refusal could not be recorded");
         }
     }
+
+    /// Records what was found wrong with the audit's spool since the last call. To be called after the store was opened,
+    /// and now and then.
+    pub fn record_findings(&self, now: UnixTime) -> Result<(), StoreError> {
+        let findings = self.core.spool.findings();
+        let ctx = own(now, "audit");
+        for (at, finding) in findings.iter().enumerate() {
+            self.core.health.spool_faults.fetch_add(1, Ordering::Relaxed);
+            let target = format!("audit/spool/{}", finding.from);
+            let event = AuditEvent {
+                detail: Some(serde_json::json!({ "from": finding.from, "to": finding.to })),
+                ..AuditEvent::new("audit/gap", Outcome::Failed, target, finding.what)
+            };
+            // What the store itself found: no request caused it.
+            if let Err(error) = self.append(&ctx, &event) {
+                self.core.spool.find_again(findings.into_iter().skip(at));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The context of what the server does with the audit itself.
+fn own(now: UnixTime, actor: &'static str) -> Ctx {
+    Ctx::new(DEPLOYMENT, Actor::System(actor), now, denizen_keys::random::uuid_v4())
 }

@@ -74,7 +74,11 @@ fn change(tenant: TenantId, row: &Row) -> Result<Change, StoreError> {
     })
 }
 
-/// Writes a transaction's changes, in as few statements as the engine's limit on placeholders allows.
+/// What an entry takes beside its bodies, its places in the indexes among it, bytes.
+const OVERHEAD: u64 = 512;
+
+/// Writes a transaction's changes, in as few statements as the engine's limit on placeholders allows; gives the bytes that
+/// they take.
 pub(super) async fn append(
     conn: &mut Conn,
     statements: &Statements,
@@ -82,14 +86,14 @@ pub(super) async fn append(
     tenant: TenantId,
     at: UnixTime,
     entries: &[Entry],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     const INSERT: &str =
         "INSERT INTO changes (revision, ordinal, tenant, at, kind, id, parent, before_body, after_body)";
     const COLUMNS: usize = 9;
     const ROWS: usize = 256;
     let tenant = tenant.to_string();
     let revision = i64::try_from(revision.0).unwrap_or(i64::MAX);
-    let mut ordinal = 0i64;
+    let (mut ordinal, mut bytes) = (0i64, 0u64);
     for group in entries.chunks(ROWS) {
         let bodies: Vec<_> = group
             .iter()
@@ -97,6 +101,8 @@ pub(super) async fn append(
             .collect();
         let mut args: Vec<Arg<'_>> = Vec::with_capacity(group.len() * COLUMNS);
         for (entry, (before, after)) in group.iter().zip(&bodies) {
+            let bodies = [before, after].map(|body| body.as_ref().map_or(0, String::len));
+            bytes += OVERHEAD + bodies.iter().sum::<usize>() as u64;
             args.extend_from_slice(args![
                 revision,
                 ordinal,
@@ -112,5 +118,5 @@ pub(super) async fn append(
         }
         conn.execute(statements, Sql::rows(INSERT, group.len(), COLUMNS), &args).await?;
     }
-    Ok(())
+    Ok(bytes)
 }

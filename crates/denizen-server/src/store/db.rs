@@ -5,7 +5,7 @@
 //! [`run!`], so each is counted. Tests: the contract suite.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -21,7 +21,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
-use super::StoreError;
+use super::{
+    StoreError,
+    files::{self, beside},
+};
 
 /// How often the lock of a data file is tried, and how long is waited in between.
 const LOCK_TRIES: u32 = 10;
@@ -146,19 +149,42 @@ impl Sql {
         let mut text = String::with_capacity(insert.len() + 8 + rows * columns * 6);
         text.push_str(insert);
         text.push_str(" VALUES ");
-        for row in 0..rows {
-            text.push_str(if row == 0 { "(" } else { ",(" });
-            for column in 1..=columns {
-                if column > 1 {
-                    text.push(',');
-                }
-                text.push('$');
-                text.push_str(&(row * columns + column).to_string());
-            }
-            text.push(')');
-        }
+        placeholders(&mut text, rows, columns);
+        Self::made(text, rows)
+    }
+
+    /// The same, but nothing is written unless `condition`, a text that ends where one more placeholder follows, is
+    /// true at that moment.
+    pub(super) fn rows_if(insert: &'static str, rows: usize, columns: usize, condition: &'static str) -> Self {
+        let mut text = String::with_capacity(insert.len() + condition.len() + 40 + rows * columns * 6);
+        text.push_str(insert);
+        text.push_str(" SELECT * FROM (VALUES ");
+        placeholders(&mut text, rows, columns);
+        text.push_str(") WHERE ");
+        text.push_str(condition);
+        text.push('$');
+        text.push_str(&(rows * columns + 1).to_string());
+        Self::made(text, rows)
+    }
+
+    fn made(text: String, rows: usize) -> Self {
         // Small groups are all but a few and come again; there are too many different large ones to keep each.
         Self { text: AssertSqlSafe(text).into_sql_str(), keep: rows <= 16 }
+    }
+}
+
+/// `($1,$2),($3,$4)…`
+fn placeholders(text: &mut String, rows: usize, columns: usize) {
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ",(" });
+        for column in 1..=columns {
+            if column > 1 {
+                text.push(',');
+            }
+            text.push('$');
+            text.push_str(&(row * columns + column).to_string());
+        }
+        text.push(')');
     }
 }
 
@@ -277,6 +303,21 @@ impl Conn {
     }
 }
 
+/// Whatever can be asked: the pool, or the one connection.
+pub(super) enum Reader<'c> {
+    Pool(&'c Pool, &'c Statements),
+    Conn(&'c mut Conn, &'c Statements),
+}
+
+impl Reader<'_> {
+    pub(super) async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Pool(pool, statements) => pool.rows(statements, sql, args).await,
+            Self::Conn(conn, statements) => conn.rows(statements, sql, args).await,
+        }
+    }
+}
+
 /// One row of an answer, read by position.
 pub(super) enum Row {
     Sqlite(SqliteRow),
@@ -303,12 +344,11 @@ impl Row {
     }
 }
 
-/// An open database, what keeps other processes out of it, and where its audit's spool is.
+/// An open database, and what keeps other processes out of it.
 pub(super) struct Opened {
     pub(super) readers: Pool,
     pub(super) writer: Conn,
     pub(super) lock: File,
-    pub(super) spool: PathBuf,
 }
 
 /// Opens and migrates.
@@ -320,11 +360,7 @@ pub(super) async fn open(engine: &Engine) -> Result<Opened, StoreError> {
 
 async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
     let lock = claim(path).await?;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(Duration::from_secs(5))
-        .foreign_keys(true)
-        .disable_statement_logging();
+    let options = sqlite(path);
     let mut writer = options
         .clone()
         .create_if_missing(true)
@@ -349,15 +385,87 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
         .test_before_acquire(false)
         .connect_with(options.read_only(true))
         .await?;
-    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, spool: beside(path, ".audit") })
+    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock })
+}
+
+fn sqlite(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+/// Opens what is there for reading alone, beside the process that may be writing to it.
+pub(super) async fn open_to_read(engine: &Engine) -> Result<Pool, StoreError> {
+    match engine {
+        Engine::Sqlite { path } => {
+            let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
+            if !path.exists() {
+                return Err(failed(std::io::Error::from(std::io::ErrorKind::NotFound)));
+            }
+            regular_files(path)?;
+            let one = SqlitePoolOptions::new().max_connections(1);
+            Ok(Pool::Sqlite(one.connect_with(sqlite(path).read_only(true)).await?))
+        }
+    }
+}
+
+impl Engine {
+    /// Whether there is no data at all yet.
+    pub(super) fn is_absent(&self) -> bool {
+        match self {
+            Self::Sqlite { path } => {
+                matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+            }
+        }
+    }
+
+    /// Which file the data is in.
+    pub(super) fn identity(&self) -> Option<files::Identity> {
+        match self {
+            Self::Sqlite { path } => files::identity(path),
+        }
+    }
+
+    /// Where the audit's spool is.
+    pub(super) fn spool(&self) -> PathBuf {
+        match self {
+            Self::Sqlite { path } => beside(path, ".audit"),
+        }
+    }
+
+    /// Whether there was a database whose trail somebody may want to go on from.
+    pub fn has_trail(&self) -> bool {
+        self.anchor().symlink_metadata().is_ok()
+    }
+
+    /// Where the audit's head is kept outside the database.
+    pub(super) fn anchor(&self) -> PathBuf {
+        match self {
+            Self::Sqlite { path } => beside(path, ".head"),
+        }
+    }
+}
+
+/// Refuses links, pipes and whatever else may stand in the place of the files that the engine will open by name.
+fn regular_files(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let path = beside(path, suffix);
+        files::regular_or_absent(&path).map_err(|source| StoreError::File { path, source: Arc::new(source) })?;
+    }
+    Ok(())
 }
 
 /// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends. A
 /// process that has just ended may have left it for a moment to a child that it was about to start, so it is tried again.
 async fn claim(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
-    private(path).map_err(failed)?;
-    let lock = private(&beside(path, ".lock")).map_err(failed)?;
+    files::private(path).map_err(failed)?;
+    regular_files(path)?;
+    let lock_path = beside(path, ".lock");
+    let lock = files::private(&lock_path)
+        .map_err(|source| StoreError::File { path: lock_path.clone(), source: Arc::new(source) })?;
     for _ in 0..LOCK_TRIES {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
@@ -366,28 +474,6 @@ async fn claim(path: &Path) -> Result<File, StoreError> {
         }
     }
     Err(StoreError::InUse { path: path.to_owned() })
-}
-
-/// The path with something added to its last part.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(suffix);
-    beside.into()
-}
-
-/// Opens or makes a file that nobody but its owner may read; SQLite gives its companions the same mode.
-fn private(path: &Path) -> Result<File, std::io::Error> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-        let file = options.mode(0o600).open(path)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        Ok(file)
-    }
-    #[cfg(not(unix))]
-    options.open(path)
 }
 
 /// Brings the schema up to date. A newer one is refused before anything is touched.

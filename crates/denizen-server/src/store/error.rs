@@ -53,7 +53,7 @@ pub enum StoreError {
     #[error("the audit's spool is full")]
     AuditFull,
     /// The system: the audit's spool cannot be written.
-    #[error("the audit's spool in {} cannot be written", folder.display())]
+    #[error("the audit's spool in {} cannot be written: {source}", folder.display())]
     Spool {
         /// Its folder.
         folder: PathBuf,
@@ -73,8 +73,8 @@ pub enum StoreError {
         /// The data file.
         path: PathBuf,
     },
-    /// The system: the data file cannot be opened.
-    #[error("{} cannot be opened", path.display())]
+    /// The system: the data file, or a file beside it, cannot be opened.
+    #[error("{} cannot be opened: {source}", path.display())]
     File {
         /// The data file.
         path: PathBuf,
@@ -90,6 +90,15 @@ pub enum StoreError {
         /// The newest this release knows.
         known: i64,
     },
+    /// The operator: the database is not what this server wrote to it, or was put back as it was earlier.
+    #[error(
+        "{0}. Nothing was changed. If you restored a backup or lost a file, look at what is there with `denizen audit verify \
+         --data DIR`, and go on from it with `denizen audit accept --data DIR`, which is recorded"
+    )]
+    Trail(#[from] TrailFault),
+    /// The operator: a record of the audit is not as it was written.
+    #[error(transparent)]
+    Broken(#[from] AuditBroken),
     /// Us, or the disk: what was read is not what was written.
     #[error("the data is damaged: {0}")]
     Corrupt(String),
@@ -99,6 +108,88 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(Arc::new(error))
     }
+}
+
+/// What is wrong with the audit's trail as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrailFault {
+    /// All records are gone, or the database with them.
+    #[error("the audit's trail was removed: it had {records} records or more, and the database has none")]
+    Removed {
+        /// How many there were at least.
+        records: u64,
+    },
+    /// The last records are gone.
+    #[error(
+        "the audit's trail was cut: the last {records} of its records or more are missing, it ends at record {end}"
+    )]
+    Cut {
+        /// How many at least.
+        records: u64,
+        /// The last one that is there.
+        end: u64,
+    },
+    /// The last records and the last changes are gone.
+    #[error(
+        "the database is older than what this server has written: the last {records} audit records and {revisions} changes \
+         or more are missing, as when a backup was restored"
+    )]
+    Older {
+        /// How many records at least.
+        records: u64,
+        /// How many transactions at least.
+        revisions: u64,
+    },
+    /// The last changes are gone, and the records of them are not.
+    #[error("the change log was cut: its last {revisions} revisions or more are missing")]
+    ChangesCut {
+        /// How many transactions at least.
+        revisions: u64,
+    },
+    /// There is another record where the anchor was.
+    #[error("the audit's trail was rewritten: record {seq} is not the one this server wrote")]
+    Rewritten {
+        /// Its place.
+        seq: u64,
+    },
+    /// The last record has no tag of this root key.
+    #[error(
+        "the audit's trail was rewritten, or belongs to another root key: its last record, {seq}, was not written under the \
+         root key of this server"
+    )]
+    EndForged {
+        /// Its place.
+        seq: u64,
+    },
+    /// Where the trail starts was not said by this server.
+    #[error("the audit's trail was rewritten: the mark of where it starts was not written by this server")]
+    StartForged,
+    /// There is a database, and no anchor.
+    #[error("the file beside the database that says where the audit's trail ended, its name ends in .head, is missing")]
+    AnchorMissing,
+    /// The anchor is not one, or another's.
+    #[error("{} should say where the audit's trail ended, and cannot be used: {why}", path.display())]
+    AnchorUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// While this process had the database, its file got another in its place.
+    #[error(
+        "the file of the database was removed or replaced while this server ran, so nothing more is written: what this server \
+         has open is not what the next start would find"
+    )]
+    Replaced,
+    /// While this process had the database.
+    #[error(
+        "somebody else has changed the audit's trail while this server ran: it does not end with record {seq}, which this \
+         server wrote last, so nothing more is written until it does, or the server is stopped"
+    )]
+    ChangedByAnother {
+        /// The place of the record that this process wrote last.
+        seq: u64,
+    },
 }
 
 /// Why something that is consumed once was refused. The text follows the name of the thing.
@@ -116,7 +207,7 @@ pub enum OneTimeRefused {
 }
 
 /// The audit chain is not what was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit chain is broken at record {at}: {why}")]
 pub struct AuditBroken {
     /// The sequence number of the first record that cannot be trusted.

@@ -18,10 +18,8 @@ pub struct StoreKeys {
     #[expect(dead_code, reason = "its tags come with the next commits")]
     pub(super) head: MacKey,
     /// Binds the rows of the audit's chain.
-    #[expect(dead_code, reason = "its tags come with the next commits")]
     pub(super) chain: MacKey,
     /// Binds what is kept outside the database of its head.
-    #[expect(dead_code, reason = "its tags come with the next commits")]
     pub(super) anchor: MacKey,
 }
 

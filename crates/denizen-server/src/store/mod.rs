@@ -16,6 +16,9 @@
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
+//! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
+//! | [`retention`], [`health`] | what is removed, and when; how the audit is |
+//! | [`files`] | opening what must not be a link or a pipe |
 //! | [`snapshot`] | the directory in memory |
 //!
 //! Nothing is reached without a [`Ctx`], and its tenant is part of every key and query. Tests: `contract`, a list of
@@ -25,6 +28,7 @@ mod audit;
 mod changes;
 mod db;
 mod error;
+mod files;
 mod keys;
 mod one_time;
 mod record;
@@ -43,12 +47,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
-pub use audit::{AuditEvent, AuditRecord, Outcome, RecordProof};
+pub use audit::{
+    Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Head, Outcome, Pruned, RecordProof, Retention, Trail,
+    Verified,
+};
 pub use changes::Change;
 pub use db::{Counters, Engine};
-pub use error::{AuditBroken, OneTimeRefused, StoreError};
+pub use error::{AuditBroken, OneTimeRefused, StoreError, TrailFault};
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
@@ -68,6 +75,7 @@ pub struct Revision(pub u64);
 pub struct Store {
     core: Arc<Core>,
     shipper: audit::shipper::Shipper,
+    keeper: audit::anchor::Keeper,
 }
 
 /// What the store and its shipper task share.
@@ -76,33 +84,49 @@ pub(in crate::store) struct Core {
     writer: Arc<Mutex<writer::Writer>>,
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
-    #[expect(dead_code, reason = "the tags come with the next commits")]
     keys: StoreKeys,
     spool: audit::spool::Spool,
+    health: audit::health::Health,
+    heads: watch::Receiver<writer::LogHead>,
+    engine: Engine,
+    /// Which file the engine opened: another may take its name.
+    identity: Option<files::Identity>,
 }
 
 impl Store {
     /// Opens the database, brings its schema up to date and loads the snapshot.
     ///
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
-    /// data is newer than this release ([`StoreError::SchemaTooNew`]) and when another process has it
-    /// ([`StoreError::InUse`]).
+    /// data is newer than this release ([`StoreError::SchemaTooNew`]), when another process has it
+    /// ([`StoreError::InUse`]), and when the database is not what was written to it ([`StoreError::Trail`]).
     pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
         let statements = db::Statements::default();
+        if engine.is_absent() {
+            audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;
+        }
         let opened = db::open(&engine).await?;
-        let mut writer = writer::Writer::new(opened.writer, opened.lock);
+        let mut writer = writer::Writer::new(opened.writer, opened.lock, keys.chain.clone());
+        let found =
+            audit::anchor::admit(&mut db::Reader::Conn(writer.conn()?, &statements), &keys, &engine.anchor()).await?;
+        let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
+        writer.advance(found.head);
         let snapshot = writer.load(&statements).await?;
-        let shipped = writer.read_head(&statements).await?.spool;
-        let spool = audit::spool::Spool::open(&opened.spool, shipped)?;
+        let spool = audit::spool::Spool::open(&engine.spool(), known)?;
+        let heads = writer.heads();
         let core = Arc::new(Core {
             readers: opened.readers,
+            heads: heads.clone(),
+            identity: engine.identity(),
+            engine: engine.clone(),
             writer: Arc::new(Mutex::new(writer)),
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
             spool,
+            health: audit::health::Health::new(found.start.total(), std::time::Instant::now()),
         });
-        Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), core })
+        let keeper = audit::anchor::Keeper::start(core.clone(), heads, engine.anchor());
+        Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), keeper, core })
     }
 
     /// The directory as it is now. Take one per request and decide everything by it.
@@ -130,10 +154,17 @@ impl Store {
         self.core.spool.behind()
     }
 
+    /// How the audit is.
+    pub fn audit_health(&self) -> AuditHealth {
+        let free = audit::spool::ROOM.saturating_sub(self.audit_behind());
+        self.core.health.now(self.core.heads.borrow().total, free)
+    }
+
     /// Moves what the audit's spool holds into the chain, then closes the database. Other clones of the store are closed with it:
     /// they go on serving the snapshot, and refuse everything else.
     pub async fn close(self) {
         self.shipper.close().await;
+        self.keeper.close().await;
         self.core.readers.close().await;
         self.core.writer.lock().await.close().await;
     }

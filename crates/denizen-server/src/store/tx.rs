@@ -301,18 +301,22 @@ struct PendingCommit {
 impl PendingCommit {
     async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
         let statements = &self.core.statements;
-        let (row, mut head) = chain::Row::of_transaction(&self.head, self.tenant, self.line);
-        head.revision = self.revision;
         let written = async {
-            changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
-            let (sql, args) = chain::insert(std::slice::from_ref(&row));
-            writer.execute(statements, sql, &args).await
+            let changed =
+                changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
+            let start = LogHead { revision: self.revision, total: self.head.total + changed, ..self.head.clone() };
+            let (row, head) = chain::Row::of_transaction(&start, &self.core.keys.chain, self.tenant, self.line);
+            chain::append(&mut writer, &self.core, std::slice::from_ref(&row), &self.head).await?;
+            Ok(head)
         }
         .await;
-        if let Err(error) = written {
-            writer.rollback(statements).await;
-            return Err(error);
-        }
+        let head = match written {
+            Ok(head) => head,
+            Err(error) => {
+                writer.rollback(statements).await;
+                return Err(error);
+            }
+        };
         writer.commit(statements, head).await?;
         if !self.effects.is_empty() {
             let next = self.core.snapshot.load().with(self.revision, self.effects);

@@ -5,10 +5,13 @@
 
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-use denizen_wire::ResourceId;
+use denizen_keys::mac::MacKey;
+use denizen_wire::{ResourceId, UnixTime};
+use tokio::sync::watch;
 
 use super::{
-    Core, Kind, Record, Revision, Snapshot, StoreError,
+    Core, Kind, Record, Revision, Snapshot, StoreError, TrailFault,
+    audit::chain::StoredRow,
     db::{Arg, Conn, Row, Sql, Statements, args},
     record::decode,
 };
@@ -27,10 +30,14 @@ pub(super) struct Writer {
     /// Whether a transaction may be open on the connection.
     open: bool,
     head: Option<LogHead>,
+    /// The last head that is known to be committed, for whoever wants to know.
+    told: watch::Sender<LogHead>,
+    /// What the chain's tags are made under.
+    chain: MacKey,
 }
 
 /// Where both logs end.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct LogHead {
     pub(super) revision: Revision,
     /// Sequence number of the last audit record; zero before the first.
@@ -39,11 +46,27 @@ pub(super) struct LogHead {
     pub(super) hash: String,
     /// The position up to which the chain has the audit's spool.
     pub(super) spool: u64,
+    /// What the chain and its changes have taken so far, bytes.
+    pub(super) total: u64,
+    /// When the last audit record was written.
+    pub(super) at: UnixTime,
+}
+
+/// Before the first record.
+impl Default for LogHead {
+    fn default() -> Self {
+        Self { revision: Revision(0), seq: 0, hash: String::new(), spool: 0, total: 0, at: UnixTime(0) }
+    }
 }
 
 impl Writer {
-    pub(super) fn new(conn: Conn, lock: File) -> Self {
-        Self { conn: Some((conn, lock)), open: false, head: None }
+    pub(super) fn new(conn: Conn, lock: File, chain: MacKey) -> Self {
+        Self { conn: Some((conn, lock)), open: false, head: None, told: watch::Sender::default(), chain }
+    }
+
+    /// The last head that is known to be committed, and those that follow.
+    pub(super) fn heads(&self) -> watch::Receiver<LogHead> {
+        self.told.subscribe()
     }
 
     /// Closes the connection, then lets other processes in.
@@ -76,16 +99,24 @@ impl Writer {
         if self.open {
             self.rollback(&core.statements).await;
         }
+        core.health.in_place()?;
         if let Some(head) = &self.head {
             return Ok(head.clone());
         }
-        let head = self.read_head(&core.statements).await?;
+        let head = match self.read_head(&core.statements).await {
+            Err(StoreError::Trail(fault)) => return Err(core.health.disagrees(fault)),
+            read => read?,
+        };
+        let seq = self.told.borrow().seq;
+        if head.seq < seq || (head.seq == seq && head.hash != self.told.borrow().hash) {
+            return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq }));
+        }
         if head.revision != core.snapshot.load().revision() {
             tracing::warn!(revision = head.revision.0, "the database is ahead of the snapshot: loading it again");
             let snapshot = self.load(&core.statements).await?;
             core.snapshot.store(Arc::new(snapshot));
         }
-        self.head = Some(head.clone());
+        self.advance(head.clone());
         Ok(head)
     }
 
@@ -111,7 +142,7 @@ impl Writer {
         match self.execute(statements, "COMMIT", &[]).await {
             Ok(_) => {
                 self.open = false;
-                self.head = Some(expected);
+                self.advance(expected);
                 Ok(())
             }
             Err(error) => self.settle(statements, expected, error).await,
@@ -129,13 +160,15 @@ impl Writer {
         self.rollback(statements).await;
         let found = self.read_head(statements).await.map_err(|_| error.clone())?;
         if found.hash == expected.hash {
-            self.head = Some(expected);
+            self.advance(expected);
             return Ok(());
         }
         Err(error)
     }
 
+    /// Goes on from a head that is committed.
     pub(super) fn advance(&mut self, head: LogHead) {
+        self.told.send_replace(head.clone());
         self.head = Some(head);
     }
 
@@ -144,20 +177,21 @@ impl Writer {
             .conn()?
             .rows(
                 statements,
-                "SELECT (SELECT COALESCE(MAX(revision), 0) FROM changes), last, hash, spool \
-                 FROM audit ORDER BY seq DESC LIMIT 1",
+                "SELECT seq, last, tenant, at, revision, total, spool, hash, tag, \
+                 (SELECT COALESCE(MAX(revision), 0) FROM changes) FROM audit ORDER BY seq DESC LIMIT 1",
                 &[],
             )
             .await?;
         match rows.first() {
-            Some(row) => Ok(LogHead {
-                revision: Revision(row.count(0)?),
-                seq: row.count(1)?,
-                hash: row.text(2)?,
-                spool: row.count(3)?,
-            }),
+            Some(row) => {
+                let last = StoredRow::read(row)?;
+                if !last.is_ours(&self.chain) {
+                    return Err(TrailFault::EndForged { seq: last.head.seq }.into());
+                }
+                Ok(LogHead { revision: Revision(row.count(9)?), ..last.head })
+            }
             // No audit record, so no transaction: each commits one.
-            None => Ok(LogHead { revision: Revision(0), seq: 0, hash: String::new(), spool: 0 }),
+            None => Ok(LogHead::default()),
         }
     }
 

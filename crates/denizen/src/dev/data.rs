@@ -26,15 +26,7 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Opens a directory that is there already.
     pub(crate) fn existing(asked: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
-        let path = match asked {
-            Some(path) => path.to_owned(),
-            None => default_path(environment)?,
-        };
-        if !path.exists() {
-            let text = format!("there is no data directory {}; name another --data", path.display());
-            return Err(Failure::new(exit::DATA, text));
-        }
-        Self::open(Some(&path), environment)
+        Self::open(Some(&existing_path(asked, environment)?), environment)
     }
 
     /// Makes the directory if need be, checks that it is ours alone, and takes its lock.
@@ -144,6 +136,19 @@ impl DataDir {
     pub(crate) fn close(self) {
         drop(self.lock);
     }
+}
+
+/// The path of a directory that is there already, which another process may hold.
+pub(crate) fn existing_path(asked: Option<&Path>, environment: &Environment) -> Result<PathBuf, Failure> {
+    let path = match asked {
+        Some(path) => path.to_owned(),
+        None => default_path(environment)?,
+    };
+    if !path.exists() {
+        let text = format!("there is no data directory {}; name another --data", path.display());
+        return Err(Failure::new(exit::DATA, text));
+    }
+    Ok(path)
 }
 
 fn default_path(environment: &Environment) -> Result<PathBuf, Failure> {

@@ -44,7 +44,7 @@ use denizen_server::{
     domain::claims::audience::EntraIssued,
     http::PublicNames,
     run::{Server, ServerConfig, database_in, tls},
-    store::Engine,
+    store::{Engine, Retention},
 };
 use denizen_wire::{Clock, TenantId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -132,9 +132,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let tls = tls(&certificates.chain_pem(), &certificates.key_pem())
         .map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))?;
     let engine = Engine::Sqlite { path: database_in(data.path()) };
-    let connections = ports::room_for_connections().server;
-    let config =
-        ServerConfig { engine, names: names.clone(), root_key, clock: clock.clone(), entra_issued, connections };
+    let config = ServerConfig {
+        engine,
+        names: names.clone(),
+        root_key,
+        clock: clock.clone(),
+        entra_issued,
+        connections: ports::room_for_connections().server,
+        retention: Retention::default(),
+    };
     let server = Server::open(config)
         .await
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;

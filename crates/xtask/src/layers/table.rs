@@ -154,6 +154,7 @@ const SERVER: &[Layers] = &[
             except("http::vault::fault", "store::StoreError"),
             // It shows the store's own counters.
             except("http::metrics", "store::Store"),
+            except("http::metrics", "store::AuditHealth"),
         ],
         ..layers(&[&["domain"], &["store"], &["app"], &["http"], &["run"]])
     },
@@ -251,7 +252,7 @@ const VALIDATE: &[Layers] = &[Layers {
 }];
 
 const DENIZEN: &[Layers] = &[
-    layers(&[&["exit", "logging"], &["token"], &["vault_client"], &["dev", "secret"], &["signing_key"]]),
+    layers(&[&["exit", "logging"], &["token"], &["vault_client"], &["dev", "secret"], &["audit", "signing_key"]]),
     Layers {
         inside: "dev",
         ..layers(&[

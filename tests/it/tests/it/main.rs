@@ -16,6 +16,7 @@
 //! | [`program`] | `denizen dev -- CMD` |
 //! | [`commands`] | `denizen token`, `denizen secret` |
 //! | [`rotation`] | `denizen signing-key rotate` |
+//! | [`audit`] | `denizen audit`, and what becomes of a server whose audit's trail somebody else changed |
 //! | [`keydir`] | Arc or App Service: which one is offered, and why |
 //! | [`token_service`] | discovery, keys, tokens |
 //! | [`vault`], [`forged`] | secrets, and tokens that must not open them |
@@ -39,6 +40,7 @@
 
 mod agent;
 mod arc;
+mod audit;
 mod chaos;
 mod commands;
 mod dev;

@@ -1,4 +1,4 @@
-//! The audit chain: append-only rows, each bound to all before it by a hash.
+//! The audit chain: append-only rows, each bound to all before it by a hash, and to the root key by a tag.
 //!
 //! A row holds one record of a transaction, or many of the spool that belong to one tenant:
 //!
@@ -6,61 +6,98 @@
 //! seq, last   the places of its first and its last record
 //! tenant      whose they are
 //! lines       the records, one line of JSON each
+//! at          when the last of them was written
+//! revision    of the directory, when the row was written
+//! total       the bytes that this row, all before it and their changes take
 //! spool       the position up to which the spool is in the chain
 //! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
 //!             hexadecimal
+//! tag         HMAC over the hash and everything else but the lines, under a key that is derived from the root key
 //! ```
 //!
-//! Whoever edits, removes or inserts a record must rewrite every later row; who keeps the last hash elsewhere sees
-//! that. One chain for all tenants, because one writer orders them; each tenant reads its own records only. Where
-//! records stand tells their order only roughly: those of the spool come after the transactions that committed while
-//! they waited. `at` says when. Tests: the contract suite.
+//! Anybody can check the hashes; only who has the root key can make the tags. So whoever edits, inserts or removes a
+//! record in the middle is found out, and whoever removes the last ones by the [`super::anchor`]. One chain for all
+//! tenants, because one writer orders them; each tenant reads its own records only. Where records stand tells their
+//! order only roughly: those of the spool come after the transactions that committed while they waited. `at` says when.
+//! Tests: the contract suite.
 
 use std::collections::HashMap;
 
-use denizen_keys::{hash, secret::json_fault};
-use denizen_wire::TenantId;
+use denizen_keys::{hash, mac::MacKey, secret::json_fault};
+use denizen_wire::{TenantId, UnixTime};
+use serde::Deserialize;
 
 use super::super::{
-    AuditBroken, AuditRecord, Store, StoreError,
+    AuditRecord, Core, Store, StoreError, TrailFault,
     audit::spool::Batch,
-    db::{Arg, Sql},
-    writer::LogHead,
+    db::{self, Arg, Reader, Sql, Statements, args},
+    writer::{LogHead, Writer},
 };
-use crate::{domain::Ctx, store::db::args};
+use crate::domain::Ctx;
 
 /// Rows per page when the chain is read.
-const PAGE: i64 = 16;
+pub(super) const PAGE: i64 = 16;
 /// A row takes no more lines when it has this many bytes.
 const ROW: usize = 256 * 1024;
+/// What a row takes beside its lines, bytes, its place in the index among them.
+pub(super) const ROW_OVERHEAD: u64 = 320;
+const INSERT: &str = "INSERT INTO audit (seq, last, tenant, at, revision, total, spool, hash, tag, lines)";
+/// Columns of a row.
+const WIDTH: usize = 10;
 
 /// A row.
 pub(in crate::store) struct Row {
     seq: i64,
     last: i64,
     tenant: String,
-    lines: String,
-    hash: String,
+    at: i64,
+    revision: i64,
+    total: i64,
     spool: i64,
+    hash: String,
+    tag: [u8; denizen_keys::mac::TAG_BYTES],
+    lines: String,
 }
 
 impl Row {
-    /// The row after `head`, and the head after it.
-    fn after(head: &LogHead, tenant: TenantId, lines: String, records: u64) -> (Self, LogHead) {
-        let (seq, last, tenant) = (head.seq + 1, head.seq + records, tenant.to_string());
-        let hash = link(&head.hash, (seq, last, head.spool), &tenant, &lines);
-        let row = Self { seq: int(seq), last: int(last), tenant, lines, hash: hash.clone(), spool: int(head.spool) };
-        (row, LogHead { seq: last, hash, ..head.clone() })
+    /// The row after `head`, which has the revision and the spool's position that it is to have, and the head after it.
+    fn after(head: &LogHead, key: &MacKey, tenant: TenantId, lines: String, records: u64) -> (Self, LogHead) {
+        let (seq, tenant) = (head.seq + 1, tenant.to_string());
+        let after = LogHead {
+            seq: head.seq + records,
+            hash: link(&head.hash, (seq, head.seq + records, head.spool), &tenant, &lines),
+            at: written_at(&lines).unwrap_or(head.at),
+            total: head.total + ROW_OVERHEAD + lines.len() as u64,
+            ..head.clone()
+        };
+        let row = Self {
+            seq: int(seq),
+            last: int(after.seq),
+            at: after.at.0,
+            revision: int(after.revision.0),
+            total: int(after.total),
+            spool: int(after.spool),
+            hash: after.hash.clone(),
+            tag: tag(key, seq, &tenant, &after),
+            tenant,
+            lines,
+        };
+        (row, after)
     }
 
     /// A transaction's own record.
-    pub(in crate::store) fn of_transaction(head: &LogHead, tenant: TenantId, line: String) -> (Self, LogHead) {
-        Self::after(head, tenant, line, 1)
+    pub(in crate::store) fn of_transaction(
+        head: &LogHead,
+        key: &MacKey,
+        tenant: TenantId,
+        line: String,
+    ) -> (Self, LogHead) {
+        Self::after(head, key, tenant, line, 1)
     }
 
     /// The rows of a batch: each tenant's records in their order. Only the last row says that the spool has been
     /// shipped, so the rows are worth something only together.
-    pub(in crate::store) fn of_batch(head: &LogHead, batch: &Batch) -> (Vec<Self>, LogHead) {
+    pub(in crate::store) fn of_batch(head: &LogHead, key: &MacKey, batch: &Batch) -> (Vec<Self>, LogHead) {
         let mut parts: Vec<Part> = Vec::new();
         let mut open: HashMap<TenantId, usize> = HashMap::new();
         let mut rest = batch.text.as_str();
@@ -87,7 +124,7 @@ impl Row {
             if at == last {
                 head.spool = batch.end;
             }
-            let (row, after) = Self::after(&head, part.tenant, part.lines, part.records);
+            let (row, after) = Self::after(&head, key, part.tenant, part.lines, part.records);
             rows.push(row);
             head = after;
         }
@@ -102,27 +139,199 @@ struct Part {
     records: u64,
 }
 
-/// The statement that adds rows, and its arguments.
-pub(in crate::store) fn insert(rows: &[Row]) -> (Sql, Vec<Arg<'_>>) {
-    let args = rows.iter().flat_map(|row| {
-        let Row { seq, last, tenant, lines, hash, spool } = row;
-        *args![*seq, *last, tenant, lines, hash, *spool]
+/// Adds rows after the one whose hash is `previous`. When the chain does not end with that one any more, somebody else
+/// has written to it: nothing is added, and [`StoreError::Trail`] says so.
+pub(in crate::store) async fn append(
+    writer: &mut Writer,
+    core: &Core,
+    rows: &[Row],
+    previous: &LogHead,
+) -> Result<(), StoreError> {
+    const ENDS_WITH: &str = "COALESCE((SELECT hash FROM audit ORDER BY seq DESC LIMIT 1), '') = ";
+    let mut args = values(rows);
+    args.push(Arg::Text(&previous.hash));
+    let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
+    if writer.execute(&core.statements, sql, &args).await? == 0 {
+        return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: previous.seq }));
+    }
+    Ok(())
+}
+
+/// Adds rows whatever the chain ends with.
+pub(super) async fn force(writer: &mut Writer, statements: &Statements, rows: &[Row]) -> Result<(), StoreError> {
+    writer.execute(statements, Sql::rows(INSERT, rows.len(), WIDTH), &values(rows)).await?;
+    Ok(())
+}
+
+fn values(rows: &[Row]) -> Vec<Arg<'_>> {
+    let values = rows.iter().flat_map(|row| -> [Arg<'_>; WIDTH] {
+        let Row { seq, last, tenant, at, revision, total, spool, hash, tag, lines } = row;
+        let [seq, last, at, revision, total, spool] = [seq, last, at, revision, total, spool].map(|it| Arg::Int(*it));
+        [seq, last, Arg::Text(tenant), at, revision, total, spool, Arg::Text(hash), Arg::Bytes(tag), Arg::Text(lines)]
     });
-    (Sql::rows("INSERT INTO audit (seq, last, tenant, lines, hash, spool)", rows.len(), 6), args.collect())
+    values.collect()
+}
+
+/// A row as it is kept, without its lines.
+pub(in crate::store) struct StoredRow {
+    pub(in crate::store) seq: u64,
+    pub(in crate::store) tenant: String,
+    /// Where the chain ends with it.
+    pub(in crate::store) head: LogHead,
+    tag: Vec<u8>,
+}
+
+impl StoredRow {
+    /// Reads all columns but the lines, in their order.
+    pub(in crate::store) fn read(row: &db::Row) -> Result<Self, StoreError> {
+        let head = LogHead {
+            seq: row.count(1)?,
+            at: UnixTime(row.int(3)?),
+            revision: super::super::Revision(row.count(4)?),
+            total: row.count(5)?,
+            spool: row.count(6)?,
+            hash: row.text(7)?,
+        };
+        Ok(Self { seq: row.count(0)?, tenant: row.text(2)?, head, tag: row.bytes(8)? })
+    }
+
+    /// The place of its last record, and its hash.
+    pub(in crate::store) fn place(&self) -> (u64, String) {
+        (self.head.seq, self.head.hash.clone())
+    }
+
+    /// Whether who has the root key wrote it.
+    pub(in crate::store) fn is_ours(&self, key: &MacKey) -> bool {
+        denizen_keys::constant_time_eq(&tag(key, self.seq, &self.tenant, &self.head), &self.tag)
+    }
+}
+
+/// The last row; none when there is none.
+pub(super) async fn last_row(db: &mut Reader<'_>) -> Result<Option<StoredRow>, StoreError> {
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit ORDER BY seq DESC LIMIT 1";
+    db.rows(sql, &[]).await?.first().map(StoredRow::read).transpose()
+}
+
+/// The row whose last record is at `seq`; none when no row ends there.
+pub(super) async fn row_ending_at(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+               WHERE seq <= $1 ORDER BY seq DESC LIMIT 1";
+    let row = db.rows(sql, args![int(seq)]).await?.first().map(StoredRow::read).transpose()?;
+    Ok(row.filter(|row| row.head.seq == seq))
+}
+
+/// Where the chain starts: the last record that is not part of it any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct Start {
+    pub(super) seq: u64,
+    /// Empty before the first record.
+    pub(super) hash: String,
+    pub(super) total: u64,
+    pub(super) why: StartWhy,
+}
+
+/// Why a chain does not start with record 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum StartWhy {
+    /// It does.
+    #[default]
+    First,
+    /// Retention removed the records before.
+    Pruned,
+    /// Somebody accepted that the records before are missing, or not as they were written. Those that are there stay.
+    Accepted,
+}
+
+impl StartWhy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Pruned => "pruned",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
+/// What reads the start of the chain.
+pub(super) const SELECT_START: &str = "SELECT seq, hash, total, why, tag FROM audit_start WHERE id = 1";
+/// What writes it, with [`Start::row`].
+pub(super) const PUT_START: &str = "INSERT INTO audit_start (id, seq, hash, total, why, tag) VALUES (1, $1, $2, $3, $4, $5) \
+     ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, total = excluded.total, \
+     why = excluded.why, tag = excluded.tag";
+
+impl Start {
+    /// Of the rows that [`SELECT_START`] gave. An error when it was not written under this root key.
+    pub(super) fn read(rows: &[db::Row], key: &MacKey) -> Result<Self, TrailFault> {
+        let Some(row) = rows.first() else { return Ok(Self::default()) };
+        Self::of_row(row)
+            .ok()
+            .flatten()
+            .filter(|(start, tag)| denizen_keys::constant_time_eq(&start.tag(key), tag))
+            .map(|(start, _)| start)
+            .ok_or(TrailFault::StartForged)
+    }
+
+    fn of_row(row: &db::Row) -> Result<Option<(Self, Vec<u8>)>, StoreError> {
+        let why = row.text(3)?;
+        let why = [StartWhy::Pruned, StartWhy::Accepted].into_iter().find(|it| it.as_str() == why);
+        let Some(why) = why else { return Ok(None) };
+        Ok(Some((Self { seq: row.count(0)?, hash: row.text(1)?, total: row.count(2)?, why }, row.bytes(4)?)))
+    }
+
+    /// What the records before it took, bytes.
+    pub(in crate::store) fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub(super) fn tag(&self, key: &MacKey) -> [u8; denizen_keys::mac::TAG_BYTES] {
+        let Self { seq, hash, total, why } = self;
+        key.tag(&[b"start", &seq.to_be_bytes(), hash.as_bytes(), &total.to_be_bytes(), why.as_str().as_bytes()])
+    }
+
+    /// The placeholders of [`PUT_START`].
+    pub(super) fn args<'a>(&'a self, tag: &'a [u8]) -> [Arg<'a>; 5] {
+        let Self { seq, hash, total, why } = self;
+        [Arg::Int(int(*seq)), Arg::Text(hash), Arg::Int(int(*total)), Arg::Text(why.as_str()), Arg::Bytes(tag)]
+    }
 }
 
 /// The hash of a row: of all that stands in it, and of all before it.
-fn link(previous: &str, (seq, last, spool): (u64, u64, u64), tenant: &str, lines: &str) -> String {
+pub(super) fn link(previous: &str, (seq, last, spool): (u64, u64, u64), tenant: &str, lines: &str) -> String {
     let text = format!("{previous}{seq} {last} {spool} {tenant}\n");
     hash::hex(&hash::sha256_of(&[text.as_bytes(), lines.as_bytes()]))
 }
 
-fn int(number: u64) -> i64 {
+/// The tag of the row that starts at `seq` and leaves the chain at `head`.
+fn tag(key: &MacKey, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_keys::mac::TAG_BYTES] {
+    let LogHead { revision, seq: last, hash, spool, total, at } = head;
+    key.tag(&[
+        b"row",
+        hash.as_bytes(),
+        &seq.to_be_bytes(),
+        &last.to_be_bytes(),
+        tenant.as_bytes(),
+        &at.0.to_be_bytes(),
+        &revision.0.to_be_bytes(),
+        &total.to_be_bytes(),
+        &spool.to_be_bytes(),
+    ])
+}
+
+/// When the last of some lines was written.
+pub(super) fn written_at(lines: &str) -> Option<UnixTime> {
+    #[derive(Deserialize)]
+    struct Stamp {
+        at: UnixTime,
+    }
+    serde_json::from_str(lines.lines().next_back()?).ok().map(|Stamp { at }| at)
+}
+
+pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The records of a row that starts at `seq`.
-fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
+pub(super) fn records(seq: u64, lines: &str) -> Result<Vec<AuditRecord>, StoreError> {
     let corrupt = |error: serde_json::Error| StoreError::Corrupt(format!("an audit record: {}", json_fault(&error)));
     let mut found = Vec::new();
     for (seq, line) in (seq..).zip(lines.lines()) {
@@ -153,50 +362,5 @@ impl Store {
         found.truncate(limit);
         found.reverse();
         Ok(found)
-    }
-
-    /// Recomputes the chain from its first record; gives the number of records.
-    pub async fn audit_verify(&self) -> Result<u64, AuditBroken> {
-        let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
-        self.shipper.shipped().await.map_err(unreadable)?;
-        // Read before the records, so that a record written meanwhile is not taken for one that was added.
-        let end = self.core.writer.lock().await.ready(&self.core).await.map_err(unreadable)?;
-        let mut seq = 0u64;
-        let mut hash = String::new();
-        while seq < end.seq {
-            let sql = "SELECT seq, last, tenant, lines, hash, spool FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2";
-            let page = self.rows(sql, args![int(seq), PAGE]).await;
-            let page = page.map_err(|error| AuditBroken { at: seq + 1, why: error.to_string() })?;
-            if page.is_empty() {
-                return Err(AuditBroken { at: seq + 1, why: "it is missing".to_owned() });
-            }
-            for row in &page {
-                let at = seq + 1;
-                let broken = |why: &str| AuditBroken { at, why: why.to_owned() };
-                let unreadable = |error: StoreError| AuditBroken { at, why: error.to_string() };
-                let (tenant, lines) = (row.text(2).map_err(unreadable)?, row.text(3).map_err(unreadable)?);
-                if row.count(0).map_err(unreadable)? != at {
-                    return Err(broken("it is missing"));
-                }
-                let (last, spool) = (row.count(1).map_err(unreadable)?, row.count(5).map_err(unreadable)?);
-                hash = link(&hash, (at, last, spool), &tenant, &lines);
-                if hash != row.text(4).map_err(unreadable)? {
-                    return Err(broken("its hash does not follow from it and the row before"));
-                }
-                let records = records(at, &lines).map_err(unreadable)?;
-                seq += records.len() as u64;
-                if records.is_empty() || records.iter().any(|record| record.tenant.to_string() != tenant) {
-                    return Err(broken("it stands where it was not written"));
-                }
-                if last != seq {
-                    return Err(broken("its row does not hold as many records as it says"));
-                }
-                // A row that reaches beyond the end this process knows is as wrong as another end.
-                if at <= end.seq && seq >= end.seq && (seq != end.seq || hash != end.hash) {
-                    return Err(broken("it is not the record this process wrote last"));
-                }
-            }
-        }
-        Ok(seq)
     }
 }

@@ -107,7 +107,10 @@ impl Task {
             let closed = self.core.spool.is_closed();
             if self.batch.is_none() && self.core.spool.waiting() == 0 {
                 if closed {
-                    return self.core.spool.shipped(self.core.spool.position().1);
+                    if self.core.spool.shipped(self.core.spool.position().1) {
+                        self.sync_names().await;
+                    }
+                    return;
                 }
                 self.core.spool.filled.notified().await;
                 continue;
@@ -127,13 +130,21 @@ impl Task {
                         // They stay in the spool: whoever opens the store next takes them up.
                         return tracing::error!(%error, bytes, "the audit's spool could not be moved before the end");
                     }
-                    tracing::warn!(%error, bytes, "the audit's spool cannot be moved; trying again");
+                    // What somebody else did to the trail is logged where it is found, and not twice a second.
+                    if !matches!(error, StoreError::Trail(_)) {
+                        tracing::warn!(%error, bytes, "the audit's spool cannot be moved; trying again");
+                    }
                     sync(&self.core).await;
                     self.pause(pause).await;
                     pause = (pause * 2).min(PAUSE.1);
                 }
             }
         }
+    }
+
+    async fn sync_names(&self) {
+        let core = self.core.clone();
+        let _ = tokio::task::spawn_blocking(move || core.spool.sync_names()).await;
     }
 
     /// Waits, unless somebody is in a flush_now.
@@ -176,12 +187,13 @@ impl Task {
             )));
         }
         if start.spool < end {
-            let (rows, head) = Row::of_batch(&start, batch);
-            let (sql, args) = chain::insert(&rows);
+            let (rows, head) = Row::of_batch(&start, &core.keys.chain, batch);
             // One statement is its own transaction: no BEGIN, no COMMIT, one trip.
             core.statements.audit_statements.fetch_add(1, Ordering::Relaxed);
-            match writer.execute(&core.statements, sql, &args).await {
-                Ok(_) => writer.advance(head),
+            match chain::append(&mut writer, &core, &rows, &start).await {
+                Ok(()) => writer.advance(head),
+                // It is known that nothing was written.
+                Err(error @ StoreError::Trail(_)) => return Err(error),
                 Err(error) => writer.settle(&core.statements, head, error).await?,
             }
             core.statements.audit_commits.fetch_add(1, Ordering::Relaxed);
@@ -190,7 +202,10 @@ impl Task {
         if let Some(batch) = self.batch.take() {
             core.spool.give_back(batch);
         }
-        core.spool.shipped(end);
+        if core.spool.shipped(end) {
+            // A new segment: its name must survive what its bytes survive.
+            self.sync_names().await;
+        }
         self.told.send_modify(|progress| progress.shipped = end);
         Ok(())
     }

@@ -12,10 +12,14 @@
 //! The chain's last row says up to which position the spool has been shipped, so that a record is neither lost nor
 //! written twice, whenever the process dies. Segments whose end has been shipped are removed.
 //!
+//! Files in the folder may be lost, or made away with. A record that the chain does not have cannot be made anew, so that
+//! it is missing is logged, and recorded itself: a [`Finding`]. What stands where the folder or a segment should and is a
+//! link, a pipe or anything else is refused, and left as it is.
+//!
 //! Touches its folder. Knows nothing of the database. Tests: `spool/tests.rs`, and the contract suite.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{
@@ -27,7 +31,7 @@ use std::{
 use denizen_wire::TenantId;
 use tokio::sync::Notify;
 
-use super::super::{StoreError, audit};
+use super::super::{StoreError, audit, files::Folder};
 
 #[cfg(test)]
 mod tests;
@@ -41,8 +45,8 @@ const SEGMENT: u64 = 8 * 1024 * 1024;
 const MAX_SPARE: usize = 4 * 1024 * 1024;
 /// What the copy of a damaged segment ends in.
 const DAMAGED: &str = ".damaged";
-/// Records that are shipped at once, at most.
-pub(in crate::store) const BATCH: usize = 4096;
+/// Records that are shipped at once, at most: an engine takes about 32000 placeholders, and a record may need a row.
+pub(in crate::store) const BATCH: usize = 3072;
 
 /// The spool.
 pub(in crate::store) struct Spool {
@@ -51,11 +55,33 @@ pub(in crate::store) struct Spool {
     /// Told when the first record comes to wait, and when the spool is closed.
     pub(in crate::store) filled: Notify,
     written: AtomicU64,
+    findings: Mutex<Vec<Finding>>,
     #[cfg(test)]
     pub(in crate::store) syncs: AtomicU64,
 }
 
+/// What is known of a spool before it is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::store) struct Known {
+    /// The position up to which the chain has everything.
+    pub(in crate::store) shipped: u64,
+    /// The position up to which it was written, as far as is known; none when there was no spool yet.
+    pub(in crate::store) spooled: Option<u64>,
+}
+
+/// Something that is not as this process, or the one before it, left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Finding {
+    /// What was found.
+    pub(in crate::store) what: &'static str,
+    /// The position at which the records that may be lost begin.
+    pub(in crate::store) from: u64,
+    /// The one at which they end, where that is known.
+    pub(in crate::store) to: Option<u64>,
+}
+
 struct State {
+    folder: Folder,
     active: File,
     /// The position of the active segment's first byte.
     base: u64,
@@ -72,6 +98,8 @@ struct State {
     /// Whether part of a record may stand at the end of the file.
     torn: bool,
     closed: bool,
+    /// Why nothing may be written for now: what stands where the files should.
+    refused: Option<Arc<io::Error>>,
 }
 
 /// Records in the order they were written.
@@ -95,19 +123,23 @@ pub(in crate::store) struct Mark {
 }
 
 impl Spool {
-    /// Opens the folder, makes it when it is not there, and takes up what the chain, which has everything before
-    /// `shipped`, does not have yet.
-    pub(in crate::store) fn open(folder: &Path, shipped: u64) -> Result<Self, StoreError> {
-        let opened = private_folder(folder).and_then(|()| State::open(folder, shipped));
-        let state = opened.map_err(|source| failed(folder, source))?;
+    /// Opens the folder, makes it when it is not there, and takes up what the chain does not have yet.
+    pub(in crate::store) fn open(folder: &Path, known: Known) -> Result<Self, StoreError> {
+        let mut findings = Vec::new();
+        let opened = Folder::open(folder).and_then(|(dir, made)| State::open(dir, made, known, &mut findings));
+        let state = opened.map_err(|source| failed(folder, Arc::new(source)))?;
         let spool = Self {
             folder: folder.to_owned(),
             state: Mutex::new(state),
             filled: Notify::new(),
             written: AtomicU64::new(0),
+            findings: Mutex::new(Vec::new()),
             #[cfg(test)]
             syncs: AtomicU64::new(0),
         };
+        for finding in findings {
+            spool.find(finding);
+        }
         if !spool.state().waiting.marks.is_empty() {
             spool.filled.notify_one();
         }
@@ -121,11 +153,14 @@ impl Spool {
         if state.closed {
             return Err(StoreError::Closed);
         }
+        if let Some(why) = &state.refused {
+            return Err(failed(&self.folder, why.clone()));
+        }
         let end = state.end + length as u64;
         if end - state.shipped > ROOM {
             return Err(StoreError::AuditFull);
         }
-        state.write(line).map_err(|source| failed(&self.folder, source))?;
+        state.write(line).map_err(|source| failed(&self.folder, Arc::new(source)))?;
         state.end = end;
         let first = state.waiting.marks.is_empty();
         state.waiting.marks.push(Mark { tenant, length, end });
@@ -180,44 +215,93 @@ impl Spool {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Says that the chain has, durably, everything before `position`: segments that lie before it are removed.
-    pub(in crate::store) fn shipped(&self, position: u64) {
+    /// Says that the chain has, durably, everything before `position`: segments that lie before it are removed. Says
+    /// whether a new segment was begun, whose name is not on the disk yet: [`Self::sync_names`].
+    pub(in crate::store) fn shipped(&self, position: u64) -> bool {
         let mut state = self.state();
         state.shipped = state.shipped.max(position);
-        if (state.end - state.base > SEGMENT || (state.closed && state.end > state.base))
-            && let Err(error) = state.turn(&self.folder)
-        {
-            // The segment goes on growing; nothing is lost.
-            tracing::warn!(%error, folder = %self.folder.display(), "no new segment of the audit's spool could be made");
-        }
-        let done = state.let_go();
-        drop(state);
-        for base in done {
-            let path = self.folder.join(name(base));
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(%error, path = %path.display(), "a segment of the audit's spool stays behind");
+        let mut turned = false;
+        if state.end - state.base > SEGMENT || (state.closed && state.end > state.base) {
+            match state.turn() {
+                Ok(()) => turned = true,
+                // The segment goes on growing; nothing is lost.
+                Err(error) => {
+                    tracing::warn!(%error, folder = %self.folder.display(), "no new segment of the audit's spool could be made");
+                }
             }
+        }
+        for base in state.let_go() {
+            if let Err(error) = state.folder.remove(&name(base)) {
+                tracing::warn!(%error, segment = name(base), "a segment of the audit's spool stays behind");
+            }
+        }
+        turned
+    }
+
+    /// Brings the names of the segments to the disk.
+    pub(in crate::store) fn sync_names(&self) {
+        if let Err(error) = self.state().folder.sync() {
+            tracing::warn!(%error, folder = %self.folder.display(), "the names of the audit's spool are not on the disk");
         }
     }
 
     /// Brings the files to the disk: what is done while the chain cannot be written.
     pub(in crate::store) fn sync(&self) -> io::Result<()> {
-        let bases: Vec<u64> = {
+        let segments: Vec<_> = {
             let state = self.state();
-            state.closed_segments.iter().chain([&state.base]).copied().collect()
+            state.closed_segments.iter().chain([&state.base]).map(|base| state.folder.file(&name(*base))).collect()
         };
-        for base in bases {
-            match File::open(self.folder.join(name(base))) {
+        for segment in segments {
+            match segment {
                 Ok(segment) => segment.sync_data()?,
                 // Carried and removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        File::open(&self.folder)?.sync_all()?;
+        self.state().folder.sync()?;
         #[cfg(test)]
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Looks whether the files are still where they were, and begins new ones when they are not. While that cannot be
+    /// done nothing may be written. What waits is in memory too, so as long as this process lives nothing is lost.
+    pub(in crate::store) fn look_after(&self) {
+        let mut state = self.state();
+        if state.closed || (state.refused.is_none() && state.is_in_place()) {
+            return;
+        }
+        let from = state.shipped;
+        match state.begin_anew(&self.folder) {
+            Ok(()) => {
+                state.refused = None;
+                drop(state);
+                let what = "files of the audit's spool were removed or replaced while the server ran; what they held is in memory";
+                self.find(Finding { what, from, to: None });
+            }
+            Err(error) => {
+                if state.refused.is_none() {
+                    tracing::error!(%error, folder = %self.folder.display(), "the audit's spool was replaced: nothing is recorded, and so nothing done, until it is put right");
+                }
+                state.refused = Some(Arc::new(error));
+            }
+        }
+    }
+
+    /// What was found since the last call.
+    pub(in crate::store) fn findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts back what could not be recorded.
+    pub(in crate::store) fn find_again(&self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
+    }
+
+    fn find(&self, finding: Finding) {
+        tracing::error!(from = finding.from, to = finding.to, folder = %self.folder.display(), "{}", finding.what);
+        self.find_again([finding]);
     }
 
     /// Refuses every later record.
@@ -235,6 +319,12 @@ impl Spool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there are any.
+    #[cfg(test)]
+    pub(in crate::store) fn peek_findings(&self) -> Vec<Finding> {
+        self.findings.lock().unwrap().clone()
+    }
+
     /// Where it is.
     #[cfg(test)]
     pub(in crate::store) fn folder(&self) -> &Path {
@@ -245,36 +335,60 @@ impl Spool {
     #[cfg(test)]
     pub(in crate::store) fn fill_the_disk(&self) {
         let mut state = self.state();
-        let path = self.folder.join(name(state.base));
-        state.active = File::open(path).unwrap();
+        state.active = state.folder.file(&name(state.base)).unwrap();
     }
 }
 
 impl State {
-    fn open(folder: &Path, shipped: u64) -> io::Result<Self> {
+    fn open(folder: Folder, made: bool, known: Known, findings: &mut Vec<Finding>) -> io::Result<Self> {
+        let Known { shipped, spooled } = known;
         let mut waiting = Batch { end: shipped, ..Batch::default() };
-        let mut segments = segments(folder)?;
+        let mut segments = segments(&folder)?;
         segments.sort_unstable();
+        let mut found = |what, from, to| findings.push(Finding { what, from, to });
+        if spooled.is_some() && segments.is_empty() {
+            // An open spool always has one, and its name was brought to the disk.
+            found(
+                if made {
+                    "the folder of the audit's spool is missing"
+                } else {
+                    "all segments of the audit's spool are missing"
+                },
+                shipped,
+                spooled.filter(|end| *end > shipped),
+            );
+        }
         // Where what was read so far ends; and where the files do.
         let (mut end, mut files_end) = (shipped, 0);
         for base in &segments {
             if *base > end {
-                tracing::error!(from = end, to = *base, "a part of the audit's spool is missing");
+                found("a part of the audit's spool is missing", end, Some(*base));
             }
-            files_end = read(&folder.join(name(*base)), *base, shipped, &mut waiting)?;
+            let (read_to, damaged) = read(&folder, *base, shipped, &mut waiting)?;
+            for (from, to) in damaged {
+                found(
+                    "a record of the audit's spool is damaged; a copy of its segment is kept beside it",
+                    from,
+                    Some(to),
+                );
+            }
+            files_end = read_to;
             end = end.max(files_end);
         }
-        if segments.last().is_some() && end == shipped && shipped > files_end {
-            // After a loss of power the chain may have what the files have lost.
-            tracing::warn!(shipped, files_end, "the audit's chain is ahead of its spool");
+        let spooled = spooled.unwrap_or(0).max(shipped);
+        if !segments.is_empty() && spooled > files_end {
+            // As after a loss of power. What the chain has is not lost, and what came after it may be.
+            found("the audit's spool ends before the position it had reached", files_end.max(shipped), None);
         }
         waiting.end = end;
         // What cannot be read cannot be shipped: it is kept beside, and not waited for.
         let shipped = if waiting.marks.is_empty() { end } else { shipped };
-        let active = new_segment(folder, end)?;
+        let active = folder.empty(&name(end))?;
+        folder.sync()?;
         // The new one may take the name of an empty old one.
         segments.retain(|base| *base != end);
         Ok(Self {
+            folder,
             active,
             base: end,
             end,
@@ -284,7 +398,26 @@ impl State {
             closed_segments: segments,
             torn: false,
             closed: false,
+            refused: None,
         })
+    }
+
+    /// Whether the folder and all segments are where they were.
+    fn is_in_place(&self) -> bool {
+        self.folder.is_at_its_path()
+            && self.folder.has(&name(self.base), &self.active)
+            && self.closed_segments.iter().all(|base| self.folder.has_regular(&name(*base)))
+    }
+
+    /// Goes on in a new segment, in a new folder if there is none any more.
+    fn begin_anew(&mut self, path: &Path) -> io::Result<()> {
+        let (folder, _) = Folder::open(path)?;
+        let active = folder.empty(&name(self.end))?;
+        folder.sync()?;
+        self.closed_segments.push(self.base);
+        self.closed_segments.retain(|base| *base != self.end && folder.has_regular(&name(*base)));
+        (self.folder, self.active, self.base, self.torn) = (folder, active, self.end, false);
+        Ok(())
     }
 
     /// Writes a line to the file, and adds it to what waits.
@@ -311,9 +444,9 @@ impl State {
     }
 
     /// Starts a new segment.
-    fn turn(&mut self, folder: &Path) -> io::Result<()> {
+    fn turn(&mut self) -> io::Result<()> {
         self.cut_torn_record()?;
-        self.active = new_segment(folder, self.end)?;
+        self.active = self.folder.empty(&name(self.end))?;
         self.closed_segments.push(self.base);
         self.base = self.end;
         Ok(())
@@ -350,8 +483,8 @@ impl Batch {
     }
 }
 
-fn failed(folder: &Path, source: io::Error) -> StoreError {
-    StoreError::Spool { folder: folder.to_owned(), source: Arc::new(source) }
+fn failed(folder: &Path, source: Arc<io::Error>) -> StoreError {
+    StoreError::Spool { folder: folder.to_owned(), source }
 }
 
 fn name(base: u64) -> String {
@@ -359,11 +492,9 @@ fn name(base: u64) -> String {
 }
 
 /// The positions of the segments in a folder.
-fn segments(folder: &Path) -> io::Result<Vec<u64>> {
+fn segments(folder: &Folder) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let file = entry?.file_name();
-        let file = file.to_string_lossy();
+    for file in folder.names()? {
         let base = file.strip_suffix(".jsonl").and_then(|base| base.parse().ok());
         match base.filter(|base| name(*base) == file) {
             Some(base) => found.push(base),
@@ -374,18 +505,20 @@ fn segments(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Reads one segment's records from `shipped` on; gives the position after its last whole record. A copy of a damaged
-/// segment is kept for whoever wants to make out what it held.
-fn read(path: &Path, base: u64, shipped: u64, into: &mut Batch) -> io::Result<u64> {
-    let bytes = fs::read(path)?;
-    let (mut end, mut damaged) = (base, false);
+/// Reads one segment's records from `shipped` on; gives the position after its last whole record, and where the damaged
+/// ones are. A copy of a damaged segment is kept for whoever wants to make out what it held.
+fn read(folder: &Folder, base: u64, shipped: u64, into: &mut Batch) -> io::Result<(u64, Vec<(u64, u64)>)> {
+    let segment = name(base);
+    let bytes = folder.read(&segment)?;
+    let (mut end, mut damaged) = (base, Vec::new());
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.last() != Some(&b'\n') {
             // Nobody was told that it was written. Cut off, so that it is not taken for the start of another.
-            tracing::warn!(path = %path.display(), "the audit's spool ends in the middle of a record");
-            OpenOptions::new().write(true).open(path)?.set_len(end - base)?;
+            tracing::warn!(%segment, "the audit's spool ends in the middle of a record");
+            folder.cut(&segment, end - base)?;
             break;
         }
+        let start = end;
         end += line.len() as u64;
         if end <= shipped {
             continue;
@@ -393,42 +526,11 @@ fn read(path: &Path, base: u64, shipped: u64, into: &mut Batch) -> io::Result<u6
         let text = std::str::from_utf8(line).ok();
         match text.and_then(|text| Some((text, audit::owner(text)?))) {
             Some((text, tenant)) => into.push(tenant, text, end),
-            None => {
-                damaged = true;
-                tracing::error!(path = %path.display(), position = end, "a record of the audit's spool is damaged");
-            }
+            None => damaged.push((start, end)),
         }
     }
-    if damaged {
-        let mut copy = path.as_os_str().to_owned();
-        copy.push(DAMAGED);
-        fs::copy(path, copy)?;
+    if !damaged.is_empty() {
+        folder.write(&(segment + DAMAGED), &bytes)?;
     }
-    Ok(end)
-}
-
-/// Makes a segment. One that is there under this name is empty, or it would end later.
-fn new_segment(folder: &Path, base: u64) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options.open(folder.join(name(base)))
-}
-
-/// Makes the folder, and makes it its owner's alone.
-fn private_folder(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
+    Ok((end, damaged))
 }

@@ -112,7 +112,8 @@ pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
     let hash = hash::hex(&hash::sha256(format!("1 5 {spool} {tenant}\n{lines}").as_bytes()));
     let whole = format!(
         "DELETE FROM audit; \
-         INSERT INTO audit (seq, last, tenant, lines, hash, spool) VALUES (1, 5, '{tenant}', '{lines}', '{hash}', {spool})"
+         INSERT INTO audit (seq, last, tenant, at, revision, total, spool, hash, tag, lines) \
+         VALUES (1, 5, '{tenant}', 0, 0, 0, {spool}, '{hash}', x'', '{lines}')"
     );
     place.sql(whole.leak()).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);
@@ -134,14 +135,16 @@ pub(super) async fn an_edited_position_swallows_nothing(place: impl DataPlace) {
     forget().await;
     store.audit(&ctx(1), &event("read/1")).unwrap();
     let told = store.audit_tail(&ctx(1), 1).await.unwrap_err();
-    assert!(matches!(&told, StoreError::Corrupt(why) if why.contains("9000000000000")), "{told}");
+    assert!(matches!(&told, StoreError::Trail(TrailFault::EndForged { seq: 2 })), "{told}");
     assert!(store.audit_behind() > 0, "what was not shipped was let go");
-    // Nor one within what is written.
-    let near = format!("UPDATE audit SET spool = {} WHERE seq = 2", store.core.spool.position().0 + 1);
-    place.sql(near.leak()).await;
-    forget().await;
-    assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Corrupt(_))));
-    assert!(store.audit_behind() > 0, "what was not shipped was let go");
+    // Nor is one believed that carries its tag: far beyond what is written, or within.
+    let good = store.core.heads.borrow().clone();
+    for position in [9_000_000_000_000, store.core.spool.position().0 + 1] {
+        store.core.writer.lock().await.advance(super::super::writer::LogHead { spool: position, ..good.clone() });
+        let told = store.audit_tail(&ctx(1), 1).await.unwrap_err();
+        assert!(matches!(&told, StoreError::Corrupt(why) if why.contains(&position.to_string())), "{told}");
+        assert!(store.audit_behind() > 0, "what was not shipped was let go");
+    }
 }
 
 pub(super) async fn nobody_waits_and_many_share_a_commit(place: impl DataPlace) {
@@ -260,10 +263,10 @@ pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: i
         }
         // What the shipper does, with the spool not told. It will find the position in the chain's last row.
         let start = writer.ready(&store.core).await.unwrap();
-        let spool = spool::Spool::open(store.core.spool.folder(), start.spool).unwrap();
-        let (rows, head) = chain::Row::of_batch(&start, &spool.take().unwrap());
-        let (sql, args) = chain::insert(&rows);
-        writer.execute(&store.core.statements, sql, &args).await.unwrap();
+        let known = spool::Known { shipped: start.spool, spooled: None };
+        let spool = spool::Spool::open(store.core.spool.folder(), known).unwrap();
+        let (rows, head) = chain::Row::of_batch(&start, &store.core.keys.chain, &spool.take().unwrap());
+        chain::append(&mut writer, &store.core, &rows, &start).await.unwrap();
         writer.advance(head);
     }
     assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read/0", "read/1", "read/2", "read/3", "read/4"]);

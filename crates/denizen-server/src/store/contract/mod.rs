@@ -9,12 +9,16 @@
 //! | [`one_time`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
 //! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
+//! | [`attacks`] | the audit's trail, its anchor and its spool under the hands of who can write the database or its folder |
+//! | [`pruning`] | what retention removes, and what it leaves |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
+mod attacks;
 mod audit_chain;
 mod fixtures;
 mod isolation;
 mod one_time;
+mod pruning;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -38,6 +42,14 @@ pub(super) trait DataPlace: Send + Sync {
     fn after_a_kill(&self) -> Self;
     /// The files the data is in, where the engine is one that has any.
     fn files(&self) -> Vec<PathBuf>;
+
+    /// One more, empty and new.
+    fn another(&self) -> Self
+    where
+        Self: Sized,
+    {
+        Self::new()
+    }
 
     async fn open(&self) -> Store {
         Store::open(self.engine(), crate::store::StoreKeys::of_test()).await.unwrap()
@@ -104,6 +116,35 @@ macro_rules! on {
                 a_full_disk_refuses
                 a_full_journal_refuses
                 closing_moves_what_waits;
+            attacks:
+                a_cut_tail_is_refused_and_can_be_accepted
+                a_removed_trail_is_refused_and_can_be_accepted
+                a_rewritten_chain_is_refused
+                a_record_rewritten_with_all_hashes_after_it_is_found
+                rows_that_changed_places_are_found
+                an_old_database_is_refused_and_can_be_accepted
+                a_removed_database_is_refused
+                a_cut_change_log_is_refused
+                an_anchor_that_is_not_the_one_written_is_refused
+                an_anchor_removed_under_a_running_server_is_written_anew
+                a_trail_removed_under_a_running_server_refuses_writes_and_says_why
+                a_trail_added_to_under_a_running_server_refuses_writes_and_says_why
+                a_database_replaced_under_a_running_server_refuses_writes
+                an_end_forged_while_it_is_read_again_is_refused
+                an_honest_crash_leaves_the_anchor_behind
+                a_head_kept_elsewhere_is_in_the_trail_or_not
+                a_trail_is_read_beside_its_server
+                nothing_wrong_is_nothing_to_accept
+                what_is_missing_of_the_journal_is_recorded
+                what_is_no_journal_is_refused
+                a_journal_removed_under_a_running_server_is_begun_anew
+                a_journal_replaced_under_a_running_server_refuses;
+            pruning:
+                old_records_go_and_the_rest_is_verified
+                the_size_stays_bounded
+                what_the_snapshot_is_loaded_by_stays
+                a_pruned_front_that_is_forged_is_found
+                records_that_were_given_up_go_when_their_time_comes;
             survival:
                 a_restart_finds_everything
                 a_power_cut_loses_no_acknowledged_write

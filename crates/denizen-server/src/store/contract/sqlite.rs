@@ -20,6 +20,11 @@ impl File {
     fn path(&self) -> PathBuf {
         self.folder.path().join("denizen.db")
     }
+
+    /// The anchor as it is at this moment: all else that is copied is copied later, and so is not behind it.
+    fn take_anchor(&self, from: &Self) {
+        fs::write(self.engine().anchor(), fs::read(from.engine().anchor()).unwrap()).unwrap();
+    }
 }
 
 impl DataPlace for File {
@@ -39,8 +44,15 @@ impl DataPlace for File {
 
     fn after_a_power_cut(&self) -> Self {
         let found = Self::new();
+        found.take_anchor(self);
         for file in self.files() {
             fs::copy(&file, found.folder.path().join(file.file_name().unwrap())).unwrap();
+        }
+        // Of the spool only the names were brought to the disk.
+        let (from, to) = (self.engine().spool(), found.engine().spool());
+        fs::create_dir(&to).unwrap();
+        for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            fs::write(to.join(file.file_name()), "").unwrap();
         }
         found
     }
@@ -48,10 +60,12 @@ impl DataPlace for File {
     fn after_a_kill(&self) -> Self {
         // The spool first: what is moved into the data meanwhile is in both, and must not count twice.
         let found = Self::new();
-        let (from, to) = (self.folder.path().join("denizen.db.audit"), found.folder.path().join("denizen.db.audit"));
+        found.take_anchor(self);
+        let (from, to) = (self.engine().spool(), found.engine().spool());
         fs::create_dir(&to).unwrap();
         for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
-            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            // One that has been moved meanwhile is gone.
+            let _ = fs::copy(file.path(), to.join(file.file_name()));
         }
         for file in self.files() {
             fs::copy(&file, found.folder.path().join(file.file_name().unwrap())).unwrap();
@@ -78,7 +92,12 @@ async fn nobody_else_may_read_the_file() {
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o644)).unwrap();
     // And the spool's folder, open to all.
     fs::create_dir(place.folder.path().join("denizen.db.audit")).unwrap();
-    let _store = founded(&place).await;
+    // And a head of what there was, under the same root key.
+    let head = crate::store::audit::anchor::of_nothing(&crate::store::StoreKeys::of_test());
+    fs::write(place.engine().anchor(), head).unwrap();
+    fs::set_permissions(place.engine().anchor(), fs::Permissions::from_mode(0o644)).unwrap();
+    let store = founded(&place).await;
+    store.keeper.close().await;
     let mut seen = 0;
     for entry in fs::read_dir(place.folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -86,9 +105,47 @@ async fn nobody_else_may_read_the_file() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, expected, "{:?}", entry.file_name());
         seen += 1;
     }
-    assert_eq!(seen, 5, "the data, its log, its index, its lock, and the audit's spool");
+    assert_eq!(seen, 6, "the data, its log, its index, its lock, and the audit's spool and head");
     for segment in fs::read_dir(place.folder.path().join("denizen.db.audit")).unwrap() {
         assert_eq!(segment.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+/// Where the database looks for its files somebody may have put something else.
+#[tokio::test]
+async fn what_is_no_file_is_refused_at_once() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let open = async |place: &File| {
+        let opening = Store::open(place.engine(), crate::store::StoreKeys::of_test());
+        let opened = tokio::time::timeout(std::time::Duration::from_secs(5), opening).await;
+        opened.expect("it hangs").err().expect("it opens").to_string()
+    };
+    for suffix in ["", ".lock", "-wal", "-shm"] {
+        for kind in ["fifo", "link", "folder"] {
+            let place = File::new();
+            if suffix.starts_with('-') {
+                founded(&place).await.close().await;
+            }
+            let (path, target) =
+                (place.folder.path().join(format!("denizen.db{suffix}")), place.folder.path().join("t"));
+            fs::write(&target, "").unwrap();
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+            match kind {
+                "fifo" => rustix::fs::mknodat(
+                    rustix::fs::CWD,
+                    &path,
+                    rustix::fs::FileType::Fifo,
+                    rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+                    0,
+                )
+                .unwrap(),
+                "link" => symlink(&target, &path).unwrap(),
+                _ => fs::create_dir(&path).unwrap(),
+            }
+            let error = open(&place).await;
+            assert!(error.contains(path.to_str().unwrap()), "{kind} for {suffix}: {error}");
+            assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o644, "{kind} for {suffix}");
+        }
     }
 }
 

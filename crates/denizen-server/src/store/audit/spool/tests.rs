@@ -1,3 +1,5 @@
+use std::fs::{self, OpenOptions};
+
 use denizen_wire::UnixTime;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -20,7 +22,12 @@ fn about(n: usize, because: &str) -> String {
 }
 
 fn open(folder: &TempDir, shipped: u64) -> Spool {
-    Spool::open(&folder.path().join("j"), shipped).unwrap()
+    Spool::open(&folder.path().join("j"), Known { shipped, spooled: None }).unwrap()
+}
+
+/// As after a start that was not the first.
+fn reopen(folder: &TempDir, shipped: u64, spooled: u64) -> Result<Spool, StoreError> {
+    Spool::open(&folder.path().join("j"), Known { shipped, spooled: Some(spooled) })
 }
 
 fn write(spool: &Spool, numbers: std::ops::Range<usize>) {
@@ -232,4 +239,44 @@ fn a_closed_journal_takes_nothing_and_leaves_nothing() {
     let (_, end) = taken(&spool);
     spool.shipped(end.unwrap());
     assert_eq!(files(&folder), [(name(end.unwrap()), 0)]);
+}
+
+fn found(spool: &Spool) -> Vec<(&'static str, u64, Option<u64>)> {
+    spool.findings().into_iter().map(|Finding { what, from, to }| (what, from, to)).collect()
+}
+
+#[test]
+fn a_part_that_is_missing_is_found_and_an_honest_end_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(&folder, 0);
+    let long = about(0, &"x".repeat(64 * 1024));
+    for _ in 0..130 {
+        spool.append(TENANT, &long).unwrap();
+    }
+    let half = spool.position().1;
+    // A second segment, and a third.
+    spool.shipped(0);
+    for _ in 0..130 {
+        spool.append(TENANT, &long).unwrap();
+    }
+    spool.shipped(0);
+    write(&spool, 1..2);
+    let end = spool.position().1;
+    drop(spool);
+    let again = reopen(&folder, 0, end).unwrap();
+    assert_eq!(found(&again), [], "it ends where it ended");
+    drop(again);
+    fs::remove_file(folder.path().join("j").join(name(half))).unwrap();
+    let again = reopen(&folder, 0, end).unwrap();
+    assert_eq!(found(&again), [("a part of the audit's spool is missing", half, Some(end - line(1).len() as u64))]);
+    assert_eq!(found(&again), [], "it is told once");
+    drop(again);
+    // What the chain has is not missed.
+    let again = reopen(&folder, end, end).unwrap();
+    assert_eq!(found(&again), []);
+    again.close();
+    again.shipped(end);
+    drop(again);
+    let again = reopen(&folder, end, end).unwrap();
+    assert_eq!((found(&again), again.position()), (vec![], (end, end)));
 }

@@ -1,0 +1,379 @@
+//! The anchor: the head of the audit's chain, in a file beside the database.
+//!
+//! Whoever can write to the database can cut the chain's last records off, empty it, or put an old copy of the database
+//! in its place: what is left is whole in itself. The anchor says how far the chain had come. The database must not be
+//! behind it, or the store is not opened ([`judge`]).
+//!
+//! ```text
+//! NAME.head   one line of JSON: deployment, revision, seq, hash, spool, spooled, at, tag
+//! ```
+//!
+//! [`Keeper`] writes it at most once a second, after the chain has moved, and when the store is closed; always what is
+//! committed already. So an honest crash leaves it behind the database, and never ahead. The same line, kept on another
+//! machine, is what `denizen audit head` prints: a [`Head`].
+//!
+//! Touches its file. Tests: `anchor/tests.rs`, and the contract suite.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use denizen_keys::{hash, mac::MacKey, secret::json_fault};
+use denizen_wire::UnixTime;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Mutex, Notify, watch},
+    task::JoinHandle,
+};
+
+use super::super::{
+    Core, Revision, StoreError, StoreKeys, TrailFault,
+    audit::chain::{SELECT_START, Start, StartWhy, StoredRow, last_row, row_ending_at},
+    db::Reader,
+    files,
+    writer::LogHead,
+};
+
+/// The anchor is written at most this often. Also how many of the last records may be removed unnoticed from a database
+/// whose server was killed.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Where a chain ends, and that who has the root key says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Which root key it was written under: no secret.
+    deployment: String,
+    /// The directory's revision.
+    pub revision: Revision,
+    /// The place of the last record; zero before the first.
+    pub seq: u64,
+    /// The hash of the row it stands in; empty before the first.
+    pub hash: String,
+    /// The position up to which the chain has the spool.
+    spool: u64,
+    /// The position up to which the spool was written.
+    spooled: u64,
+    /// When the last record was written.
+    pub at: UnixTime,
+    tag: String,
+}
+
+/// Why a line is no head.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// It is no line of JSON with a head's members.
+    #[error("it is not a head of an audit trail: {0}")]
+    Form(String),
+    /// Another root key.
+    #[error("it was written under another root key: it belongs to another deployment")]
+    Foreign,
+    /// Not what was written.
+    #[error("it is not as it was written: its tag does not fit")]
+    Tag,
+}
+
+impl Head {
+    pub(super) fn new(head: &LogHead, spooled: u64, key: &MacKey) -> Self {
+        let LogHead { revision, seq, hash, spool, at, .. } = head.clone();
+        let mut made =
+            Self { deployment: deployment(key), revision, seq, hash, spool, spooled, at, tag: String::new() };
+        made.tag = hash::hex(&made.tag(key));
+        made
+    }
+
+    /// Reads a line that [`Self::line`] wrote.
+    ///
+    /// # Errors
+    /// [`BadHead`] when it is none, another deployment's, or was changed.
+    pub fn parse(line: &str, keys: &StoreKeys) -> Result<Self, BadHead> {
+        let head: Self = serde_json::from_str(line.trim()).map_err(|error| BadHead::Form(json_fault(&error)))?;
+        if head.deployment != deployment(&keys.anchor) {
+            return Err(BadHead::Foreign);
+        }
+        if !denizen_keys::constant_time_eq(hash::hex(&head.tag(&keys.anchor)).as_bytes(), head.tag.as_bytes()) {
+            return Err(BadHead::Tag);
+        }
+        Ok(head)
+    }
+
+    /// One line, without a newline.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, which does not happen.
+    pub fn line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// The position up to which the spool was written.
+    pub(super) const fn spooled(&self) -> u64 {
+        self.spooled
+    }
+
+    /// The position up to which the chain has the spool.
+    pub(super) const fn shipped(&self) -> u64 {
+        self.spool
+    }
+
+    /// The same, as a deployment with another root key would say it.
+    #[cfg(test)]
+    pub(in crate::store) fn under(mut self, key: &MacKey) -> Self {
+        self.deployment = deployment(key);
+        self.tag = hash::hex(&self.tag(key));
+        self
+    }
+
+    fn tag(&self, key: &MacKey) -> [u8; denizen_keys::mac::TAG_BYTES] {
+        let Self { deployment, revision, seq, hash, spool, spooled, at, tag: _ } = self;
+        key.tag(&[
+            b"head",
+            deployment.as_bytes(),
+            &revision.0.to_be_bytes(),
+            &seq.to_be_bytes(),
+            hash.as_bytes(),
+            &spool.to_be_bytes(),
+            &spooled.to_be_bytes(),
+            &at.0.to_be_bytes(),
+        ])
+    }
+}
+
+/// What names a root key and gives nothing of it away.
+fn deployment(key: &MacKey) -> String {
+    let mut name = hash::hex(&key.tag(&[b"deployment"]));
+    name.truncate(16);
+    name
+}
+
+/// Reads the anchor; none when there is no file.
+pub(in crate::store) fn read(path: &Path, keys: &StoreKeys) -> Result<Option<Head>, TrailFault> {
+    let unreadable = |why: String| TrailFault::AnchorUnreadable { path: path.to_owned(), why };
+    match files::read_small(path) {
+        Ok(None) => Ok(None),
+        Ok(Some(line)) => Head::parse(&line, keys).map(Some).map_err(|bad| unreadable(bad.to_string())),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+/// Writes the anchor.
+pub(super) fn write(path: &Path, head: &Head) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
+    let line = head.line().map_err(|error| failed(error.into()))?;
+    files::replace(path, &(line + "\n")).map_err(failed)
+}
+
+/// What the database holds of the trail.
+pub(super) struct Found {
+    /// The last row, whether or not it is ours.
+    pub(super) end: Option<StoredRow>,
+    /// Where the chain starts; an error when that was forged.
+    pub(super) start: Result<Start, TrailFault>,
+    /// The last revision of the change log.
+    pub(super) revision: Revision,
+    /// Whether there is a directory.
+    peopled: bool,
+    /// The row that ends where the anchor says.
+    at_anchor: Option<StoredRow>,
+}
+
+impl Found {
+    /// Reads it.
+    pub(super) async fn read(
+        db: &mut Reader<'_>,
+        keys: &StoreKeys,
+        expected: Option<&Head>,
+    ) -> Result<Self, StoreError> {
+        let sql =
+            "SELECT COALESCE(MAX(revision), 0), (SELECT COUNT(*) FROM (SELECT 1 FROM tenants LIMIT 1)) FROM changes";
+        let rows = db.rows(sql, &[]).await?;
+        let (revision, peopled) = match rows.first() {
+            Some(row) => (Revision(row.count(0)?), row.count(1)? > 0),
+            None => (Revision(0), false),
+        };
+        let start = Start::read(&db.rows(SELECT_START, &[]).await?, &keys.chain);
+        let at_anchor = match expected {
+            Some(head) => row_ending_at(db, head.seq).await?,
+            None => None,
+        };
+        Ok(Self { end: last_row(db).await?, start, revision, peopled, at_anchor })
+    }
+
+    /// Where the chain ends.
+    pub(super) fn head(&self) -> LogHead {
+        let end = self.end.as_ref().map(|end| end.head.clone()).unwrap_or_default();
+        LogHead { revision: self.revision, ..end }
+    }
+
+    /// Whether nothing was ever written to this database.
+    pub(super) fn is_new(&self) -> bool {
+        self.end.is_none() && self.revision.0 == 0 && !self.peopled && self.start == Ok(Start::default())
+    }
+}
+
+/// Whether the database is what the anchor says it was, or has gone on from there.
+pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) -> Result<(), TrailFault> {
+    let start = found.start.clone()?;
+    let Some(end) = &found.end else {
+        let records = expected.map_or(0, |head| head.seq);
+        return if found.is_new() && records == 0 { Ok(()) } else { Err(TrailFault::Removed { records }) };
+    };
+    let written = end.head.seq;
+    if !end.is_ours(&keys.chain) {
+        return Err(TrailFault::EndForged { seq: written });
+    }
+    let Some(expected) = expected else { return Err(TrailFault::AnchorMissing) };
+    let revisions = expected.revision.0.saturating_sub(found.revision.0);
+    if expected.seq > written || start.seq >= written {
+        let records = expected.seq.max(start.seq).saturating_sub(written);
+        return Err(match revisions {
+            0 => TrailFault::Cut { records, end: written },
+            _ => TrailFault::Older { records, revisions },
+        });
+    }
+    if revisions > 0 {
+        return Err(TrailFault::ChangesCut { revisions });
+    }
+    let same = match expected.seq {
+        0 => true,
+        // What was pruned or given up since cannot be compared, and the tag says that it was this server's to do.
+        seq if seq < start.seq => true,
+        seq if seq == start.seq => start.hash == expected.hash,
+        _ => found.at_anchor.as_ref().is_some_and(|row| row.is_ours(&keys.chain) && row.head.hash == expected.hash),
+    };
+    if same { Ok(()) } else { Err(TrailFault::Rewritten { seq: expected.seq }) }
+}
+
+/// What the store needs to know before it may be used.
+pub(in crate::store) struct Admitted {
+    pub(in crate::store) head: LogHead,
+    pub(in crate::store) start: Start,
+    /// The position up to which the spool was written, as far as the anchor knows; none in a new database.
+    pub(in crate::store) spooled: Option<u64>,
+}
+
+/// Compares the database with the anchor, and makes the anchor of a new database.
+///
+/// # Errors
+/// [`StoreError::Trail`] when the database is not what was written to it.
+pub(in crate::store) async fn admit(
+    db: &mut Reader<'_>,
+    keys: &StoreKeys,
+    path: &Path,
+) -> Result<Admitted, StoreError> {
+    let expected = read(path, keys)?;
+    let found = Found::read(db, keys, expected.as_ref()).await?;
+    judge(expected.as_ref(), &found, keys)?;
+    let head = found.head();
+    if expected.is_none() {
+        // Before the first record, so that there is no moment at which a database with records has no anchor.
+        write(path, &Head::new(&head, 0, &keys.anchor))?;
+    }
+    let spooled = (head.seq > 0).then(|| expected.map_or(0, |anchor| anchor.spooled));
+    Ok(Admitted { head, start: found.start?, spooled })
+}
+
+/// The same before there is a database: making an empty one would hide that another was there.
+pub(in crate::store) fn refuse_without_database(path: &Path, keys: &StoreKeys) -> Result<(), StoreError> {
+    match read(path, keys)? {
+        Some(head) if head.seq > 0 => Err(TrailFault::Removed { records: head.seq }.into()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Start {
+    /// Whether records were given up that may still be there.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.why == StartWhy::Accepted
+    }
+}
+
+/// The task that keeps the anchor. When the last clone is gone, the task ends.
+#[derive(Clone)]
+pub(in crate::store) struct Keeper(Arc<Handle>);
+
+struct Handle {
+    stop: Arc<Notify>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    core: Arc<Core>,
+    heads: watch::Receiver<LogHead>,
+    path: PathBuf,
+}
+
+impl Keeper {
+    /// Starts the task. `heads` has every head that was committed.
+    pub(in crate::store) fn start(core: Arc<Core>, heads: watch::Receiver<LogHead>, path: PathBuf) -> Self {
+        let stop = Arc::new(Notify::new());
+        let task = Task { core: core.clone(), heads: heads.clone(), path: path.clone(), written: None };
+        let task = tokio::spawn(task.run(stop.clone()));
+        Self(Arc::new(Handle { stop, task: Mutex::new(Some(task)), core, heads, path }))
+    }
+
+    /// Ends the task, and writes the anchor a last time. Nothing may be committed after this.
+    pub(in crate::store) async fn close(&self) {
+        let Some(task) = self.0.task.lock().await.take() else { return };
+        self.0.stop.notify_one();
+        let _ = task.await;
+        let Handle { core, heads, path, .. } = &*self.0;
+        Task { core: core.clone(), heads: heads.clone(), path: path.clone(), written: None }.keep().await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+struct Task {
+    core: Arc<Core>,
+    heads: watch::Receiver<LogHead>,
+    path: PathBuf,
+    written: Option<Head>,
+}
+
+impl Task {
+    async fn run(mut self, stop: Arc<Notify>) {
+        loop {
+            self.keep().await;
+            tokio::select! {
+                () = tokio::time::sleep(PERIOD) => {}
+                () = stop.notified() => return,
+            }
+        }
+    }
+
+    /// Writes the anchor if the chain or the spool has moved, and looks after the spool's files.
+    async fn keep(&mut self) {
+        // Both are in the database, or in the file, by now: the anchor never claims too much of either.
+        let head = self.heads.borrow_and_update().clone();
+        let spooled = self.core.spool.position().1;
+        let head = Head::new(&head, spooled, &self.core.keys.anchor);
+        let (core, path, known) = (self.core.clone(), self.path.clone(), self.written.as_ref() == Some(&head));
+        let done = tokio::task::spawn_blocking(move || {
+            core.spool.look_after();
+            core.health.replaced(core.engine.identity() != core.identity);
+            // Somebody may have removed it.
+            let is_there = known && read(&path, &core.keys).is_ok_and(|there| there.as_ref() == Some(&head));
+            if is_there { Ok(head) } else { write(&path, &head).map(|()| head) }
+        });
+        match done.await {
+            Ok(Ok(head)) => {
+                self.written = Some(head);
+                self.core.health.anchored();
+            }
+            Ok(Err(error)) => self.core.health.anchor_failed(&error),
+            // The runtime is shutting down.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The anchor of a database that has no records yet.
+#[cfg(test)]
+pub(in crate::store) fn of_nothing(keys: &StoreKeys) -> String {
+    Head::new(&LogHead::default(), 0, &keys.anchor).line().unwrap()
+}

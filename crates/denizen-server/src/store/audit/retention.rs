@@ -1,0 +1,216 @@
+//! How long the audit and the change log are kept: up to an age and up to a size, whichever is reached first.
+//!
+//! Whole rows go, from the front of the chain, a few at a time, so that a writer never waits long. Where the chain starts
+//! then is kept with a tag ([`Start`]), and each step is recorded itself. The changes of removed records go too, but for
+//! the newest of each kind and of each vault, by which the snapshot is loaded. What is freed is used again by the engine,
+//! so the file stops growing. Tests: `retention/tests.rs` (the arithmetic), and the contract suite.
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use denizen_wire::UnixTime;
+use serde_json::json;
+
+use super::super::{
+    Store, StoreError, TrailFault,
+    audit::{
+        self, AuditEvent,
+        chain::{PUT_START, SELECT_START, Start, StartWhy, StoredRow, int},
+    },
+    db::args,
+};
+
+/// Rows that one transaction removes, and bytes: a writer waits for one of them.
+const STEP_ROWS: i64 = 500;
+const STEP_BYTES: u64 = 1024 * 1024;
+
+/// How long the audit and the change log are kept. What is none, or zero, is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Records older than this are removed.
+    pub age: Option<Duration>,
+    /// So are the oldest, while all together take more than this, bytes.
+    pub bytes: Option<u64>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Some(Duration::from_secs(400 * 24 * 60 * 60)), bytes: Some(4 * 1024 * 1024 * 1024) }
+    }
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Audit records.
+    pub records: u64,
+    /// Entries of the change log.
+    pub changes: u64,
+}
+
+impl Retention {
+    /// The same without the age: for when the clock cannot be trusted.
+    #[must_use]
+    pub const fn by_size(self) -> Self {
+        Self { age: None, ..self }
+    }
+
+    /// Whether so many bytes are more than is kept.
+    #[must_use]
+    pub fn is_outgrown(&self, bytes: u64) -> bool {
+        self.bytes.is_some_and(|most| most > 0 && bytes > most)
+    }
+
+    /// Why a row is to go that was written at `at`, when it and all after it take `bytes`; none when it stays.
+    fn why(&self, now: UnixTime, at: UnixTime, bytes: u64) -> Option<&'static str> {
+        let age = self.age.map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        if self.is_outgrown(bytes) {
+            Some("all together took more than the size that is kept")
+        } else if age > 0 && now.0.saturating_sub(at.0) > age {
+            Some("it was older than the age that is kept")
+        } else {
+            None
+        }
+    }
+}
+
+/// Rows that go together.
+struct Step {
+    start: Start,
+    /// How many records.
+    records: u64,
+    why: &'static str,
+}
+
+impl Store {
+    /// Removes what is kept no longer. What was written after this began stays.
+    ///
+    /// # Errors
+    /// The store's. What was removed before one stays removed, and recorded.
+    pub async fn prune(&self, retention: Retention, now: UnixTime) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
+        let until = self.core.heads.borrow().seq;
+        loop {
+            let start = self.audit_start().await?;
+            let Some(step) = self.next_step(&start, retention, now, until).await? else { break };
+            if start.is_accepted() && self.remove_given_up(&start, now).await? {
+                continue;
+            }
+            if self.remove(&start, &step, now).await? {
+                pruned.records += step.records;
+                self.core.health.pruned.fetch_add(step.records, Ordering::Relaxed);
+                self.core.health.start_total.store(step.start.total(), Ordering::Relaxed);
+            }
+        }
+        pruned.changes = self.prune_changes(now).await?;
+        Ok(pruned)
+    }
+
+    async fn audit_start(&self) -> Result<Start, StoreError> {
+        Ok(Start::read(&self.rows(SELECT_START, &[]).await?, &self.core.keys.chain)?)
+    }
+
+    /// The rows to remove next. The last of the chain never goes.
+    async fn next_step(
+        &self,
+        start: &Start,
+        retention: Retention,
+        now: UnixTime,
+        until: u64,
+    ) -> Result<Option<Step>, StoreError> {
+        let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+                   WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let rows = self.rows(sql, args![int(start.seq), STEP_ROWS]).await?;
+        let end = self.core.heads.borrow().clone();
+        let (mut before, mut step): (Start, Option<Step>) = (start.clone(), None);
+        for row in &rows {
+            let row = StoredRow::read(row)?;
+            let why = retention.why(now, row.head.at, end.total.saturating_sub(before.total));
+            let Some(why) = why.filter(|_| row.head.seq < until) else { break };
+            // What somebody else wrote is not removed as if it were ours: it would vanish with nobody having seen it.
+            if row.seq != before.seq + 1 || !row.is_ours(&self.core.keys.chain) {
+                return Err(self.core.health.disagrees(TrailFault::Rewritten { seq: before.seq + 1 }));
+            }
+            if step.is_some() && row.head.total.saturating_sub(start.total) > STEP_BYTES {
+                break;
+            }
+            before = Start { seq: row.head.seq, hash: row.head.hash, total: row.head.total, why: StartWhy::Pruned };
+            let records = before.seq - start.seq;
+            step = Some(Step { start: before.clone(), records, why: step.map_or(why, |step| step.why) });
+        }
+        Ok(step)
+    }
+
+    /// Removes the rows of a step, unless somebody else did meanwhile.
+    async fn remove(&self, start: &Start, step: &Step, now: UnixTime) -> Result<bool, StoreError> {
+        let mut tx = self.begin(&audit::own(now, "retention")).await?;
+        let key = &self.core.keys.chain;
+        if Start::read(&tx.rows(SELECT_START, &[]).await?, key)? != *start {
+            return Ok(false);
+        }
+        tx.execute("DELETE FROM audit WHERE seq > $1 AND seq <= $2", args![int(start.seq), int(step.start.seq)])
+            .await?;
+        tx.execute(PUT_START, &step.start.args(&step.start.tag(key))).await?;
+        tx.commit(removed(start.seq + 1, step.start.seq, step.why)).await?;
+        Ok(true)
+    }
+
+    /// Removes a few of the rows before an accepted start; says whether there were any.
+    async fn remove_given_up(&self, start: &Start, now: UnixTime) -> Result<bool, StoreError> {
+        let mut tx = self.begin(&audit::own(now, "retention")).await?;
+        let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq <= $1 ORDER BY seq LIMIT 32)";
+        if tx.execute(sql, args![int(start.seq)]).await? == 0 {
+            return Ok(false);
+        }
+        tx.commit(removed(1, start.seq, "it was given up, and what follows it is removed")).await?;
+        Ok(true)
+    }
+
+    /// Removes the changes whose records were removed.
+    async fn prune_changes(&self, now: UnixTime) -> Result<u64, StoreError> {
+        // The newest of a kind and of a vault stay, wherever they are: they are gone through each time.
+        const OLD: &str = "SELECT COUNT(*) FROM changes WHERE revision >= $1 AND revision < $2 \
+             AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
+             AND (parent IS NULL OR revision < (SELECT MAX(revision) FROM changes AS p WHERE p.parent = changes.parent))";
+        const REMOVE: &str = "DELETE FROM changes WHERE revision >= $1 AND revision < $2 \
+             AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
+             AND (parent IS NULL OR revision < (SELECT MAX(revision) FROM changes AS p WHERE p.parent = changes.parent))";
+        let start = self.audit_start().await?;
+        if start.why != StartWhy::Pruned {
+            return Ok(0);
+        }
+        let first = self.rows("SELECT revision FROM audit ORDER BY seq LIMIT 1", &[]).await?;
+        let end = first.first().map_or(Ok(0), |row| row.int(0))?;
+        let (mut from, mut removed) = (0, 0);
+        while from < end {
+            let sql = "SELECT revision FROM changes WHERE revision >= $1 AND revision < $2 \
+                       ORDER BY revision LIMIT 1 OFFSET 1000";
+            let to = self.rows(sql, args![from, end]).await?.first().map_or(Ok(end), |row| row.int(0))?;
+            // A transaction with more changes than one step takes goes as a whole.
+            let to = to.max(from + 1);
+            let old = self.rows(OLD, args![from, to]).await?.first().map_or(Ok(0), |row| row.count(0))?;
+            if old > 0 {
+                let mut tx = self.begin(&audit::own(now, "retention")).await?;
+                let gone = tx.execute(REMOVE, args![from, to]).await?;
+                let because = "the audit records of the same transactions were removed before";
+                let event = AuditEvent {
+                    detail: Some(json!({ "entries": gone })),
+                    ..AuditEvent::allowed("changes/prune", format!("changes/{from}-{}", to - 1), because)
+                };
+                tx.commit(event).await?;
+                removed += gone;
+            }
+            from = to;
+        }
+        Ok(removed)
+    }
+}
+
+fn removed(from: u64, to: u64, why: &'static str) -> AuditEvent<'static> {
+    AuditEvent {
+        detail: Some(json!({ "from": from, "to": to })),
+        ..AuditEvent::allowed("audit/prune", format!("audit/{from}-{to}"), why)
+    }
+}

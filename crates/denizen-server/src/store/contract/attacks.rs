@@ -1,0 +1,701 @@
+//! The audit's trail, its anchor and its spool under the hands of who can write the database or its folder: before a
+//! start, and under a running server.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use denizen_keys::hash;
+
+use super::super::audit::anchor;
+use super::{DataPlace, fixtures::*, writes::founded};
+use crate::store::*;
+
+/// A store with ten records: three changes, and reads.
+async fn lived(place: &impl DataPlace) -> Store {
+    let store = founded(place).await;
+    live(&store, 1).await;
+    store
+}
+
+/// A change and four records of the spool, each in a row of its own.
+async fn live(store: &Store, n: u8) {
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&principal(1, n)).await.unwrap();
+    tx.commit(event("principal/create")).await.unwrap();
+    for read in 0..4 {
+        store.audit(&ctx(1), &event(&format!("read/{n}/{read}"))).unwrap();
+        store.audit_tail(&ctx(1), 1).await.unwrap();
+    }
+}
+
+async fn try_open(place: &impl DataPlace) -> Result<Store, StoreError> {
+    let opening = Store::open(place.engine(), StoreKeys::of_test());
+    tokio::time::timeout(Duration::from_secs(10), opening).await.expect("it hangs")
+}
+
+/// Opens it where that must be refused; the error says how to go on.
+async fn refused(place: &impl DataPlace) -> TrailFault {
+    let error = try_open(place).await.err().expect("it opens");
+    assert!(error.to_string().contains("denizen audit accept --data DIR"), "{error}");
+    let StoreError::Trail(fault) = error else { panic!("{error}") };
+    fault
+}
+
+async fn accept(place: &impl DataPlace) -> Accepted {
+    let accepted = Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.unwrap().expect("nothing is wrong");
+    assert_eq!(Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.unwrap(), None, "it is accepted once");
+    accepted
+}
+
+/// After it was accepted the store works, the trail is whole, and it says what was accepted.
+async fn goes_on(place: &impl DataPlace, accepted: &Accepted) -> Vec<AuditRecord> {
+    let store = try_open(place).await.unwrap();
+    let own = audit_ctx();
+    let said = store.audit_tail(&own, 100).await.unwrap();
+    let acceptance = said.iter().find(|record| record.seq == accepted.seq).unwrap();
+    assert_eq!((acceptance.action.as_str(), &acceptance.because), ("audit/accept", &accepted.was));
+    store.audit_verify().await.unwrap();
+    live(&store, 77).await;
+    store.audit_verify().await.unwrap();
+    store.close().await;
+    let store = try_open(place).await.unwrap();
+    store.audit_verify().await.unwrap();
+    store.close().await;
+    said
+}
+
+/// Whose the audit's own records are.
+pub(super) fn audit_ctx() -> crate::domain::Ctx {
+    crate::domain::Ctx { tenant: denizen_wire::TenantId(uuid::Uuid::nil()), ..ctx(1) }
+}
+
+/// The files of the database as they are, put back later.
+struct Copy(Vec<(PathBuf, Vec<u8>)>);
+
+impl Copy {
+    fn of(place: &impl DataPlace) -> Self {
+        Self(place.files().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect())
+    }
+
+    fn put_back(&self, place: &impl DataPlace) {
+        place.files().into_iter().for_each(|path| fs::remove_file(path).unwrap());
+        self.0.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    }
+}
+
+pub(super) async fn a_cut_tail_is_refused_and_can_be_accepted(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place.sql("DELETE FROM audit WHERE seq > 4").await;
+    let fault = refused(&place).await;
+    assert_eq!(fault, TrailFault::Cut { records: 2, end: 4 });
+    let accepted = accept(&place).await;
+    assert_eq!((accepted.seq, accepted.given_up), (5, 0), "what is left is whole, and goes on");
+    let said = goes_on(&place, &accepted).await;
+    let detail = said[0].detail.as_ref().unwrap();
+    assert_eq!((&detail["expected"]["seq"], &detail["found"]["seq"]), (&6.into(), &4.into()));
+}
+
+pub(super) async fn a_removed_trail_is_refused_and_can_be_accepted(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place.sql("DELETE FROM audit").await;
+    assert_eq!(refused(&place).await, TrailFault::Removed { records: 6 });
+    // With the anchor made away with too.
+    let anchor = fs::read(place.engine().anchor()).unwrap();
+    fs::remove_file(place.engine().anchor()).unwrap();
+    assert_eq!(refused(&place).await, TrailFault::Removed { records: 0 });
+    place.sql("CREATE TABLE kept AS SELECT * FROM changes; DELETE FROM changes").await;
+    assert_eq!(refused(&place).await, TrailFault::Removed { records: 0 }, "there is a directory");
+    place.sql("INSERT INTO changes SELECT * FROM kept; DROP TABLE kept").await;
+    fs::write(place.engine().anchor(), anchor).unwrap();
+    let accepted = accept(&place).await;
+    assert_eq!(accepted.seq, 7, "no place is given to two records");
+    goes_on(&place, &accepted).await;
+}
+
+/// By who does not have the root key, with everything else done right.
+pub(super) async fn a_rewritten_chain_is_refused(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place.sql("UPDATE audit SET hash = 'x' WHERE seq = 6").await;
+    assert_eq!(refused(&place).await, TrailFault::EndForged { seq: 6 });
+    place.sql("DELETE FROM audit WHERE seq = 6; UPDATE audit SET last = 6 WHERE seq = 5").await;
+    assert_eq!(refused(&place).await, TrailFault::EndForged { seq: 6 });
+    let accepted = accept(&place).await;
+    assert_eq!((accepted.seq, accepted.given_up), (7, 6));
+    goes_on(&place, &accepted).await;
+    place
+        .sql("INSERT INTO audit_start VALUES (1, 3, '', 0, 'pruned', x'00') ON CONFLICT (id) DO UPDATE SET seq = 3")
+        .await;
+    assert_eq!(refused(&place).await, TrailFault::StartForged);
+}
+
+/// A row of the chain, as an intruder reads it.
+struct Raw {
+    seq: u64,
+    last: u64,
+    spool: u64,
+    tenant: String,
+    lines: String,
+}
+
+async fn raw(store: &Store) -> Vec<Raw> {
+    let rows = store.rows("SELECT seq, last, spool, tenant, lines FROM audit ORDER BY seq", &[]).await.unwrap();
+    rows.iter()
+        .map(|row| Raw {
+            seq: row.count(0).unwrap(),
+            last: row.count(1).unwrap(),
+            spool: row.count(2).unwrap(),
+            tenant: row.text(3).unwrap(),
+            lines: row.text(4).unwrap(),
+        })
+        .collect()
+}
+
+/// The statements that write these rows over the ones that are there, with the hashes that belong to them.
+fn rewrite(rows: &[Raw]) -> &'static str {
+    let (mut hash, mut sql) = (String::new(), String::new());
+    for Raw { seq, last, spool, tenant, lines } in rows {
+        hash = hash::hex(&hash::sha256(format!("{hash}{seq} {last} {spool} {tenant}\n{lines}").as_bytes()));
+        sql += &format!("UPDATE audit SET lines = '{lines}', tenant = '{tenant}', hash = '{hash}' WHERE seq = {seq};");
+    }
+    sql.leak()
+}
+
+pub(super) async fn a_record_rewritten_with_all_hashes_after_it_is_found(place: impl DataPlace) {
+    let store = lived(&place).await;
+    let mut rows = raw(&store).await;
+    place.sql(rewrite(&rows)).await;
+    assert_eq!(store.audit_verify().await.unwrap(), 6, "an intruder who changes nothing is not found");
+    rows[3].lines = rows[3].lines.replace("read/1/1", "read/9/9");
+    place.sql(rewrite(&rows)).await;
+    let broken = store.audit_verify().await.unwrap_err();
+    assert!(broken.at == 4 && broken.why.contains("root key"), "{broken}");
+    // Nor does the server go on from it.
+    let error = store.begin(&ctx(1)).await.unwrap().commit(event("x")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Trail(TrailFault::ChangedByAnother { seq: 6 })), "{error}");
+    store.close().await;
+    assert_eq!(refused(&place).await, TrailFault::EndForged { seq: 6 });
+}
+
+pub(super) async fn rows_that_changed_places_are_found(place: impl DataPlace) {
+    let store = lived(&place).await;
+    // Whole rows, tags and all.
+    place.sql("UPDATE audit SET seq = 100, last = 100 WHERE seq = 3; UPDATE audit SET seq = 3, last = 3 WHERE seq = 4; UPDATE audit SET seq = 4, last = 4 WHERE seq = 100").await;
+    assert_eq!(store.audit_verify().await.unwrap_err().at, 3);
+    place.sql("UPDATE audit SET seq = 100, last = 100 WHERE seq = 3; UPDATE audit SET seq = 3, last = 3 WHERE seq = 4; UPDATE audit SET seq = 4, last = 4 WHERE seq = 100").await;
+    assert_eq!(store.audit_verify().await.unwrap(), 6);
+    // Their contents alone, with hashes that fit.
+    let mut rows = raw(&store).await;
+    let moved = rows[2].lines.clone();
+    rows[2].lines = rows[3].lines.clone();
+    rows[3].lines = moved;
+    place.sql(rewrite(&rows)).await;
+    assert_eq!(store.audit_verify().await.unwrap_err().at, 3);
+}
+
+pub(super) async fn an_old_database_is_refused_and_can_be_accepted(place: impl DataPlace) {
+    let store = lived(&place).await;
+    store.close().await;
+    let old = Copy::of(&place);
+    let store = try_open(&place).await.unwrap();
+    live(&store, 2).await;
+    store.close().await;
+    old.put_back(&place);
+    let fault = refused(&place).await;
+    assert_eq!(fault, TrailFault::Older { records: 5, revisions: 1 });
+    assert!(fault.to_string().contains("backup"), "{fault}");
+    assert_eq!(refused(&place).await, fault, "it is not refused once");
+    let accepted = accept(&place).await;
+    assert_eq!(accepted.seq, 7);
+    goes_on(&place, &accepted).await;
+    // And the copy once more, now that the trail has gone another way.
+    old.put_back(&place);
+    assert!(matches!(refused(&place).await, TrailFault::Older { .. } | TrailFault::Cut { .. }));
+}
+
+pub(super) async fn a_removed_database_is_refused(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place.files().into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    assert_eq!(refused(&place).await, TrailFault::Removed { records: 6 });
+    assert!(place.files().is_empty(), "an empty one was put in its place");
+}
+
+pub(super) async fn a_cut_change_log_is_refused(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place.sql("DELETE FROM changes WHERE revision = 2").await;
+    assert_eq!(refused(&place).await, TrailFault::ChangesCut { revisions: 1 });
+}
+
+pub(super) async fn an_anchor_that_is_not_the_one_written_is_refused(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    let path = place.engine().anchor();
+    let good = fs::read_to_string(&path).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let unreadable = async |say: &str| {
+        let fault = refused(&place).await;
+        assert!(matches!(&fault, TrailFault::AnchorUnreadable { why, .. } if why.contains(say)), "{fault}");
+    };
+    fs::remove_file(&path).unwrap();
+    assert_eq!(refused(&place).await, TrailFault::AnchorMissing);
+    for cut in [0, 1, good.len() / 2] {
+        fs::write(&path, &good[..cut]).unwrap();
+        unreadable("not a head").await;
+    }
+    fs::write(&path, good.replace("\"seq\":6", "\"seq\":5")).unwrap();
+    unreadable("tag").await;
+    let theirs = Head::parse(&good, &StoreKeys::of_test()).unwrap();
+    let theirs = theirs.under(&denizen_keys::mac::MacKey::new(&[99; 32])).line().unwrap();
+    fs::write(&path, theirs).unwrap();
+    unreadable("another deployment").await;
+    // A copy of the good one, by a link: what it names is not ours to trust, or to write.
+    let elsewhere = path.with_extension("elsewhere");
+    fs::write(&elsewhere, &good).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    unreadable("link").await;
+    fs::remove_file(&path).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    unreadable("regular file").await;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &good).unwrap();
+    try_open(&place).await.unwrap().close().await;
+    fs::remove_file(&path).unwrap();
+    let accepted = accept(&place).await;
+    assert_eq!(accepted.seq, 7);
+    goes_on(&place, &accepted).await;
+}
+
+pub(super) async fn an_anchor_removed_under_a_running_server_is_written_anew(place: impl DataPlace) {
+    let store = lived(&place).await;
+    let path = place.engine().anchor();
+    let is_good = async || {
+        fs::symlink_metadata(&path).is_ok_and(|it| it.is_file())
+            && anchor::read(&path, &StoreKeys::of_test()).is_ok_and(|head| head.is_some_and(|head| head.seq == 6))
+    };
+    until("it is written", is_good).await;
+    fs::remove_file(&path).unwrap();
+    until("removed, it is written anew", is_good).await;
+    fs::write(&path, "{}").unwrap();
+    until("overwritten, it is written anew", is_good).await;
+    let theirs = path.with_extension("theirs");
+    fs::write(&theirs, "theirs").unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&theirs, &path).unwrap();
+    until("a link's place is taken", is_good).await;
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs", "the link was followed");
+    // What cannot be replaced is counted and told, and the server goes on.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("x"), "").unwrap();
+    until("it is counted", async || store.audit_health().anchor_failures > 1).await;
+    live(&store, 2).await;
+    fs::remove_dir_all(&path).unwrap();
+    store.close().await;
+    try_open(&place).await.unwrap().close().await;
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it does not come to pass: {what}");
+}
+
+pub(super) async fn a_trail_removed_under_a_running_server_refuses_writes_and_says_why(place: impl DataPlace) {
+    let store = lived(&place).await;
+    place.sql("CREATE TABLE kept AS SELECT * FROM audit").await;
+    for removal in ["DELETE FROM audit", "DELETE FROM audit WHERE seq = 6"] {
+        let before = store.audit_health().disagreements;
+        place.sql(removal).await;
+        for _ in 0..3 {
+            let mut tx = store.begin(&ctx(1)).await.unwrap();
+            tx.insert(&principal(1, 50)).await.unwrap();
+            let error = tx.commit(event("x")).await.unwrap_err();
+            assert!(matches!(error, StoreError::Trail(TrailFault::ChangedByAnother { seq: 6 })), "{error}");
+            let said = error.to_string();
+            assert!(said.contains("somebody else") && said.contains("audit accept --data DIR"), "{said}");
+        }
+        assert!(store.snapshot().principal(tenant_id(1), principal_id(50)).is_none());
+        // What is spooled stays in the spool.
+        store.audit(&ctx(1), &event("read/later")).unwrap();
+        assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Trail(_))));
+        assert!(store.audit_behind() > 0);
+        assert!(store.audit_health().disagreements >= before + 4);
+        // Put right, it goes on.
+        place.sql("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept").await;
+    }
+    until("it goes on", async || store.audit_tail(&ctx(1), 1).await.is_ok()).await;
+    assert_eq!(store.audit_verify().await.unwrap(), 8);
+    // Removed again, and the server stopped and started: not for ever, and not without saying why.
+    place.sql("DELETE FROM audit").await;
+    assert!(store.begin(&ctx(1)).await.unwrap().commit(event("x")).await.is_err());
+    store.close().await;
+    assert_eq!(refused(&place).await, TrailFault::Removed { records: 8 });
+    let accepted = accept(&place).await;
+    goes_on(&place, &accepted).await;
+}
+
+pub(super) async fn a_trail_added_to_under_a_running_server_refuses_writes_and_says_why(place: impl DataPlace) {
+    let store = lived(&place).await;
+    place
+        .sql("INSERT INTO audit SELECT 7, 7, tenant, at, revision, total, spool, 'x', tag, lines FROM audit WHERE seq = 6")
+        .await;
+    let error = store.begin(&ctx(1)).await.unwrap().commit(event("x")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Trail(TrailFault::ChangedByAnother { seq: 6 })), "{error}");
+    store.audit(&ctx(1), &event("read/later")).unwrap();
+    assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Trail(_))));
+    store.close().await;
+    assert_eq!(refused(&place).await, TrailFault::EndForged { seq: 7 });
+}
+
+pub(super) async fn a_database_replaced_under_a_running_server_refuses_writes(place: impl DataPlace) {
+    let store = lived(&place).await;
+    store.close().await;
+    let old = Copy::of(&place);
+    let store = try_open(&place).await.unwrap();
+    live(&store, 2).await;
+    let path = place.files().remove(0);
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    for (name, bytes) in &old.0 {
+        fs::write(name, bytes).unwrap();
+    }
+    until("it is noticed", async || store.begin(&ctx(1)).await.is_err()).await;
+    let error = store.begin(&ctx(1)).await.err().unwrap();
+    assert!(matches!(error, StoreError::Trail(TrailFault::Replaced)), "{error}");
+    assert!(store.audit_health().disagreements > 0);
+    fs::remove_file(&path).unwrap();
+    assert!(store.begin(&ctx(1)).await.is_err());
+    // Put right, it goes on.
+    fs::rename(&aside, &path).unwrap();
+    until("it goes on", async || store.begin(&ctx(1)).await.is_ok()).await;
+    live(&store, 3).await;
+    assert_eq!(store.audit_verify().await.unwrap(), 16);
+    store.close().await;
+    // Left so, the next start says that it is an old one.
+    let store = try_open(&place).await.unwrap();
+    live(&store, 4).await;
+    fs::rename(&path, &aside).unwrap();
+    old.put_back(&place);
+    until("it is noticed again", async || store.begin(&ctx(1)).await.is_err()).await;
+    store.close().await;
+    assert!(matches!(refused(&place).await, TrailFault::Older { .. }));
+}
+
+/// A commit of unknown outcome makes the server read the end again: an intruder's moment.
+pub(super) async fn an_end_forged_while_it_is_read_again_is_refused(place: impl DataPlace) {
+    let store = lived(&place).await;
+    let forget = async || {
+        let mut writer = store.core.writer.lock().await;
+        let lost = super::super::writer::LogHead { hash: "lost".to_owned(), ..Default::default() };
+        assert!(writer.settle(&store.core.statements, lost, StoreError::Closed).await.is_err());
+    };
+    place.sql("CREATE TABLE kept AS SELECT * FROM audit; DELETE FROM audit WHERE seq > 4").await;
+    forget().await;
+    let error = store.begin(&ctx(1)).await.err().unwrap();
+    assert!(matches!(error, StoreError::Trail(TrailFault::ChangedByAnother { seq: 6 })), "{error}");
+    place.sql("DELETE FROM audit").await;
+    assert!(matches!(store.begin(&ctx(1)).await.err(), Some(StoreError::Trail(_))));
+    place.sql("INSERT INTO audit SELECT * FROM kept; UPDATE audit SET total = 0 WHERE seq = 6").await;
+    let error = store.begin(&ctx(1)).await.err().unwrap();
+    assert!(matches!(error, StoreError::Trail(TrailFault::EndForged { seq: 6 })), "{error}");
+    place.sql("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept").await;
+    store.begin(&ctx(1)).await.unwrap().commit(event("x")).await.unwrap();
+    assert_eq!(store.audit_verify().await.unwrap(), 7);
+}
+
+/// Killed, or cut from power, at many moments while the anchor moves.
+pub(super) async fn an_honest_crash_leaves_the_anchor_behind(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let busy = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0..=u8::MAX {
+                let mut tx = store.begin(&ctx(1)).await.unwrap();
+                tx.insert(&principal(1, n)).await.unwrap();
+                tx.commit(event("x")).await.unwrap();
+                for _ in 0..20 {
+                    store.audit(&ctx(1), &event("read")).unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+    };
+    let anchored =
+        || Head::parse(&fs::read_to_string(place.engine().anchor()).unwrap(), &StoreKeys::of_test()).unwrap();
+    let mut anchors = std::collections::BTreeSet::new();
+    while !busy.is_finished() {
+        anchors.insert(anchored().seq);
+        for found in [place.after_a_power_cut(), place.after_a_kill()] {
+            let again = try_open(&found).await.unwrap();
+            assert!(again.audit_verify().await.unwrap() >= anchors.last().copied().unwrap());
+            again.close().await;
+        }
+    }
+    busy.await.unwrap();
+    assert!(anchors.len() > 2, "the anchor did not move: {anchors:?}");
+    store.close().await;
+    let store = try_open(&place).await.unwrap();
+    assert_eq!(store.audit_verify().await.unwrap(), anchored().seq, "closed, the anchor is where the trail ends");
+}
+
+pub(super) async fn a_head_kept_elsewhere_is_in_the_trail_or_not(place: impl DataPlace) {
+    let store = lived(&place).await;
+    store.close().await;
+    let trail = async || Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+    let kept = trail().await.head().await.unwrap();
+    assert_eq!(kept.seq, 6);
+    let (old, old_anchor) = (Copy::of(&place), fs::read(place.engine().anchor()).unwrap());
+    let store = try_open(&place).await.unwrap();
+    live(&store, 2).await;
+    store.close().await;
+    let (verified, later) = trail().await.verify(Some(&kept)).await.unwrap();
+    assert_eq!((verified.records, verified.first, later.seq), (11, 1, 11));
+    // Both the database and its anchor are rolled back: nothing here can tell, and the head kept elsewhere does.
+    old.put_back(&place);
+    fs::write(place.engine().anchor(), old_anchor).unwrap();
+    let store = try_open(&place).await.unwrap();
+    store.close().await;
+    assert!(trail().await.verify(Some(&kept)).await.is_ok());
+    let error = trail().await.verify(Some(&later)).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Broken(AuditBroken { at: 7, .. })), "{error}");
+    // Gone on from there, another record is where it was.
+    let store = try_open(&place).await.unwrap();
+    live(&store, 3).await;
+    live(&store, 4).await;
+    store.close().await;
+    let error = trail().await.verify(Some(&later)).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Broken(AuditBroken { at: 11, why }) if why.contains("given")), "{error}");
+}
+
+pub(super) async fn a_trail_is_read_beside_its_server(place: impl DataPlace) {
+    let store = lived(&place).await;
+    let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+    let (verified, head) = trail.verify(None).await.unwrap();
+    assert_eq!((verified.records, head.seq), (6, 6));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let busy = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut stopped = stopped;
+            for n in 0..u64::MAX {
+                if stopped.try_recv() != Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+                    return n;
+                }
+                store.begin(&ctx(1)).await.unwrap().commit(event(&format!("busy/{n}"))).await.unwrap();
+            }
+            0
+        })
+    };
+    let mut last = head;
+    for _ in 0..20 {
+        let (_, head) = trail.verify(Some(&last)).await.unwrap();
+        assert!(head.seq >= last.seq);
+        last = head;
+    }
+    stop.send(()).unwrap();
+    let wrote = busy.await.unwrap();
+    let mut lines = Vec::new();
+    trail
+        .export::<StoreError>(4, |line| {
+            lines.push(line.to_owned());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(lines.len() as u64, wrote + 3);
+    let first: AuditRecord = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!((first.seq, first.action.as_str()), (4, "read/1/1"));
+    assert!(Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.is_err(), "a server has it");
+    store.close().await;
+    // And of one that nobody serves.
+    let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+    assert_eq!(trail.verify(Some(&last)).await.unwrap().0.records, 6 + wrote);
+}
+
+pub(super) async fn nothing_wrong_is_nothing_to_accept(place: impl DataPlace) {
+    let accept = async || Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.unwrap();
+    assert_eq!(accept().await, None, "a new one");
+    lived(&place).await.close().await;
+    assert_eq!(accept().await, None);
+    try_open(&place).await.unwrap().close().await;
+}
+
+/// The records that say what was found missing.
+async fn gaps(store: &Store) -> Vec<String> {
+    store.record_findings(NOW).unwrap();
+    let own = store.audit_tail(&audit_ctx(), 100).await.unwrap();
+    own.into_iter().filter(|record| record.action == "audit/gap").map(|record| record.because).collect()
+}
+
+/// Killed with records in its spool that the chain does not have, and the spool tampered with before the next start.
+async fn killed_and<P: DataPlace>(place: &P, tamper: impl FnOnce(&Path)) -> (Store, P) {
+    let store = founded(place).await;
+    let tx = store.begin(&ctx(1)).await.unwrap();
+    for n in 0..3 {
+        store.audit(&ctx(1), &event(&format!("read/{n}"))).unwrap();
+    }
+    // The anchor hears of them.
+    let spooled = store.core.spool.position().1;
+    until("the anchor says how far the spool is", async || {
+        let line = fs::read_to_string(place.engine().anchor()).unwrap();
+        line.contains(&format!("\"spooled\":{spooled},"))
+    })
+    .await;
+    let found = place.after_a_kill();
+    drop(tx);
+    tamper(&found.engine().spool());
+    let again = try_open(&found).await.unwrap();
+    // It works on.
+    live(&again, 9).await;
+    (again, found)
+}
+
+fn segment(spool: &Path) -> PathBuf {
+    let segments = fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
+    segments.filter(|path| path.extension().is_some_and(|it| it == "jsonl")).max().unwrap()
+}
+
+pub(super) async fn what_is_missing_of_the_journal_is_recorded(place: impl DataPlace) {
+    let (whole, _place) = killed_and(&place, |_| {}).await;
+    assert_eq!(gaps(&whole).await, Vec::<String>::new());
+    type Tamper = fn(&Path);
+    let cases: [(Tamper, &str); 4] = [
+        (|spool| fs::remove_dir_all(spool).unwrap(), "folder of the audit's spool is missing"),
+        (|spool| fs::remove_file(segment(spool)).unwrap(), "all segments"),
+        (|spool| fs::write(segment(spool), "").unwrap(), "ends before"),
+        (
+            |spool| {
+                let path = segment(spool);
+                let text = fs::read_to_string(&path).unwrap();
+                let kept = text.lines().next().unwrap().len() + 1;
+                fs::write(path, &text[..kept]).unwrap();
+            },
+            "ends before",
+        ),
+    ];
+    for (tamper, says) in cases {
+        let place = place.another();
+        let (store, _found) = killed_and(&place, tamper).await;
+        let found = gaps(&store).await;
+        assert!(found.len() == 1 && found[0].contains(says), "{says}: {found:?}");
+        assert_eq!(gaps(&store).await.len(), 1, "it is recorded once");
+        assert_eq!(store.audit_health().spool_faults, 1);
+        store.audit_verify().await.unwrap();
+    }
+    // A damaged one.
+    let other = place.another();
+    let (store, _found) = killed_and(&other, |spool| {
+        let path = segment(spool);
+        fs::write(&path, fs::read_to_string(&path).unwrap().replacen("\"tenant\"", "\"nobody\"", 1)).unwrap();
+    })
+    .await;
+    let found = gaps(&store).await;
+    assert!(found.len() == 1 && found[0].contains("damaged"), "{found:?}");
+}
+
+pub(super) async fn what_is_no_journal_is_refused(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    let (spool, away) = (place.engine().spool(), place.engine().spool().with_extension("away"));
+    fs::rename(&spool, &away).unwrap();
+    fs::set_permissions(&away, fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(&away, &spool).unwrap();
+    let error = try_open(&place).await.err().unwrap().to_string();
+    assert!(error.contains(spool.to_str().unwrap()) && error.contains("link"), "{error}");
+    assert_eq!(fs::metadata(&away).unwrap().permissions().mode() & 0o777, 0o755, "what the link names was changed");
+    fs::remove_file(&spool).unwrap();
+    fs::write(&spool, "").unwrap();
+    assert!(try_open(&place).await.is_err(), "a file for a folder");
+    fs::remove_file(&spool).unwrap();
+    fs::rename(&away, &spool).unwrap();
+    let (path, kept) = (segment(&spool), spool.join("kept"));
+    fs::rename(&path, &kept).unwrap();
+    for kind in ["link", "fifo", "folder"] {
+        match kind {
+            "link" => symlink(&kept, &path).unwrap(),
+            "fifo" => rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+                0,
+            )
+            .unwrap(),
+            _ => fs::create_dir(&path).unwrap(),
+        }
+        let error = try_open(&place).await.err().unwrap().to_string();
+        assert!(error.contains(path.file_name().unwrap().to_str().unwrap()), "{kind}: {error}");
+        if kind == "folder" { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
+    }
+    fs::rename(&kept, &path).unwrap();
+    try_open(&place).await.unwrap().close().await;
+}
+
+pub(super) async fn a_journal_removed_under_a_running_server_is_begun_anew(place: impl DataPlace) {
+    type Tamper = fn(&Path);
+    let tampers: [Tamper; 3] = [
+        |spool| fs::remove_dir_all(spool).unwrap(),
+        |spool| fs::remove_file(segment(spool)).unwrap(),
+        |spool| {
+            let path = segment(spool);
+            fs::remove_file(&path).unwrap();
+            fs::write(path, "").unwrap();
+        },
+    ];
+    for tamper in tampers {
+        let place = place.another();
+        let store = lived(&place).await;
+        let spool = place.engine().spool();
+        // With records that the chain does not have.
+        let tx = store.begin(&ctx(1)).await.unwrap();
+        store.audit(&ctx(1), &event("read/before")).unwrap();
+        tamper(&spool);
+        until("it is noticed", async || !store.core.spool.peek_findings().is_empty()).await;
+        store.audit(&ctx(1), &event("read/after")).unwrap();
+        // Killed now, what was written since the new beginning is there.
+        let killed = place.after_a_kill();
+        drop(tx);
+        let found = gaps(&store).await;
+        assert!(found.len() == 1 && found[0].contains("while the server ran"), "{found:?}");
+        let actions: Vec<_> =
+            store.audit_tail(&ctx(1), 2).await.unwrap().into_iter().map(|record| record.action).collect();
+        assert_eq!(actions, ["read/before", "read/after"]);
+        store.audit_verify().await.unwrap();
+        store.close().await;
+        try_open(&place).await.unwrap().close().await;
+        let again = try_open(&killed).await.unwrap();
+        assert_eq!(again.audit_tail(&ctx(1), 1).await.unwrap()[0].action, "read/after");
+        assert!(!gaps(&again).await.is_empty(), "what was removed is not there");
+    }
+}
+
+pub(super) async fn a_journal_replaced_under_a_running_server_refuses(place: impl DataPlace) {
+    let store = lived(&place).await;
+    let (spool, away) = (place.engine().spool(), place.engine().spool().with_extension("away"));
+    fs::rename(&spool, &away).unwrap();
+    fs::create_dir(spool.with_extension("trap")).unwrap();
+    symlink(spool.with_extension("trap"), &spool).unwrap();
+    until("nothing more is recorded", async || store.audit(&ctx(1), &event("read")).is_err()).await;
+    let error = store.audit(&ctx(1), &event("read")).unwrap_err();
+    assert!(matches!(error, StoreError::Spool { .. }) && error.to_string().contains("link"), "{error}");
+    assert_eq!(fs::read_dir(spool.with_extension("trap")).unwrap().count(), 0, "the link was followed");
+    fs::remove_file(&spool).unwrap();
+    until("it goes on", async || store.audit(&ctx(1), &event("read")).is_ok()).await;
+    store.audit_verify().await.unwrap();
+    assert_eq!(gaps(&store).await.len(), 1);
+    assert!(anchor::read(&place.engine().anchor(), &StoreKeys::of_test()).unwrap().is_some());
+}

@@ -1,0 +1,174 @@
+//! `denizen audit`: the audit's trail of a data directory.
+//!
+//! `verify`, `head` and `export` read, on a connection that cannot write, and may be run beside the server that writes.
+//! `accept` writes, and is for a directory that no process serves.
+//!
+//! Tests: `tests/it`.
+
+use std::{
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use denizen_identity::Environment;
+use denizen_keys::envelope::RootKey;
+use denizen_server::{
+    run::{database_in, root_key_in},
+    store::{Engine, Head, StoreError, StoreKeys, Trail},
+};
+use denizen_wire::Clock;
+
+use crate::{
+    dev::data::{DataDir, existing_path},
+    exit::{self, Failure},
+};
+
+/// The audit's trail: what was done, by whom, and whether it is as it was written.
+#[derive(Parser)]
+pub(crate) struct Args {
+    /// The development server's data directory [default: $XDG_STATE_HOME/denizen/dev]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Checks every record against the one before it and against the root key, and where the trail ends; prints how many
+    /// there are, and the head
+    Verify {
+        /// A head that was printed earlier: the trail must have gone on from it
+        #[arg(long, value_name = "HEAD-FILE")]
+        since: Option<PathBuf>,
+    },
+    /// Prints where the trail ends, as one line to be kept on another machine for `verify --since`
+    Head,
+    /// Prints the records, each as one line of JSON
+    Export {
+        /// The first record
+        #[arg(long, value_name = "SEQ", default_value_t = 1)]
+        from: u64,
+    },
+    /// Goes on from the database as it is, after a backup was restored or a file was lost, and records that
+    Accept,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let environment = Environment::of_process();
+    match args.command {
+        Command::Verify { since } => verify(&open(args.data.as_deref(), &environment).await?, since.as_deref()).await?,
+        Command::Head => {
+            let (trail, _) = open(args.data.as_deref(), &environment).await?;
+            print(&line(&trail.head().await.map_err(|error| wrong(&error))?)?)?;
+        }
+        Command::Export { from } => export(&open(args.data.as_deref(), &environment).await?.0, from).await?,
+        Command::Accept => accept(DataDir::existing(args.data.as_deref(), &environment)?).await?,
+    }
+    Ok(ExitCode::from(exit::OK))
+}
+
+/// The trail in a data directory, and the keys that its records are tagged under.
+async fn open(data: Option<&Path>, environment: &Environment) -> Result<(Trail, StoreKeys), Failure> {
+    let path = existing_path(data, environment)?;
+    let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
+    let database = database_in(&path);
+    if !database.exists() {
+        return Err(no_database(&path));
+    }
+    let keys = keys(&path)?;
+    Ok((Trail::open(Engine::Sqlite { path: database }, keys.clone()).await.map_err(|error| wrong(&error))?, keys))
+}
+
+async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Result<(), Failure> {
+    let since = match since {
+        Some(file) => {
+            let bad = |error: String| Failure::new(exit::DATA, format!("--since {}: {error}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+            Some(Head::parse(&text, keys).map_err(|error| bad(error.to_string()))?)
+        }
+        None => None,
+    };
+    let (verified, head) = trail.verify(since.as_ref()).await.map_err(|error| wrong(&error))?;
+    let mut text =
+        format!("{} records are as they were written, from {} to {}", verified.records, verified.first, head.seq);
+    if verified.given_up > 0 {
+        text += &format!("; {} before them were given up by `denizen audit accept`", verified.given_up);
+    } else if verified.first > 1 {
+        text += "; those before them were removed by retention, or lost and given up";
+    }
+    print(&format!("{text}\n{}", line(&head)?))
+}
+
+async fn export(trail: &Trail, from: u64) -> Result<(), Failure> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let failed = Failure::while_(exit::OS_ERROR, "the records cannot be printed");
+    trail.export(from, |record| writeln!(out, "{record}").map_err(&failed).map_err(Stop::Output)).await?;
+    out.flush().map_err(&failed)
+}
+
+/// Why no more is exported.
+enum Stop {
+    Store(StoreError),
+    Output(Failure),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Store(error) => wrong(&error),
+            Stop::Output(failure) => failure,
+        }
+    }
+}
+
+async fn accept(data: DataDir) -> Result<(), Failure> {
+    let engine = Engine::Sqlite { path: database_in(data.path()) };
+    if !database_in(data.path()).exists() && !engine.has_trail() {
+        return Err(no_database(data.path()));
+    }
+    let keys = keys(data.path())?;
+    let accepted = Trail::accept(&engine, &keys, Clock::system().now()).await.map_err(|error| wrong(&error))?;
+    data.close();
+    print(&match accepted {
+        Some(accepted) => {
+            let given_up = match accepted.given_up {
+                0 => String::new(),
+                records => format!("; {records} records before it stay, and are worth nothing as evidence"),
+            };
+            format!("accepted, and recorded as record {}: {}{given_up}", accepted.seq, accepted.was)
+        }
+        None => "there is nothing to accept: the trail is as it was written".to_owned(),
+    })
+}
+
+fn keys(data: &Path) -> Result<StoreKeys, Failure> {
+    let root = RootKey::load(&root_key_in(data)).map_err(Failure::while_(exit::DATA, "the root key"))?;
+    Ok(StoreKeys::of(&root))
+}
+
+fn no_database(data: &Path) -> Failure {
+    Failure::new(exit::DATA, format!("there is no database in {}; name another --data", data.display()))
+}
+
+fn line(head: &Head) -> Result<String, Failure> {
+    head.line().map_err(Failure::while_(exit::SOFTWARE, "JSON"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").map_err(Failure::while_(exit::OS_ERROR, "the result cannot be printed"))
+}
+
+fn wrong(error: &StoreError) -> Failure {
+    let code = if matches!(error, StoreError::InUse { .. }) { exit::TRY_AGAIN } else { exit::DATA };
+    Failure::new(code, error.to_string())
+}

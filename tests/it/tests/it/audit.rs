@@ -1,0 +1,194 @@
+//! `denizen audit`, beside a running server and at rest; and a server whose audit's trail somebody else has changed.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
+
+use crate::{
+    dev::{Dev, Launch},
+    sandbox::{Ended, Sandbox, User, ended},
+};
+
+const DATA: Option<i32> = Some(65);
+const TRY_AGAIN: Option<i32> = Some(75);
+
+/// What who can write the database can do.
+async fn sql(data: &Path, text: &'static str) {
+    let options = SqliteConnectOptions::new().filename(data.join("denizen.db")).foreign_keys(false);
+    let mut conn = options.connect().await.unwrap();
+    sqlx::raw_sql(text).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+}
+
+async fn audit(sandbox: &Sandbox, data: &Path, words: &[&str]) -> Ended {
+    let mut command = sandbox.denizen(User::Ours);
+    command.arg("audit").args(words).arg("--data").arg(data);
+    ended(command).await
+}
+
+/// A secret written: a change.
+async fn write(dev: &Dev<'_>, token: &str, name: &str) -> crate::wire::Answer {
+    dev.vault("PUT", &format!("/secrets/{name}?api-version=7.6"), Some(token), Some(r#"{"value":"v"}"#)).await
+}
+
+/// The files of a database that nobody serves.
+fn copy_of(data: &Path) -> Vec<(String, Vec<u8>)> {
+    let names = ["denizen.db", "denizen.db-wal"].into_iter().filter(|name| data.join(name).exists());
+    names.map(|name| (name.to_owned(), fs::read(data.join(name)).unwrap())).collect()
+}
+
+fn put_back(data: &Path, copy: &[(String, Vec<u8>)]) {
+    for name in ["denizen.db", "denizen.db-wal", "denizen.db-shm"] {
+        let _ = fs::remove_file(data.join(name));
+    }
+    copy.iter().for_each(|(name, bytes)| fs::write(data.join(name), bytes).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trail_is_verified_exported_and_its_head_kept_elsewhere() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let data = dev.data.clone();
+    let token = dev.admin_token("https://vault.azure.net").await;
+    write(&dev, &token, "one").await.expect(200);
+    // Beside the server that writes.
+    let head = audit(&sandbox, &data, &["head"]).await.ok();
+    assert!(!head.contains('\n'), "{head}");
+    let kept = sandbox.home(User::Ours).join("head");
+    fs::write(&kept, &head).unwrap();
+    let since = ["verify", "--since", kept.to_str().unwrap()];
+    let said = audit(&sandbox, &data, &since).await.ok();
+    assert!(said.contains(" records are as they were written, from 1 to "), "{said}");
+    write(&dev, &token, "two").await.expect(200);
+    let held = audit(&sandbox, &data, &["accept"]).await;
+    assert_eq!(held.code, TRY_AGAIN, "{held:?}");
+    dev.stop().await;
+    assert_eq!(fs::metadata(data.join("denizen.db.head")).unwrap().permissions().mode() & 0o777, 0o600);
+    // And at rest.
+    let said = audit(&sandbox, &data, &since).await.ok();
+    let last = audit(&sandbox, &data, &["head"]).await.ok();
+    assert!(last != head && said.ends_with(&last), "{said} {last}");
+    let seq = |head: &str| serde_json::from_str::<serde_json::Value>(head).unwrap()["seq"].as_u64().unwrap();
+    let exported = audit(&sandbox, &data, &["export"]).await.ok();
+    let records: Vec<serde_json::Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len() as u64, seq(&last));
+    assert!(records.iter().zip(1u64..).all(|(record, seq)| record["seq"] == seq && record["action"].is_string()));
+    let from = seq(&head) + 1;
+    let tail = audit(&sandbox, &data, &["export", "--from", &from.to_string()]).await.ok();
+    assert!(exported.ends_with(&tail) && tail.starts_with(&format!("{{\"seq\":{from},")), "{tail}");
+    assert!(audit(&sandbox, &data, &["accept"]).await.ok().contains("nothing to accept"));
+
+    // An edited record is named.
+    sql(&data, "UPDATE audit SET lines = replace(lines, 'allowed', 'refused') WHERE seq = 2").await;
+    let found = audit(&sandbox, &data, &["verify"]).await;
+    assert!(found.code == DATA && found.err.contains("broken at record 2"), "{found:?}");
+    sql(&data, "UPDATE audit SET lines = replace(lines, 'refused', 'allowed') WHERE seq = 2").await;
+    audit(&sandbox, &data, &["verify"]).await.ok();
+    // A head that is none, or was edited, is not taken for one.
+    for (text, says) in [("{}".to_owned(), "not a head"), (head.replace("\"seq\":", "\"seq\":1"), "tag")] {
+        fs::write(&kept, text).unwrap();
+        let found = audit(&sandbox, &data, &since).await;
+        assert!(found.code == DATA && found.err.contains(says), "{found:?}");
+    }
+    let nowhere = audit(&sandbox, &sandbox.path("nowhere"), &["verify"]).await;
+    assert!(nowhere.code == DATA && nowhere.err.contains("nowhere"), "{nowhere:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_trail_and_an_old_database_are_refused_until_they_are_accepted() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let data = dev.data.clone();
+    dev.stop().await;
+    let old = copy_of(&data);
+    let dev = Dev::start(&sandbox).await;
+    let token = dev.admin_token("https://vault.azure.net").await;
+    write(&dev, &token, "one").await.expect(200);
+    dev.stop().await;
+    let head = audit(&sandbox, &data, &["head"]).await.ok();
+    let kept = sandbox.home(User::Ours).join("head");
+    fs::write(&kept, &head).unwrap();
+    let attacks: [(&str, &str); 3] = [
+        ("cut", "trail was cut"),
+        ("removed", "trail was removed"),
+        ("old", "older than what this server has written"),
+    ];
+    for (attack, says) in attacks {
+        match attack {
+            "cut" => sql(&data, "DELETE FROM audit WHERE seq = (SELECT MAX(seq) FROM audit)").await,
+            "removed" => sql(&data, "DELETE FROM audit").await,
+            _ => put_back(&data, &old),
+        }
+        let refused = Launch::new(&sandbox, User::Ours).refused().await;
+        let verified = audit(&sandbox, &data, &["verify"]).await;
+        for found in [&refused, &verified] {
+            assert_eq!(found.code, DATA, "{attack}: {found:?}");
+            assert!(found.err.contains(says) && found.err.contains("denizen audit accept --data DIR"), "{}", found.err);
+        }
+        let accepted = audit(&sandbox, &data, &["accept"]).await.ok();
+        assert!(accepted.contains("accepted") && accepted.contains(says), "{accepted}");
+        audit(&sandbox, &data, &["verify"]).await.ok();
+        // Whoever kept a head sees what was accepted here.
+        let since = audit(&sandbox, &data, &["verify", "--since", kept.to_str().unwrap()]).await;
+        assert_eq!(since.code, DATA, "{attack}: {since:?}");
+        let dev = Dev::start(&sandbox).await;
+        let token = dev.admin_token("https://vault.azure.net").await;
+        write(&dev, &token, attack).await.expect(200);
+        dev.stop().await;
+        let exported = audit(&sandbox, &data, &["export"]).await.ok();
+        let records = exported.lines().filter(|line| line.contains("\"audit/accept\"")).count();
+        assert!(records > 0, "{attack}: {exported}");
+        audit(&sandbox, &data, &["verify"]).await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trail_removed_under_a_running_server_refuses_writes_in_their_protocol() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let token = dev.admin_token("https://vault.azure.net").await;
+    write(&dev, &token, "one").await.expect(200);
+    sql(&dev.data, "DELETE FROM audit").await;
+    let refused = write(&dev, &token, "two").await.expect(503);
+    assert_eq!(refused.text("/error/code"), "ServiceUnavailable");
+    assert!(!refused.body.contains("trail") && !refused.body.contains("accept"), "{}", refused.body);
+    // Nothing else stops at once.
+    dev.vault("GET", "/secrets/one/?api-version=7.6", Some(&token), None).await.expect(200);
+    dev.admin_token("https://vault.azure.net").await;
+    let log = dev.stderr();
+    assert!(log.contains("somebody else has changed the audit's trail"), "{log}");
+    assert!(log.contains("denizen audit accept --data DIR"), "{log}");
+    let metrics = dev.wire.get(dev.fact("/metrics_url"), &[]).await.expect(200).body;
+    let count = |name: &str| -> u64 {
+        let line =
+            metrics.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(count("denizen_audit_disagreements_total") > 0);
+    assert!(count("denizen_audit_chain_bytes") > 0 && count("denizen_audit_spool_free_bytes") > 1024 * 1024);
+    assert_eq!(count("denizen_audit_anchor_failures_total"), 0);
+    let data = dev.data.clone();
+    dev.stop().await;
+    let refused = Launch::new(&sandbox, User::Ours).refused().await;
+    assert!(refused.code == DATA && refused.err.contains("trail was removed"), "{refused:?}");
+    audit(&sandbox, &data, &["accept"]).await.ok();
+    let dev = Dev::start(&sandbox).await;
+    let token = dev.admin_token("https://vault.azure.net").await;
+    write(&dev, &token, "two").await.expect(200);
+}
+
+/// What was done just before a kill is in the spool only; the spool is then made away with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spool_that_was_removed_is_a_gap_in_the_audit() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let data = dev.data.clone();
+    dev.stop().await;
+    fs::remove_dir_all(data.join("denizen.db.audit")).unwrap();
+    let dev = Dev::start(&sandbox).await;
+    assert!(dev.stderr().contains("the folder of the audit's spool is missing"), "{}", dev.stderr());
+    dev.stop().await;
+    let exported = audit(&sandbox, &data, &["export"]).await.ok();
+    assert_eq!(exported.lines().filter(|line| line.contains("\"audit/gap\"")).count(), 1);
+    audit(&sandbox, &data, &["verify"]).await.ok();
+}
