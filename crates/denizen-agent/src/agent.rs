@@ -9,6 +9,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     broker::Broker,
     cache::TokenCache,
+    caller::owner::Owners,
     challenge::Challenges,
     config::AgentConfig,
     custody::NodeKey,
@@ -98,6 +99,7 @@ impl Agent {
         let check_all = |listeners: &[_]| listeners.iter().map(net::check).collect::<Result<Vec<_>, _>>();
         let (local, imds) = (check_all(&listeners.local)?, check_all(&listeners.imds)?);
         let metrics = Arc::new(Metrics::default());
+        let owners = Arc::new(Owners::system());
         let tokens = TokenCache::new(authority, clock.clone(), metrics.clone());
         let policy = Policy::Group { own_uid: rustix::process::geteuid().as_raw(), group: imds_group };
         let system_assigned = Identity {
@@ -108,7 +110,7 @@ impl Agent {
         let challenges = match arc {
             Some(arc) => {
                 let keys = KeyDirectory::open(&arc.key_dir, &marker, arc.group.as_deref())?;
-                Some(Arc::new(Challenges::new(keys, clock.clone())))
+                Some(Arc::new(Challenges::new(keys, owners, clock.clone())))
             }
             None => None,
         };

@@ -330,12 +330,12 @@ async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
 async fn d09_one_user_cannot_fill_the_key_directory() {
     let sandbox = Sandbox::new().await;
     let mut wire = Wire::to(sandbox.local()).await;
-    for _ in 0..challenge::MAX_PER_USER {
+    for _ in 0..challenge::MAX_PER_OWNER {
         assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
     }
     // It is never refused one, for clients do not ask again after a 400: its oldest goes.
     assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
-    assert_eq!(sandbox.key_files().len(), challenge::MAX_PER_USER);
+    assert_eq!(sandbox.key_files().len(), challenge::MAX_PER_OWNER);
     // A client of the same user that answers gets its token all the while.
     assert_eq!(exchange(&sandbox, ARC).await.text("access_token"), "token-1");
     sandbox.clock.advance(challenge::LIFETIME);
