@@ -22,6 +22,7 @@
 //! | [`enrol`] | how machines come in |
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
+//! | [`neighbour`] | the same from another machine on the link |
 //! | [`agent`] | `denizen-agent` as a process of its own |
 
 #![forbid(unsafe_code)]
@@ -45,6 +46,7 @@ mod imds;
 mod jwt;
 mod keydir;
 mod localhost;
+mod neighbour;
 mod offline;
 mod program;
 mod refuse;
