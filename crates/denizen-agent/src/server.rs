@@ -55,7 +55,7 @@ pub async fn serve(
             connections.metrics.connections_refused.count();
             return None;
         }
-        let caller = Caller::of_connection(accepted.local, accepted.peer);
+        let caller = Caller::of_connection(&accepted.stream, accepted.local, accepted.peer);
         // Over a limit the connection is closed unread: an answer would cost what the limit is to save.
         let slot = connections.admit(&caller)?;
         Some(connection(accepted, kind, caller, endpoints.clone(), slot))
