@@ -31,15 +31,13 @@ use std::{
 
 use denizen_keys::{hash::sha256, random};
 use denizen_wire::{Clock, UnixTime, identity::ARC_KEY_MAX};
-use uuid::Uuid;
 
 use crate::{
     caller::{
         Caller,
         owner::{Owner, Owners},
     },
-    directory::DirectoryError,
-    keydir::KeyDirectory,
+    keydir::{KeyDirectory, KeyDirectoryError, KeyFile},
 };
 
 #[cfg(test)]
@@ -100,7 +98,7 @@ struct OfOwner {
 struct Open {
     /// Lower is older.
     number: u64,
-    file: Uuid,
+    file: KeyFile,
     uid: Option<u32>,
     /// Whose room it takes. The owner as of then, so that it is given back where it was taken.
     owner: Owner,
@@ -148,7 +146,7 @@ pub enum RedeemError {
 pub enum IssueError {
     /// The key file cannot be written.
     #[error("cannot write a key file: {0}")]
-    Directory(#[from] DirectoryError),
+    KeyDirectory(#[from] KeyDirectoryError),
 }
 
 impl Redeemed {
@@ -178,7 +176,7 @@ impl Challenges {
         }
         let secret = random::token(SECRET_BYTES);
         let file = self.keys.write(secret.expose())?;
-        let hash = sha256(secret.expose().as_bytes());
+        let (hash, path) = (sha256(secret.expose().as_bytes()), file.path());
         let mut state = self.state();
         let displaced = state.make_room(owner);
         let number = state.issued;
@@ -186,9 +184,9 @@ impl Challenges {
         state.insert(hash, Open { number, file, uid, owner, issued: now, request: None });
         drop(state);
         if let Some(displaced) = displaced {
-            self.keys.remove(displaced.file);
+            displaced.file.remove();
         }
-        Ok(self.keys.path_of(file))
+        Ok(path)
     }
 
     /// Checks the `Authorization` header that `caller` sent with `request` (its query; there is one path).
@@ -236,7 +234,7 @@ impl Challenges {
         state.spent.insert(receipt.0, Spent { uid: open.uid, request: open.request.unwrap_or_default(), at: now });
         state.spent_order.push_back((receipt.0, now));
         drop(state);
-        self.keys.remove(open.file);
+        open.file.remove();
     }
 
     /// Forgets what nobody answered in time, and removes its files.
@@ -250,9 +248,9 @@ impl Challenges {
             .filter(|(_, open)| !(0..LIFETIME).contains(&now.since(open.issued)))
             .map(|(hash, _)| *hash)
             .collect();
-        let files: Vec<Uuid> = over.iter().filter_map(|hash| state.remove(hash)).map(|open| open.file).collect();
+        let files: Vec<KeyFile> = over.iter().filter_map(|hash| state.remove(hash)).map(|open| open.file).collect();
         drop(state);
-        files.into_iter().for_each(|file| self.keys.remove(file));
+        files.iter().for_each(KeyFile::remove);
     }
 
     /// Removes the files of all open challenges: the agent stops.
@@ -260,7 +258,7 @@ impl Challenges {
         let mut state = self.state();
         let open = std::mem::replace(&mut *state, State::new(LIMITS)).open;
         drop(state);
-        open.into_values().for_each(|open| self.keys.remove(open.file));
+        open.values().for_each(|open| open.file.remove());
     }
 
     /// Removes key files that no challenge of ours stands behind.

@@ -346,12 +346,18 @@ async fn d09_one_user_cannot_fill_the_key_directory() {
 }
 
 #[tokio::test]
-async fn d22_without_a_key_directory_to_write_to_nobody_gets_in() {
+async fn d22_without_a_key_directory_to_write_to_nobody_gets_in_until_there_is_one() {
     let sandbox = Sandbox::new().await;
+    let of_before = sandbox.get(ARC, &[METADATA]).await.key();
     std::fs::remove_dir_all(&sandbox.keys).unwrap();
+    std::fs::write(&sandbox.keys, "").unwrap();
     let reply = sandbox.get(ARC, &[METADATA]).await;
     assert_eq!((reply.status(), reply.text("error")), (503, "temporarily_unavailable".into()));
     assert!(reply.header("Www-Authenticate").is_none());
+    // What was read before is still a key.
+    assert_eq!(sandbox.get(ARC, &[METADATA, ("Authorization", &of_before)]).await.status(), 200);
+    std::fs::remove_file(&sandbox.keys).unwrap();
+    assert_eq!(exchange(&sandbox, ARC).await.status(), 200);
 }
 
 #[tokio::test]
