@@ -159,7 +159,7 @@ impl Directory {
             .map_err(|e| io_error("make", &self.path.join(name), e))
     }
 
-    /// Opens a plain file that exists, for reading.
+    /// Opens a regular file that exists, for reading.
     pub fn open_file(&self, name: &str) -> Result<File, DirectoryError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.fd, name, flags, Mode::empty())
@@ -167,7 +167,7 @@ impl Directory {
             .map_err(|e| io_error("read", &self.path.join(name), e))?;
         match file.metadata() {
             Ok(about) if about.is_file() => Ok(file),
-            Ok(_) => Err(self.io("read", name, io::Error::other("it is not a plain file"))),
+            Ok(_) => Err(self.io("read", name, io::Error::other("it is not a regular file"))),
             Err(source) => Err(self.io("read", name, source)),
         }
     }

@@ -24,7 +24,8 @@
 //!  challenge
 //!  keydir
 //!  caller, identity_file, custody
-//!  exit, facts, files, identity, metrics, net, directory
+//!  exit, facts, identity, metrics, net, directory
+//!  files
 //! ```
 //!
 //! A whole agent, as `denizen-agent run` starts it: [`Agent::start`]; before that, once: [`enrol::connect`].

@@ -25,6 +25,8 @@ use nix::{
 };
 use tokio::net::TcpListener;
 
+use crate::files;
+
 #[cfg(test)]
 mod tests;
 
@@ -141,7 +143,7 @@ fn closed(
 fn routes_localnet(ipv4_settings: &Path) -> bool {
     let Ok(interfaces) = std::fs::read_dir(ipv4_settings) else { return true };
     let off = |interface: io::Result<std::fs::DirEntry>| {
-        let setting = interface.and_then(|interface| std::fs::read_to_string(interface.path().join("route_localnet")));
+        let setting = interface.and_then(|interface| files::read_text(&interface.path().join("route_localnet"), 16));
         setting.is_ok_and(|setting| setting.trim() == "0")
     };
     !interfaces.into_iter().all(off)

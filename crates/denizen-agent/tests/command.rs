@@ -63,6 +63,36 @@ fn the_codes_are_those_of_sysexits() {
     assert!(!err.contains("a-join-token"));
 }
 
+/// Whoever may put a pipe in a file's place could have the agent wait for a writer, and say nothing.
+#[test]
+fn a_pipe_in_a_files_place_is_named_and_not_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let (state, fifo) = (enrolled(temp.path()), temp.path().join("fifo"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (fifo, new) = (fifo.to_str().unwrap(), temp.path().join("new"));
+    let run = ["run", "--no-arc", "--listen", "127.0.0.1:0", "--state-dir", &state];
+    let connect = ["connect", "--server", "https://localhost:1", "--name", "m", "--state-dir", new.to_str().unwrap()];
+    let refused = |what: &[&str], at: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["10", env!("CARGO_BIN_EXE_denizen-agent")]).args(what).stdin(Stdio::null());
+        let Output { status, stderr, .. } = output(&mut command);
+        let err = String::from_utf8(stderr).unwrap();
+        assert!(status.code().is_some_and(|code| ![0, 124].contains(&code)), "{what:?}: {status}: {err}");
+        assert!(err.contains(at) && err.contains("not a regular file"), "{what:?}: {err}");
+    };
+    refused(&[&run[..], &["--ca-file", fifo]].concat(), fifo);
+    refused(&[&run[..], &["--app-service-header-file", fifo]].concat(), fifo);
+    refused(&[&connect[..], &["--join-token-file", fifo]].concat(), fifo);
+    for file in ["node.key", "node.crt", "identity.json", "lock"] {
+        let path = std::path::Path::new(&state).join(file);
+        let aside = temp.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused(&run, file);
+        std::fs::rename(&aside, &path).unwrap();
+    }
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let temp = tempfile::tempdir().unwrap();

@@ -5,8 +5,8 @@
 //! with a local endpoint, which needs none of them.
 
 use std::{
-    fs::File,
     io::BufReader,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -30,6 +30,7 @@ use rustls::{
 
 use crate::{
     environment::Environment,
+    file,
     pin::Pin,
     proxy::{self, Connector},
 };
@@ -101,7 +102,7 @@ impl Client {
     pub fn new(environment: &Environment) -> Result<Self, HttpError> {
         let Some(path) = environment.get("SSL_CERT_FILE") else { return Ok(Self::trusting(Trust::System)) };
         let unreadable = |e: &dyn std::fmt::Display| HttpError::Roots(format!("SSL_CERT_FILE={path}: {e}"));
-        let file = File::open(path).map_err(|e| unreadable(&e))?;
+        let file = file::open(Path::new(path)).map_err(|e| unreadable(&e))?;
         let certificates = CertificateDer::pem_reader_iter(BufReader::new(file))
             .collect::<Result<Vec<_>, _>>()
             // The parser's own text shows the line, and the file may hold a private key as well.

@@ -185,7 +185,8 @@ const SERVER: &[Layers] = &[
 ];
 
 const AGENT: &[Layers] = &[layers(&[
-    &["exit", "facts", "files", "identity", "metrics", "net", "directory"],
+    &["files"],
+    &["exit", "facts", "identity", "metrics", "net", "directory"],
     &["caller", "identity_file", "custody"],
     &["keydir"],
     &["challenge"],
@@ -204,7 +205,7 @@ const IDENTITY: &[Layers] = &[Layers {
         except("source", "endpoint"),
     ],
     ..layers(&[
-        &["certificate", "challenge", "environment", "error", "pin"],
+        &["certificate", "challenge", "environment", "error", "file", "pin"],
         &["proxy"],
         &["http", "token"],
         &["cache", "retry"],
