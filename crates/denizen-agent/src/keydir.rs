@@ -16,8 +16,10 @@ use std::{
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use denizen_serve::Sampler;
 use denizen_wire::UnixTime;
 use rustix::{
     fs::{Access, AtFlags, Dir, Gid, Mode, accessat, fchmod, fchown, fstat, lstat, statat},
@@ -35,6 +37,9 @@ mod tests;
 
 /// A key file older than this belongs to a challenge that nobody can answer any more. Seconds.
 const STALE_AFTER: i64 = 180;
+/// So many failures to remove a file are logged in so long.
+const FAULTS: u32 = 10;
+const FAULTS_IN: Duration = Duration::from_secs(60);
 
 /// Why the key directory cannot be used: the rule, with a hint.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +87,8 @@ struct Opened {
     /// `<path>/`, as the challenge names it.
     prefix: String,
     group: Option<Gid>,
+    /// Which failures to remove a file are logged.
+    faults: Sampler,
 }
 
 /// A key file, in the directory that it was written to.
@@ -177,7 +184,8 @@ impl Opened {
             return Err(KeyDirectoryError::NotAMember(path.to_owned()));
         }
         fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(|e| failed("set the mode of", path, e))?;
-        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group })
+        let faults = Sampler::new(FAULTS, FAULTS_IN);
+        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group, faults })
     }
 
     /// Whether this is the directory that the path leads to.
@@ -211,7 +219,11 @@ impl Opened {
         match self.directory.unlink(&file_name(id)) {
             Ok(()) => {}
             Err(error) if error.is_missing() => {}
-            Err(error) => tracing::warn!(%error, "a challenge's key file stays behind"),
+            Err(error) => {
+                if let Some(held_back) = self.faults.admit() {
+                    tracing::warn!(%error, held_back, "a challenge's key file stays behind");
+                }
+            }
         }
     }
 

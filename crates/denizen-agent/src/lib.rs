@@ -22,7 +22,7 @@
 //!  policy, cache, enrol, config
 //!  evidence, upstream
 //!  challenge
-//!  keydir
+//!  keydir, refusals
 //!  caller, identity_file, custody
 //!  exit, facts, identity, metrics, net, directory
 //!  files
@@ -53,6 +53,7 @@ pub mod keydir;
 pub mod metrics;
 pub mod net;
 pub mod policy;
+pub mod refusals;
 pub mod server;
 pub mod upstream;
 

@@ -226,6 +226,30 @@ fn who_is_not_this_machine_is_not_answered_at_the_metadata_address() {
     assert!(matches!(lines[..], ["200 0", "000 52" | "000 56"]), "{told}");
 }
 
+/// Each refused request could fill the disk a little.
+#[test]
+fn d09_a_flood_of_refusals_is_no_flood_of_log_lines() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let mut command = agent(&["run", "--no-arc", "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0"]);
+    let (child, text) = start(command.args(["--state-dir", &state]), "imds");
+    let port: u16 =
+        text.rsplit_once("imds         http://").unwrap().1.split([':', '/']).nth(1).unwrap().parse().unwrap();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let ask = "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=r&client_id=nobody HTTP/1.1\r\n\
+            Host: localhost\r\nMetadata: true\r\nConnection: close\r\n\r\n";
+        stream.write_all(ask.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("Identity not found"), "{answer}");
+    }
+    let log = stop(child);
+    let lines = log.matches("no such identity").count();
+    // Two minutes may have part in it.
+    assert!((1..=60).contains(&lines), "{lines} lines");
+}
+
 #[test]
 fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
     let temp = tempfile::tempdir().unwrap();

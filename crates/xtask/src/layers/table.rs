@@ -188,7 +188,7 @@ const AGENT: &[Layers] = &[layers(&[
     &["files"],
     &["exit", "facts", "identity", "metrics", "net", "directory"],
     &["caller", "identity_file", "custody"],
-    &["keydir"],
+    &["keydir", "refusals"],
     &["challenge"],
     &["evidence", "upstream"],
     &["policy", "cache", "enrol", "config"],
