@@ -50,6 +50,14 @@ pub enum KeyDirectoryError {
     /// There is no such group.
     #[error("there is no group '{0}' whose members could read the keys: `groupadd --system {0}`")]
     NoSuchGroup(String),
+    /// Whether there is such a group could not be found out.
+    #[error("the group '{group}' cannot be looked up: {source}")]
+    Lookup {
+        /// Its name.
+        group: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The path would break a client's parser.
     #[error("the key directory {} has a character that breaks clients' parsing of a challenge: use letters, digits, '/', '.', '-' and '_'", .0.display())]
     UnsupportedPath(PathBuf),
@@ -178,10 +186,11 @@ impl Opened {
         // clients then say "permission denied", not "no such file".
         let mode = if group.is_some_and(|gid| !gid.is_root()) { 0o750 } else { 0o755 };
         let directory = Directory::open_or_create(path, 0o700)?;
-        if let Some(gid) = group
-            && fchown(&directory, None, Some(gid)).is_err()
-        {
-            return Err(KeyDirectoryError::NotAMember(path.to_owned()));
+        if let Some(gid) = group {
+            fchown(&directory, None, Some(gid)).map_err(|errno| match errno {
+                Errno::PERM => KeyDirectoryError::NotAMember(path.to_owned()),
+                other => failed("hand over to the group", path, other).into(),
+            })?;
         }
         fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(|e| failed("set the mode of", path, e))?;
         let faults = Sampler::new(FAULTS, FAULTS_IN);
@@ -228,7 +237,13 @@ impl Opened {
     }
 
     fn sweep(&self, now: UnixTime) -> usize {
-        let Ok(entries) = Dir::read_from(self.directory.as_fd()) else { return 0 };
+        let entries = match Dir::read_from(self.directory.as_fd()) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, "{} cannot be swept of old key files", self.directory.path().display());
+                return 0;
+            }
+        };
         let us = rustix::process::geteuid().as_raw();
         let mut removed = 0;
         for entry in entries.flatten() {
@@ -255,7 +270,11 @@ fn outside_rules(path: &Path, marker: &Path) -> Result<(), KeyDirectoryError> {
 }
 
 fn gid_of(group: &str) -> Result<Gid, KeyDirectoryError> {
-    group::gid(group).map(Gid::from_raw).ok_or_else(|| KeyDirectoryError::NoSuchGroup(group.to_owned()))
+    match group::gid(group) {
+        Ok(Some(gid)) => Ok(Gid::from_raw(gid)),
+        Ok(None) => Err(KeyDirectoryError::NoSuchGroup(group.to_owned())),
+        Err(source) => Err(KeyDirectoryError::Lookup { group: group.to_owned(), source: source.into() }),
+    }
 }
 
 fn file_name(id: Uuid) -> String {

@@ -168,7 +168,7 @@ impl Place {
             below = above;
         }
         // ... and where the directory that is open really lies.
-        let mut dir = dir.map_err(|_| Errno::MFILE)?;
+        let mut dir = dir.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::MFILE))?;
         let (mut entry, mut shown) = (self.directory, path.to_owned());
         loop {
             dir = fs::openat(&dir, "..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;

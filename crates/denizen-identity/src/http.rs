@@ -218,8 +218,16 @@ impl Trust {
             .map_err(|e| e.to_string())?;
         Ok(match self {
             Self::System => {
+                let found = rustls_native_certs::load_native_certs();
                 let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots.add_parsable_certificates(found.certs);
+                for error in &found.errors {
+                    tracing::debug!(%error, "some of the system's CA certificates cannot be read");
+                }
+                // Without any, each server's certificate would be said to be wrong.
+                if let (true, Some(error)) = (roots.is_empty(), found.errors.first()) {
+                    return Err(format!("the system's store: {error}"));
+                }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
             Self::Roots(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),

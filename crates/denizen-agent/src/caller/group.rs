@@ -10,13 +10,19 @@
 use std::{
     convert::Infallible,
     ffi::CString,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use denizen_refresh::{Fetched, Lifetime, RefreshCache, Settings};
+use denizen_serve::Sampler;
 use denizen_wire::Clock;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nix::{
+    errno::Errno,
+    unistd::{Gid, Group, Uid, User, getgrouplist},
+};
 
 use crate::files::Stamp;
 
@@ -26,19 +32,27 @@ const REMEMBERED: i64 = 5;
 const FILES: [&str; 3] = ["/etc/group", "/etc/passwd", "/etc/nsswitch.conf"];
 /// No more users than this are remembered.
 const MAX_REMEMBERED: usize = 1024;
+/// So many lookups that failed are logged in so long.
+const FAULTS: u32 = 10;
+const FAULTS_IN: Duration = Duration::from_secs(60);
 
-/// The id of the group called `name`.
-pub fn gid(name: &str) -> Option<u32> {
-    Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+/// The id of the group called `name`, if there is one.
+///
+/// # Errors
+/// The system's databases could not be asked.
+pub fn gid(name: &str) -> Result<Option<u32>, Errno> {
+    Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()))
 }
 
 /// Whether the user is in the group, by primary or by supplementary membership. A user or a group nobody knows is not.
-pub fn is_member(uid: u32, group: &str) -> bool {
-    let Some(gid) = gid(group) else { return false };
-    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return false };
-    let Ok(name) = CString::new(user.name) else { return false };
-    let Ok(groups) = getgrouplist(&name, user.gid) else { return false };
-    groups.contains(&Gid::from_raw(gid))
+///
+/// # Errors
+/// The system's databases could not be asked.
+pub fn is_member(uid: u32, group: &str) -> Result<bool, Errno> {
+    let (Some(gid), Some(user)) = (gid(group)?, User::from_uid(Uid::from_raw(uid))?) else { return Ok(false) };
+    // A name with a NUL in it cannot have come from there.
+    let Ok(name) = CString::new(user.name) else { return Ok(false) };
+    Ok(getgrouplist(&name, user.gid)?.contains(&Gid::from_raw(gid)))
 }
 
 /// [`is_member`] of one group, remembered.
@@ -50,6 +64,8 @@ pub struct Membership {
     seen: Mutex<Seen>,
     /// By the state of the files, and the user.
     known: RefreshCache<(u64, u32), bool, Infallible>,
+    /// Which lookups that failed are logged.
+    faults: Arc<Sampler>,
 }
 
 /// The files as they were last seen.
@@ -69,15 +85,22 @@ impl Membership {
     fn of_files(group: &str, clock: Clock, files: [PathBuf; 3]) -> Self {
         let now = clock.clone();
         let known = RefreshCache::new(Settings { capacity: MAX_REMEMBERED, ..Settings::default() }, move || now.now());
-        Self { group: group.into(), clock, files, seen: Mutex::default(), known }
+        let faults = Arc::new(Sampler::new(FAULTS, FAULTS_IN));
+        Self { group: group.into(), clock, files, seen: Mutex::default(), known, faults }
     }
 
     /// Whether the user is in it.
     pub async fn includes(&self, uid: u32) -> bool {
         let (group, now) = (Arc::clone(&self.group), self.clock.now());
+        let faults = Arc::clone(&self.faults);
         let look = async move || {
-            // A lookup that fails or panics says no.
-            let value = tokio::task::spawn_blocking(move || is_member(uid, &group)).await.unwrap_or(false);
+            let looked = tokio::task::spawn_blocking(move || is_member(uid, &group)).await;
+            let value = looked.map_err(io::Error::from).and_then(|member| Ok(member?)).unwrap_or_else(|error| {
+                if let Some(held_back) = faults.admit() {
+                    tracing::warn!(%error, uid, held_back, "a membership cannot be looked up, and counts as none");
+                }
+                false
+            });
             Ok(Fetched { value, lifetime: Lifetime::new(now, now + REMEMBERED) })
         };
         // The state is read first: an answer that was begun before a change is not remembered for what comes after it.
@@ -103,11 +126,11 @@ mod tests {
 
     #[test]
     fn membership_is_what_the_system_says() {
-        assert!(is_member(0, "root"));
-        assert!(is_member(65534, "nogroup"), "by primary group");
-        assert!(!is_member(65534, "root"));
-        assert!(!is_member(0, "no-such-group-here"));
-        assert!(!is_member(4_000_000_000, "root"), "a user nobody knows");
+        assert_eq!(is_member(0, "root"), Ok(true));
+        assert_eq!(is_member(65534, "nogroup"), Ok(true), "by primary group");
+        assert_eq!(is_member(65534, "root"), Ok(false));
+        assert_eq!(is_member(0, "no-such-group-here"), Ok(false));
+        assert_eq!(is_member(4_000_000_000, "root"), Ok(false), "a user nobody knows");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 
 use std::{fmt, net::SocketAddr};
 
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 pub mod group;
@@ -59,9 +60,12 @@ pub enum UnknownReason {
     /// The answer could not be read.
     #[error("the kernel's answer is malformed")]
     Malformed,
-    /// The kernel could not be asked (a sandbox without netlink).
-    #[error("the kernel could not be asked who owns the connection")]
+    /// The kernel was asked and said nothing.
+    #[error("the kernel did not answer who owns the connection")]
     NoAnswer,
+    /// The kernel could not be asked (a sandbox without netlink, no descriptor left), or refused.
+    #[error("the kernel could not be asked who owns the connection: {0}")]
+    CannotAsk(Errno),
 }
 
 impl Caller {

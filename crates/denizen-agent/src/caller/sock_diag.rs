@@ -39,13 +39,15 @@ const CGROUP_ID: u16 = 21;
 pub fn owner(client: SocketAddr, server: SocketAddr) -> Result<(u32, Option<u64>), UnknownReason> {
     let question = Question::new(client, server)?;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
-        .map_err(|_| UnknownReason::NoAnswer)?;
+        .map_err(UnknownReason::CannotAsk)?;
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &question.encode(), SendFlags::empty(), &kernel).map_err(|_| UnknownReason::NoAnswer)?;
+    sendto(&socket, &question.encode(), SendFlags::empty(), &kernel).map_err(UnknownReason::CannotAsk)?;
     // The kernel answers while it is being asked: the reply is there, or there is none.
     let mut buffer = [0_u8; 1024];
-    let (received, whole, from) =
-        recvfrom(&socket, &mut buffer, RecvFlags::DONTWAIT).map_err(|_| UnknownReason::NoAnswer)?;
+    let (received, whole, from) = recvfrom(&socket, &mut buffer, RecvFlags::DONTWAIT).map_err(|errno| match errno {
+        Errno::AGAIN => UnknownReason::NoAnswer,
+        other => UnknownReason::CannotAsk(other),
+    })?;
     let from_kernel = from.and_then(|any| netlink::SocketAddrNetlink::try_from(any).ok()).is_some_and(|a| a.pid() == 0);
     if !from_kernel || whole > buffer.len() {
         return Err(UnknownReason::Malformed);
@@ -108,7 +110,7 @@ impl Question {
                 return Err(if errno == Errno::NOENT.raw_os_error() {
                     UnknownReason::NoSuchSocket
                 } else {
-                    UnknownReason::NoAnswer
+                    UnknownReason::CannotAsk(Errno::from_raw_os_error(errno))
                 });
             }
             _ => return Err(UnknownReason::Malformed),

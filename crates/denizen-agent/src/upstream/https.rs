@@ -216,6 +216,9 @@ fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, HttpsError>
             let found = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(found.certs);
             let reason = found.errors.first().map_or_else(|| "there is none".to_owned(), ToString::to_string);
+            for error in &found.errors {
+                tracing::warn!(%error, "some of the system's CA certificates cannot be read");
+            }
             ("the system's store".to_owned(), reason)
         }
     };
