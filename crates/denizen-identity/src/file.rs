@@ -3,14 +3,15 @@
 //! Touches the file system only. Tests: below.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read as _},
     path::Path,
 };
 
 use zeroize::Zeroizing;
 
-/// Opens a regular file for reading. Links are followed: volumes of secrets are made of them.
+/// Opens a regular file for reading. Links are followed: volumes of secrets are made of them. `/dev/null` is an empty
+/// file, as everywhere.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true);
@@ -42,8 +43,19 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     Err(io::Error::other(format!("it is larger than {limit} bytes")))
 }
 
-fn regular(about: &std::fs::Metadata) -> io::Result<()> {
-    if about.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
+fn regular(about: &Metadata) -> io::Result<()> {
+    if about.is_file() || is_null(about) { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+#[cfg(target_os = "linux")]
+fn is_null(about: &Metadata) -> bool {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    about.file_type().is_char_device() && about.rdev() == rustix::fs::makedev(1, 3)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_null(_: &Metadata) -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -67,6 +79,7 @@ mod tests {
         let fifo = temp.path().join("fifo");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(read(Path::new("/dev/null"), 10).unwrap().is_empty());
         for path in [fifo, "/dev/zero".into()] {
             let (done, waiting) = std::sync::mpsc::channel();
             std::thread::spawn(move || done.send(read(&path, 10).map(drop).map_err(|error| error.to_string())));

@@ -8,7 +8,10 @@
 //! Layouts are `struct inet_diag_req_v2` and `struct inet_diag_msg` of `linux/inet_diag.h`: integers in host order,
 //! addresses and ports in network order. Touches one netlink socket for each lookup. Tests: `sock_diag/tests.rs`.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use rustix::{
     io::Errno,
@@ -107,10 +110,10 @@ impl Question {
             SOCK_DIAG_BY_FAMILY => {}
             NLMSG_ERROR => {
                 let errno = u32_at(reply, HEADER)?.cast_signed().wrapping_neg();
-                return Err(if errno == Errno::NOENT.raw_os_error() {
-                    UnknownReason::NoSuchSocket
-                } else {
-                    UnknownReason::CannotAsk(Errno::from_raw_os_error(errno))
+                return Err(match Errno::from_io_error(&io::Error::from_raw_os_error(errno)) {
+                    Some(Errno::NOENT) => UnknownReason::NoSuchSocket,
+                    Some(errno) => UnknownReason::CannotAsk(errno),
+                    None => UnknownReason::Malformed,
                 });
             }
             _ => return Err(UnknownReason::Malformed),
