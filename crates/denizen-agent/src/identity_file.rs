@@ -145,7 +145,8 @@ fn take(lock: &File) -> Result<bool, Errno> {
 }
 
 impl StateDirectory {
-    /// Opens and locks `path`, making it when it is missing. Nobody else may hold it.
+    /// Opens and locks `path`, making it when it is missing, and removes what a killed process left half-written. Nobody
+    /// else may hold it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let settled = directory::settled(path).map_err(|source| DirectoryError::Io {
             doing: "resolve",
@@ -175,6 +176,7 @@ impl StateDirectory {
         if !taken {
             return Err(StateError::InUse(settled));
         }
+        directory.remove_temporaries();
         Ok(Self { directory, _lock: lock })
     }
 

@@ -93,6 +93,33 @@ fn a_pipe_in_a_files_place_is_named_and_not_waited_for() {
     }
 }
 
+/// By the time the server hears of the machine, its key is on the disk; and the next attempt is made with the same one.
+#[test]
+fn a_kill_in_the_middle_of_enrolment_loses_no_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let (state, ca, token) = (temp.path().join("state"), temp.path().join("ca.pem"), temp.path().join("token"));
+    std::fs::write(&ca, denizen_keys::ca::DevCa::generate("test", 1_700_000_000).unwrap().ca_pem()).unwrap();
+    std::fs::write(&token, "a-join-token").unwrap();
+    // A server that takes the connection and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://127.0.0.1:{}", silent.local_addr().unwrap().port());
+    let (accepted, connections) = std::sync::mpsc::channel();
+    std::thread::spawn(move || silent.incoming().try_for_each(|connection| accepted.send(connection.unwrap())));
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        let mut command = agent(&["connect", "--server", &url, "--name", "m", "--join-token-file"]);
+        command.arg(&token).arg("--state-dir").arg(&state).arg("--ca-file").arg(&ca);
+        let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let connection = connections.recv_timeout(std::time::Duration::from_secs(30)).expect("it does not connect");
+        keys.push((std::fs::read(state.join("node.key")).unwrap(), std::fs::read(state.join("node.crt")).unwrap()));
+        assert!(!state.join("identity.json").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(connection);
+    }
+    assert!(keys.iter().all(|key| *key == keys[0]));
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let temp = tempfile::tempdir().unwrap();
