@@ -23,6 +23,7 @@
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`neighbour`] | the same from another machine on the link |
+//! | [`subordinate`] | the same from one user's many user ids |
 //! | [`agent`] | `denizen-agent` as a process of its own |
 
 #![forbid(unsafe_code)]
@@ -55,6 +56,7 @@ mod rotation;
 mod routes;
 mod sandbox;
 mod start;
+mod subordinate;
 mod token_service;
 mod vault;
 mod wire;
