@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     net::{self, ListenerError, Listeners},
     policy::Policy,
+    refusals::Refusals,
     server::{self, Connections},
     upstream::{
         TokenAuthority,
@@ -99,6 +100,7 @@ impl Agent {
         let check_all = |listeners: &[_]| listeners.iter().map(net::check).collect::<Result<Vec<_>, _>>();
         let (local, imds) = (check_all(&listeners.local)?, check_all(&listeners.imds)?);
         let metrics = Arc::new(Metrics::default());
+        let owners = Arc::new(Owners::system());
         let tokens = TokenCache::new(authority, clock.clone(), metrics.clone());
         let policy = Policy::Group { own_uid: rustix::process::geteuid().as_raw(), group: imds_group };
         let system_assigned = Identity {
@@ -109,7 +111,7 @@ impl Agent {
         let challenges = match arc {
             Some(arc) => {
                 let keys = KeyDirectory::open(&arc.key_dir, &marker, arc.group.as_deref())?;
-                Some(Arc::new(Challenges::new(keys, clock.clone())))
+                Some(Arc::new(Challenges::new(keys, owners.clone(), clock.clone())))
             }
             None => None,
         };
@@ -120,14 +122,22 @@ impl Agent {
             }
             None => None,
         };
+        let refusals = Arc::new(Refusals::new(owners.clone()));
         let endpoints = Arc::new(Endpoints {
-            broker: Broker::new(Identities::new(system_assigned), policy, tokens.clone(), &clock, metrics.clone()),
-            arc: challenges.clone().map(|challenges| ArcEndpoint { challenges, metrics: metrics.clone() }),
+            broker: Broker::new(
+                Identities::new(system_assigned),
+                policy,
+                tokens.clone(),
+                &clock,
+                refusals.clone(),
+                metrics.clone(),
+            ),
+            arc: challenges.clone().map(|challenges| ArcEndpoint::new(challenges, metrics.clone())),
             app_service,
             instance: InstanceDocument::new(&identity),
             clock,
         });
-        let connections = Arc::new(Connections::new(connections, Owners::system(), metrics.clone()));
+        let connections = Arc::new(Connections::new(connections, owners, metrics.clone()));
         let (stop, stopping) = watch::channel(false);
         let serve = |listeners, kind| {
             let stop = stopped(stopping.clone());
@@ -136,7 +146,7 @@ impl Agent {
         let tasks = vec![
             serve(listeners.local, ListenerKind::Local),
             serve(listeners.imds, ListenerKind::Imds),
-            tokio::spawn(maintain(tokens, challenges.clone(), stopped(stopping))),
+            tokio::spawn(maintain(tokens, challenges.clone(), refusals, stopped(stopping))),
         ];
         Ok(Self { identity, local, imds, metrics, challenges, stop, tasks, _state: state })
     }
@@ -179,8 +189,13 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Does what has to happen though nobody asks: expiry, and renewal of what is in use.
-async fn maintain(tokens: TokenCache, challenges: Option<Arc<Challenges>>, stop: impl Future<Output = ()>) {
+/// Does what has to happen though nobody asks: expiry, renewal of what is in use, and the count of what was not logged.
+async fn maintain(
+    tokens: TokenCache,
+    challenges: Option<Arc<Challenges>>,
+    refusals: Arc<Refusals>,
+    stop: impl Future<Output = ()>,
+) {
     tokio::pin!(stop);
     let mut intervals: u64 = 0;
     loop {
@@ -190,6 +205,7 @@ async fn maintain(tokens: TokenCache, challenges: Option<Arc<Challenges>>, stop:
         }
         intervals = intervals.wrapping_add(1);
         tokens.refresh_due();
+        refusals.clean();
         if let Some(challenges) = &challenges {
             challenges.expire();
             if intervals.is_multiple_of(SWEEP_EVERY) {

@@ -3,6 +3,8 @@
 //! Every local protocol is a thin adapter onto [`Broker::token`]. The identity is chosen by an explicit selector; one
 //! that names nothing assigned here is an error, and there is no falling back to the system-assigned identity.
 //!
+//! Each token that is given is in the audit log; refusals are, as far as [`crate::refusals`] lets them.
+//!
 //! Touches the cache and, where the policy turns on it, the user database. Tests: `broker/tests.rs`.
 
 use std::{borrow::Cow, sync::Arc};
@@ -16,6 +18,7 @@ use crate::{
     identity::{Identities, Selector},
     metrics::Metrics,
     policy::Policy,
+    refusals::Refusals,
     upstream::UpstreamError,
 };
 
@@ -79,6 +82,7 @@ pub struct Broker {
     policy: Policy,
     membership: Option<Membership>,
     tokens: TokenCache,
+    refusals: Arc<Refusals>,
     metrics: Arc<Metrics>,
 }
 
@@ -89,10 +93,16 @@ impl Broker {
         policy: Policy,
         tokens: TokenCache,
         clock: &Clock,
+        refusals: Arc<Refusals>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let membership = policy.group().map(|group| Membership::new(group, clock.clone()));
-        Self { identities, policy, membership, tokens, metrics }
+        Self { identities, policy, membership, tokens, refusals, metrics }
+    }
+
+    /// Which refusals may be logged.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Decides, and gives a token or the reason why there is none.
@@ -116,11 +126,15 @@ impl Broker {
         };
         let decision = self.policy.decide(caller, member, evidence);
         if !decision.allowed {
-            tracing::warn!(target: "audit", %caller, resource = ?shown::identifier(resource), dialect = dialect.name(), because = %decision.because, "token refused");
+            if let Some(held_back) = self.refusals.admit(caller) {
+                tracing::warn!(target: "audit", %caller, resource = ?shown::identifier(resource), dialect = dialect.name(), because = %decision.because, held_back, "token refused");
+            }
             return Err(BrokerError::Refused(decision.because));
         }
         let identity = self.identities.select(selector).ok_or_else(|| {
-            tracing::warn!(target: "audit", %caller, selector = ?selector, dialect = dialect.name(), "no such identity");
+            if let Some(held_back) = self.refusals.admit(caller) {
+                tracing::warn!(target: "audit", %caller, selector = ?selector, dialect = dialect.name(), held_back, "no such identity");
+            }
             BrokerError::NotAssigned
         })?;
         let token = self.tokens.get(identity, resource).await?;

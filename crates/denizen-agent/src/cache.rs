@@ -10,11 +10,13 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use denizen_keys::{SecretString, random};
 use denizen_refresh::{Fetched, GetError, Lifetime, RefreshCache, Settings};
-use denizen_wire::{ClientId, Clock, UnixTime};
+use denizen_serve::Sampler;
+use denizen_wire::{ClientId, Clock, UnixTime, shown};
 use hyper::body::Bytes;
 
 use crate::{
@@ -34,6 +36,10 @@ const RETRY_AFTER: i64 = 30;
 /// Seconds; tokens with a short life wait only in their last eighth.
 const WAIT_BEFORE_END: i64 = 300;
 
+/// So many failures are logged in so long.
+const FAILURES: u32 = 20;
+const FAILURES_IN: Duration = Duration::from_secs(60);
+
 type Tokens = RefreshCache<String, Arc<CachedToken>, UpstreamError>;
 
 /// The cache. Clones share their tokens.
@@ -51,6 +57,8 @@ struct Source {
     authority: TokenAuthority,
     clock: Clock,
     metrics: Arc<Metrics>,
+    /// Which failures are logged.
+    failures: Sampler,
 }
 
 /// A token, whose it is, and for how long.
@@ -78,7 +86,7 @@ impl TokenCache {
     fn with_limit(authority: TokenAuthority, clock: Clock, metrics: Arc<Metrics>, max_resources: usize) -> Self {
         // A failure is shared by those who ask within the same second.
         let settings = Settings { capacity: max_resources, retry_after: RETRY_AFTER, retry_empty_after: 1 };
-        let source = Arc::new(Source { authority, clock, metrics });
+        let source = Arc::new(Source { authority, clock, metrics, failures: Sampler::new(FAILURES, FAILURES_IN) });
         Self(Arc::new(Shared { source, settings, by_identity: Mutex::default() }))
     }
 
@@ -134,7 +142,10 @@ impl Source {
             Ok(issued) => Ok(fetched(identity, resource, issued, asked)),
             Err(error) => {
                 self.metrics.upstream_failures.count();
-                tracing::warn!(%error, "no token from upstream");
+                // A caller who may have a token can name any resource.
+                if let Some(held_back) = self.failures.admit() {
+                    tracing::warn!(%error, resource = ?shown::identifier(&resource), held_back, "no token from upstream");
+                }
                 Err(error)
             }
         }

@@ -12,23 +12,33 @@
 //! ```
 //!
 //! Nobody is refused a challenge because others are open: clients do not repeat a request that got a 400, and a chain
-//! of credentials would go on to another identity. A user who has [`MAX_PER_USER`] open loses the oldest of their own; when
-//! [`MAX_OPEN`] are open in all, the user who has most of them loses one. So a client that polls without answering keeps nobody
-//! out, and neither do many users' clients.
+//! of credentials would go on to another identity. Room is counted by [`Owner`], so that subordinate uids bring no more
+//! of it; a challenge is bound to the exact uid all the same.
+//!
+//! * An owner who has [`MAX_PER_OWNER`] open loses one of their own.
+//! * When [`MAX_OPEN`] are open in all, the owner who has most of them loses one; root never loses one to others.
+//! * Of an owner's uids, the one that has most loses its oldest.
+//!
+//! So a client that polls without answering keeps nobody out, and neither do many users' clients.
 //!
 //! Touches the key directory. Tests: `challenge/tests.rs`.
 
 use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use denizen_keys::{hash::sha256, random};
 use denizen_wire::{Clock, UnixTime, identity::ARC_KEY_MAX};
-use uuid::Uuid;
 
-use crate::{caller::Caller, directory::DirectoryError, keydir::KeyDirectory};
+use crate::{
+    caller::{
+        Caller,
+        owner::{Owner, Owners},
+    },
+    keydir::{KeyDirectory, KeyDirectoryError, KeyFile},
+};
 
 #[cfg(test)]
 mod tests;
@@ -37,29 +47,32 @@ mod tests;
 pub const LIFETIME: i64 = 60;
 /// After the first success the same request is answered again for this long, seconds.
 pub const GRACE: i64 = 2;
-/// Challenges that may be open for one user. So many that a client which answers within a few hundredths of a second
+/// Challenges that may be open for one owner. So many that a client which answers within a few hundredths of a second
 /// keeps its own while another program of the same user asks without answering, as fast as it can.
-pub const MAX_PER_USER: usize = 256;
+pub const MAX_PER_OWNER: usize = 256;
 /// Challenges that may be open in all.
 pub const MAX_OPEN: usize = 4096;
 /// Spent ones that are remembered; past that, the oldest lose their grace early.
 const MAX_SPENT: usize = 4096;
-const LIMITS: Limits = Limits { per_user: MAX_PER_USER, open: MAX_OPEN, spent: MAX_SPENT };
+const LIMITS: Limits = Limits { per_owner: MAX_PER_OWNER, open: MAX_OPEN, spent: MAX_SPENT };
 /// Random bytes in a secret.
 const SECRET_BYTES: usize = 32;
+
+const ROOT: Owner = Owner::User(0);
 
 type Hash = [u8; 32];
 
 /// The challenges of one key directory.
 pub struct Challenges {
     keys: KeyDirectory,
+    owners: Arc<Owners>,
     clock: Clock,
     state: Mutex<State>,
 }
 
 #[derive(Clone, Copy)]
 struct Limits {
-    per_user: usize,
+    per_owner: usize,
     open: usize,
     spent: usize,
 }
@@ -69,17 +82,26 @@ struct State {
     open: HashMap<Hash, Open>,
     /// How many were issued: the next one's number.
     issued: u64,
-    /// Each user's, oldest first.
-    by_user: HashMap<Option<u32>, VecDeque<Hash>>,
+    by_owner: HashMap<Owner, OfOwner>,
     spent: HashMap<Hash, Spent>,
     spent_order: VecDeque<(Hash, UnixTime)>,
+}
+
+/// What one owner has open.
+#[derive(Default)]
+struct OfOwner {
+    total: usize,
+    /// Each uid's, oldest first.
+    by_uid: HashMap<Option<u32>, VecDeque<Hash>>,
 }
 
 struct Open {
     /// Lower is older.
     number: u64,
-    file: Uuid,
+    file: KeyFile,
     uid: Option<u32>,
+    /// Whose room it takes. The owner as of then, so that it is given back where it was taken.
+    owner: Owner,
     issued: UnixTime,
     /// The request it was first presented with: it buys nothing else.
     request: Option<Box<str>>,
@@ -124,7 +146,7 @@ pub enum RedeemError {
 pub enum IssueError {
     /// The key file cannot be written.
     #[error("cannot write a key file: {0}")]
-    Directory(#[from] DirectoryError),
+    KeyDirectory(#[from] KeyDirectoryError),
 }
 
 impl Redeemed {
@@ -136,36 +158,35 @@ impl Redeemed {
 
 impl Challenges {
     /// Creates the challenges of an open key directory, and removes what an earlier run left in it.
-    pub fn new(keys: KeyDirectory, clock: Clock) -> Self {
-        Self::with_limits(keys, clock, LIMITS)
+    pub fn new(keys: KeyDirectory, owners: Arc<Owners>, clock: Clock) -> Self {
+        Self::with_limits(keys, owners, clock, LIMITS)
     }
 
-    fn with_limits(keys: KeyDirectory, clock: Clock, limits: Limits) -> Self {
+    fn with_limits(keys: KeyDirectory, owners: Arc<Owners>, clock: Clock, limits: Limits) -> Self {
         keys.sweep(clock.now());
-        Self { keys, clock, state: Mutex::new(State::new(limits)) }
+        Self { keys, owners, clock, state: Mutex::new(State::new(limits)) }
     }
 
     /// Issues a challenge to a caller; returns the path of its key file, which the group can read by now.
     pub fn issue(&self, caller: &Caller) -> Result<String, IssueError> {
-        let (now, uid) = (self.clock.now(), caller.uid());
-        let full = self.state().is_full(uid);
+        let (now, uid, owner) = (self.clock.now(), caller.uid(), self.owners.of_caller(caller));
+        let full = self.state().is_full(owner);
         if full {
             self.expire();
         }
         let secret = random::token(SECRET_BYTES);
         let file = self.keys.write(secret.expose())?;
-        let hash = sha256(secret.expose().as_bytes());
+        let (hash, path) = (sha256(secret.expose().as_bytes()), file.path());
         let mut state = self.state();
-        let displaced = state.make_room(uid);
-        state.by_user.entry(uid).or_default().push_back(hash);
+        let displaced = state.make_room(owner);
         let number = state.issued;
         state.issued += 1;
-        state.open.insert(hash, Open { number, file, uid, issued: now, request: None });
+        state.insert(hash, Open { number, file, uid, owner, issued: now, request: None });
         drop(state);
         if let Some(displaced) = displaced {
-            self.keys.remove(displaced.file);
+            displaced.file.remove();
         }
-        Ok(self.keys.path_of(file))
+        Ok(path)
     }
 
     /// Checks the `Authorization` header that `caller` sent with `request` (its query; there is one path).
@@ -213,7 +234,7 @@ impl Challenges {
         state.spent.insert(receipt.0, Spent { uid: open.uid, request: open.request.unwrap_or_default(), at: now });
         state.spent_order.push_back((receipt.0, now));
         drop(state);
-        self.keys.remove(open.file);
+        open.file.remove();
     }
 
     /// Forgets what nobody answered in time, and removes its files.
@@ -227,9 +248,9 @@ impl Challenges {
             .filter(|(_, open)| !(0..LIFETIME).contains(&now.since(open.issued)))
             .map(|(hash, _)| *hash)
             .collect();
-        let files: Vec<Uuid> = over.iter().filter_map(|hash| state.remove(hash)).map(|open| open.file).collect();
+        let files: Vec<KeyFile> = over.iter().filter_map(|hash| state.remove(hash)).map(|open| open.file).collect();
         drop(state);
-        files.into_iter().for_each(|file| self.keys.remove(file));
+        files.iter().for_each(KeyFile::remove);
     }
 
     /// Removes the files of all open challenges: the agent stops.
@@ -237,7 +258,7 @@ impl Challenges {
         let mut state = self.state();
         let open = std::mem::replace(&mut *state, State::new(LIMITS)).open;
         drop(state);
-        open.into_values().for_each(|open| self.keys.remove(open.file));
+        open.values().for_each(|open| open.file.remove());
     }
 
     /// Removes key files that no challenge of ours stands behind.
@@ -256,45 +277,70 @@ impl State {
             limits,
             open: HashMap::new(),
             issued: 0,
-            by_user: HashMap::new(),
+            by_owner: HashMap::new(),
             spent: HashMap::new(),
             spent_order: VecDeque::new(),
         }
     }
 
-    fn is_full(&self, uid: Option<u32>) -> bool {
-        let of_user = self.by_user.get(&uid).map_or(0, VecDeque::len);
-        self.open.len() >= self.limits.open || of_user >= self.limits.per_user
+    fn of_owner(&self, owner: Owner) -> usize {
+        self.by_owner.get(&owner).map_or(0, |open| open.total)
     }
 
-    /// Removes a challenge when there is no room for one more of this user.
-    fn make_room(&mut self, uid: Option<u32>) -> Option<Open> {
-        let of_user = self.by_user.get(&uid).map_or(0, VecDeque::len);
-        let loser = if of_user >= self.limits.per_user {
-            uid
+    fn is_full(&self, owner: Owner) -> bool {
+        self.open.len() >= self.limits.open || self.of_owner(owner) >= self.limits.per_owner
+    }
+
+    /// Removes a challenge when there is no room for one more of this owner.
+    fn make_room(&mut self, owner: Owner) -> Option<Open> {
+        let loser = if self.of_owner(owner) >= self.limits.per_owner {
+            owner
         } else if self.open.len() >= self.limits.open {
-            // Of users who have as many, the one with the oldest: whoever has many user ids cannot push out another's
+            // Root comes last.
+            let others = self.by_owner.iter().filter(|(other, _)| **other != ROOT || owner == ROOT);
+            // Of owners who have as many, the one with the oldest: whoever has many user ids cannot push out another's
             // challenge with fewer than all the room there is.
-            let oldest = |open: &VecDeque<Hash>| open.front().and_then(|hash| self.open.get(hash)).map(|o| o.number);
-            *self.by_user.iter().max_by_key(|(_, open)| (open.len(), Reverse(oldest(open))))?.0
+            let oldest = |open: &OfOwner| open.by_uid.values().filter_map(|of_uid| self.oldest(of_uid)).min();
+            let most = others.clone().map(|(_, open)| open.total).max();
+            let most = others.filter(|(_, open)| Some(open.total) == most);
+            most.min_by_key(|(_, open)| oldest(open)).map_or(owner, |(other, _)| *other)
         } else {
             return None;
         };
-        let open = self.by_user.get(&loser)?;
+        let by_uid = &self.by_owner.get(&loser)?.by_uid;
+        let of_uid = by_uid.values().max_by_key(|of_uid| (of_uid.len(), Reverse(self.oldest(of_uid))))?;
         // One that was presented is being answered just now.
         let waits = |hash: &&Hash| self.open.get(*hash).is_some_and(|open| open.request.is_none());
-        let oldest = *open.iter().find(waits).or_else(|| open.front())?;
+        let oldest = *of_uid.iter().find(waits).or_else(|| of_uid.front())?;
         self.remove(&oldest)
+    }
+
+    /// The number of the oldest of one uid's.
+    fn oldest(&self, of_uid: &VecDeque<Hash>) -> Option<u64> {
+        of_uid.front().and_then(|hash| self.open.get(hash)).map(|open| open.number)
+    }
+
+    fn insert(&mut self, hash: Hash, open: Open) {
+        let of_owner = self.by_owner.entry(open.owner).or_default();
+        of_owner.total += 1;
+        of_owner.by_uid.entry(open.uid).or_default().push_back(hash);
+        self.open.insert(hash, open);
     }
 
     fn remove(&mut self, hash: &Hash) -> Option<Open> {
         let open = self.open.remove(hash)?;
-        if let Some(of_user) = self.by_user.get_mut(&open.uid) {
-            if let Some(at) = of_user.iter().position(|other| other == hash) {
-                of_user.remove(at);
+        if let Some(of_owner) = self.by_owner.get_mut(&open.owner) {
+            if let Some(of_uid) = of_owner.by_uid.get_mut(&open.uid)
+                && let Some(at) = of_uid.iter().position(|other| other == hash)
+            {
+                of_uid.remove(at);
+                of_owner.total = of_owner.total.saturating_sub(1);
+                if of_uid.is_empty() {
+                    of_owner.by_uid.remove(&open.uid);
+                }
             }
-            if of_user.is_empty() {
-                self.by_user.remove(&open.uid);
+            if of_owner.total == 0 {
+                self.by_owner.remove(&open.owner);
             }
         }
         Some(open)

@@ -15,9 +15,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat},
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat},
     io::Errno,
 };
+use uuid::Uuid;
 
 #[cfg(test)]
 mod tests;
@@ -159,7 +160,7 @@ impl Directory {
             .map_err(|e| io_error("make", &self.path.join(name), e))
     }
 
-    /// Opens a plain file that exists, for reading.
+    /// Opens a regular file that exists, for reading.
     pub fn open_file(&self, name: &str) -> Result<File, DirectoryError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.fd, name, flags, Mode::empty())
@@ -167,7 +168,7 @@ impl Directory {
             .map_err(|e| io_error("read", &self.path.join(name), e))?;
         match file.metadata() {
             Ok(about) if about.is_file() => Ok(file),
-            Ok(_) => Err(self.io("read", name, io::Error::other("it is not a plain file"))),
+            Ok(_) => Err(self.io("read", name, io::Error::other("it is not a regular file"))),
             Err(source) => Err(self.io("read", name, source)),
         }
     }
@@ -186,7 +187,7 @@ impl Directory {
 
     /// Writes a whole file so that a crash leaves the old one or the new one: temporary file, fsync, rename, fsync.
     pub fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> Result<(), DirectoryError> {
-        let temporary = format!(".{name}.{}", denizen_keys::random::uuid_v4());
+        let temporary = temporary_name(name);
         let written = self.create(&temporary, mode).and_then(|mut file| {
             file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| self.io("write", name, source))
         });
@@ -200,6 +201,23 @@ impl Directory {
             return Err(error);
         }
         fsync(&self.fd).map_err(|e| io_error("sync", &self.path, e))
+    }
+
+    /// Removes the temporary files that a process left behind which was killed while it replaced a file. Nobody else may
+    /// be replacing one. What cannot be removed is logged, and is in nobody's way.
+    pub fn remove_temporaries(&self) {
+        let entries = match Dir::read_from(&self.fd) {
+            Ok(entries) => entries,
+            Err(error) => return tracing::warn!(%error, "{} cannot be listed", self.path.display()),
+        };
+        for entry in entries.flatten() {
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if is_temporary(name)
+                && let Err(error) = self.unlink(name)
+            {
+                tracing::warn!(%error, "a temporary file of an earlier run stays behind");
+            }
+        }
     }
 
     /// Removes a file.
@@ -237,6 +255,25 @@ pub fn settled(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+fn temporary_name(name: &str) -> String {
+    format!(".{name}.{}", denizen_keys::random::uuid_v4())
+}
+
+fn is_temporary(name: &str) -> bool {
+    let id = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')).map(|(_, id)| id);
+    id.is_some_and(|id| Uuid::try_parse(id).is_ok_and(|parsed| parsed.to_string() == id))
+}
+
+/// Writes to the disk that `parent`, passed through so far, has a new entry. Where others' directories may not be read,
+/// that is left to the system.
+fn sync_entry(parent: &OwnedFd, path: &Path) -> Result<(), DirectoryError> {
+    match openat(parent, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(readable) => fsync(&readable).map_err(|e| io_error("sync the directory of", path, e)),
+        Err(Errno::ACCESS) => Ok(()),
+        Err(e) => Err(io_error("open the directory of", path, e)),
+    }
+}
+
 fn enter(
     parent: &OwnedFd,
     name: &OsStr,
@@ -253,8 +290,9 @@ fn enter(
             let Some(mode) = create else { return Err(DirectoryError::Missing(walked.to_owned())) };
             let mode = if last { mode } else { 0o755 };
             match mkdirat(parent, name, Mode::from_bits_truncate(mode)) {
+                Ok(()) => sync_entry(parent, walked)?,
                 // Somebody else made it just now: it is checked like any other.
-                Ok(()) | Err(Errno::EXIST) => {}
+                Err(Errno::EXIST) => {}
                 Err(e) => return Err(io_error("make a directory in", walked.parent().unwrap_or(walked), e)),
             }
             openat(parent, name, flags, Mode::empty()).map_err(|e| io_error("open", walked, e))

@@ -159,7 +159,10 @@ impl Enrolment {
         }
         let Some(key) = state.key()? else { return Ok(Self::Begun) };
         let now = options.clock.now();
-        let kept = state.certificate(&key)?.filter(|certificate| certificate.not_after() > now.0);
+        // The request that was not answered may have been made under another name.
+        let kept = state.certificate(&key)?.filter(|certificate| {
+            certificate.not_after() > now.0 && certificate.subject_cn() == Some(options.machine_name.as_str())
+        });
         let certificate = match kept {
             Some(certificate) => certificate,
             None => make_certificate(state, &key, options)?,

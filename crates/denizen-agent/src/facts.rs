@@ -6,9 +6,14 @@ use std::path::Path;
 
 use denizen_wire::node::MachineFacts;
 
+use crate::files;
+
+/// None of these files is larger, bytes.
+const MAX_FILE: u64 = 64 * 1024;
+
 /// The facts of the machine whose root directory is `root`.
 pub fn gather(root: &Path) -> MachineFacts {
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    let read = |path: &str| files::read_text(&root.join(path), MAX_FILE).unwrap_or_default();
     MachineFacts {
         os_type: std::env::consts::OS.to_owned(),
         os_name: pretty_name(&read("etc/os-release")),

@@ -1,6 +1,7 @@
-//! Plain files: opened so that a fifo or a device in a file's place is an error and not a wait.
+//! Regular files: opened so that a pipe or a device in a file's place is an error and not a wait.
 //!
-//! Touches the file system only. Tests: below.
+//! Every file that is read by its path is read through here, by the `denizen` program as well; what lies in a directory
+//! of the agent's own, through [`crate::directory`]. Touches the file system only. Tests: below.
 
 use std::{
     fs::{File, Metadata},
@@ -11,15 +12,15 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// Opens a plain file for reading. Links are followed; anything but a plain file is an error that says so.
+/// Opens a regular file for reading. Links are followed; anything but a regular file is an error that says so.
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    plain(&file)?;
+    regular(&file)?;
     Ok(file)
 }
 
-/// Reads at most `limit` bytes of a plain file; `true` when that was all of it.
+/// Reads at most `limit` bytes of a regular file; `true` when that was all of it.
 pub fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -29,8 +30,23 @@ pub fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     Ok((bytes, whole))
 }
 
-/// An error for anything but a plain file.
-pub fn plain(file: &File) -> io::Result<()> {
+/// Reads a regular file of at most `limit` bytes, whole.
+pub fn read_whole(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let (bytes, whole) = read(path, limit)?;
+    if whole { Ok(bytes) } else { Err(io::Error::other(format!("it is larger than {limit} bytes"))) }
+}
+
+/// The same of a text.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] when it is not UTF-8; nothing of it is in the error.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read_whole(path, limit)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// An error for anything but a regular file.
+pub fn regular(file: &File) -> io::Result<()> {
     if file.metadata()?.is_file() {
         return Ok(());
     }
@@ -91,6 +107,10 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), (b"12345".to_vec(), true));
         assert_eq!(read(&path, 4).unwrap(), (b"1234".to_vec(), false));
+        assert_eq!(read_text(&path, 5).unwrap(), "12345");
+        assert_eq!(read_text(&path, 4).unwrap_err().to_string(), "it is larger than 4 bytes");
+        std::fs::write(&path, [b'a', 0xff]).unwrap();
+        assert_eq!(read_text(&path, 5).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

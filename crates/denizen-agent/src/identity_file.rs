@@ -18,7 +18,10 @@ use std::{
 
 use denizen_keys::{KeyError, Signer, secret::json_fault, x509::Certificate};
 use denizen_wire::node::{Enrolled, MachineFacts};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -129,18 +132,21 @@ pub struct StateDirectory {
 /// Takes the lock. A process that has just ended may have left it for a moment to a child that it was about to start, so
 /// it is tried again.
 #[expect(clippy::disallowed_methods, reason = "the agent has nothing else to do before it has its state")]
-fn take(lock: &File) -> bool {
-    (0..LOCK_TRIES).any(|_| {
-        let taken = flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if !taken {
-            std::thread::sleep(LOCK_PAUSE);
+fn take(lock: &File) -> Result<bool, Errno> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            // Some network file systems have no locks.
+            Err(other) => return Err(other),
         }
-        taken
-    })
+    }
+    Ok(false)
 }
 
 impl StateDirectory {
-    /// Opens and locks `path`, making it when it is missing. Nobody else may hold it.
+    /// Opens and locks `path`, making it when it is missing, and removes what a killed process left half-written. Nobody
+    /// else may hold it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let settled = directory::settled(path).map_err(|source| DirectoryError::Io {
             doing: "resolve",
@@ -155,11 +161,22 @@ impl StateDirectory {
         })?;
         let lock = match directory.create(LOCK, 0o600) {
             Ok(file) => file,
-            Err(_) => directory.open_file(LOCK)?,
+            Err(not_made) => match directory.open_file(LOCK) {
+                Ok(file) => file,
+                // A full or a read-only disk: that there is no file yet is not what is wrong.
+                Err(error) if error.is_missing() => return Err(not_made.into()),
+                Err(error) => return Err(error.into()),
+            },
         };
-        if !take(&lock) {
+        let taken = take(&lock).map_err(|errno| DirectoryError::Io {
+            doing: "lock",
+            path: settled.join(LOCK),
+            source: errno.into(),
+        })?;
+        if !taken {
             return Err(StateError::InUse(settled));
         }
+        directory.remove_temporaries();
         Ok(Self { directory, _lock: lock })
     }
 

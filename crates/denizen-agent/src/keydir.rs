@@ -5,17 +5,24 @@
 //! complete before its name leaves this module, is readable by the group and writable by nobody, and is removed
 //! through the directory's descriptor.
 //!
+//! Clients look the path up anew, so a directory that was put in the open one's place (moved, made again, mounted over)
+//! is the one to write to. Before each key the one at the path is compared with the open one; another one is opened by
+//! the same rules as at start. While it breaks one, no key is written, and each attempt looks again.
+//!
 //! Touches the file system only. Tests: `keydir/tests.rs`.
 
 use std::{
     io::{self, Write as _},
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use denizen_serve::Sampler;
 use denizen_wire::UnixTime;
 use rustix::{
-    fs::{Access, AtFlags, Dir, Gid, Mode, accessat, fchmod, fchown, statat},
+    fs::{Access, AtFlags, Dir, Gid, Mode, accessat, fchmod, fchown, fstat, lstat, statat},
     io::Errno,
 };
 use uuid::Uuid;
@@ -30,6 +37,9 @@ mod tests;
 
 /// A key file older than this belongs to a challenge that nobody can answer any more. Seconds.
 const STALE_AFTER: i64 = 180;
+/// So many failures to remove a file are logged in so long.
+const FAULTS: u32 = 10;
+const FAULTS_IN: Duration = Duration::from_secs(60);
 
 /// Why the key directory cannot be used: the rule, with a hint.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +50,14 @@ pub enum KeyDirectoryError {
     /// There is no such group.
     #[error("there is no group '{0}' whose members could read the keys: `groupadd --system {0}`")]
     NoSuchGroup(String),
+    /// Whether there is such a group could not be found out.
+    #[error("the group '{group}' cannot be looked up: {source}")]
+    Lookup {
+        /// Its name.
+        group: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The path would break a client's parser.
     #[error("the key directory {} has a character that breaks clients' parsing of a challenge: use letters, digits, '/', '.', '-' and '_'", .0.display())]
     UnsupportedPath(PathBuf),
@@ -61,19 +79,40 @@ pub enum KeyDirectoryError {
     Directory(#[from] DirectoryError),
 }
 
-/// The open key directory.
+/// The key directory: the one at its path, whichever that is by now.
 #[derive(Debug)]
 pub struct KeyDirectory {
+    path: PathBuf,
+    marker: PathBuf,
+    group: Option<Gid>,
+    open: Mutex<Arc<Opened>>,
+}
+
+/// One directory that passed the rules.
+#[derive(Debug)]
+struct Opened {
     directory: Directory,
     /// `<path>/`, as the challenge names it.
     prefix: String,
     group: Option<Gid>,
+    /// Which failures to remove a file are logged.
+    faults: Sampler,
+}
+
+/// A key file, in the directory that it was written to.
+#[derive(Debug)]
+pub struct KeyFile {
+    opened: Arc<Opened>,
+    id: Uuid,
 }
 
 /// Whether [`KeyDirectory::open`] would succeed; makes and changes nothing.
 pub fn usable(path: &Path, marker: &Path, group: Option<&str>) -> Result<(), KeyDirectoryError> {
+    usable_by(path, marker, group.map(gid_of).transpose()?)
+}
+
+fn usable_by(path: &Path, marker: &Path, group: Option<Gid>) -> Result<(), KeyDirectoryError> {
     outside_rules(path, marker)?;
-    let group = group.map(gid_of).transpose()?;
     let (found, whole) = Directory::deepest(path)?;
     let us = rustix::process::geteuid().as_raw();
     let ours = !whole || found.status()?.1 == us;
@@ -99,23 +138,72 @@ impl KeyDirectory {
     /// Opens `path`, making it when it is missing. With a `group` other than root's, only its members can read the
     /// keys; without one, only root can. `marker` is a file that says Microsoft's agent is installed.
     pub fn open(path: &Path, marker: &Path, group: Option<&str>) -> Result<Self, KeyDirectoryError> {
-        usable(path, marker, group)?;
         let group = group.map(gid_of).transpose()?;
+        let opened = Opened::open(path, marker, group)?;
+        Ok(Self { path: path.to_owned(), marker: marker.to_owned(), group, open: Mutex::new(Arc::new(opened)) })
+    }
+
+    /// Writes a key file and returns it, once a member of the group can read it.
+    pub fn write(&self, secret: &str) -> Result<KeyFile, KeyDirectoryError> {
+        let opened = self.current()?;
+        let id = opened.write(secret)?;
+        Ok(KeyFile { opened, id })
+    }
+
+    /// Removes key files that an earlier run left behind; never one that a living agent may still be asked about.
+    pub fn sweep(&self, now: UnixTime) -> usize {
+        let opened = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        opened.sweep(now)
+    }
+
+    /// The directory at the path. It is opened when it is not the one that is open.
+    fn current(&self) -> Result<Arc<Opened>, KeyDirectoryError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !open.is_at(&self.path) {
+            *open = Arc::new(Opened::open(&self.path, &self.marker, self.group)?);
+            tracing::info!("another directory is at {} now: keys are written there", self.path.display());
+        }
+        Ok(open.clone())
+    }
+}
+
+impl KeyFile {
+    /// Its absolute path, as the challenge names it.
+    pub fn path(&self) -> String {
+        format!("{}{}.key", self.opened.prefix, self.id)
+    }
+
+    /// Removes it. One that is gone already is as good.
+    pub fn remove(&self) {
+        self.opened.remove(self.id);
+    }
+}
+
+impl Opened {
+    fn open(path: &Path, marker: &Path, group: Option<Gid>) -> Result<Self, KeyDirectoryError> {
+        usable_by(path, marker, group)?;
         // The group must be able to pass through. Where that is root's, anybody may look and root alone may read:
         // clients then say "permission denied", not "no such file".
         let mode = if group.is_some_and(|gid| !gid.is_root()) { 0o750 } else { 0o755 };
         let directory = Directory::open_or_create(path, 0o700)?;
-        if let Some(gid) = group
-            && fchown(&directory, None, Some(gid)).is_err()
-        {
-            return Err(KeyDirectoryError::NotAMember(path.to_owned()));
+        if let Some(gid) = group {
+            fchown(&directory, None, Some(gid)).map_err(|errno| match errno {
+                Errno::PERM => KeyDirectoryError::NotAMember(path.to_owned()),
+                other => failed("hand over to the group", path, other).into(),
+            })?;
         }
         fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(|e| failed("set the mode of", path, e))?;
-        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group })
+        let faults = Sampler::new(FAULTS, FAULTS_IN);
+        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group, faults })
     }
 
-    /// Writes a key file and returns its name, once a member of the group can read it.
-    pub fn write(&self, secret: &str) -> Result<Uuid, DirectoryError> {
+    /// Whether this is the directory that the path leads to.
+    fn is_at(&self, path: &Path) -> bool {
+        let (Ok(there), Ok(open)) = (lstat(path), fstat(&self.directory)) else { return false };
+        (there.st_dev, there.st_ino) == (open.st_dev, open.st_ino)
+    }
+
+    fn write(&self, secret: &str) -> Result<Uuid, DirectoryError> {
         let id = denizen_keys::random::uuid_v4();
         let name = file_name(id);
         // Made unreadable for others, filled, handed over, and only then opened to the group.
@@ -136,23 +224,26 @@ impl KeyDirectory {
         Ok(id)
     }
 
-    /// The key's absolute path, as the challenge names it.
-    pub fn path_of(&self, id: Uuid) -> String {
-        format!("{}{id}.key", self.prefix)
-    }
-
-    /// Removes a key file. One that is gone already is as good.
-    pub fn remove(&self, id: Uuid) {
+    fn remove(&self, id: Uuid) {
         match self.directory.unlink(&file_name(id)) {
             Ok(()) => {}
             Err(error) if error.is_missing() => {}
-            Err(error) => tracing::warn!(%error, "a challenge's key file stays behind"),
+            Err(error) => {
+                if let Some(held_back) = self.faults.admit() {
+                    tracing::warn!(%error, held_back, "a challenge's key file stays behind");
+                }
+            }
         }
     }
 
-    /// Removes key files that an earlier run left behind; never one that a living agent may still be asked about.
-    pub fn sweep(&self, now: UnixTime) -> usize {
-        let Ok(entries) = Dir::read_from(self.directory.as_fd()) else { return 0 };
+    fn sweep(&self, now: UnixTime) -> usize {
+        let entries = match Dir::read_from(self.directory.as_fd()) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, "{} cannot be swept of old key files", self.directory.path().display());
+                return 0;
+            }
+        };
         let us = rustix::process::geteuid().as_raw();
         let mut removed = 0;
         for entry in entries.flatten() {
@@ -179,7 +270,11 @@ fn outside_rules(path: &Path, marker: &Path) -> Result<(), KeyDirectoryError> {
 }
 
 fn gid_of(group: &str) -> Result<Gid, KeyDirectoryError> {
-    group::gid(group).map(Gid::from_raw).ok_or_else(|| KeyDirectoryError::NoSuchGroup(group.to_owned()))
+    match group::gid(group) {
+        Ok(Some(gid)) => Ok(Gid::from_raw(gid)),
+        Ok(None) => Err(KeyDirectoryError::NoSuchGroup(group.to_owned())),
+        Err(source) => Err(KeyDirectoryError::Lookup { group: group.to_owned(), source: source.into() }),
+    }
 }
 
 fn file_name(id: Uuid) -> String {

@@ -22,9 +22,10 @@
 //!  policy, cache, enrol, config
 //!  evidence, upstream
 //!  challenge
-//!  keydir
+//!  keydir, refusals
 //!  caller, identity_file, custody
-//!  exit, facts, files, identity, metrics, net, directory
+//!  exit, facts, identity, metrics, net, directory
+//!  files
 //! ```
 //!
 //! A whole agent, as `denizen-agent run` starts it: [`Agent::start`]; before that, once: [`enrol::connect`].
@@ -52,6 +53,7 @@ pub mod keydir;
 pub mod metrics;
 pub mod net;
 pub mod policy;
+pub mod refusals;
 pub mod server;
 pub mod upstream;
 

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 use denizen_agent::{
     Agent, AgentConfig, AgentError, ArcConfig, Clock, IdentityFile, Listeners, Outbound, Proxy,
     enrol::{self, ConnectOptions, EnrolError},
-    exit,
+    exit, files,
     identity_file::{StateDirectory, StateError},
     net::BindError,
 };
@@ -276,7 +276,7 @@ fn first_line(path: &Path) -> Result<SecretString, Failure> {
     let read = if path == Path::new("-") {
         std::io::stdin().take(64 * 1024).read_to_string(&mut text).map(drop)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(64 * 1024).read_to_string(&mut text)).map(drop)
+        files::open(path).and_then(|file| file.take(64 * 1024).read_to_string(&mut text)).map(drop)
     };
     read.map_err(|error| Failure(exit::NO_PERMISSION, format!("cannot read {}: {error}", path.display())))?;
     let text = SecretString::from(text);

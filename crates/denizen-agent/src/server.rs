@@ -46,13 +46,13 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let budget = connections.budget.clone();
-    let who = move |Arrival { local, peer }| {
+    let who = move |Arrival { stream, local, peer }: Arrival<'_>| {
         // A neighbour on the network reaches the metadata address on the loopback interface by a route to it.
         if !net::is_local(peer.ip().to_canonical()) {
             connections.metrics.connections_refused.count();
             return None;
         }
-        let caller = Caller::of_connection(local, peer);
+        let caller = Caller::of_connection(stream, local, peer);
         connections.metrics.connections.count();
         let endpoints = endpoints.clone();
         Some((connections.holder(&caller), move |accepted| connection(accepted, kind, caller, endpoints)))
@@ -78,14 +78,14 @@ async fn connection(accepted: Accepted, kind: ListenerKind, caller: Caller, endp
 #[derive(Debug)]
 pub struct Connections {
     budget: Arc<Budget>,
-    owners: Owners,
+    owners: Arc<Owners>,
     own_uid: u32,
     metrics: Arc<Metrics>,
 }
 
 impl Connections {
     /// Creates the budget of an agent that has no connection yet; of `connections` it takes what it needs.
-    pub fn new(connections: usize, owners: Owners, metrics: Arc<Metrics>) -> Self {
+    pub fn new(connections: usize, owners: Arc<Owners>, metrics: Arc<Metrics>) -> Self {
         let connections = connections.min(MAX_CONNECTIONS);
         let reserved = connections / RESERVED;
         // No body of a request is kept.
@@ -123,7 +123,7 @@ mod tests {
         let (subuid, passwd) = (files.path().join("subuid"), files.path().join("passwd"));
         std::fs::write(&passwd, "root:x:0:0::/:/bin/sh\nmallory:x:1001:1001::/:/bin/sh\n").unwrap();
         std::fs::write(&subuid, "mallory:100000:65536\nroot:300000:65536\n").unwrap();
-        let connections = Connections::new(512, Owners::of_files(&subuid, &passwd), Arc::default());
+        let connections = Connections::new(512, Arc::new(Owners::of_files(&subuid, &passwd)), Arc::default());
         let own = rustix::process::geteuid().as_raw();
         let holder = |uid| connections.holder(&user(uid));
         assert_eq!([holder(0), holder(own)], [Holder::Reserved(0), Holder::Reserved(own)]);
@@ -133,7 +133,7 @@ mod tests {
         let unknown = Caller::Unknown(crate::caller::UnknownReason::NoAnswer);
         assert_eq!(connections.holder(&unknown), Holder::Unknown);
         assert_eq!(connections.budget.room(), Room { connections: 448, reserved: 64, memory: 0 });
-        let few = Connections::new(100, Owners::of_files(&subuid, &passwd), Arc::default());
+        let few = Connections::new(100, Arc::new(Owners::of_files(&subuid, &passwd)), Arc::default());
         assert_eq!(few.budget.room(), Room { connections: 88, reserved: 12, memory: 0 });
     }
 }

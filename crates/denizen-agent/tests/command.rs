@@ -63,6 +63,63 @@ fn the_codes_are_those_of_sysexits() {
     assert!(!err.contains("a-join-token"));
 }
 
+/// Whoever may put a pipe in a file's place could have the agent wait for a writer, and say nothing.
+#[test]
+fn a_pipe_in_a_files_place_is_named_and_not_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let (state, fifo) = (enrolled(temp.path()), temp.path().join("fifo"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (fifo, new) = (fifo.to_str().unwrap(), temp.path().join("new"));
+    let run = ["run", "--no-arc", "--listen", "127.0.0.1:0", "--state-dir", &state];
+    let connect = ["connect", "--server", "https://localhost:1", "--name", "m", "--state-dir", new.to_str().unwrap()];
+    let refused = |what: &[&str], at: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["10", env!("CARGO_BIN_EXE_denizen-agent")]).args(what).stdin(Stdio::null());
+        let Output { status, stderr, .. } = output(&mut command);
+        let err = String::from_utf8(stderr).unwrap();
+        assert!(status.code().is_some_and(|code| ![0, 124].contains(&code)), "{what:?}: {status}: {err}");
+        assert!(err.contains(at) && err.contains("not a regular file"), "{what:?}: {err}");
+    };
+    refused(&[&run[..], &["--ca-file", fifo]].concat(), fifo);
+    refused(&[&run[..], &["--app-service-header-file", fifo]].concat(), fifo);
+    refused(&[&connect[..], &["--join-token-file", fifo]].concat(), fifo);
+    for file in ["node.key", "node.crt", "identity.json", "lock"] {
+        let path = std::path::Path::new(&state).join(file);
+        let aside = temp.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused(&run, file);
+        std::fs::rename(&aside, &path).unwrap();
+    }
+}
+
+/// By the time the server hears of the machine, its key is on the disk; and the next attempt is made with the same one.
+#[test]
+fn a_kill_in_the_middle_of_enrolment_loses_no_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let (state, ca, token) = (temp.path().join("state"), temp.path().join("ca.pem"), temp.path().join("token"));
+    std::fs::write(&ca, denizen_keys::ca::DevCa::generate("test", 1_700_000_000).unwrap().ca_pem()).unwrap();
+    std::fs::write(&token, "a-join-token").unwrap();
+    // A server that takes the connection and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://127.0.0.1:{}", silent.local_addr().unwrap().port());
+    let (accepted, connections) = std::sync::mpsc::channel();
+    std::thread::spawn(move || silent.incoming().try_for_each(|connection| accepted.send(connection.unwrap())));
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        let mut command = agent(&["connect", "--server", &url, "--name", "m", "--join-token-file"]);
+        command.arg(&token).arg("--state-dir").arg(&state).arg("--ca-file").arg(&ca);
+        let mut child = spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        let connection = connections.recv_timeout(std::time::Duration::from_secs(30)).expect("it does not connect");
+        keys.push((std::fs::read(state.join("node.key")).unwrap(), std::fs::read(state.join("node.crt")).unwrap()));
+        assert!(!state.join("identity.json").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(connection);
+    }
+    assert!(keys.iter().all(|key| *key == keys[0]));
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let temp = tempfile::tempdir().unwrap();
@@ -194,6 +251,30 @@ fn who_is_not_this_machine_is_not_answered_at_the_metadata_address() {
     let told = String::from_utf8(stdout).unwrap();
     let lines: Vec<&str> = told.lines().collect();
     assert!(matches!(lines[..], ["200 0", "000 52" | "000 56"]), "{told}");
+}
+
+/// Each refused request could fill the disk a little.
+#[test]
+fn d09_a_flood_of_refusals_is_no_flood_of_log_lines() {
+    let temp = tempfile::tempdir().unwrap();
+    let state = enrolled(temp.path());
+    let mut command = agent(&["run", "--no-arc", "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0"]);
+    let (child, text) = start(command.args(["--state-dir", &state]), "imds");
+    let port: u16 =
+        text.rsplit_once("imds         http://").unwrap().1.split([':', '/']).nth(1).unwrap().parse().unwrap();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let ask = "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=r&client_id=nobody HTTP/1.1\r\n\
+            Host: localhost\r\nMetadata: true\r\nConnection: close\r\n\r\n";
+        stream.write_all(ask.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("Identity not found"), "{answer}");
+    }
+    let log = stop(child);
+    let lines = log.matches("no such identity").count();
+    // Two minutes may have part in it.
+    assert!((1..=60).contains(&lines), "{lines} lines");
 }
 
 #[test]

@@ -51,6 +51,10 @@ pub enum TokenError {
     /// The endpoint there is cannot do what is asked.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The environment says that Azure Arc's agent is on another machine. It is asked on loopback only: to whoever answers
+    /// its challenge is sent what a file holds.
+    #[error("Azure Arc's agent is at http://localhost, 127.0.0.1 or [::1], and {0} is not there")]
+    NotLocal(String),
     /// Nobody answers there.
     #[error(transparent)]
     Unavailable(#[from] HttpError),

@@ -5,8 +5,8 @@
 //! with a local endpoint, which needs none of them.
 
 use std::{
-    fs::File,
     io::BufReader,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -30,6 +30,7 @@ use rustls::{
 
 use crate::{
     environment::Environment,
+    file,
     pin::Pin,
     proxy::{self, Connector},
 };
@@ -101,7 +102,7 @@ impl Client {
     pub fn new(environment: &Environment) -> Result<Self, HttpError> {
         let Some(path) = environment.get("SSL_CERT_FILE") else { return Ok(Self::trusting(Trust::System)) };
         let unreadable = |e: &dyn std::fmt::Display| HttpError::Roots(format!("SSL_CERT_FILE={path}: {e}"));
-        let file = File::open(path).map_err(|e| unreadable(&e))?;
+        let file = file::open(Path::new(path)).map_err(|e| unreadable(&e))?;
         let certificates = CertificateDer::pem_reader_iter(BufReader::new(file))
             .collect::<Result<Vec<_>, _>>()
             // The parser's own text shows the line, and the file may hold a private key as well.
@@ -217,8 +218,16 @@ impl Trust {
             .map_err(|e| e.to_string())?;
         Ok(match self {
             Self::System => {
+                let found = rustls_native_certs::load_native_certs();
                 let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots.add_parsable_certificates(found.certs);
+                for error in &found.errors {
+                    tracing::debug!(%error, "some of the system's CA certificates cannot be read");
+                }
+                // Without any, each server's certificate would be said to be wrong.
+                if let (true, Some(error)) = (roots.is_empty(), found.errors.first()) {
+                    return Err(format!("the system's store: {error}"));
+                }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
             Self::Roots(roots) => builder.with_root_certificates(roots.clone()).with_no_client_auth(),

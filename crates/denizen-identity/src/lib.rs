@@ -38,6 +38,7 @@ pub mod endpoint;
 mod entra;
 mod environment;
 pub mod error;
+mod file;
 // The same command line speaks to the vault with it. Not part of the public API (hidden from its documents): it may change at any time.
 #[doc(hidden)]
 pub mod http;

@@ -31,7 +31,7 @@
 //!
 //! let stopped = async { drop(stop.await) };
 //! let budget = Budget::new(Room { connections: 1024, reserved: 0, memory: 16 << 20 });
-//! serve(listeners, Limits::default(), budget, stopped, |arrival: Arrival| {
+//! serve(listeners, Limits::default(), budget, stopped, |arrival: Arrival<'_>| {
 //!     Some((Holder::at(arrival.peer.ip()), |accepted: Accepted| async move {
 //!         let answer = service_fn(|_| async { Ok::<_, std::convert::Infallible>(http::Response::new(String::new())) });
 //!         let _ = accepted.http.serve(accepted.stream, answer).await;
@@ -132,7 +132,9 @@ impl Default for Limits {
 
 /// A connection that came.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
+pub struct Arrival<'a> {
+    /// The connection.
+    pub stream: &'a TcpStream,
     /// The address it was accepted at.
     pub local: SocketAddr,
     /// The address at its other end.
@@ -173,7 +175,7 @@ pub async fn serve<W, C, F>(
     stop: impl Future<Output = ()>,
     who: W,
 ) where
-    W: Fn(Arrival) -> Option<(Holder, C)>,
+    W: Fn(Arrival<'_>) -> Option<(Holder, C)>,
     C: FnOnce(Accepted) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
@@ -191,7 +193,7 @@ pub async fn serve<W, C, F>(
         };
         match accepted {
             Ok((tcp, local, peer)) => {
-                let Some((holder, connection)) = who(Arrival { local, peer }) else { continue };
+                let Some((holder, connection)) = who(Arrival { stream: &tcp, local, peer }) else { continue };
                 // An answer is often one small packet: it must not wait for another.
                 let _ = tcp.set_nodelay(true);
                 let (share, begun) = (budget.admit(holder), Arc::new(AtomicBool::new(false)));

@@ -50,14 +50,14 @@ fn start_with(
     listeners: Vec<TcpListener>,
     limits: Limits,
     budget: Arc<Budget>,
-    admit: impl Fn(&Arrival) -> bool + Send + 'static,
+    admit: impl Fn(&Arrival<'_>) -> bool + Send + 'static,
 ) -> Running {
     let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
     let (stop, stopped) = oneshot::channel();
     let (release, asked) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let (wait, count) = (release.clone(), asked.clone());
     let task =
-        tokio::spawn(serve(listeners, limits, budget, async { drop(stopped.await) }, move |arrival: Arrival| {
+        tokio::spawn(serve(listeners, limits, budget, async { drop(stopped.await) }, move |arrival: Arrival<'_>| {
             let (wait, count) = (wait.clone(), count.clone());
             let connection = move |accepted: Accepted| async move {
                 let share = accepted.share.clone();

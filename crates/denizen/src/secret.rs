@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use denizen_agent::files;
 use denizen_identity::{Environment, http::Client};
 use denizen_server::domain::secrets::{BadSecret, SecretName};
 use zeroize::Zeroizing;
@@ -133,7 +134,7 @@ fn read_value(value: Option<String>, file: Option<&Path>) -> Result<Zeroizing<St
     let mut text = Zeroizing::new(String::new());
     let (from, read) = match file {
         Some(path) => {
-            let read = std::fs::File::open(path).and_then(|mut f| f.read_to_string(&mut text));
+            let read = files::open(path).and_then(|mut f| f.read_to_string(&mut text));
             (path.display().to_string(), read)
         }
         None => {

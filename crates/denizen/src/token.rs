@@ -84,6 +84,7 @@ pub(crate) fn refused(identity: &IdentityEndpoint, error: &TokenError) -> Failur
         TokenError::NoSource(_) | TokenError::Unavailable(_) => {
             (exit::UNAVAILABLE, "is the agent running, and is its env file sourced (`. DIR/env`)?")
         }
+        TokenError::NotLocal(_) => (exit::USAGE, "source the env file that this machine's agent wrote (`. DIR/env`)"),
         TokenError::Challenge(why) => (exit::NO_PERMISSION, why.remedy()),
         TokenError::Refused { .. } => (exit::NO_PERMISSION, ""),
         TokenError::Unsupported(_) | TokenError::MalformedAnswer(_) | TokenError::WrongIdentity | _ => (exit::DATA, ""),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    caller::{KnownFrom, UnknownReason},
+    caller::{KnownFrom, UnknownReason, owner::Owners},
     identity::Identity,
     upstream::{TokenAuthority, scripted::Script},
 };
@@ -19,7 +19,9 @@ fn broker(script: &Script) -> Broker {
     let clock = Clock::manual(UnixTime(1_800_000_000));
     let metrics = Arc::<Metrics>::default();
     let cache = TokenCache::new(TokenAuthority::Scripted(script.clone()), clock.clone(), metrics.clone());
-    Broker::new(Identities::new(identity), Policy::Group { own_uid: 990, group: None }, cache, &clock, metrics)
+    let refusals = Arc::new(Refusals::new(Arc::new(Owners::system())));
+    let policy = Policy::Group { own_uid: 990, group: None };
+    Broker::new(Identities::new(identity), policy, cache, &clock, refusals, metrics)
 }
 
 fn request(caller: Caller, selector: Selector) -> TokenRequest {

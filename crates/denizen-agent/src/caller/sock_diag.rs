@@ -8,7 +8,10 @@
 //! Layouts are `struct inet_diag_req_v2` and `struct inet_diag_msg` of `linux/inet_diag.h`: integers in host order,
 //! addresses and ports in network order. Touches one netlink socket for each lookup. Tests: `sock_diag/tests.rs`.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use rustix::{
     io::Errno,
@@ -39,13 +42,15 @@ const CGROUP_ID: u16 = 21;
 pub fn owner(client: SocketAddr, server: SocketAddr) -> Result<(u32, Option<u64>), UnknownReason> {
     let question = Question::new(client, server)?;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
-        .map_err(|_| UnknownReason::NoAnswer)?;
+        .map_err(UnknownReason::CannotAsk)?;
     let kernel = netlink::SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &question.encode(), SendFlags::empty(), &kernel).map_err(|_| UnknownReason::NoAnswer)?;
+    sendto(&socket, &question.encode(), SendFlags::empty(), &kernel).map_err(UnknownReason::CannotAsk)?;
     // The kernel answers while it is being asked: the reply is there, or there is none.
     let mut buffer = [0_u8; 1024];
-    let (received, whole, from) =
-        recvfrom(&socket, &mut buffer, RecvFlags::DONTWAIT).map_err(|_| UnknownReason::NoAnswer)?;
+    let (received, whole, from) = recvfrom(&socket, &mut buffer, RecvFlags::DONTWAIT).map_err(|errno| match errno {
+        Errno::AGAIN => UnknownReason::NoAnswer,
+        other => UnknownReason::CannotAsk(other),
+    })?;
     let from_kernel = from.and_then(|any| netlink::SocketAddrNetlink::try_from(any).ok()).is_some_and(|a| a.pid() == 0);
     if !from_kernel || whole > buffer.len() {
         return Err(UnknownReason::Malformed);
@@ -105,10 +110,10 @@ impl Question {
             SOCK_DIAG_BY_FAMILY => {}
             NLMSG_ERROR => {
                 let errno = u32_at(reply, HEADER)?.cast_signed().wrapping_neg();
-                return Err(if errno == Errno::NOENT.raw_os_error() {
-                    UnknownReason::NoSuchSocket
-                } else {
-                    UnknownReason::NoAnswer
+                return Err(match Errno::from_io_error(&io::Error::from_raw_os_error(errno)) {
+                    Some(Errno::NOENT) => UnknownReason::NoSuchSocket,
+                    Some(errno) => UnknownReason::CannotAsk(errno),
+                    None => UnknownReason::Malformed,
                 });
             }
             _ => return Err(UnknownReason::Malformed),

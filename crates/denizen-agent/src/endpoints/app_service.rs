@@ -42,7 +42,9 @@ impl AppServiceEndpoint {
         let shown = match gate::one(&request.headers, SECRET_HEADER).and_then(|value| self.secret.check(value)) {
             Some(shown) => shown,
             None => {
-                tracing::warn!(target: "audit", %caller, "App Service secret missing or wrong");
+                if let Some(held_back) = broker.refusals().admit(&caller) {
+                    tracing::warn!(target: "audit", %caller, held_back, "App Service secret missing or wrong");
+                }
                 return Style::AppService.fault(Fault::new(
                     StatusCode::UNAUTHORIZED,
                     "unauthorized_client",

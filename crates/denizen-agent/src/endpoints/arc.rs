@@ -3,8 +3,9 @@
 //! The first request is always answered 401, since clients take anything else for a failure; the 401 has a JSON body
 //! and no `Retry-After`, and its one challenge is `Basic realm=<absolute path>`, without quotes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use denizen_serve::Sampler;
 use denizen_wire::{
     Clock,
     identity::{ARC_VERSIONS, Error},
@@ -24,11 +25,15 @@ use crate::{
 };
 /// The Arc endpoint.
 pub struct ArcEndpoint {
-    /// Its challenges.
-    pub challenges: Arc<Challenges>,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
+    challenges: Arc<Challenges>,
+    metrics: Arc<Metrics>,
+    /// Which failures to write a key file are logged.
+    faults: Sampler,
 }
+
+/// So many failures to write a key file are logged in so long.
+const FAULTS: u32 = 10;
+const FAULTS_IN: Duration = Duration::from_secs(60);
 
 /// The answer where the dialect is off.
 pub fn off() -> Fault {
@@ -36,6 +41,11 @@ pub fn off() -> Fault {
 }
 
 impl ArcEndpoint {
+    /// Creates the endpoint that gives these challenges.
+    pub fn new(challenges: Arc<Challenges>, metrics: Arc<Metrics>) -> Self {
+        Self { challenges, metrics, faults: Sampler::new(FAULTS, FAULTS_IN) }
+    }
+
     /// Answers a token request.
     pub async fn answer(&self, broker: &Broker, clock: &Clock, caller: Caller, request: &Parts, query: &str) -> Answer {
         let asked = match Query::read(query, version) {
@@ -51,7 +61,9 @@ impl ArcEndpoint {
         let redeemed = match self.challenges.redeem(authorization, &caller, query) {
             Ok(redeemed) => redeemed,
             Err(refusal) => {
-                tracing::warn!(target: "audit", %caller, %refusal, "challenge key refused");
+                if let Some(held_back) = broker.refusals().admit(&caller) {
+                    tracing::warn!(target: "audit", %caller, %refusal, held_back, "challenge key refused");
+                }
                 return self.challenge(&caller, &refusal.to_string());
             }
         };
@@ -76,7 +88,10 @@ impl ArcEndpoint {
         let path = match self.challenges.issue(caller) {
             Ok(path) => path,
             Err(error) => {
-                tracing::error!(%error, "no challenge");
+                // Whoever asks causes it, as often as they like.
+                if let Some(held_back) = self.faults.admit() {
+                    tracing::error!(%error, held_back, "no challenge");
+                }
                 let description = "The agent cannot write a key file: see its log";
                 return Style::OAuth.fault(Fault::new(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -47,7 +47,7 @@ fn checked(route: Option<Route>, request: &Parts) -> Result<Route, Fault> {
     }
     let route = route.ok_or_else(unknown_path)?;
     let headers = &request.headers;
-    if headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-")) {
+    if headers.keys().any(|name| is_of_a_proxy(name.as_str())) {
         return Err(Fault::bad("A forwarded request is refused: ask from this machine, without a proxy"));
     }
     host(request)?;
@@ -60,6 +60,18 @@ fn checked(route: Option<Route>, request: &Parts) -> Result<Route, Fault> {
         return Err(Fault::bad("Required metadata header not specified"));
     }
     Ok(route)
+}
+
+/// Whether only a proxy, a gateway or a load balancer adds a header of this (lower-case) name: it says whose request it
+/// passes on, or that it passes one on. The rule is `Via`, `Forwarded`, `X-Forwarded…` and `X-Original-…`, `X-Rewrite-…`,
+/// and every name that ends as that of an address does (`X-Real-IP`, `True-Client-IP`, `X-Remote-Addr`, `X-Azure-ClientIP`).
+/// No client of these endpoints names an address: the kernel knows it.
+fn is_of_a_proxy(name: &str) -> bool {
+    ["via", "forwarded"].contains(&name)
+        || ["x-forwarded", "x-original-", "x-rewrite-"].iter().any(|start| name.starts_with(start))
+        || ["-ip", "-ipv4", "-ipv6", "-clientip", "-socketip", "-addr", "-address"]
+            .iter()
+            .any(|end| name.ends_with(end))
 }
 
 /// Exactly a known path, or none. Nothing is decoded, so nothing can be understood in two ways. The tolerances are
@@ -129,6 +141,68 @@ mod tests {
         for path in [TOKEN_PATH, "/metadata/identity/oauth2/token/", "//metadata/identity/oauth2/token"] {
             assert_eq!(route(ListenerKind::Local, path), Some(Route::Token), "{path}");
             assert_eq!(route(ListenerKind::Imds, path), Some(Route::Token), "{path}");
+        }
+    }
+
+    #[test]
+    fn d16_what_only_a_proxy_sends_is_told_from_what_clients_send() {
+        for name in [
+            "via",
+            "forwarded",
+            "x-forwarded",
+            "x-forwarded-for",
+            "x-forwarded-client-cert",
+            "x-original-forwarded-for",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-real-ip",
+            "x-client-ip",
+            "client-ip",
+            "true-client-ip",
+            "x-cluster-client-ip",
+            "cf-connecting-ip",
+            "cf-connecting-ipv6",
+            "fastly-client-ip",
+            "x-azure-clientip",
+            "x-azure-socketip",
+            "x-remote-addr",
+            "x-envoy-external-address",
+            "x-originating-ip",
+        ] {
+            assert!(is_of_a_proxy(name), "{name}");
+        }
+        // What Azure SDKs and HTTP clients send, and what tracing adds.
+        for name in [
+            "accept",
+            "accept-encoding",
+            "accept-language",
+            "authorization",
+            "cache-control",
+            "connection",
+            "content-length",
+            "content-type",
+            "host",
+            "metadata",
+            "metadata-flavor",
+            "secret",
+            "sec-fetch-mode",
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "user-agent",
+            "x-identity-header",
+            "x-ms-client-request-id",
+            "x-ms-correlation-request-id",
+            "x-ms-return-client-request-id",
+            "x-client-sku",
+            "x-client-ver",
+            "x-client-os",
+            "x-client-cpu",
+            "x-anchormailbox",
+            "client-request-id",
+            "return-client-request-id",
+        ] {
+            assert!(!is_of_a_proxy(name), "{name}");
         }
     }
 

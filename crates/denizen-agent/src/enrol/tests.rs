@@ -98,6 +98,60 @@ async fn an_attempt_whose_answer_was_lost_is_repeated_with_the_same_key() {
     assert_eq!((server.asked().len(), certificates.len()), (3, 1));
 }
 
+/// Killed after the server had answered: it knows the machine by its key, and the machine knows nothing.
+#[tokio::test]
+async fn a_start_that_finds_a_key_and_no_identity_asks_again_with_the_same_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let state_dir = temp.path().join("agent");
+    let server = server(vec![(200, enrolled(0)), (200, enrolled(0)), (200, enrolled(0))]).await;
+    let first = connect(options(&server, &state_dir)).await.unwrap();
+    let request = |n: usize| serde_json::from_str::<EnrolRequest>(&server.asked()[n].1).unwrap();
+    for n in 1..3 {
+        // The new file was written and did not get its name; so may one of the key's have been before.
+        let id = denizen_keys::random::uuid_v4();
+        std::fs::rename(state_dir.join("identity.json"), state_dir.join(format!(".identity.json.{id}"))).unwrap();
+        std::fs::write(state_dir.join(format!(".node.key.{id}")), "half a k").unwrap();
+        let again = connect(options(&server, &state_dir)).await.unwrap();
+        assert_eq!(again.enrolled.client_id, first.enrolled.client_id);
+        assert_eq!(request(n).certificate, request(0).certificate);
+        assert_ne!(request(n).proof, "", "a proof of its own each time");
+        let mut left: Vec<_> = std::fs::read_dir(&state_dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["identity.json", "lock", "node.crt", "node.key"]);
+    }
+}
+
+#[tokio::test]
+async fn what_looks_like_a_temporary_file_and_cannot_be_removed_is_in_nobodys_way() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(vec![(200, enrolled(0))]).await;
+    let id = denizen_keys::random::uuid_v4();
+    std::fs::create_dir(temp.path().join(format!(".identity.json.{id}"))).unwrap();
+    for other in [".profile", "notes.txt", ".identity.json.old"] {
+        std::fs::write(temp.path().join(other), "").unwrap();
+    }
+    connect(options(&server, temp.path())).await.unwrap();
+    assert!([".profile", "notes.txt", ".identity.json.old"].iter().all(|other| temp.path().join(other).exists()));
+}
+
+#[tokio::test]
+async fn another_name_gets_a_certificate_of_its_own_for_the_same_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(vec![(502, "<html>".into()), (200, enrolled(0))]).await;
+    connect(options(&server, temp.path())).await.unwrap_err();
+    let renamed = ConnectOptions { machine_name: "web-2".parse().unwrap(), ..options(&server, temp.path()) };
+    connect(renamed).await.unwrap();
+    let certificate = |n: usize| {
+        let request: EnrolRequest = serde_json::from_str(&server.asked()[n].1).unwrap();
+        Certificate::from_der(&b64::decode_standard(&request.certificate).unwrap()).unwrap()
+    };
+    assert_eq!((certificate(0).subject_cn(), certificate(1).subject_cn()), (Some("web-1"), Some("web-2")));
+    assert_eq!(certificate(0).public_key().unwrap().n(), certificate(1).public_key().unwrap().n());
+}
+
 #[tokio::test]
 async fn a_certificate_lost_in_a_crash_is_made_again_for_the_same_key() {
     let temp = tempfile::tempdir().unwrap();

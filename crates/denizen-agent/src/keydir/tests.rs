@@ -16,14 +16,14 @@ fn a_key_is_directly_inside_complete_and_without_newline() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("azcmagent/tokens");
     let keys = KeyDirectory::open(&path, none(), None).unwrap();
-    let id = keys.write("c2VjcmV0").unwrap();
-    let file = keys.path_of(id);
-    assert_eq!(file, format!("{}/{id}.key", path.display()));
+    let key = keys.write("c2VjcmV0").unwrap();
+    let file = key.path();
+    assert_eq!(file, format!("{}/{}.key", path.display(), key.id));
     assert_eq!(fs::read(&file).unwrap(), b"c2VjcmV0");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o440);
     assert!(!file.contains('=') && !file.contains('"') && !file.contains(' '));
-    keys.remove(id);
-    keys.remove(id);
+    key.remove();
+    key.remove();
     assert!(!Path::new(&file).exists());
 }
 
@@ -37,7 +37,7 @@ fn the_group_can_pass_and_read_and_nobody_can_write() {
     let keys = KeyDirectory::open(&path, none(), Some("nogroup")).unwrap();
     let about = fs::metadata(&path).unwrap();
     assert_eq!((about.mode() & 0o7777, about.gid()), (0o750, 65534));
-    let file = fs::metadata(keys.path_of(keys.write("x").unwrap())).unwrap();
+    let file = fs::metadata(keys.write("x").unwrap().path()).unwrap();
     assert_eq!((file.mode() & 0o7777, file.uid(), file.gid()), (0o440, 0, 65534));
 
     // A directory that was too narrow for the group is opened to it; one that is root's is for everybody to look at.
@@ -129,10 +129,91 @@ fn only_our_own_stale_keys_are_swept() {
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at.unsigned_abs());
         fs::File::open(path).unwrap().set_modified(time).unwrap();
     };
-    dated(&keys.path_of(old), NOW.0 - STALE_AFTER - 1);
-    dated(&keys.path_of(young), NOW.0 - 60);
+    dated(&old.path(), NOW.0 - STALE_AFTER - 1);
+    dated(&young.path(), NOW.0 - 60);
     dated(foreign.to_str().unwrap(), 1);
     assert_eq!(keys.sweep(NOW), 1);
-    assert!(!Path::new(&keys.path_of(old)).exists());
-    assert!(Path::new(&keys.path_of(young)).exists() && foreign.exists());
+    assert!(!Path::new(&old.path()).exists());
+    assert!(Path::new(&young.path()).exists() && foreign.exists());
+}
+
+#[test]
+fn a_directory_that_was_put_in_the_open_ones_place_is_the_one_that_is_used() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("azcmagent/tokens");
+    let keys = KeyDirectory::open(&path, none(), None).unwrap();
+    let first = keys.write("first").unwrap();
+    let aside = temp.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    // Nothing is there: it is made, as at start.
+    let second = keys.write("second").unwrap();
+    assert_eq!(fs::read_to_string(second.path()).unwrap(), "second");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o755);
+    // And the whole way to it, with another one in its place.
+    fs::rename(temp.path().join("azcmagent"), temp.path().join("azcmagent.old")).unwrap();
+    fs::create_dir_all(&path).unwrap();
+    assert_eq!(fs::read_to_string(keys.write("third").unwrap().path()).unwrap(), "third");
+    // What was written before is removed where it is.
+    first.remove();
+    second.remove();
+    assert_eq!(fs::read_dir(&aside).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(temp.path().join("azcmagent.old/tokens")).unwrap().count(), 0);
+}
+
+#[test]
+fn d02_a_directory_in_its_place_that_breaks_a_rule_gets_no_key_until_it_is_put_right() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("tokens");
+    let keys = KeyDirectory::open(&path, none(), None).unwrap();
+    fs::rename(&path, temp.path().join("aside")).unwrap();
+    let refused = || keys.write("secret").unwrap_err().to_string();
+    fs::create_dir(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    for _ in 0..2 {
+        let text = refused();
+        assert!(text.contains("chmod go-w"), "{text}");
+    }
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    fs::remove_dir(&path).unwrap();
+    symlink(temp.path().join("aside"), &path).unwrap();
+    assert!(refused().contains("symbolic link"), "even one that leads to the directory that is open");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    assert!(refused().contains("not a directory"));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(fs::read_to_string(keys.write("secret").unwrap().path()).unwrap(), "secret");
+}
+
+#[test]
+fn a_directory_that_is_mounted_over_is_left_for_what_clients_see() {
+    use nix::{
+        mount::{MsFlags, mount},
+        sched::{CloneFlags, unshare},
+    };
+    if !denizen_skip::is_root() {
+        return; // mounting needs root
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("tokens");
+    let keys = KeyDirectory::open(&path, none(), None).unwrap();
+    let first = keys.write("first").unwrap();
+    let nothing = None::<&str>;
+    // In a mount namespace of this thread's own.
+    let seen = std::thread::spawn(move || {
+        let mounted = unshare(CloneFlags::CLONE_NEWNS)
+            .and_then(|()| mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing))
+            .and_then(|()| mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("mode=755")));
+        if mounted.is_err() {
+            return None;
+        }
+        let second = keys.write("second").unwrap();
+        first.remove();
+        Some(fs::read_to_string(second.path()).unwrap())
+    });
+    match seen.join().unwrap() {
+        Some(content) => assert_eq!(content, "second"),
+        None => return denizen_skip::skip("mounts are not permitted"),
+    }
+    assert_eq!(fs::read_dir(temp.path().join("tokens")).unwrap().count(), 0, "the first one was removed beneath");
 }

@@ -45,3 +45,44 @@ async fn a_counterpart_that_was_named_too_is_bound_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_listener_that_is_taken_is_bound_to_the_loopback_interface() {
+    for bind in ["127.0.0.1:0", "[::1]:0", "127.9.9.9:0"] {
+        let listener = TcpListener::bind(bind).await.unwrap();
+        assert_eq!(getsockopt(&listener, BindToDevice).unwrap(), "");
+        check(&listener).unwrap();
+        assert_eq!(getsockopt(&listener, BindToDevice).unwrap(), "lo", "{bind}");
+        check(&listener).expect("as often as one likes");
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        assert_eq!(client.unwrap().local_addr().unwrap(), accepted.unwrap().1, "{bind}");
+    }
+}
+
+#[test]
+fn where_it_cannot_be_bound_to_the_interface_another_rule_must_close_it_or_it_is_refused() {
+    let refused = || Err(io::Error::from_raw_os_error(1));
+    let temp = tempfile::tempdir().unwrap();
+    let setting = |interface: &str, value: &str| {
+        std::fs::create_dir_all(temp.path().join(interface)).unwrap();
+        std::fs::write(temp.path().join(interface).join("route_localnet"), value).unwrap();
+    };
+    let told = |address: &str, settings: &Path| {
+        closed(refused(), address.parse().unwrap(), "lo".into(), settings).map_err(|error| error.to_string())
+    };
+    setting("all", "0\n");
+    setting("eth0", "0\n");
+    assert_eq!(told("127.0.0.1:1", temp.path()), Ok(()));
+    assert_eq!(told("[::1]:1", Path::new("/nonexistent")), Ok(()));
+    let text = told("169.254.169.254:80", temp.path()).unwrap_err();
+    assert!(
+        text.contains("169.254.169.254:80") && text.contains("CAP_NET_RAW") && !text.contains("localnet"),
+        "{text}"
+    );
+    assert!(told("127.0.0.1:1", Path::new("/nonexistent")).is_err(), "what cannot be read proves nothing");
+    setting("eth0", "1\n");
+    let text = told("127.0.0.1:1", temp.path()).unwrap_err();
+    assert!(text.contains("route_localnet=0"), "{text}");
+    assert!(closed(Ok(()), "127.0.0.1:1".parse().unwrap(), "lo".into(), temp.path()).is_ok());
+}

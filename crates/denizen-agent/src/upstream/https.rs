@@ -26,6 +26,7 @@ use rustls::{
 };
 
 use super::origin::{Origin, OriginError};
+use crate::files;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
+/// The largest file of CA certificates, bytes; a distribution's bundle has a quarter of a million.
+const MAX_CA_FILE: u64 = 16 * 1024 * 1024;
 
 /// What kept a request from being made or answered.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +206,8 @@ fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, HttpsError>
         Some(path) => {
             let from = path.display().to_string();
             let fault = |reason: String| HttpsError::Roots { from: from.clone(), reason };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fault(pem_fault(&e)))? {
+            let pem = files::read_whole(path, MAX_CA_FILE).map_err(|e| fault(e.to_string()))?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
                 store.add(certificate.map_err(|e| fault(pem_fault(&e)))?).map_err(|e| fault(e.to_string()))?;
             }
             (from, "there is none in it".to_owned())
@@ -212,6 +216,9 @@ fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, HttpsError>
             let found = rustls_native_certs::load_native_certs();
             store.add_parsable_certificates(found.certs);
             let reason = found.errors.first().map_or_else(|| "there is none".to_owned(), ToString::to_string);
+            for error in &found.errors {
+                tracing::warn!(%error, "some of the system's CA certificates cannot be read");
+            }
             ("the system's store".to_owned(), reason)
         }
     };

@@ -16,10 +16,13 @@ use crate::{
     context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed},
+    file,
     token::{Ask, Token},
 };
 
 const NAME: &str = "ClientCertificateCredential";
+/// A certificate file larger than this is not one, bytes.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// An application that proves itself with a certificate's key: PEM or PKCS#12, RSA.
 pub struct ClientCertificateCredential(Cached<WithCertificate>);
@@ -98,11 +101,11 @@ impl ClientCertificateCredential {
         path: impl AsRef<Path>,
     ) -> Result<ClientCertificateCredentialBuilder, CredentialError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| {
+        let mut bytes = file::read(path, MAX_FILE).map_err(|e| {
             Failed::configuration(NAME, format!("the certificate {}: {e}", path.display()))
                 .with_remedy("give the path of a PEM or PKCS#12 file this process may read")
         })?;
-        let builder = Self::builder(tenant_id, client_id, bytes);
+        let builder = Self::builder(tenant_id, client_id, std::mem::take(&mut *bytes));
         Ok(ClientCertificateCredentialBuilder { path: Some(path.to_owned()), ..builder })
     }
 }

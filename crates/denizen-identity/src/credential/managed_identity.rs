@@ -282,6 +282,10 @@ impl Endpoint {
         match error {
             TokenError::NoSource(why) => unavailable(why.remedy()),
             TokenError::Unsupported(_) => failed(FailureKind::Configuration, "see the decision table in the README"),
+            TokenError::NotLocal(_) => failed(
+                FailureKind::Configuration,
+                "source the env file that this machine's agent wrote, or unset IDENTITY_ENDPOINT and IMDS_ENDPOINT",
+            ),
             // The one server that is pinned: what answers there is somebody else, or the thumbprint is old.
             TokenError::Unavailable(HttpError::UntrustedCertificate { .. }) => {
                 failed(FailureKind::Untrusted, "compare IDENTITY_SERVER_THUMBPRINT with the server's certificate")

@@ -11,11 +11,12 @@ use crate::{
     context::CredentialContext,
     entra::{TenantOptions, TokenEndpoint},
     error::{CredentialError, Failed, FailureKind, Unavailable},
+    file,
     token::{Ask, Token},
 };
 
 const NAME: &str = "WorkloadIdentityCredential";
-/// A token file larger than this is not one.
+/// A token file larger than this is not one, bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
 /// A federated token in a file, exchanged for an access token. From `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and
@@ -151,15 +152,14 @@ impl Exchange {
             Failed::new(NAME, FailureKind::Configuration, format!("the token file {}: {why}", self.file.display()))
                 .with_remedy("check AZURE_FEDERATED_TOKEN_FILE and the volume mounted there")
         };
-        let size = tokio::fs::metadata(&self.file).await.map_err(|e| fail(e.to_string()))?;
-        if !size.is_file() || size.len() > MAX_FILE {
-            return Err(fail("not a file of at most 64 KiB".into()).into());
-        }
-        let text = Zeroizing::new(tokio::fs::read_to_string(&self.file).await.map_err(|e| fail(e.to_string()))?);
+        let path = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || file::read(&path, MAX_FILE)).await;
+        let bytes = read.map_err(|e| fail(e.to_string()))?.map_err(|e| fail(e.to_string()))?;
         // A newline at the end would be sent along, and the assertion be refused.
-        match text.trim() {
-            "" => Err(fail("it is empty".into()).into()),
-            token => Ok(Zeroizing::new(token.to_owned())),
+        match std::str::from_utf8(&bytes).map(str::trim) {
+            Err(_) => Err(fail("it is not UTF-8".into()).into()),
+            Ok("") => Err(fail("it is empty".into()).into()),
+            Ok(token) => Ok(Zeroizing::new(token.to_owned())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::symlink, path::Path, sync::Arc};
 
-use denizen_identity::error::FailureKind;
+use denizen_identity::{credential::ManagedIdentityCredential, error::FailureKind};
 use denizen_identity_testkit::{KeyFile, Realm};
 
 use super::{Arcs, get};
@@ -66,6 +66,39 @@ async fn d12_no_directory_but_the_agents_is_read() {
         arc.endpoint.set_quirks(|quirks| quirks.realm = Realm::Text(format!("Basic realm={path}")));
         refused(&arc, &path).await;
     }
+}
+
+/// Whoever can write there can put a file there.
+#[tokio::test]
+async fn d12_a_directory_that_others_may_write_is_not_the_agents() {
+    for mode in [0o777, 0o1777] {
+        let arc = Arcs::start().await;
+        let writable = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(arc.endpoint.key_directory(), writable).unwrap();
+        refused(&arc, &format!("{mode:o}")).await;
+    }
+}
+
+/// The environment is not always one's own; a server elsewhere has no business with files here.
+#[tokio::test]
+async fn d12_an_agent_on_another_machine_is_not_asked() {
+    let arc = Arcs::start().await;
+    let port = arc.endpoint.server().url().rsplit(':').next().unwrap().to_owned();
+    for endpoint in [
+        "http://agent.example/metadata/identity/oauth2/token".to_owned(),
+        "http://192.0.2.1/metadata/identity/oauth2/token".to_owned(),
+        // Where somebody would answer.
+        format!("http://0.0.0.0:{port}/metadata/identity/oauth2/token"),
+        format!("https://localhost:{port}/metadata/identity/oauth2/token"),
+    ] {
+        let variables = [("IDENTITY_ENDPOINT", endpoint.as_str()), ("IMDS_ENDPOINT", "http://localhost")];
+        let context = arc.time.context(variables.into()).with_key_directory(arc.endpoint.key_directory());
+        let credential = ManagedIdentityCredential::builder().context(context).build().unwrap();
+        let error = get(&*credential).await.expect_err(&endpoint);
+        assert_eq!(error.failed().map(|f| &f.kind), Some(&FailureKind::Configuration), "{endpoint}: {error}");
+        assert!(error.to_string().contains("127.0.0.1 or [::1]"), "{error}");
+    }
+    assert_eq!(arc.endpoint.server().requests().len(), 0);
 }
 
 #[tokio::test]

@@ -325,6 +325,38 @@ fn what_a_file_of_roots_holds_is_not_shown() {
     }
 }
 
+/// A pipe in a file's place is an error that names it, and no wait for somebody who writes to it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_pipe_in_a_files_place_is_named_and_not_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let pipe = temp.path().join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let path = pipe.to_str().unwrap().to_owned();
+    let (done, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let path = path.as_str();
+        let roots = Environment::from([("SSL_CERT_FILE", path)]);
+        done.send(denizen_identity::http::Client::new(&roots).err().unwrap().to_string()).unwrap();
+        let certificate = denizen_identity::ClientCertificateCredential::from_file("t", "c", path);
+        done.send(certificate.err().unwrap().to_string()).unwrap();
+        let federated = Environment::from([
+            ("AZURE_TENANT_ID", "t"),
+            ("AZURE_CLIENT_ID", "50000000-0000-4000-8000-000000000001"),
+            ("AZURE_FEDERATED_TOKEN_FILE", path),
+        ]);
+        let context = CredentialContext::of(federated);
+        let credential = denizen_identity::WorkloadIdentityCredential::builder().context(context).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        done.send(runtime.block_on(super::get(&*credential)).unwrap_err().to_string()).unwrap();
+    });
+    for what in ["roots", "certificate", "token"] {
+        let told = waiting.recv_timeout(std::time::Duration::from_secs(10)).expect(what);
+        assert!(told.contains(pipe.to_str().unwrap()) && told.contains("not a regular file"), "{what}: {told}");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_string_gives_tokens_by_resource() {
     let arc = Arcs::start().await;

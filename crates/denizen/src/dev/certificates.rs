@@ -4,10 +4,11 @@
 //! the root key.
 
 use std::{
-    fs, io,
+    io,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
+use denizen_agent::files;
 use denizen_keys::{
     SecretString, b64,
     ca::{DevCa, IssuedServer, SanEntry},
@@ -16,7 +17,7 @@ use denizen_keys::{
 };
 use denizen_wire::UnixTime;
 
-use super::data::{DataDir, write_private, write_public};
+use super::data::{DataDir, MAX_FILE, write_private, write_public};
 use crate::exit::{self, Failure};
 
 /// What the CA's common name starts with.
@@ -40,7 +41,7 @@ impl Certificates {
     pub(crate) fn open(data: &DataDir, root: &RootKey, now: UnixTime) -> Result<Self, Failure> {
         let fault = Failure::while_(exit::DATA, "the development CA");
         let sealed_file = data.path().join("ca.key.sealed");
-        let ca = match (fs::read_to_string(data.ca_file()), fs::read_to_string(&sealed_file)) {
+        let ca = match (files::read_text(&data.ca_file(), MAX_FILE), files::read_text(&sealed_file, MAX_FILE)) {
             (Ok(pem), Ok(sealed)) => {
                 let key = unseal(root, &sealed).ok_or_else(|| {
                     let text =

@@ -1,8 +1,9 @@
 //! `-- CMD`: run with the environment, in a private view of the hosts file where that is permitted, its exit code
 //! becoming ours.
 
-use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{os::unix::process::ExitStatusExt, path::Path, process::ExitStatus};
 
+use denizen_agent::files;
 use denizen_identity::Environment;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -18,6 +19,9 @@ use super::{
 };
 use crate::exit::{self, Failure};
 
+/// Longer ones are left out, bytes.
+const MAX_HOSTS: u64 = 4 * 1024 * 1024;
+
 /// Runs the command to its end.
 pub(crate) async fn run(
     command: &[String],
@@ -26,7 +30,7 @@ pub(crate) async fn run(
     environment: &Environment,
 ) -> Result<u8, Failure> {
     let hosts = data.path().join("hosts");
-    let system = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let system = files::read_text(Path::new("/etc/hosts"), MAX_HOSTS).unwrap_or_default();
     let name = format!("{}.{}", manifest.vault_name, super::VAULT_SUFFIX);
     write_public(&hosts, format!("127.0.0.1 {name}\n{system}").as_bytes())?;
 

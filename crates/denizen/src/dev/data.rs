@@ -7,15 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use denizen_agent::files;
 use denizen_identity::Environment;
 use denizen_keys::envelope::RootKey;
 use denizen_server::run::{database_in, root_key_in};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::exit::{self, Failure};
 
 const LOCK: &str = "lock";
 const MANIFEST: &str = "dev.json";
+/// No file of ours that is read again is larger, bytes.
+pub(crate) const MAX_FILE: u64 = 1024 * 1024;
 
 /// The data directory, held.
 pub(crate) struct DataDir {
@@ -78,7 +81,7 @@ impl DataDir {
         };
         let read = |name: &str| {
             let file = path.join(name);
-            fs::read_to_string(&file).map_err(Failure::while_(exit::DATA, &file.display().to_string()))
+            files::read_text(&file, MAX_FILE).map_err(Failure::while_(exit::DATA, &file.display().to_string()))
         };
         let pid =
             read(LOCK)?.trim().parse().map_err(Failure::while_(exit::DATA, "the holder of the data directory"))?;
@@ -124,7 +127,7 @@ impl DataDir {
 
     /// The manifest of the last run, if there was one.
     pub(crate) fn previous(&self) -> Result<Option<serde_json::Value>, Failure> {
-        match fs::read(self.manifest_file()) {
+        match files::read_whole(&self.manifest_file(), MAX_FILE) {
             // One that was cut short is as good as none: all it holds can be made anew.
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -173,7 +176,10 @@ fn lock(path: &Path) -> Result<File, Failure> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        // A pipe in its place must not hold us up.
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(&at)
+        .and_then(|file| files::regular(&file).map(|()| file))
         .map_err(Failure::while_(exit::CANNOT_CREATE, &format!("{}", at.display())))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {

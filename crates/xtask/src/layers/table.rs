@@ -195,9 +195,10 @@ const SERVER: &[Layers] = &[
 ];
 
 const AGENT: &[Layers] = &[layers(&[
-    &["exit", "facts", "files", "identity", "metrics", "net", "directory"],
+    &["files"],
+    &["exit", "facts", "identity", "metrics", "net", "directory"],
     &["caller", "identity_file", "custody"],
-    &["keydir"],
+    &["keydir", "refusals"],
     &["challenge"],
     &["evidence", "upstream"],
     &["policy", "cache", "enrol", "config"],
@@ -214,7 +215,7 @@ const IDENTITY: &[Layers] = &[Layers {
         except("source", "endpoint"),
     ],
     ..layers(&[
-        &["certificate", "challenge", "environment", "error", "pin"],
+        &["certificate", "challenge", "environment", "error", "file", "pin"],
         &["proxy"],
         &["http", "token"],
         &["cache", "retry"],

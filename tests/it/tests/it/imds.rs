@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    dev::Dev,
+    dev::{Dev, Launch},
     sandbox::{Sandbox, User, ended},
     wire::encoded,
 };
@@ -53,6 +53,34 @@ async fn d17_who_asks_is_told_by_the_kernel_and_by_nothing_they_say() {
         assert!(why.contains("group") && why.contains("root"), "it does not say which rule: {why}");
         // Clients read these words as 'there is no endpoint here', and 'not assigned'.
         assert!(!why.contains("unreachable") && !why.contains("Identity not found"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d17_a_removal_from_the_group_takes_effect_at_the_next_request() {
+    // The user database is a copy, which only this sandbox sees.
+    let script = "cp -a /etc /opt/etc && mount --bind /opt/etc /etc && echo denizen-it:x:64999:daemon >> /etc/group";
+    let Some(sandbox) = Sandbox::prepared(script).await else { return };
+    let dev = Launch::new(&sandbox, User::Ours).flag("--group", "denizen-it").start().await;
+    let asked = format!("{}{}", dev.fact("/agent/imds_host"), usual());
+    let status = async || {
+        let mut command = sandbox.command(User::Daemon, "curl");
+        command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Metadata: true", &asked]);
+        ended(command).await.ok()
+    };
+    let group = sandbox.inside(std::path::Path::new("/etc/group"));
+    let with = std::fs::read_to_string(&group).unwrap();
+    let without = with.replace("denizen-it:x:64999:daemon", "denizen-it:x:64999:");
+    // As usermod does: a new file takes the name.
+    let change = |text: &str| {
+        std::fs::write(group.with_extension("new"), text).unwrap();
+        std::fs::rename(group.with_extension("new"), &group).unwrap();
+    };
+    for _ in 0..3 {
+        assert_eq!(status().await, "200");
+        change(&without);
+        assert_eq!(status().await, "403");
+        change(&with);
     }
 }
 

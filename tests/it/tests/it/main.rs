@@ -26,6 +26,8 @@
 //! | [`limits`] | what a client may send, and how it may end |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
+//! | [`neighbour`] | the same from another machine on the link |
+//! | [`subordinate`] | the same from one user's many user ids |
 //! | [`agent`] | `denizen-agent` as a process of its own |
 
 #![forbid(unsafe_code)]
@@ -53,6 +55,7 @@ mod jwt;
 mod keydir;
 mod limits;
 mod localhost;
+mod neighbour;
 mod offline;
 mod program;
 mod refuse;
@@ -62,6 +65,7 @@ mod routes;
 mod sandbox;
 mod start;
 mod strangers;
+mod subordinate;
 mod tls;
 mod token_service;
 mod vault;

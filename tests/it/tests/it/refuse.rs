@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     dev::{Dev, Launch},
-    sandbox::{NOBODY, Sandbox, User},
+    sandbox::{NOBODY, Sandbox, User, ended},
     start::below,
 };
 
@@ -67,6 +67,33 @@ async fn a_second_one_on_the_same_ports_names_the_flag() {
         assert_eq!(left, [second.join("lock")], "{flag}");
     }
     still_serves(&dev).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipe_in_a_files_place_is_named_and_not_waited_for() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let pipe = |path: &Path| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let value = sandbox.path("value");
+    pipe(&value);
+    let set = dev.denizen(&["secret", "set", "x", "--value-file", value.to_str().unwrap()]).await;
+    let set = ended(set).await;
+    assert_eq!(set.code, DATA, "{set:?}");
+    assert!(set.err.contains(value.to_str().unwrap()) && set.err.contains("not a regular file"), "{}", set.err);
+    let data = dev.data.clone();
+    dev.stop().await;
+    for file in ["lock", "dev.json", "ca.pem", "root.key"] {
+        let aside = sandbox.path("aside");
+        std::fs::rename(data.join(file), &aside).unwrap();
+        pipe(&data.join(file));
+        let refused = Launch::new(&sandbox, User::Ours).refused().await;
+        assert!(refused.err.contains(file) && refused.err.contains("not a regular file"), "{file}: {}", refused.err);
+        std::fs::rename(&aside, data.join(file)).unwrap();
+    }
+    Dev::start(&sandbox).await.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

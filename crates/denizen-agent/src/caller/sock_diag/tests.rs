@@ -170,3 +170,20 @@ fn d04_no_reply_however_cut_or_garbled_names_an_owner_or_panics() {
         let _ = question().read(&garbled);
     }
 }
+
+#[test]
+fn what_the_kernel_says_against_it_is_kept() {
+    let refusal = |errno: Errno| {
+        let mut reply = Vec::new();
+        reply.extend(36_u32.to_ne_bytes());
+        reply.extend(NLMSG_ERROR.to_ne_bytes());
+        reply.extend([0; 10]);
+        reply.extend((-errno.raw_os_error()).to_ne_bytes());
+        reply.extend([0; 16]);
+        question().read(&reply)
+    };
+    assert_eq!(refusal(Errno::NOENT), Err(UnknownReason::NoSuchSocket));
+    assert_eq!(refusal(Errno::PERM), Err(UnknownReason::CannotAsk(Errno::PERM)));
+    let text = UnknownReason::CannotAsk(Errno::PERM).to_string();
+    assert!(text.contains("not permitted") || text.contains("Operation"), "{text}");
+}

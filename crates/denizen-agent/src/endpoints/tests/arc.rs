@@ -330,12 +330,12 @@ async fn d15_the_selected_identity_is_echoed_and_no_other_is_ever_given() {
 async fn d09_one_user_cannot_fill_the_key_directory() {
     let sandbox = Sandbox::new().await;
     let mut wire = Wire::to(sandbox.local()).await;
-    for _ in 0..challenge::MAX_PER_USER {
+    for _ in 0..challenge::MAX_PER_OWNER {
         assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
     }
     // It is never refused one, for clients do not ask again after a 400: its oldest goes.
     assert_eq!(wire.get(ARC, &[METADATA]).await.status(), 401);
-    assert_eq!(sandbox.key_files().len(), challenge::MAX_PER_USER);
+    assert_eq!(sandbox.key_files().len(), challenge::MAX_PER_OWNER);
     // A client of the same user that answers gets its token all the while.
     assert_eq!(exchange(&sandbox, ARC).await.text("access_token"), "token-1");
     sandbox.clock.advance(challenge::LIFETIME);
@@ -346,12 +346,18 @@ async fn d09_one_user_cannot_fill_the_key_directory() {
 }
 
 #[tokio::test]
-async fn d22_without_a_key_directory_to_write_to_nobody_gets_in() {
+async fn d22_without_a_key_directory_to_write_to_nobody_gets_in_until_there_is_one() {
     let sandbox = Sandbox::new().await;
+    let of_before = sandbox.get(ARC, &[METADATA]).await.key();
     std::fs::remove_dir_all(&sandbox.keys).unwrap();
+    std::fs::write(&sandbox.keys, "").unwrap();
     let reply = sandbox.get(ARC, &[METADATA]).await;
     assert_eq!((reply.status(), reply.text("error")), (503, "temporarily_unavailable".into()));
     assert!(reply.header("Www-Authenticate").is_none());
+    // What was read before is still a key.
+    assert_eq!(sandbox.get(ARC, &[METADATA, ("Authorization", &of_before)]).await.status(), 200);
+    std::fs::remove_file(&sandbox.keys).unwrap();
+    assert_eq!(exchange(&sandbox, ARC).await.status(), 200);
 }
 
 #[tokio::test]

@@ -32,7 +32,17 @@ async fn d05_d24_every_route_denies_by_default() {
 async fn d16_forwarded_requests_are_refused_on_every_route() {
     let sandbox = Sandbox::new().await;
     for (imds, target, headers) in ROUTES {
-        for forwarded in ["X-Forwarded-For", "x-forwarded-host", "X-FORWARDED-PROTO", "Forwarded"] {
+        for forwarded in [
+            "X-Forwarded-For",
+            "x-forwarded-host",
+            "X-FORWARDED-PROTO",
+            "Forwarded",
+            "Via",
+            "X-Real-IP",
+            "X-Client-IP",
+            "True-Client-IP",
+            "X-Original-Forwarded-For",
+        ] {
             let with: Vec<_> = headers.iter().copied().chain([(forwarded, "")]).collect();
             let reply = ask(&sandbox, *imds, target, &with).await;
             assert_eq!(reply.status(), 400, "{target} {forwarded}");
