@@ -11,7 +11,9 @@
 //! |---|---|
 //! | [`db`] | the database engines behind one interface; the only place that knows which one it is |
 //! | [`keys`] | the keys that tags are made under |
+//! | [`tags`], [`live`], [`head`] | what binds a row; which rows there are; what vouches for all of them |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
+//! | [`load`] | reading everything, checked, at start |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
@@ -25,13 +27,17 @@ mod audit;
 mod changes;
 mod db;
 mod error;
+mod head;
 mod keys;
+mod live;
+mod load;
 mod one_time;
 mod record;
 mod records;
 mod secret_writes;
 mod secrets;
 mod snapshot;
+mod tags;
 mod tx;
 mod write;
 mod writer;
@@ -48,7 +54,7 @@ use tokio::sync::Mutex;
 pub use audit::{AuditEvent, AuditRecord, Outcome};
 pub use changes::Change;
 pub use db::{Counters, Engine};
-pub use error::{AuditBroken, OneTimeRefused, StoreError};
+pub use error::{AuditBroken, BadHead, OneTimeRefused, StoreError, Tampering};
 pub use keys::StoreKeys;
 pub use one_time::OneTime;
 pub use record::{Kind, Record};
@@ -76,13 +82,16 @@ pub(in crate::store) struct Core {
     writer: Arc<Mutex<writer::Writer>>,
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
-    #[expect(dead_code, reason = "the tags come with the next commits")]
     keys: StoreKeys,
+    live: live::Live,
     spool: audit::spool::Spool,
 }
 
 impl Store {
     /// Opens the database, brings its schema up to date and loads the snapshot.
+    ///
+    /// Every row is checked before anything is served: [`StoreError::Tampered`] names one that is not as this server
+    /// wrote it last, [`StoreError::Head`] says that they do not belong together.
     ///
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]) and when another process has it
@@ -91,7 +100,8 @@ impl Store {
         let statements = db::Statements::default();
         let opened = db::open(&engine).await?;
         let mut writer = writer::Writer::new(opened.writer, opened.lock);
-        let snapshot = writer.load(&statements).await?;
+        let live = live::Live::default();
+        let snapshot = writer.load(&statements, &keys, &live).await?;
         let shipped = writer.read_head(&statements).await?.spool;
         let spool = audit::spool::Spool::open(&opened.spool, shipped)?;
         let core = Arc::new(Core {
@@ -100,6 +110,7 @@ impl Store {
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
+            live,
             spool,
         });
         Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), core })
@@ -140,5 +151,38 @@ impl Store {
 
     async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
         self.core.readers.rows(&self.core.statements, sql, args).await
+    }
+
+    /// Runs a statement that reads, and `take`s what it gave by the checks it gets.
+    ///
+    /// A reader may be a moment ahead of what this process has published, or behind it. So what does not fit is read
+    /// again with the writer's lock held, when nobody commits: what does not fit then was not written by this server.
+    async fn read<T>(
+        &self,
+        sql: &'static str,
+        args: &[db::Arg<'_>],
+        take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let rows = self.rows(sql, args).await?;
+        match take(&rows, self.core.checks()) {
+            Err(StoreError::Tampered { .. }) => {}
+            done => return done,
+        }
+        let mut writer = self.core.writer.lock().await;
+        writer.ready(&self.core).await?;
+        let rows = writer.conn()?.rows(&self.core.statements, sql, args).await?;
+        take(&rows, self.core.checks())
+    }
+}
+
+impl Core {
+    /// Checks rows by what has committed.
+    fn checks(&self) -> live::Checks<'_> {
+        live::Checks { keys: &self.keys, live: &self.live, pending: None }
+    }
+
+    /// The time that the next head says was seen.
+    fn seen(&self, head: Option<&head::Head>) -> denizen_wire::UnixTime {
+        head.map_or(denizen_wire::UnixTime(0), |head| head.seen)
     }
 }

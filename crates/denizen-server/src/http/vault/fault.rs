@@ -202,6 +202,16 @@ impl Fault {
                     "The right to this was taken away while the request waited to be written; nothing was changed.";
                 Self::new(StatusCode::FORBIDDEN, "Forbidden", message).inner("ForbiddenByRbac")
             }
+            SecretError::Store(
+                source @ (StoreError::Tampered { .. } | StoreError::Head(_) | StoreError::Corrupt(_)),
+            ) => {
+                tracing::error!(error = %source, "what is stored is not what was written");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalServerError",
+                    "What is stored of this secret or vault is not what was written. The operator finds the reason in the server's log, under this answer's x-ms-request-id.",
+                )
+            }
             SecretError::Store(source) => {
                 tracing::error!(error = %source, "a vault operation failed in the store");
                 Self::new(

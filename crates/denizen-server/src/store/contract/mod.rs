@@ -9,6 +9,7 @@
 //! | [`one_time`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
 //! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
+//! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod audit_chain;
@@ -18,6 +19,7 @@ mod one_time;
 mod secret_cycle;
 mod sqlite;
 mod survival;
+mod tampering;
 mod writes;
 
 use std::path::PathBuf;
@@ -104,6 +106,23 @@ macro_rules! on {
                 a_full_disk_refuses
                 a_full_journal_refuses
                 closing_moves_what_waits;
+            tampering:
+                a_row_that_was_edited_is_refused_at_start
+                a_row_that_was_added_is_refused_at_start
+                a_row_that_was_rolled_back_is_refused_at_start
+                a_row_that_was_removed_is_refused_at_start
+                a_row_that_was_purged_and_put_back_is_refused_at_start
+                a_head_that_is_not_of_these_rows_is_refused_at_start
+                names_that_the_applications_do_not_say_are_refused_at_start
+                the_change_log_decides_nothing
+                another_root_key_opens_nothing
+                a_secret_that_was_changed_under_a_running_server_is_not_served
+                a_record_that_was_changed_under_a_running_server_is_not_written_over
+                a_used_token_stays_used_under_a_running_server
+                a_head_that_was_changed_under_a_running_server_stops_writes
+                a_name_that_was_freed_under_a_running_server_is_not_given_again
+                readers_beside_writers_see_no_alarm
+                the_sum_in_memory_is_that_of_a_fresh_load;
             survival:
                 a_restart_finds_everything
                 a_power_cut_loses_no_acknowledged_write
