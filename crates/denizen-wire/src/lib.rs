@@ -29,7 +29,7 @@ pub mod shown;
 pub mod unix_time;
 pub mod vault;
 
-pub use clock::Clock;
+pub use clock::{Clock, Moment};
 pub use ids::{ClientId, PrincipalId, SubscriptionId, TenantId};
 pub use resource_id::ResourceId;
 pub use unix_time::UnixTime;

@@ -12,6 +12,7 @@
 //! | [`db`] | the database engines behind one interface; the only place that knows which one it is |
 //! | [`keys`] | the keys that tags are made under |
 //! | [`tags`], [`live`], [`head`] | what binds a row; which rows there are; what vouches for all of them |
+//! | [`seen`] | the time that was seen last, by which the clock is trusted or not |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
 //! | [`load`] | reading everything, checked, at start |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
@@ -36,6 +37,7 @@ mod record;
 mod records;
 mod secret_writes;
 mod secrets;
+mod seen;
 mod snapshot;
 mod tags;
 mod tx;
@@ -84,6 +86,7 @@ pub(in crate::store) struct Core {
     statements: db::Statements,
     keys: StoreKeys,
     live: live::Live,
+    seen: seen::Seen,
     spool: audit::spool::Spool,
 }
 
@@ -111,6 +114,7 @@ impl Store {
             statements,
             keys,
             live,
+            seen: seen::Seen::default(),
             spool,
         });
         Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), core })
@@ -179,10 +183,5 @@ impl Core {
     /// Checks rows by what has committed.
     fn checks(&self) -> live::Checks<'_> {
         live::Checks { keys: &self.keys, live: &self.live, pending: None }
-    }
-
-    /// The time that the next head says was seen.
-    fn seen(&self, head: Option<&head::Head>) -> denizen_wire::UnixTime {
-        head.map_or(denizen_wire::UnixTime(0), |head| head.seen)
     }
 }

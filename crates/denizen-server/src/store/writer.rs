@@ -5,6 +5,8 @@
 
 use std::{fs::File, sync::Arc};
 
+use denizen_wire::UnixTime;
+
 use super::{
     BadHead, Core, Revision, Snapshot, StoreError, StoreKeys,
     db::{Arg, Conn, Sql, Statements},
@@ -101,8 +103,29 @@ impl Writer {
     /// What will vouch for the rows once a transaction has committed.
     pub(super) fn vouch(&self, core: &Core, revision: Revision, pending: &Pending) -> Vouched {
         let sum = core.live.sum_with(&core.keys, self.rows.sum, pending);
-        let seen = core.seen(self.rows.head.as_ref());
+        let seen = core.seen.next(self.rows.head.as_ref());
         Vouched { head: Some(Head::new(&core.keys, revision, seen, &sum)), sum }
+    }
+
+    /// The time that was seen last, as the head has it.
+    pub(super) fn seen(&self) -> Option<UnixTime> {
+        self.rows.head.as_ref().map(|head| head.seen).filter(|seen| seen.0 != 0)
+    }
+
+    /// Writes the time that was seen last into the head, where there is one.
+    pub(super) async fn keep_seen(&mut self, core: &Core) -> Result<(), StoreError> {
+        let LogHead { revision, .. } = self.ready(core).await?;
+        if self.rows.head.is_none() {
+            return Ok(());
+        }
+        let rows = self.vouch(core, revision, &Pending::default());
+        if let Err(error) = self.write_head(&core.statements, &rows).await {
+            // Whether it was kept is read before the next write.
+            self.head = None;
+            return Err(error);
+        }
+        self.vouched(rows);
+        Ok(())
     }
 
     /// Writes the head of the rows, in the transaction that changes them.
