@@ -90,10 +90,17 @@ impl Store {
 
     /// Believes the clock from here on; whoever says so has it recorded first.
     pub async fn confirm_clock(&self) -> Result<(), StoreError> {
-        if let Some(watched) = self.core.seen.0.get() {
-            let mut watch = watched.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.0.confirm(watched.clock.now(), watched.clock.moment());
+        let Some(watched) = self.core.seen.0.get() else { return Ok(()) };
+        let watch = || watched.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = watch().0;
+        watch().0.confirm(watched.clock.now(), watched.clock.moment());
+        match self.look_at_clock().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // What the database does not have is not believed.
+                watch().0 = before;
+                Err(error)
+            }
         }
-        self.look_at_clock().await.map(drop)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every table whose rows carry a tag, and what its rows are called.
-const TABLES: [(&str, Kind); 13] = [
+pub(super) const TABLES: [(&str, Kind); 13] = [
     ("tenants", Kind::Tenant),
     ("applications", Kind::Application),
     ("service_principals", Kind::ServicePrincipal),
