@@ -28,7 +28,7 @@ use crate::{
 };
 
 const NAME: &str = "start";
-const BAR: f64 = 0.40;
+const BAR: f64 = 0.60;
 /// Machines enrolled in one transaction when the directory is made.
 const AT_ONCE: u32 = 1000;
 /// Where runs keep their files: not under `/tmp`, which on some systems is memory.
