@@ -36,7 +36,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::figures::{Page, Plan, agent_token, footprint, held, identity, token_issue, vault_get};
+use crate::figures::{Page, Plan, agent_token, footprint, held, identity, start, token_issue, vault_get};
 
 /// Measures Denizen against what the machine could do.
 #[derive(Parser)]
@@ -54,6 +54,9 @@ struct Cli {
     /// Connections of the load
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
+    /// Machines in the directory that is opened (start only)
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    machines: u32,
     /// Keeps what was printed in benches/RESULTS.md
     #[arg(long)]
     record: bool,
@@ -76,6 +79,8 @@ enum Name {
     Footprint,
     /// Service and memory while strangers hold 10,000 connections on every listener
     Held,
+    /// Opening a large directory, against bare reading of its rows
+    Start,
     /// The credential library's chain, against fixed limits, beside the official ones
     Identity,
     /// Each in turn
@@ -108,22 +113,31 @@ enum Peer {
     Arc(peer::arc::Arguments),
     /// One recorded answer over TLS
     Tls(peer::tls::Tls),
+    /// A database, opened
+    Open(peer::open::Open),
 }
 
 impl Name {
     fn each(self) -> Vec<Self> {
         match self {
             Self::All => {
-                vec![Self::TokenIssue, Self::AgentToken, Self::VaultGet, Self::Footprint, Self::Held, Self::Identity]
+                vec![
+                    Self::TokenIssue,
+                    Self::AgentToken,
+                    Self::VaultGet,
+                    Self::Footprint,
+                    Self::Held,
+                    Self::Start,
+                    Self::Identity,
+                ]
             }
             one @ (Self::TokenIssue
             | Self::AgentToken
             | Self::VaultGet
             | Self::Footprint
             | Self::Held
-            | Self::Identity) => {
-                vec![one]
-            }
+            | Self::Start
+            | Self::Identity) => vec![one],
         }
     }
 
@@ -132,6 +146,7 @@ impl Name {
             Self::TokenIssue => token_issue::run(plan).await.map(Some),
             Self::AgentToken => agent_token::run(plan).await.map(Some),
             Self::VaultGet => vault_get::run(plan).await.map(Some),
+            Self::Start => start::run(plan).await.map(Some),
             Self::Footprint => footprint::run(plan).await.map(Some),
             Self::Held => held::run(plan).await.map(Some),
             Self::Identity => identity::run(plan).await.map(Some),
@@ -147,6 +162,7 @@ fn main() -> Result<ExitCode> {
         time: Duration::from_secs(cli.seconds),
         connections: cli.connections.into(),
         compile: cli.compile,
+        machines: cli.machines,
     };
     match cli.internal {
         // As the agent runs: everything on one thread.
@@ -154,6 +170,7 @@ fn main() -> Result<ExitCode> {
         // As the server runs: a worker for each processor.
         Some(Internal::Peer(Peer::Tls(args))) => runtime(false)?.block_on(peer::tls::run(args))?,
         Some(Internal::Hold(args)) => runtime(false)?.block_on(hold::run(args))?,
+        Some(Internal::Peer(Peer::Open(args))) => runtime(false)?.block_on(peer::open::run(args))?,
         Some(Internal::IdentityStage { rounds, node }) => {
             runtime(false)?.block_on(identity::stage::run(rounds, &node))?;
         }
@@ -192,8 +209,18 @@ async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode>
         let Some(Page { text, verdict }) = name.measure(plan).await? else { continue };
         show(&format!("{text}\n{}", verdict.line()));
         if record {
-            let flags = if plan.compile && matches!(name, Name::Identity) { " --compile" } else { "" };
-            results::keep(&text, &verdict, flags)?;
+            let flags = match name {
+                Name::Identity if plan.compile => " --compile".to_owned(),
+                Name::Start => format!(" --machines {}", plan.machines),
+                Name::TokenIssue
+                | Name::AgentToken
+                | Name::VaultGet
+                | Name::Footprint
+                | Name::Held
+                | Name::Identity
+                | Name::All => String::new(),
+            };
+            results::keep(&text, &verdict, &flags)?;
         }
         good &= verdict.ok();
     }

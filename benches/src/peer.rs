@@ -1,9 +1,10 @@
 //! Peers: bare hyper servers that answer with recorded bytes and do nothing else. What they cost is what the
-//! transport costs; what we cost more than that is ours.
+//! transport costs; what we cost more than that is ours. And a reader of a database that does nothing but read.
 //!
 //! A peer is a process of its own, measured like the one it stands beside, and ends when its standard input closes.
 
 pub(crate) mod arc;
+pub(crate) mod open;
 pub(crate) mod tls;
 
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Puts the server together: opens the store, makes the use cases, binds them to listeners, keeps the schedules.
 //!
-//! Nothing is global: two servers run in one process, and the tests do.
+//! Nothing is global: two servers run in one process, and the tests do. Tests: `run/tests.rs`, and `tests/it`.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     app::{
+        ChangeError,
         access::{Access, Authorization, System, SystemReason},
+        clock::ServerClock,
         credentials::Credentials,
         directory::Directory,
         key_encryption_keys::KeyEncryptionKeys,
@@ -120,6 +122,7 @@ impl Server {
         let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention } = config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         store.record_findings(clock.now())?;
+        store.watch_clock(clock.clone()).await?;
         let key_encryption_keys = KeyEncryptionKeys::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
         let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
@@ -178,6 +181,17 @@ impl Server {
         self.system.authorize(tenant, reason)
     }
 
+    /// Says that the clock is right, though it is not where this server expects it: what waits for that is removed for
+    /// good at the next look at the schedules. Recorded in the audit of every tenant.
+    ///
+    /// # Errors
+    /// The store's; the clock is not confirmed then.
+    pub async fn confirm_clock(&self) -> Result<(), ChangeError> {
+        let authorize = |tenant| self.authorize(tenant, SystemReason::ClockConfirmed);
+        let authorizations: Vec<Authorization> = self.tenants().into_iter().map(authorize).collect();
+        ServerClock::new(self.store.clone()).confirm(&authorizations).await
+    }
+
     /// What each listener serves.
     ///
     /// # Errors
@@ -220,30 +234,45 @@ impl Server {
         Ok(Serving { stop, tasks, store: self.store.clone() })
     }
 
+    fn tenants(&self) -> Vec<TenantId> {
+        self.store.snapshot().tenants().map(|tenant| tenant.id).collect()
+    }
+
     async fn keep_schedules(self, mut stopped: watch::Receiver<bool>) {
         loop {
-            let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
-            for tenant in tenants {
-                let authorization = self.authorize(tenant, SystemReason::SigningKeySchedule);
-                if let Err(e) = self.signing.ensure_keys(&authorization).await {
-                    tracing::error!(%tenant, error = %Causes(&e), "the signing keys' schedule could not be kept; it is tried again in an hour");
-                }
-                let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
-                if let Err(e) = self.secrets.purge_due(&authorization).await {
-                    tracing::error!(%tenant, error = %Causes(&e), "deleted secrets could not be purged; it is tried again in an hour");
-                }
-                let authorization = self.authorize(tenant, SystemReason::JoinTokensEnded);
-                if let Err(e) = self.machines.forget_ended_tokens(&authorization).await {
-                    tracing::error!(%tenant, error = %Causes(&e), "join tokens that ended could not be removed; it is tried again in an hour");
-                }
-            }
-            if let Err(e) = self.store.prune(self.retention, self.clock.now()).await {
-                tracing::error!(error = %Causes(&e), "old audit records could not be removed; it is tried again in an hour");
-            }
+            self.keep_schedules_once().await;
             tokio::select! {
                 () = tokio::time::sleep(SCHEDULE_CHECK) => {}
                 _ = stopped.changed() => return,
             }
+        }
+    }
+
+    /// Does what is due. While the clock is not trusted, nothing is removed for good by it.
+    async fn keep_schedules_once(&self) {
+        if let Err(e) = self.store.look_at_clock().await {
+            tracing::error!(error = %Causes(&e), "the time could not be kept in the database; it is tried again in an hour");
+        }
+        for tenant in self.tenants() {
+            let authorization = self.authorize(tenant, SystemReason::SigningKeySchedule);
+            if let Err(e) = self.signing.ensure_keys(&authorization).await {
+                tracing::error!(%tenant, error = %Causes(&e), "the signing keys' schedule could not be kept; it is tried again in an hour");
+            }
+            let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
+            if let Err(e) = self.secrets.purge_due(&authorization).await {
+                tracing::error!(%tenant, error = %Causes(&e), "deleted secrets could not be purged; it is tried again in an hour");
+            }
+            let authorization = self.authorize(tenant, SystemReason::JoinTokensEnded);
+            if self.store.trusts(authorization.now())
+                && let Err(e) = self.machines.forget_ended_tokens(&authorization).await
+            {
+                tracing::error!(%tenant, error = %Causes(&e), "join tokens that ended could not be removed; it is tried again in an hour");
+            }
+        }
+        let now = self.clock.now();
+        let retention = if self.store.trusts(now) { self.retention } else { self.retention.by_size() };
+        if let Err(e) = self.store.prune(retention, now).await {
+            tracing::error!(error = %Causes(&e), "old audit records could not be removed; it is tried again in an hour");
         }
     }
 }
@@ -258,13 +287,13 @@ impl Server {
                 _ = stopped.changed() => return,
             }
             if let Err(e) = self.store.record_findings(self.clock.now()) {
-                tracing::error!(error = %e, "what was found wrong with the audit's files could not be recorded; it is tried again");
+                tracing::error!(error = %Causes(&e), "what was found wrong with the audit's files could not be recorded; it is tried again");
             }
             let retention = self.retention.by_size();
             if retention.is_outgrown(self.store.audit_health().chain_bytes)
                 && let Err(e) = self.store.prune(retention, self.clock.now()).await
             {
-                tracing::error!(error = %e, "the audit could not be brought to its size; it is tried again");
+                tracing::error!(error = %Causes(&e), "the audit could not be brought to its size; it is tried again");
             }
         }
     }
@@ -317,25 +346,4 @@ pub fn root_key_in(data: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_damaged_tls_key_holds_is_not_shown() {
-        const MARKER: &str = "MARKER-hunter2";
-        let numbers = format!("{:?}", MARKER.as_bytes());
-        for text in [
-            MARKER.to_owned(),
-            format!("-----BEGIN PRIVATE KEY-----\\n{MARKER}\\n-----END PRIVATE KEY-----\\n"),
-            format!("-----BEGIN PRIVATE KEY----- {MARKER} -----END PRIVATE KEY-----\n"),
-            format!("-----BEGIN PRIVATE KEY-----\n{MARKER}!\n-----END PRIVATE KEY-----\n"),
-            format!("-----BEGIN PRIVATE KEY-----\n{MARKER}\n"),
-            "-----BEGIN PRIVATE KEY-----\nTUFSS0VSLWh1bnRlcjI=\n-----END PRIVATE KEY-----\n".to_owned(),
-        ] {
-            for error in [tls("", &SecretString::from(&*text)).unwrap_err(), tls(&text, &"".into()).unwrap_err()] {
-                let printed = format!("{error} {error:?}");
-                assert!(!printed.contains(MARKER) && !printed.contains(numbers.trim_matches(['[', ']'])), "{printed}");
-            }
-        }
-    }
-}
+mod tests;

@@ -32,7 +32,7 @@ pub mod unix_time;
 pub mod vault;
 
 pub use causes::Causes;
-pub use clock::Clock;
+pub use clock::{Clock, Moment};
 pub use ids::{ClientId, PrincipalId, SubscriptionId, TenantId};
 pub use resource_id::ResourceId;
 pub use unix_time::UnixTime;

@@ -1,22 +1,28 @@
 -- Records are kept whole, as JSON; beside the key stands only what must be unique. Every key starts with the tenant.
 -- Ids are text in canonical (lower) case. Times are Unix seconds.
+-- revision is the transaction that wrote a row; tag binds all that stands in the row under a key that is not in here.
 
 CREATE TABLE tenants (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    domain TEXT NOT NULL UNIQUE,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    domain   TEXT   NOT NULL UNIQUE,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE applications (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
--- What an application calls itself as a resource: no two of a tenant may answer to one name.
+-- What an application calls itself as a resource: no two of a tenant may answer to one name. It repeats the applications'
+-- own rows and is compared with them at start, so it has no tag.
 CREATE TABLE application_uris (
     tenant      TEXT NOT NULL,
     uri         TEXT NOT NULL,
@@ -26,95 +32,118 @@ CREATE TABLE application_uris (
 CREATE INDEX application_uris_by_application ON application_uris (tenant, application);
 
 CREATE TABLE service_principals (
-    tenant    TEXT NOT NULL,
-    id        TEXT NOT NULL,
-    client_id TEXT NOT NULL,
-    body      TEXT NOT NULL,
+    tenant    TEXT   NOT NULL,
+    id        TEXT   NOT NULL,
+    client_id TEXT   NOT NULL,
+    body      TEXT   NOT NULL,
+    revision  BIGINT NOT NULL,
+    tag       BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, client_id)
 );
 
 CREATE TABLE signing_keys (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- A subscription's id is all that a resource id says of its owner, so it belongs to one tenant.
 CREATE TABLE subscriptions (
-    tenant       TEXT NOT NULL,
-    id           TEXT NOT NULL,
-    subscription TEXT NOT NULL UNIQUE,
-    body         TEXT NOT NULL,
+    tenant       TEXT   NOT NULL,
+    id           TEXT   NOT NULL,
+    subscription TEXT   NOT NULL UNIQUE,
+    body         TEXT   NOT NULL,
+    revision     BIGINT NOT NULL,
+    tag          BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE resource_groups (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE machines (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- A vault's name is a host name.
 CREATE TABLE vaults (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    name   TEXT NOT NULL UNIQUE,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    name     TEXT   NOT NULL UNIQUE,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE role_assignments (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE role_definitions (
-    tenant TEXT NOT NULL,
-    id     TEXT NOT NULL,
-    body   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- What is consumed once. The secret itself is kept nowhere: hash is SHA-256 of it. used_at is set once, by the update
 -- that consumes it.
 CREATE TABLE one_time (
-    tenant  TEXT   NOT NULL,
-    purpose TEXT   NOT NULL,
-    hash    TEXT   NOT NULL,
-    expires BIGINT NOT NULL,
-    used_at BIGINT,
-    body    TEXT   NOT NULL,
+    tenant   TEXT   NOT NULL,
+    purpose  TEXT   NOT NULL,
+    hash     TEXT   NOT NULL,
+    id       TEXT   NOT NULL,
+    expires  BIGINT NOT NULL,
+    used_at  BIGINT,
+    body     TEXT   NOT NULL,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, purpose, hash),
-    UNIQUE (purpose, hash)
+    UNIQUE (purpose, hash),
+    UNIQUE (tenant, purpose, id)
 );
 
 -- One row per name. A vault cannot go while it has any: removing its secrets is a decision, not a side effect.
 CREATE TABLE secrets (
-    tenant   TEXT NOT NULL,
-    vault    TEXT NOT NULL,
-    name     TEXT NOT NULL,
-    written  TEXT NOT NULL,
-    latest   TEXT NOT NULL,
+    tenant   TEXT   NOT NULL,
+    vault    TEXT   NOT NULL,
+    name     TEXT   NOT NULL,
+    written  TEXT   NOT NULL,
+    latest   TEXT   NOT NULL,
     deleted  BIGINT,
     purge_at BIGINT,
+    revision BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL,
     PRIMARY KEY (tenant, vault, name),
     FOREIGN KEY (tenant, vault) REFERENCES vaults (tenant, id)
 );
 CREATE INDEX secrets_by_purge ON secrets (tenant, purge_at);
 
--- ordinal counts the versions of a name: seconds are too coarse to tell which came last.
+-- ordinal counts the versions of a name: seconds are too coarse to tell which came last. sealed_hash is SHA-256 of what is
+-- sealed: the tag covers it in the place of the bytes, which need not be read at start.
 CREATE TABLE secret_versions (
     tenant       TEXT   NOT NULL,
     vault        TEXT   NOT NULL,
@@ -130,12 +159,23 @@ CREATE TABLE secret_versions (
     updated      BIGINT NOT NULL,
     wrapped_key  BYTEA  NOT NULL,
     sealed_value BYTEA  NOT NULL,
+    sealed_hash  BYTEA  NOT NULL,
+    revision     BIGINT NOT NULL,
+    tag          BYTEA  NOT NULL,
     PRIMARY KEY (tenant, vault, name, version),
     UNIQUE (tenant, vault, name, ordinal),
     FOREIGN KEY (tenant, vault, name) REFERENCES secrets (tenant, vault, name)
 );
 
--- One revision per transaction, one row per record it changed. parent is the vault, where there is one.
+-- One row: the revision, and a tag that binds it and the sum over all rows. seen is the latest time the server trusted.
+CREATE TABLE head (
+    id       BIGINT NOT NULL PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    seen     BIGINT NOT NULL,
+    tag      BYTEA  NOT NULL
+);
+
+-- One revision per transaction, one row per row it changed. parent is the vault, where there is one.
 CREATE TABLE changes (
     revision    BIGINT NOT NULL,
     ordinal     BIGINT NOT NULL,

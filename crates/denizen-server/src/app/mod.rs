@@ -13,6 +13,7 @@
 //! | [`key_encryption_keys`] | the tenants' key-encryption keys |
 
 pub mod access;
+pub mod clock;
 pub mod credentials;
 pub mod directory;
 pub mod key_encryption_keys;

@@ -222,7 +222,11 @@ impl Secrets {
                 // The name keeps the case it was first written in.
                 if let Some(before) = tx.secret(&vault.id, name.canonical(), None).await? {
                     made.name = before.name;
-                } else if tx.deleted_secret(&vault.id, name.canonical()).await?.is_some_and(|old| old.purge_at <= now) {
+                } else if tx
+                    .deleted_secret(&vault.id, name.canonical())
+                    .await?
+                    .is_some_and(|old| old.purge_at <= now && self.store.trusts(now))
+                {
                     // It cannot be recovered any more, though the schedule has not purged it yet: the name is free.
                     purged = tx.secret_purge(&vault.id, name.canonical()).await?;
                 }
@@ -481,12 +485,16 @@ impl Secrets {
     }
 
     /// Purges the tenant's deleted secrets that cannot be recovered any more; gives how many it looked at. For the
-    /// server's schedule: until it runs they are refused like secrets that are gone, but their keys are still there.
+    /// server's schedule: until it runs they are refused like secrets that are gone, but their keys are still there. None
+    /// while the clock is not trusted.
     ///
     /// # Errors
     /// The store's, the first one. One secret that cannot be purged keeps none of those found with it.
     pub async fn purge_due(&self, authorization: &Authorization) -> Result<usize, SecretError> {
         authorization.check(actions::PURGE, authorization.tenant(), &["/"])?;
+        if !self.store.trusts(authorization.now()) {
+            return Ok(0);
+        }
         let mut all = 0;
         loop {
             let due = self.store.secrets_due(authorization.ctx(), DUE_AT_ONCE).await?;

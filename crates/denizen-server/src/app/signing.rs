@@ -202,7 +202,11 @@ impl KeyRing {
         for _attempt in 0..3 {
             let snapshot = self.ring.store.snapshot();
             let before = snapshot.signing_keys(tenant);
-            let steps = decide(before, now, &self.ring.policy);
+            let mut steps = decide(before, now, &self.ring.policy);
+            if !self.ring.store.trusts(now) {
+                // By a clock that was set, the key that signs may look long past its end.
+                steps.retain(|step| !matches!(step, Step::Forget { .. }));
+            }
             if steps.is_empty() {
                 return Ok(());
             }

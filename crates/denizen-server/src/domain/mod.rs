@@ -7,11 +7,13 @@
 //! | [`resources`] | subscriptions, resource groups, machines, vaults, join tokens |
 //! | [`secrets`] | a secret version, and the rules its parts obey |
 //! | [`roles`], [`authorize`] | role definitions and assignments; the one decision point |
+//! | [`clock_watch`] | whether the clock can be believed |
 //! | [`assertion`], [`claims`], [`lifetimes`], [`rotation`] | what the token service decides |
 
 pub mod assertion;
 pub mod authorize;
 pub mod claims;
+pub mod clock_watch;
 pub mod ctx;
 pub mod directory;
 pub mod lifetimes;

@@ -137,6 +137,9 @@ impl Collector for StoreMetrics {
         ] {
             count(value, encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
+        let help = "1 while the clock is trusted, 0 while nothing is purged because it jumped";
+        let clock = encoder.encode_descriptor("denizen_clock_trusted", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::from(self.0.clock_standing().is_trusted())).encode(clock)?;
         let help = "Bytes of audit records in the spool that are not in the chain yet";
         let behind = encoder.encode_descriptor("denizen_audit_behind_bytes", help, None, MetricType::Gauge)?;
         ConstGauge::new(i64::try_from(self.0.audit_behind()).unwrap_or(i64::MAX)).encode(behind)?;

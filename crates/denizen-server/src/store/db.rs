@@ -118,6 +118,12 @@ impl From<Option<i64>> for Arg<'_> {
     }
 }
 
+impl<'a> From<&'a [u8]> for Arg<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
 impl<'a> From<&'a Vec<u8>> for Arg<'a> {
     fn from(bytes: &'a Vec<u8>) -> Self {
         Self::Bytes(bytes)
@@ -335,7 +341,14 @@ macro_rules! column {
 }
 
 impl Row {
-    column!(text -> String, text_or_null -> Option<String>, int -> i64, int_or_null -> Option<i64>, bytes -> Vec<u8>);
+    column!(
+        text -> String,
+        text_or_null -> Option<String>,
+        int -> i64,
+        int_or_null -> Option<i64>,
+        bytes -> Vec<u8>,
+        flag -> bool
+    );
 
     /// A number that is never negative.
     pub(super) fn count(&self, at: usize) -> Result<u64, StoreError> {
@@ -369,6 +382,8 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
         .synchronous(SqliteSynchronous::Full)
         // What a purge removes is overwritten in the file, not merely unlinked.
         .pragma("secure_delete", "ON")
+        // A whole page may be on its way while the one before is looked at.
+        .row_buffer_size(super::load::PAGE as usize)
         .connect()
         .await?;
     let migrator = Migrator::with_migrations(vec![Migration::new(

@@ -102,6 +102,69 @@ pub enum StoreError {
     /// Us, or the disk: what was read is not what was written.
     #[error("the data is damaged: {0}")]
     Corrupt(String),
+    /// The operator: a row is not the one that this server wrote last, so nothing of it is used.
+    #[error("{kind} {id} of tenant {tenant} {why}{}: {RESTORE}", and_others(*.others))]
+    Tampered {
+        /// Its kind.
+        kind: Kind,
+        /// The tenant that the row says.
+        tenant: String,
+        /// The id that the row says.
+        id: String,
+        /// What is wrong with it.
+        why: Tampering,
+        /// How many more rows were found to be wrong with it.
+        others: usize,
+    },
+    /// The operator: the row that vouches for all others does not.
+    #[error("the database's head {0}: {RESTORE}")]
+    Head(HeadFault),
+}
+
+/// What whoever keeps the database has to do.
+const RESTORE: &str = "the database was changed by something other than this server, or is damaged, or belongs to another \
+                       root key; restore the whole data directory from a backup";
+
+fn and_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    }
+}
+
+/// What is wrong with a row. The text follows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Tampering {
+    /// It was not written by who has the root key, or not to this place, or it was changed since.
+    #[error("does not carry its tag")]
+    Forged,
+    /// It was written, and written over since.
+    #[error("is older than what was written last")]
+    Older,
+    /// It was written and not removed.
+    #[error("is missing")]
+    Missing,
+    /// It was written and removed since.
+    #[error("was removed, and is there again")]
+    Unknown,
+    /// What must be unique of it is not what the table of names says.
+    #[error("does not have the names that the table of names gives it")]
+    Names,
+}
+
+/// What is wrong with the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadFault {
+    /// There are rows and no head.
+    #[error("is missing")]
+    Missing,
+    /// It was written at another time than the rows, or not by who has the root key; and the change log does not say
+    /// of any row that it is wrong.
+    #[error("does not vouch for the rows there are")]
+    OfOtherRows,
+    /// Another head stands where this process wrote one.
+    #[error("is not the one that was written last")]
+    Replaced,
 }
 
 impl From<sqlx::Error> for StoreError {

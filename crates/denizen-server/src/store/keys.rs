@@ -8,14 +8,11 @@ use denizen_keys::{envelope::RootKey, mac::MacKey};
 #[derive(Clone, Debug)]
 pub struct StoreKeys {
     /// Binds a row to its tenant, kind, id, revision and content.
-    #[expect(dead_code, reason = "its tags come with the next commits")]
     pub(super) rows: MacKey,
-    /// Makes of each row's name and revision a number that nobody else can compute: the sum of all of them says
+    /// Makes of each row's tag a number that nobody else can compute: the sum of all of them says
     /// whether the rows are the ones that were written last.
-    #[expect(dead_code, reason = "its tags come with the next commits")]
     pub(super) freshness: MacKey,
     /// Binds the head: the revision, and the sum over all rows at it.
-    #[expect(dead_code, reason = "its tags come with the next commits")]
     pub(super) head: MacKey,
     /// Binds the rows of the audit's chain.
     pub(super) chain: MacKey,
@@ -39,7 +36,13 @@ impl StoreKeys {
     /// The keys of a test's store: the same each time it is opened.
     #[cfg(test)]
     pub(crate) fn of_test() -> Self {
-        let key = |number| MacKey::new(&[number; 32]);
+        Self::of_test_with(0)
+    }
+
+    /// The keys of another test's store.
+    #[cfg(test)]
+    pub(crate) fn of_test_with(more: u8) -> Self {
+        let key = |number| MacKey::new(&[number + more; 32]);
         Self { rows: key(1), freshness: key(2), head: key(3), chain: key(4), anchor: key(5) }
     }
 }

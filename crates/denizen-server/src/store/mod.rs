@@ -11,7 +11,10 @@
 //! |---|---|
 //! | [`db`] | the database engines behind one interface; the only place that knows which one it is |
 //! | [`keys`] | the keys that tags are made under |
+//! | [`tags`], [`live`], [`head`] | what binds a row; which rows there are; what vouches for all of them |
+//! | [`seen`] | the time that was seen last, by which the clock is trusted or not |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
+//! | [`load`] | reading everything, checked, at start |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`] | the change log |
@@ -29,13 +32,18 @@ mod changes;
 mod db;
 mod error;
 mod files;
+mod head;
 mod keys;
+mod live;
+mod load;
 mod one_time;
 mod record;
 mod records;
 mod secret_writes;
 mod secrets;
+mod seen;
 mod snapshot;
+mod tags;
 mod tx;
 mod write;
 mod writer;
@@ -55,7 +63,7 @@ pub use audit::{
 };
 pub use changes::Change;
 pub use db::{Counters, Engine};
-pub use error::{AuditBroken, OneTimeRefused, StoreError, TrailFault};
+pub use error::{AuditBroken, HeadFault, OneTimeRefused, StoreError, Tampering, TrailFault};
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
@@ -85,6 +93,8 @@ pub(in crate::store) struct Core {
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
     keys: StoreKeys,
+    live: live::Live,
+    seen: seen::Seen,
     spool: audit::spool::Spool,
     health: audit::health::Health,
     heads: watch::Receiver<writer::LogHead>,
@@ -95,6 +105,9 @@ pub(in crate::store) struct Core {
 
 impl Store {
     /// Opens the database, brings its schema up to date and loads the snapshot.
+    ///
+    /// Every row is checked before anything is served: [`StoreError::Tampered`] names one that is not as this server
+    /// wrote it last, [`StoreError::Head`] says that they do not belong together.
     ///
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]), when another process has it
@@ -109,8 +122,9 @@ impl Store {
         let found =
             audit::anchor::admit(&mut db::Reader::Conn(writer.conn()?, &statements), &keys, &engine.anchor()).await?;
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
-        writer.advance(found.head);
-        let snapshot = writer.load(&statements).await?;
+        let live = live::Live::default();
+        let snapshot = writer.load(&statements, &keys, &live).await?;
+        writer.advance(writer::LogHead { revision: snapshot.revision(), ..found.head });
         let spool = audit::spool::Spool::open(&engine.spool(), known)?;
         let heads = writer.heads();
         let core = Arc::new(Core {
@@ -122,6 +136,8 @@ impl Store {
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
+            live,
+            seen: seen::Seen::default(),
             spool,
             health: audit::health::Health::new(found.start.total(), std::time::Instant::now()),
         });
@@ -171,5 +187,33 @@ impl Store {
 
     async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
         self.core.readers.rows(&self.core.statements, sql, args).await
+    }
+
+    /// Runs a statement that reads, and `take`s what it gave by the checks it gets.
+    ///
+    /// A reader may be a moment ahead of what this process has published, or behind it. So what does not fit is read
+    /// again with the writer's lock held, when nobody commits: what does not fit then was not written by this server.
+    async fn read<T>(
+        &self,
+        sql: &'static str,
+        args: &[db::Arg<'_>],
+        take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let rows = self.rows(sql, args).await?;
+        match take(&rows, self.core.checks()) {
+            Err(StoreError::Tampered { .. }) => {}
+            done => return done,
+        }
+        let mut writer = self.core.writer.lock().await;
+        writer.ready(&self.core).await?;
+        let rows = writer.conn()?.rows(&self.core.statements, sql, args).await?;
+        take(&rows, self.core.checks())
+    }
+}
+
+impl Core {
+    /// Checks rows by what has committed.
+    fn checks(&self) -> live::Checks<'_> {
+        live::Checks { keys: &self.keys, live: &self.live, pending: None }
     }
 }

@@ -1,8 +1,9 @@
 //! What is consumed once: kept by hash, redeemed by one caller, however many try and on however many replicas.
 //!
 //! Join tokens today; authorization codes, device codes and refresh tokens have their place here: a type that implements
-//! [`OneTime`] with a purpose of its own. They are not in the snapshot: each is read at most once, and the one thing that
-//! matters is decided by the database in a single statement. So they stop while the database is away.
+//! [`OneTime`] with a purpose of its own, and a line in [`kind_of`]. They are not in the snapshot: each is read at most
+//! once, and the one thing that matters is decided by the database in a single statement. So they stop while the
+//! database is away.
 //!
 //! Tests: the contract suite.
 
@@ -12,11 +13,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Kind, OneTimeRefused, Store, StoreError, Tx,
+    Kind, OneTimeRefused, Store, StoreError, Tampering, Tx,
     changes::Entry,
-    db::{Row, args},
+    db::{Arg, Row, args},
+    live::Checks,
     record::leave_out,
     snapshot::Effect,
+    tags::RowName,
 };
 use crate::domain::{Ctx, resources::JoinToken};
 
@@ -67,22 +70,98 @@ impl OneTime for JoinToken {
     }
 }
 
+/// The kind of what has a purpose.
+pub(super) fn kind_of(purpose: &str) -> Result<Kind, StoreError> {
+    match purpose {
+        JoinToken::PURPOSE => Ok(JoinToken::KIND),
+        _ => Err(StoreError::Corrupt("a one-time row has a purpose that this release does not know".to_owned())),
+    }
+}
+
+/// `select!("…")`: rows, and a condition.
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT tenant, purpose, hash, id, expires, used_at, body, revision, tag FROM one_time WHERE ",
+            $condition
+        )
+    };
+}
+
+/// A row.
+pub(super) struct OneTimeRow {
+    tenant: String,
+    purpose: String,
+    hash: String,
+    id: String,
+    expires: i64,
+    used_at: Option<i64>,
+    body: String,
+    pub(super) revision: u64,
+    pub(super) tag: Vec<u8>,
+}
+
+impl OneTimeRow {
+    pub(super) const PAGE_SQL: &'static str =
+        select!("(tenant, purpose, hash) > ($1, $2, $3) ORDER BY tenant, purpose, hash LIMIT $4");
+
+    pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            tenant: row.text(0)?,
+            purpose: row.text(1)?,
+            hash: row.text(2)?,
+            id: row.text(3)?,
+            expires: row.int(4)?,
+            used_at: row.int_or_null(5)?,
+            body: row.text(6)?,
+            revision: row.count(7)?,
+            tag: row.bytes(8)?,
+        })
+    }
+
+    /// What its tag calls it. By id, since the hash is not for a log.
+    pub(super) fn name(&self) -> Result<RowName<'_>, StoreError> {
+        Ok(RowName { kind: kind_of(&self.purpose)?, tenant: &self.tenant, id: &self.id })
+    }
+
+    /// What its tag binds beside that.
+    pub(super) fn content(&self) -> [Arg<'_>; 5] {
+        [(&self.purpose).into(), (&self.hash).into(), self.expires.into(), self.used_at.into(), (&self.body).into()]
+    }
+
+    fn checked(row: &Row, checks: Checks<'_>) -> Result<Self, StoreError> {
+        let row = Self::read(row)?;
+        checks.row(row.name()?, &row.content(), row.revision, &row.tag)?;
+        Ok(row)
+    }
+
+    fn value<T: OneTime>(&self) -> Result<T, StoreError> {
+        // The position only: serde's own text may quote what stands there.
+        serde_json::from_str(&self.body)
+            .map_err(|error| StoreError::Corrupt(format!("a one-time {} at column {}", T::PURPOSE, error.column())))
+    }
+}
+
 impl Store {
     /// One by the hash of its secret, whatever its tenant: who holds a secret has not said a tenant yet,
     /// and learns it from this. Decides nothing; [`Tx::redeem`] does.
     pub async fn one_time<T: OneTime>(&self, hash: &str) -> Result<Option<Kept<T>>, StoreError> {
-        let sql = "SELECT body, used_at FROM one_time WHERE purpose = $1 AND hash = $2";
-        let rows = self.rows(sql, args![T::PURPOSE, hash]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some(Kept { it: read(row)?, used: row.int_or_null(1)?.is_some() }))
+        let sql = select!("purpose = $1 AND hash = $2");
+        self.read(sql, args![T::PURPOSE, hash], |rows, checks| {
+            let Some(row) = rows.first() else { return Ok(None) };
+            let row = OneTimeRow::checked(row, checks)?;
+            Ok(Some(Kept { it: row.value()?, used: row.used_at.is_some() }))
+        })
+        .await
     }
 
     /// The tenant's that can still be redeemed.
     pub async fn redeemable<T: OneTime>(&self, ctx: &Ctx) -> Result<Vec<T>, StoreError> {
-        let sql = "SELECT body FROM one_time \
-                   WHERE tenant = $1 AND purpose = $2 AND used_at IS NULL AND expires > $3 ORDER BY expires, hash";
-        let rows = self.rows(sql, args![&ctx.tenant.to_string(), T::PURPOSE, ctx.now.0]).await?;
-        rows.iter().map(read).collect()
+        let sql = select!("tenant = $1 AND purpose = $2 AND used_at IS NULL AND expires > $3 ORDER BY expires, hash");
+        self.read(sql, args![&ctx.tenant.to_string(), T::PURPOSE, ctx.now.0], |rows, checks| {
+            rows.iter().map(|row| OneTimeRow::checked(row, checks)?.value()).collect()
+        })
+        .await
     }
 }
 
@@ -91,11 +170,22 @@ impl Tx<'_> {
     pub async fn issue<T: OneTime>(&mut self, new: &T) -> Result<(), StoreError> {
         let key = new.id().to_string();
         self.own_tenant(new.tenant(), T::KIND, &key)?;
-        let body = serde_json::to_string(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let tenant = self.tenant.clone();
-        let sql = "INSERT INTO one_time (tenant, purpose, hash, expires, body) VALUES ($1, $2, $3, $4, $5) \
-                   ON CONFLICT DO NOTHING";
-        if self.execute(sql, args![&tenant, T::PURPOSE, new.hash(), new.expires().0, &body]).await? == 0 {
+        let row = OneTimeRow {
+            tenant: self.tenant.clone(),
+            purpose: T::PURPOSE.to_owned(),
+            hash: new.hash().to_owned(),
+            id: key.clone(),
+            expires: new.expires().0,
+            used_at: None,
+            body: serde_json::to_string(new).map_err(|error| StoreError::Corrupt(error.to_string()))?,
+            revision: self.revision.0,
+            tag: Vec::new(),
+        };
+        let (tag, revision) = (self.wrote(row.name()?, &row.content()), self.revision_number());
+        let sql = "INSERT INTO one_time (tenant, purpose, hash, id, expires, body, revision, tag) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+        let args = args![&row.tenant, T::PURPOSE, &row.hash, &key, row.expires, &row.body, revision, &tag[..]];
+        if self.execute(sql, args).await? == 0 {
             return Err(self.mark_failed(StoreError::Exists { kind: T::KIND, key }));
         }
         let mut after = serde_json::to_value(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -109,21 +199,29 @@ impl Tx<'_> {
     /// nothing in it.
     pub async fn redeem<T: OneTime>(&mut self, hash: &str) -> Result<T, StoreError> {
         let (tenant, now) = (self.tenant.clone(), self.ctx.now.0);
-        // Check and use are one statement: there is no moment between them (D-10, D-28).
-        let sql = "UPDATE one_time SET used_at = $4 \
-                   WHERE tenant = $1 AND purpose = $2 AND hash = $3 AND used_at IS NULL AND expires > $4 RETURNING body";
-        let rows = self.write_rows(sql, args![&tenant, T::PURPOSE, hash, now]).await?;
-        let Some(row) = rows.first() else {
-            let sql = "SELECT used_at FROM one_time WHERE tenant = $1 AND purpose = $2 AND hash = $3";
-            let rows = self.rows(sql, args![&tenant, T::PURPOSE, hash]).await?;
-            let refused = match rows.first() {
-                None => OneTimeRefused::Unknown,
-                Some(row) if row.int_or_null(0)?.is_some() => OneTimeRefused::Used,
-                Some(_) => OneTimeRefused::Expired,
-            };
-            return Err(refused.into());
+        let sql = select!("tenant = $1 AND purpose = $2 AND hash = $3");
+        let row = self
+            .read(sql, args![&tenant, T::PURPOSE, hash], |rows, checks| {
+                rows.first().map(|row| OneTimeRow::checked(row, checks)).transpose()
+            })
+            .await?;
+        let before = match row {
+            None => return Err(OneTimeRefused::Unknown.into()),
+            Some(row) if row.used_at.is_some() => return Err(OneTimeRefused::Used.into()),
+            Some(row) if row.expires <= now => return Err(OneTimeRefused::Expired.into()),
+            Some(row) => row,
         };
-        let redeemed: T = read(row)?;
+        let redeemed: T = before.value().map_err(|error| self.mark_failed(error))?;
+        let after = OneTimeRow { used_at: Some(now), ..before };
+        let (tag, revision) = (self.wrote(after.name()?, &after.content()), self.revision_number());
+        // Use it only as it was read: there is no moment between check and use (D-10, D-28).
+        let sql = "UPDATE one_time SET used_at = $4, revision = $5, tag = $6 \
+                   WHERE tenant = $1 AND purpose = $2 AND hash = $3 AND used_at IS NULL AND expires > $4 AND tag = $7";
+        let args = args![&tenant, T::PURPOSE, hash, now, revision, &tag[..], &after.tag];
+        if self.execute(sql, args).await? != 1 {
+            let name = after.name()?;
+            return Err(self.mark_failed(name.tampered(Tampering::Older)));
+        }
         let entry = Entry {
             kind: T::KIND,
             id: redeemed.id().to_string(),
@@ -138,7 +236,15 @@ impl Tx<'_> {
     /// Removes what nobody can redeem any more: what ended before `before`, of every purpose. Gives how many.
     pub async fn forget_expired(&mut self, before: UnixTime) -> Result<u64, StoreError> {
         let tenant = self.tenant.clone();
-        self.execute("DELETE FROM one_time WHERE tenant = $1 AND expires < $2", args![&tenant, before.0]).await
+        let sql = "DELETE FROM one_time WHERE tenant = $1 AND expires < $2 RETURNING purpose, id, expires";
+        let gone = self.write_rows(sql, args![&tenant, before.0]).await?;
+        for row in &gone {
+            let (kind, id) = (kind_of(&row.text(0)?)?, row.text(1)?);
+            self.removed(RowName { kind, tenant: &tenant, id: &id });
+            let before = Some(json!({ "expires": row.int(2)? }));
+            self.change(Entry { kind, id, parent: None, before, after: None }, Effect::NotIndexed);
+        }
+        Ok(gone.len() as u64)
     }
 
     /// Refuses what belongs to another tenant.
@@ -148,10 +254,4 @@ impl Tx<'_> {
         }
         Err(self.mark_failed(StoreError::OtherTenant { kind, key: key.to_owned() }))
     }
-}
-
-fn read<T: OneTime>(row: &Row) -> Result<T, StoreError> {
-    // The position only: serde's own text may quote what stands there.
-    serde_json::from_str(&row.text(0)?)
-        .map_err(|error| StoreError::Corrupt(format!("a one-time {} at column {}", T::PURPOSE, error.column())))
 }

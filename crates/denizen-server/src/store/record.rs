@@ -11,7 +11,12 @@ use denizen_wire::TenantId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{StoreError, snapshot::Entity};
+use super::{
+    Snapshot, StoreError,
+    db::{Arg, Row},
+    snapshot::Entity,
+    tags::RowName,
+};
 
 /// The kinds of things the change log speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,12 +44,14 @@ pub enum Kind {
     RoleDefinition,
     /// [`crate::domain::resources::JoinToken`]
     JoinToken,
-    /// [`crate::domain::secrets::SecretVersion`]
+    /// A secret's name, and which of its versions is the latest.
     Secret,
+    /// [`crate::domain::secrets::SecretVersion`]
+    SecretVersion,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Tenant,
         Self::Application,
         Self::ServicePrincipal,
@@ -57,6 +64,7 @@ impl Kind {
         Self::RoleDefinition,
         Self::JoinToken,
         Self::Secret,
+        Self::SecretVersion,
     ];
 
     /// As the change log writes it.
@@ -74,6 +82,7 @@ impl Kind {
             Self::RoleDefinition => "role_definition",
             Self::JoinToken => "join_token",
             Self::Secret => "secret",
+            Self::SecretVersion => "secret_version",
         }
     }
 
@@ -94,6 +103,7 @@ impl fmt::Display for Kind {
             Self::RoleAssignment => "role assignment",
             Self::RoleDefinition => "role definition",
             Self::JoinToken => "join token",
+            Self::SecretVersion => "secret version",
             Self::Tenant | Self::Application | Self::Subscription | Self::Machine | Self::Vault | Self::Secret => {
                 self.as_str()
             }
@@ -126,6 +136,11 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + '
     fn also_known_as(&self) -> &[String] {
         &[]
     }
+    /// Other records that are served under a name this one takes. The tables' own constraints say so first, unless
+    /// somebody has changed a table.
+    fn rivals(&self, _: &Snapshot) -> Vec<(TenantId, Self::Key)> {
+        Vec::new()
+    }
     /// Itself among the others, for the snapshot.
     fn entity(record: Arc<Self>) -> Entity;
 }
@@ -143,31 +158,78 @@ pub struct Table {
     pub(super) delete: &'static str,
     /// A page of all tenants' records, by tenant and id.
     pub(super) page: &'static str,
+    /// Tenant, id and revision of all rows.
+    pub(super) keys: &'static str,
+    /// Whether there is a column beside the key that must be unique.
+    pub(super) has_unique: bool,
+}
+
+/// A record's row, as [`Table::select`] and [`Table::page`] read it.
+pub(super) struct Kept {
+    pub(super) tenant: String,
+    pub(super) id: String,
+    pub(super) body: String,
+    pub(super) revision: u64,
+    pub(super) tag: Vec<u8>,
+    unique: Option<String>,
+}
+
+impl Kept {
+    pub(super) fn read<R: Record>(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            tenant: row.text(0)?,
+            id: row.text(1)?,
+            body: row.text(2)?,
+            revision: row.count(3)?,
+            tag: row.bytes(4)?,
+            unique: if R::TABLE.has_unique { Some(row.text(5)?) } else { None },
+        })
+    }
+
+    /// What its tag calls it.
+    pub(super) fn name<R: Record>(&self) -> RowName<'_> {
+        RowName { kind: R::KIND, tenant: &self.tenant, id: &self.id }
+    }
+
+    /// What its tag binds beside that.
+    pub(super) fn content(&self) -> [Arg<'_>; 2] {
+        content(&self.body, self.unique.as_deref())
+    }
+}
+
+/// What the tag of a record's row binds beside its name.
+pub(super) fn content<'a>(body: &'a str, unique: Option<&'a str>) -> [Arg<'a>; 2] {
+    [body.into(), unique.into()]
 }
 
 /// `table!("machines")`, or `table!("vaults", "name")` where a column beside the key must be unique.
 macro_rules! table {
-    ($table:literal) => {
-        table!(@ $table, "INSERT INTO ", $table, " (tenant, id, body) VALUES ($1, $2, $3)"; "")
-    };
+    ($table:literal) => { table!(@ $table, "", "", "") };
     ($table:literal, $unique:literal) => {
-        table!(@ $table, "INSERT INTO ", $table, " (tenant, id, body, ", $unique, ") VALUES ($1, $2, $3, $4)";
-            concat!(", ", $unique, " = excluded.", $unique))
+        table!(@ $table, concat!(", ", $unique), ", $6", concat!(", ", $unique, " = excluded.", $unique))
     };
-    (@ $table:literal, $($insert:expr),+; $set:expr) => {
+    (@ $table:literal, $column:expr, $place:expr, $set:expr) => {
         $crate::store::record::Table {
-            select: concat!("SELECT body FROM ", $table, " WHERE tenant = $1 AND id = $2"),
-            upsert: table!(~ $($insert),+; $set),
-            insert: concat!($($insert),+, " ON CONFLICT DO NOTHING"),
+            select: concat!(
+                "SELECT tenant, id, body, revision, tag", $column, " FROM ", $table, " WHERE tenant = $1 AND id = $2"
+            ),
+            upsert: concat!(
+                "INSERT INTO ", $table, " (tenant, id, body, revision, tag", $column, ") VALUES ($1, $2, $3, $4, $5",
+                $place, ") ON CONFLICT (tenant, id) DO UPDATE SET body = excluded.body, revision = excluded.revision, \
+                tag = excluded.tag", $set
+            ),
+            insert: concat!(
+                "INSERT INTO ", $table, " (tenant, id, body, revision, tag", $column, ") VALUES ($1, $2, $3, $4, $5",
+                $place, ") ON CONFLICT DO NOTHING"
+            ),
             delete: concat!("DELETE FROM ", $table, " WHERE tenant = $1 AND id = $2"),
             page: concat!(
-                "SELECT tenant, id, body FROM ", $table, " WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3"
+                "SELECT tenant, id, body, revision, tag", $column, " FROM ", $table,
+                " WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3"
             ),
+            keys: concat!("SELECT tenant, id, revision FROM ", $table),
+            has_unique: concat!($column).len() > 0,
         }
-    };
-    (~ $($insert:expr),+; "") => { concat!($($insert),+, " ON CONFLICT (tenant, id) DO UPDATE SET body = excluded.body") };
-    (~ $($insert:expr),+; $set:expr) => {
-        concat!($($insert),+, " ON CONFLICT (tenant, id) DO UPDATE SET body = excluded.body", $set)
     };
 }
 pub(super) use table;

@@ -1,46 +1,273 @@
 //! Secrets, read. They are cold data: kept by vault in the database, never in the snapshot.
 //!
-//! Names are compared in lower case and given back as they were first written. Sealed bytes stay sealed here.
+//! Names are compared in lower case and given back as they were first written. Sealed bytes stay sealed here. A secret
+//! is two kinds of rows: its name, which says what its latest version is and whether it is deleted, and its versions.
+//! Both are checked whenever they are read, and what decides is taken from the rows after that: a statement's own
+//! conditions only choose rows, and a row that is not there must be one that is not known.
+//!
+//! A list is checked row by row. That a row is missing from one is noticed when it is asked for by name, and at the next
+//! start.
+//!
 //! Tests: the contract suite.
 
 use denizen_keys::secret::json_fault;
 use denizen_wire::{ResourceId, TenantId, UnixTime};
 
 use super::{
-    Store, StoreError, Tx,
-    db::{Row, args},
+    Kind, Store, StoreError, Tampering, Tx,
+    db::{Arg, Row, args},
+    live::Checks,
+    tags::{RowName, sealed_hash},
 };
 use crate::domain::{
     Ctx,
     secrets::{DeletedSecret, SecretVersion},
 };
 
-/// `select!("…")`: versions with their names, by tenant, vault and the condition given.
+/// `select!("v.version = s.latest"; "…")`: names with the versions that fit the first condition, by tenant and the
+/// condition given. A name without such a version is a row of its own.
 macro_rules! select {
-    ($($condition:literal),+) => {
+    ($of:literal; $($condition:literal),+) => {
         concat!(
-            "SELECT s.written, v.version, v.content_type, v.tags, v.enabled, v.nbf, v.exp, v.created, v.updated, \
-             v.wrapped_key, v.sealed_value, s.deleted, s.purge_at, s.vault \
-             FROM secrets s JOIN secret_versions v ON v.tenant = s.tenant AND v.vault = s.vault AND v.name = s.name \
-             WHERE s.tenant = $1 AND ",
-            $($condition),+
+            "SELECT s.tenant, s.vault, s.name, s.written, s.latest, s.deleted, s.purge_at, s.revision, s.tag, \
+             v.version, v.ordinal, v.content_type, v.tags, v.enabled, v.nbf, v.exp, v.created, v.updated, \
+             v.sealed_hash, v.revision, v.tag, v.wrapped_key, v.sealed_value \
+             FROM secrets s LEFT JOIN secret_versions v \
+             ON v.tenant = s.tenant AND v.vault = s.vault AND v.name = s.name AND ",
+            $of, " WHERE s.tenant = $1 AND ", $($condition),+
         )
     };
 }
 
-const LATEST: &str = select!("s.vault = $2 AND s.name = $3 AND s.deleted IS NULL AND v.version = s.latest");
-const VERSION: &str = select!("s.vault = $2 AND s.name = $3 AND s.deleted IS NULL AND v.version = $4");
+const LATEST: &str = select!("v.version = s.latest"; "s.vault = $2 AND s.name = $3");
+const VERSION: &str = select!("v.version = $4"; "s.vault = $2 AND s.name = $3");
 const LIST: &str =
-    select!("s.vault = $2 AND s.name > $3 AND s.deleted IS NULL AND v.version = s.latest ORDER BY s.name LIMIT $4");
-const VERSIONS: &str = select!("s.vault = $2 AND s.name = $3 AND s.deleted IS NULL ORDER BY v.ordinal DESC LIMIT $4");
+    select!("v.version = s.latest"; "s.vault = $2 AND s.name > $3 AND s.deleted IS NULL ORDER BY s.name LIMIT $4");
+const VERSIONS: &str = select!("1 = 1"; "s.vault = $2 AND s.name = $3 ORDER BY v.ordinal DESC LIMIT $4");
 const VERSIONS_AFTER: &str = select!(
-    "s.vault = $2 AND s.name = $3 AND s.deleted IS NULL AND v.ordinal < (SELECT a.ordinal FROM secret_versions a \
-     WHERE a.tenant = $1 AND a.vault = $2 AND a.name = $3 AND a.version = $5) ORDER BY v.ordinal DESC LIMIT $4"
+    "v.ordinal < (SELECT a.ordinal FROM secret_versions a WHERE a.tenant = $1 AND a.vault = $2 AND a.name = $3 \
+     AND a.version = $5)"; "s.vault = $2 AND s.name = $3 ORDER BY v.ordinal DESC LIMIT $4"
 );
-const DELETED: &str = select!("s.vault = $2 AND s.name = $3 AND s.deleted IS NOT NULL AND v.version = s.latest");
 const DELETED_LIST: &str =
-    select!("s.vault = $2 AND s.name > $3 AND s.deleted IS NOT NULL AND v.version = s.latest ORDER BY s.name LIMIT $4");
-const DUE: &str = select!("s.purge_at <= $2 AND v.version = s.latest ORDER BY s.purge_at LIMIT $3");
+    select!("v.version = s.latest"; "s.vault = $2 AND s.name > $3 AND s.deleted IS NOT NULL ORDER BY s.name LIMIT $4");
+const DUE: &str =
+    select!("v.version = s.latest"; "s.deleted IS NOT NULL AND s.purge_at <= $2 ORDER BY s.purge_at LIMIT $3");
+
+/// The row of a name.
+pub(super) struct SecretRow {
+    pub(super) tenant: String,
+    pub(super) vault: String,
+    pub(super) name: String,
+    /// `{vault}/secrets/{name}`
+    pub(super) id: String,
+    pub(super) written: String,
+    pub(super) latest: String,
+    pub(super) deleted: Option<i64>,
+    pub(super) purge_at: Option<i64>,
+    pub(super) revision: u64,
+    pub(super) tag: Vec<u8>,
+}
+
+impl SecretRow {
+    pub(super) const PAGE_SQL: &'static str = "SELECT tenant, vault, name, written, latest, deleted, purge_at, revision, tag \
+         FROM secrets WHERE (tenant, vault, name) > ($1, $2, $3) ORDER BY tenant, vault, name LIMIT $4";
+
+    /// Columns as [`Self::PAGE_SQL`] has them.
+    pub(super) fn read(row: &Row, at: usize) -> Result<Self, StoreError> {
+        let (vault, name) = (row.text(at + 1)?, row.text(at + 2)?);
+        Ok(Self {
+            id: id_of_secret(&vault, &name),
+            tenant: row.text(at)?,
+            vault,
+            name,
+            written: row.text(at + 3)?,
+            latest: row.text(at + 4)?,
+            deleted: row.int_or_null(at + 5)?,
+            purge_at: row.int_or_null(at + 6)?,
+            revision: row.count(at + 7)?,
+            tag: row.bytes(at + 8)?,
+        })
+    }
+
+    /// What its tag calls it.
+    pub(super) fn name(&self) -> RowName<'_> {
+        RowName { kind: Kind::Secret, tenant: &self.tenant, id: &self.id }
+    }
+
+    /// What its tag binds beside that.
+    pub(super) fn content(&self) -> [Arg<'_>; 4] {
+        [(&self.written).into(), (&self.latest).into(), self.deleted.into(), self.purge_at.into()]
+    }
+}
+
+/// The row of a version.
+pub(super) struct VersionRow {
+    pub(super) tenant: String,
+    /// `{vault}/secrets/{name}/{version}`
+    pub(super) id: String,
+    pub(super) version: String,
+    pub(super) ordinal: i64,
+    pub(super) content_type: Option<String>,
+    pub(super) tags: String,
+    pub(super) enabled: i64,
+    pub(super) nbf: Option<i64>,
+    pub(super) exp: Option<i64>,
+    pub(super) created: i64,
+    pub(super) updated: i64,
+    pub(super) sealed_hash: Vec<u8>,
+    pub(super) revision: u64,
+    pub(super) tag: Vec<u8>,
+}
+
+impl VersionRow {
+    pub(super) const PAGE_SQL: &'static str = "SELECT tenant, vault, name, version, ordinal, content_type, tags, enabled, nbf, exp, created, updated, \
+         sealed_hash, revision, tag FROM secret_versions \
+         WHERE (tenant, vault, name, version) > ($1, $2, $3, $4) ORDER BY tenant, vault, name, version LIMIT $5";
+
+    /// Columns as [`Self::PAGE_SQL`] has them.
+    pub(super) fn read_unsealed(row: &Row) -> Result<Self, StoreError> {
+        Self::read(row, row.text(0)?, &id_of_secret(&row.text(1)?, &row.text(2)?), 3)
+    }
+
+    fn read(row: &Row, tenant: String, secret: &str, at: usize) -> Result<Self, StoreError> {
+        let version = row.text(at)?;
+        Ok(Self {
+            tenant,
+            id: id_of_version(secret, &version),
+            version,
+            ordinal: row.int(at + 1)?,
+            content_type: row.text_or_null(at + 2)?,
+            tags: row.text(at + 3)?,
+            enabled: row.int(at + 4)?,
+            nbf: row.int_or_null(at + 5)?,
+            exp: row.int_or_null(at + 6)?,
+            created: row.int(at + 7)?,
+            updated: row.int(at + 8)?,
+            sealed_hash: row.bytes(at + 9)?,
+            revision: row.count(at + 10)?,
+            tag: row.bytes(at + 11)?,
+        })
+    }
+
+    /// What its tag calls it.
+    pub(super) fn name(&self) -> RowName<'_> {
+        RowName { kind: Kind::SecretVersion, tenant: &self.tenant, id: &self.id }
+    }
+
+    /// What its tag binds beside that.
+    pub(super) fn content(&self) -> [Arg<'_>; 9] {
+        [
+            self.ordinal.into(),
+            self.content_type.as_deref().into(),
+            (&self.tags).into(),
+            self.enabled.into(),
+            self.nbf.into(),
+            self.exp.into(),
+            self.created.into(),
+            self.updated.into(),
+            (&self.sealed_hash).into(),
+        ]
+    }
+}
+
+/// A name and, where one was found, the version that was asked for; both checked.
+pub(super) struct Found {
+    pub(super) secret: SecretRow,
+    pub(super) version: Option<FoundVersion>,
+}
+
+pub(super) struct FoundVersion {
+    pub(super) row: VersionRow,
+    pub(super) value: SecretVersion,
+}
+
+impl Found {
+    /// A row of a [`select`].
+    fn checked(tenant: TenantId, row: &Row, checks: Checks<'_>) -> Result<Self, StoreError> {
+        let secret = SecretRow::read(row, 0)?;
+        checks.row(secret.name(), &secret.content(), secret.revision, &secret.tag)?;
+        if row.text_or_null(9)?.is_none() {
+            return Ok(Self { secret, version: None });
+        }
+        let version = VersionRow::read(row, secret.tenant.clone(), &secret.id, 9)?;
+        checks.row(version.name(), &version.content(), version.revision, &version.tag)?;
+        let value = SecretVersion {
+            tenant,
+            vault: secret.vault.parse().map_err(|error| StoreError::Corrupt(format!("a secret's vault: {error}")))?,
+            name: secret.written.clone(),
+            version: version.version.clone(),
+            content_type: version.content_type.clone(),
+            tags: serde_json::from_str(&version.tags)
+                .map_err(|error| StoreError::Corrupt(format!("a secret's tags: {}", json_fault(&error))))?,
+            enabled: version.enabled != 0,
+            nbf: version.nbf.map(UnixTime),
+            exp: version.exp.map(UnixTime),
+            created: UnixTime(version.created),
+            updated: UnixTime(version.updated),
+            wrapped_key: row.bytes(21)?,
+            sealed_value: row.bytes(22)?,
+        };
+        if sealed_hash(&value.wrapped_key, &value.sealed_value) != version.sealed_hash {
+            return Err(version.name().tampered(Tampering::Forged));
+        }
+        Ok(Self { secret, version: Some(FoundVersion { row: version, value }) })
+    }
+
+    /// A row that shows a latest version, which every name has.
+    fn latest(tenant: TenantId, row: &Row, checks: Checks<'_>) -> Result<Self, StoreError> {
+        let found = Self::checked(tenant, row, checks)?;
+        if found.version.is_none() {
+            return Err(missing(&found.secret, &found.secret.latest));
+        }
+        Ok(found)
+    }
+
+    /// The answer to [`LATEST`] or [`VERSION`].
+    fn one(of: &Wanted<'_>, tenant: TenantId, rows: &[Row], checks: Checks<'_>) -> Result<Option<Self>, StoreError> {
+        let Some(row) = rows.first() else {
+            let id = id_of_secret(of.vault.canonical(), of.name);
+            checks.absent(RowName { kind: Kind::Secret, tenant: of.tenant, id: &id })?;
+            return Ok(None);
+        };
+        let Some(version) = of.version else { return Self::latest(tenant, row, checks).map(Some) };
+        let found = Self::checked(tenant, row, checks)?;
+        if found.version.is_none() {
+            let id = id_of_version(&found.secret.id, version);
+            checks.absent(RowName { kind: Kind::SecretVersion, tenant: of.tenant, id: &id })?;
+        }
+        Ok(Some(found))
+    }
+
+    fn version_if_live(self) -> Option<SecretVersion> {
+        if self.secret.deleted.is_some() { None } else { self.version.map(|it| it.value) }
+    }
+
+    fn if_deleted(self) -> Option<DeletedSecret> {
+        let (deleted, purge_at) = (self.secret.deleted?, self.secret.purge_at?);
+        let latest = self.version?.value;
+        Some(DeletedSecret { latest, deleted: UnixTime(deleted), purge_at: UnixTime(purge_at) })
+    }
+}
+
+/// What a look-up asks for; name and version canonical.
+struct Wanted<'a> {
+    tenant: &'a str,
+    vault: &'a ResourceId,
+    name: &'a str,
+    version: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn sql(&self) -> &'static str {
+        if self.version.is_some() { VERSION } else { LATEST }
+    }
+
+    fn args(&self) -> Vec<Arg<'a>> {
+        let mut args = args![self.tenant, self.vault.canonical(), self.name].to_vec();
+        args.extend(self.version.map(Arg::from));
+        args
+    }
+}
 
 impl Store {
     /// A version of a secret; the latest when none is named. None when there is no such secret, or it was deleted.
@@ -51,15 +278,20 @@ impl Store {
         name: &str,
         version: Option<&str>,
     ) -> Result<Option<SecretVersion>, StoreError> {
-        let (tenant, name) = (ctx.tenant.to_string(), canonical(name));
-        let rows = match version {
-            Some(version) => {
-                let version = canonical(version);
-                self.rows(VERSION, args![&tenant, vault.canonical(), &name, &version]).await?
-            }
-            None => self.rows(LATEST, args![&tenant, vault.canonical(), &name]).await?,
-        };
-        rows.first().map(|row| read(ctx.tenant, row)).transpose()
+        Ok(self.found(ctx, vault, name, version).await?.and_then(Found::version_if_live))
+    }
+
+    async fn found(
+        &self,
+        ctx: &Ctx,
+        vault: &ResourceId,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Found>, StoreError> {
+        let (tenant, name, version) = (ctx.tenant.to_string(), canonical(name), version.map(canonical));
+        let wanted = Wanted { tenant: &tenant, vault, name: &name, version: version.as_deref() };
+        let read = |rows: &[Row], checks: Checks<'_>| Found::one(&wanted, ctx.tenant, rows, checks);
+        self.read(wanted.sql(), &wanted.args(), read).await
     }
 
     /// The latest version of each secret of a vault, by name. `after` is the last name of the page before, in any
@@ -72,8 +304,11 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SecretVersion>, StoreError> {
         let (tenant, after) = (ctx.tenant.to_string(), canonical(after.unwrap_or_default()));
-        let rows = self.rows(LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)]).await?;
-        rows.iter().map(|row| read(ctx.tenant, row)).collect()
+        self.read(LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
+            let found = rows.iter().map(|row| Found::latest(ctx.tenant, row, checks));
+            found.filter_map(|found| found.map(Found::version_if_live).transpose()).collect()
+        })
+        .await
     }
 
     /// The versions of a secret, newest first. `after` is the version that ended the page before.
@@ -86,14 +321,25 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SecretVersion>, StoreError> {
         let (tenant, name, limit) = (ctx.tenant.to_string(), canonical(name), i64::from(limit));
-        let rows = match after {
+        let id = id_of_secret(vault.canonical(), &name);
+        let read = |rows: &[Row], checks: Checks<'_>| {
+            if rows.is_empty() {
+                checks.absent(RowName { kind: Kind::Secret, tenant: &tenant, id: &id })?;
+            }
+            let found = rows.iter().map(|row| match after {
+                Some(_) => Found::checked(ctx.tenant, row, checks),
+                // The first page of a name that is there shows a version.
+                None => Found::latest(ctx.tenant, row, checks),
+            });
+            found.filter_map(|found| found.map(Found::version_if_live).transpose()).collect()
+        };
+        match after {
             Some(after) => {
                 let after = canonical(after);
-                self.rows(VERSIONS_AFTER, args![&tenant, vault.canonical(), &name, limit, &after]).await?
+                self.read(VERSIONS_AFTER, args![&tenant, vault.canonical(), &name, limit, &after], read).await
             }
-            None => self.rows(VERSIONS, args![&tenant, vault.canonical(), &name, limit]).await?,
-        };
-        rows.iter().map(|row| read(ctx.tenant, row)).collect()
+            None => self.read(VERSIONS, args![&tenant, vault.canonical(), &name, limit], read).await,
+        }
     }
 
     /// A deleted secret that can still be recovered.
@@ -103,9 +349,7 @@ impl Store {
         vault: &ResourceId,
         name: &str,
     ) -> Result<Option<DeletedSecret>, StoreError> {
-        let (tenant, name) = (ctx.tenant.to_string(), canonical(name));
-        let rows = self.rows(DELETED, args![&tenant, vault.canonical(), &name]).await?;
-        rows.first().map(|row| read_deleted(ctx.tenant, row)).transpose()
+        Ok(self.found(ctx, vault, name, None).await?.and_then(Found::if_deleted))
     }
 
     /// The deleted secrets of a vault, by name. `after` is the last name of the page before, in any case.
@@ -117,15 +361,21 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DeletedSecret>, StoreError> {
         let (tenant, after) = (ctx.tenant.to_string(), canonical(after.unwrap_or_default()));
-        let rows = self.rows(DELETED_LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)]).await?;
-        rows.iter().map(|row| read_deleted(ctx.tenant, row)).collect()
+        self.read(DELETED_LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
+            let found = rows.iter().map(|row| Found::latest(ctx.tenant, row, checks));
+            found.filter_map(|found| found.map(Found::if_deleted).transpose()).collect()
+        })
+        .await
     }
 
     /// The tenant's deleted secrets whose time to be recovered is over, the oldest first: due to be purged.
     pub async fn secrets_due(&self, ctx: &Ctx, limit: u32) -> Result<Vec<DeletedSecret>, StoreError> {
         let tenant = ctx.tenant.to_string();
-        let rows = self.rows(DUE, args![&tenant, ctx.now.0, i64::from(limit)]).await?;
-        rows.iter().map(|row| read_deleted(ctx.tenant, row)).collect()
+        self.read(DUE, args![&tenant, ctx.now.0, i64::from(limit)], |rows, checks| {
+            let found = rows.iter().map(|row| Found::latest(ctx.tenant, row, checks));
+            found.filter_map(|found| found.map(Found::if_deleted).transpose()).collect()
+        })
+        .await
     }
 }
 
@@ -137,15 +387,7 @@ impl Tx<'_> {
         name: &str,
         version: Option<&str>,
     ) -> Result<Option<SecretVersion>, StoreError> {
-        let (tenant, name) = (self.tenant.clone(), canonical(name));
-        let rows = match version {
-            Some(version) => {
-                let version = canonical(version);
-                self.rows(VERSION, args![&tenant, vault.canonical(), &name, &version]).await?
-            }
-            None => self.rows(LATEST, args![&tenant, vault.canonical(), &name]).await?,
-        };
-        rows.first().map(|row| read(self.ctx.tenant, row)).transpose()
+        Ok(self.found(vault, name, version).await?.and_then(Found::version_if_live))
     }
 
     /// A deleted secret as this transaction sees it.
@@ -154,9 +396,20 @@ impl Tx<'_> {
         vault: &ResourceId,
         name: &str,
     ) -> Result<Option<DeletedSecret>, StoreError> {
-        let (tenant, name) = (self.tenant.clone(), canonical(name));
-        let rows = self.rows(DELETED, args![&tenant, vault.canonical(), &name]).await?;
-        rows.first().map(|row| read_deleted(self.ctx.tenant, row)).transpose()
+        Ok(self.found(vault, name, None).await?.and_then(Found::if_deleted))
+    }
+
+    /// A name, deleted or not, with the version that is asked for.
+    pub(super) async fn found(
+        &mut self,
+        vault: &ResourceId,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Found>, StoreError> {
+        let (id, tenant, name, version) =
+            (self.ctx.tenant, self.tenant.clone(), canonical(name), version.map(canonical));
+        let wanted = Wanted { tenant: &tenant, vault, name: &name, version: version.as_deref() };
+        self.read(wanted.sql(), &wanted.args(), |rows, checks| Found::one(&wanted, id, rows, checks)).await
     }
 }
 
@@ -165,25 +418,17 @@ pub(super) fn canonical(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-fn read(tenant: TenantId, row: &Row) -> Result<SecretVersion, StoreError> {
-    Ok(SecretVersion {
-        tenant,
-        vault: row.text(13)?.parse().map_err(|error| StoreError::Corrupt(format!("a secret's vault: {error}")))?,
-        name: row.text(0)?,
-        version: row.text(1)?,
-        content_type: row.text_or_null(2)?,
-        tags: serde_json::from_str(&row.text(3)?)
-            .map_err(|error| StoreError::Corrupt(format!("a secret's tags: {}", json_fault(&error))))?,
-        enabled: row.int(4)? != 0,
-        nbf: row.int_or_null(5)?.map(UnixTime),
-        exp: row.int_or_null(6)?.map(UnixTime),
-        created: UnixTime(row.int(7)?),
-        updated: UnixTime(row.int(8)?),
-        wrapped_key: row.bytes(9)?,
-        sealed_value: row.bytes(10)?,
-    })
+/// `{vault}/secrets/{name}`, canonical: a secret in the change log and in its tag.
+pub(super) fn id_of_secret(vault: &str, name: &str) -> String {
+    [vault, "/secrets/", name].concat()
 }
 
-fn read_deleted(tenant: TenantId, row: &Row) -> Result<DeletedSecret, StoreError> {
-    Ok(DeletedSecret { latest: read(tenant, row)?, deleted: UnixTime(row.int(11)?), purge_at: UnixTime(row.int(12)?) })
+/// The same, of a version.
+pub(super) fn id_of_version(secret: &str, version: &str) -> String {
+    [secret, "/", version].concat()
+}
+
+fn missing(secret: &SecretRow, version: &str) -> StoreError {
+    let id = id_of_version(&secret.id, version);
+    RowName { kind: Kind::SecretVersion, tenant: &secret.tenant, id: &id }.tampered(Tampering::Missing)
 }

@@ -114,6 +114,11 @@ impl Snapshot {
         self.tenants.values().filter_map(|state| state.tenant.as_ref())
     }
 
+    /// The ids of all tenants that have anything, in no order.
+    pub(super) fn tenant_ids(&self) -> impl Iterator<Item = TenantId> {
+        self.tenants.keys().copied()
+    }
+
     /// A tenant by id.
     pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
         self.of(id)?.tenant.as_ref()
@@ -279,6 +284,19 @@ impl Snapshot {
     /// What a snapshot loaded from the database starts with: which revisions the change log says things have.
     pub(super) fn at(revision: Revision, signing_revision: Revision, vaults: HashMap<ResourceId, Revision>) -> Self {
         Self { revision, signing_revision, vault_revisions: vaults.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Makes every vault that this or another snapshot knows of, and the signing keys, as new as this snapshot: nothing
+    /// that was cached before it is used.
+    pub(super) fn outdate(&mut self, other: &Self) {
+        for vault in other.vault_revisions.keys() {
+            self.vault_revisions.insert_mut(vault.clone(), self.revision);
+        }
+        let vaults: Vec<ResourceId> = self.vault_revisions.keys().cloned().collect();
+        for vault in vaults {
+            self.vault_revisions.insert_mut(vault, self.revision);
+        }
+        self.signing_revision = self.revision;
     }
 
     /// Adds a record that is not there.

@@ -6,6 +6,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
+use denizen_keys::mac::TAG_BYTES;
 use denizen_wire::{TenantId, UnixTime};
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::OwnedMutexGuard};
@@ -15,8 +16,10 @@ use super::{
     audit::{self, chain},
     changes::{self, Entry},
     db::{Arg, Row, args},
-    record::{decode, encode, encode_over, logged},
+    live::{Checks, Mark, Pending},
+    record::{Kept, content, decode, encode, encode_over, logged},
     snapshot::Effect,
+    tags::{self, RowName},
     writer::{LogHead, Writer},
 };
 use crate::domain::Ctx;
@@ -33,8 +36,12 @@ pub struct Tx<'s> {
     head: LogHead,
     pub(super) ctx: Ctx,
     pub(super) tenant: String,
+    /// The revision it will have: every row that it writes says so.
+    pub(super) revision: Revision,
     entries: Vec<Entry>,
     effects: Vec<Effect>,
+    /// What it has done to the rows.
+    rows: Pending,
     failed: bool,
     /// Whether sealed bytes were removed that must not survive in the log of the engine.
     pub(super) purged: bool,
@@ -49,11 +56,13 @@ impl<'s> Tx<'s> {
         Ok(Self {
             core,
             writer: Some(writer),
+            revision: Revision(head.revision.0 + 1),
             head,
             tenant: ctx.tenant.to_string(),
             ctx: ctx.clone(),
             entries: Vec::new(),
             effects: Vec::new(),
+            rows: Pending::default(),
             failed: false,
             purged: false,
             store: PhantomData,
@@ -74,15 +83,25 @@ impl<'s> Tx<'s> {
     /// A record as this transaction sees it, with its body as it is kept.
     async fn kept<R: Record>(&mut self, key: &R::Key) -> Result<Option<(R, String)>, StoreError> {
         let (tenant, id) = (self.tenant.clone(), R::key_text(key));
-        let rows = self.rows(R::TABLE.select, args![&tenant, &id]).await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let body = row.text(0)?;
-        Ok(Some((decode(&tenant, &id, &body)?, body)))
+        let kept = self
+            .read(R::TABLE.select, args![&tenant, &id], |rows, checks| {
+                let Some(row) = rows.first() else {
+                    checks.absent(RowName { kind: R::KIND, tenant: &tenant, id: &id })?;
+                    return Ok(None);
+                };
+                let kept = Kept::read::<R>(row)?;
+                checks.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
+                Ok(Some(kept))
+            })
+            .await?;
+        let Some(kept) = kept else { return Ok(None) };
+        Ok(Some((decode(&tenant, &id, &kept.body)?, kept.body)))
     }
 
     /// Writes a record, over the one that is there. Members of it that this release does not know stay as they are.
     pub async fn put<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
         self.own(record)?;
+        self.names_are_free(record)?;
         let (before, kept) = match self.kept::<R>(&record.key()).await? {
             Some((before, body)) => (Some(before), Some(body)),
             None => (None, None),
@@ -101,7 +120,11 @@ impl<'s> Tx<'s> {
     /// Writes a record that is not there: [`StoreError::Exists`] when it is, or when a name it takes is taken.
     pub async fn insert<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
         self.own(record)?;
-        if self.write(R::TABLE.insert, record, &encode(record)?).await? == 0 {
+        self.names_are_free(record)?;
+        // One that is known and not there was taken away, and one that is there and not known was put there.
+        if self.kept::<R>(&record.key()).await?.is_some()
+            || self.write(R::TABLE.insert, record, &encode(record)?).await? == 0
+        {
             return Err(self.mark_failed(exists(record)));
         }
         if !record.also_known_as().is_empty() {
@@ -118,6 +141,7 @@ impl<'s> Tx<'s> {
             self.execute(FREE_NAMES, args![&tenant, &id]).await?;
         }
         self.execute(R::TABLE.delete, args![&tenant, &id]).await?;
+        self.removed(RowName { kind: R::KIND, tenant: &tenant, id: &id });
         self.purged |= !R::UNLOGGED.is_empty();
         self.note(Some(before.clone()), None)?;
         Ok(Some(before))
@@ -136,7 +160,7 @@ impl<'s> Tx<'s> {
     }
 
     async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {
-        let revision = if self.entries.is_empty() { self.head.revision } else { Revision(self.head.revision.0 + 1) };
+        let revision = if self.entries.is_empty() { self.head.revision } else { self.revision };
         let ending = PendingCommit {
             core: self.core.clone(),
             revision,
@@ -146,6 +170,7 @@ impl<'s> Tx<'s> {
             tenant: self.ctx.tenant,
             entries: std::mem::take(&mut self.entries),
             effects: std::mem::take(&mut self.effects),
+            rows: std::mem::take(&mut self.rows),
             purged: self.purged,
         };
         match tokio::spawn(ending.run(writer)).await {
@@ -159,6 +184,36 @@ impl<'s> Tx<'s> {
     pub(super) fn change(&mut self, entry: Entry, effect: Effect) {
         self.entries.push(entry);
         self.effects.push(effect);
+    }
+
+    /// The tag of a row that this transaction is about to write.
+    pub(super) fn wrote(&mut self, name: RowName<'_>, content: &[Arg<'_>]) -> [u8; TAG_BYTES] {
+        let tag = tags::tag(&self.core.keys, name, self.revision, content);
+        self.rows.insert(self.core.live.name(name), Some(Mark::of(&tag)));
+        tag
+    }
+
+    /// Notes that this transaction has removed a row.
+    pub(super) fn removed(&mut self, name: RowName<'_>) {
+        self.rows.insert(self.core.live.name(name), None);
+    }
+
+    /// [`Self::revision`], as a column.
+    pub(super) fn revision_number(&self) -> i64 {
+        i64::try_from(self.revision.0).unwrap_or(i64::MAX)
+    }
+
+    /// Runs a statement that reads, and `take`s what it gave: by the checks it gets, which know what this transaction has
+    /// written itself.
+    pub(super) async fn read<T>(
+        &mut self,
+        sql: &'static str,
+        args: &[Arg<'_>],
+        take: impl FnOnce(&[Row], Checks<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let rows = self.rows(sql, args).await?;
+        let checks = Checks { pending: Some(&self.rows), ..self.core.checks() };
+        take(&rows, checks).map_err(|error| self.mark_failed(error))
     }
 
     /// Runs a statement that writes; a violated constraint is the caller's to name.
@@ -221,13 +276,32 @@ impl<'s> Tx<'s> {
         Err(self.mark_failed(StoreError::OtherTenant { kind: R::KIND, key: R::key_text(&record.key()) }))
     }
 
-    async fn write<R: Record>(&mut self, sql: &'static str, record: &R, body: &str) -> Result<u64, StoreError> {
-        let (tenant, id) = (self.tenant.clone(), R::key_text(&record.key()));
-        let taken = |error| violated(error, record);
-        match record.unique() {
-            Some(unique) => self.constrained(sql, args![&tenant, &id, body, &unique], taken).await,
-            None => self.constrained(sql, args![&tenant, &id, body], taken).await,
+    pub(super) async fn write<R: Record>(
+        &mut self,
+        sql: &'static str,
+        record: &R,
+        body: &str,
+    ) -> Result<u64, StoreError> {
+        let (tenant, id, unique) = (self.tenant.clone(), R::key_text(&record.key()), record.unique());
+        let name = RowName { kind: R::KIND, tenant: &tenant, id: &id };
+        let (tag, revision) = (self.wrote(name, &content(body, unique.as_deref())), self.revision_number());
+        let mut args = args![&tenant, &id, body, revision, &tag[..]].to_vec();
+        args.extend(unique.as_ref().map(Arg::from));
+        self.constrained(sql, &args, |error| violated(error, record)).await
+    }
+
+    /// Refuses a name that another record is served under, unless this transaction changes that record: then the table
+    /// knows.
+    fn names_are_free<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
+        let own = (self.ctx.tenant, record.key());
+        for (tenant, key) in record.rivals(&self.snapshot()) {
+            let (of, id) = (tenant.to_string(), R::key_text(&key));
+            let name = self.core.live.name(RowName { kind: R::KIND, tenant: &of, id: &id });
+            if (tenant, key) != own && !self.rows.contains_key(&name) {
+                return Err(self.mark_failed(exists(record)));
+            }
         }
+        Ok(())
     }
 
     /// Gives a record's names to it, and to no other.
@@ -295,13 +369,16 @@ struct PendingCommit {
     tenant: TenantId,
     entries: Vec<Entry>,
     effects: Vec<Effect>,
+    rows: Pending,
     purged: bool,
 }
 
 impl PendingCommit {
     async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
         let statements = &self.core.statements;
+        let rows = writer.vouch(&self.core, self.revision, &self.rows);
         let written = async {
+            writer.write_head(statements, &rows).await?;
             let changed =
                 changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
             let start = LogHead { revision: self.revision, total: self.head.total + changed, ..self.head.clone() };
@@ -318,6 +395,8 @@ impl PendingCommit {
             }
         };
         writer.commit(statements, head).await?;
+        writer.vouched(rows);
+        self.core.live.publish(&self.rows);
         if !self.effects.is_empty() {
             let next = self.core.snapshot.load().with(self.revision, self.effects);
             self.core.snapshot.store(Arc::new(next));

@@ -3,26 +3,20 @@
 //! A statement whose outcome is not known (the connection broke while it committed) leaves `head` empty; then the
 //! next use reads them again, and reloads the snapshot when the database is ahead of it. Tests: the contract suite.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{fs::File, sync::Arc};
 
 use denizen_keys::mac::MacKey;
-use denizen_wire::{ResourceId, UnixTime};
+use denizen_wire::UnixTime;
 use tokio::sync::watch;
 
 use super::{
-    Core, Kind, Record, Revision, Snapshot, StoreError, TrailFault,
+    Core, HeadFault, Revision, Snapshot, StoreError, StoreKeys, TrailFault,
     audit::chain::StoredRow,
-    db::{Arg, Conn, Row, Sql, Statements, args},
-    record::decode,
+    db::{Arg, Conn, Sql, Statements},
+    head::Head,
+    live::{Live, Pending, Sum},
+    load::{Loaded, load},
 };
-use crate::domain::{
-    directory::{Application, ServicePrincipal, SigningKey, Tenant},
-    resources::{Machine, ResourceGroup, Subscription, Vault},
-    roles::{RoleAssignment, RoleDefinition},
-};
-
-/// Records per page when the snapshot is loaded.
-const PAGE: i64 = 4096;
 
 pub(super) struct Writer {
     /// None once the store is closed; and with it goes what keeps other processes out.
@@ -34,6 +28,15 @@ pub(super) struct Writer {
     told: watch::Sender<LogHead>,
     /// What the chain's tags are made under.
     chain: MacKey,
+    rows: Vouched,
+}
+
+/// What vouches for the rows there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Vouched {
+    sum: Sum,
+    /// None before the first commit.
+    head: Option<Head>,
 }
 
 /// Where both logs end.
@@ -61,7 +64,8 @@ impl Default for LogHead {
 
 impl Writer {
     pub(super) fn new(conn: Conn, lock: File, chain: MacKey) -> Self {
-        Self { conn: Some((conn, lock)), open: false, head: None, told: watch::Sender::default(), chain }
+        let rows = Vouched::default();
+        Self { conn: Some((conn, lock)), open: false, head: None, told: watch::Sender::default(), chain, rows }
     }
 
     /// The last head that is known to be committed, and those that follow.
@@ -111,13 +115,61 @@ impl Writer {
         if head.seq < seq || (head.seq == seq && head.hash != self.told.borrow().hash) {
             return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq }));
         }
+        let found = Head::read(self.conn()?, &core.statements).await?;
         if head.revision != core.snapshot.load().revision() {
             tracing::warn!(revision = head.revision.0, "the database is ahead of the snapshot: loading it again");
-            let snapshot = self.load(&core.statements).await?;
+            let mut snapshot = self.load(&core.statements, &core.keys, &core.live).await?;
+            snapshot.outdate(&core.snapshot.load());
             core.snapshot.store(Arc::new(snapshot));
+        } else if found != self.rows.head {
+            // One that this process meant to write, in a commit that ended in doubt and changed no row.
+            match &found {
+                Some(head) if head.vouches(&core.keys, &self.rows.sum) => self.rows.head = found,
+                Some(_) | None => return Err(StoreError::Head(HeadFault::Replaced)),
+            }
         }
         self.advance(head.clone());
         Ok(head)
+    }
+
+    /// What will vouch for the rows once a transaction has committed.
+    pub(super) fn vouch(&self, core: &Core, revision: Revision, pending: &Pending) -> Vouched {
+        let sum = core.live.sum_with(&core.keys, self.rows.sum, pending);
+        let seen = core.seen.next(self.rows.head.as_ref());
+        Vouched { head: Some(Head::new(&core.keys, revision, seen, &sum)), sum }
+    }
+
+    /// The time that was seen last, as the head has it.
+    pub(super) fn seen(&self) -> Option<UnixTime> {
+        self.rows.head.as_ref().map(|head| head.seen).filter(|seen| seen.0 != 0)
+    }
+
+    /// Writes the time that was seen last into the head, where there is one.
+    pub(super) async fn keep_seen(&mut self, core: &Core) -> Result<(), StoreError> {
+        let LogHead { revision, .. } = self.ready(core).await?;
+        if self.rows.head.is_none() {
+            return Ok(());
+        }
+        let rows = self.vouch(core, revision, &Pending::default());
+        if let Err(error) = self.write_head(&core.statements, &rows).await {
+            // Whether it was kept is read before the next write.
+            self.head = None;
+            return Err(error);
+        }
+        self.vouched(rows);
+        Ok(())
+    }
+
+    /// Writes the head of the rows, in the transaction that changes them.
+    pub(super) async fn write_head(&mut self, statements: &Statements, rows: &Vouched) -> Result<(), StoreError> {
+        let over = self.rows.head.clone();
+        let Some(head) = rows.head.as_ref().filter(|head| over.as_ref() != Some(*head)) else { return Ok(()) };
+        head.write(self.conn()?, statements, over.as_ref()).await
+    }
+
+    /// The transaction has committed.
+    pub(super) fn vouched(&mut self, rows: Vouched) {
+        self.rows = rows;
     }
 
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
@@ -173,66 +225,47 @@ impl Writer {
     }
 
     pub(super) async fn read_head(&mut self, statements: &Statements) -> Result<LogHead, StoreError> {
-        let rows = self
-            .conn()?
-            .rows(
-                statements,
-                "SELECT seq, last, tenant, at, revision, total, spool, hash, tag, \
-                 (SELECT COALESCE(MAX(revision), 0) FROM changes) FROM audit ORDER BY seq DESC LIMIT 1",
-                &[],
-            )
-            .await?;
+        let conn = self.conn()?;
+        let revision = Head::read(conn, statements).await?.map_or_else(Revision::default, |head| head.revision);
+        let sql =
+            "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit ORDER BY seq DESC LIMIT 1";
+        let rows = conn.rows(statements, sql, &[]).await?;
         match rows.first() {
             Some(row) => {
                 let last = StoredRow::read(row)?;
                 if !last.is_ours(&self.chain) {
                     return Err(TrailFault::EndForged { seq: last.head.seq }.into());
                 }
-                Ok(LogHead { revision: Revision(row.count(9)?), ..last.head })
+                Ok(LogHead { revision, ..last.head })
             }
             // No audit record, so no transaction: each commits one.
-            None => Ok(LogHead::default()),
+            None => Ok(LogHead { revision, ..LogHead::default() }),
         }
     }
 
-    /// Reads all that the snapshot holds.
-    pub(super) async fn load(&mut self, statements: &Statements) -> Result<Snapshot, StoreError> {
-        let head = self.read_head(statements).await?;
-        let conn = self.conn()?;
-        let mut vaults = HashMap::new();
-        let sql = "SELECT parent, MAX(revision) FROM changes WHERE parent IS NOT NULL GROUP BY parent";
-        for row in conn.rows(statements, sql, &[]).await? {
-            let id: ResourceId = row.text(0)?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?;
-            vaults.insert(id, Revision(row.count(1)?));
-        }
-        let sql = "SELECT COALESCE(MAX(revision), 0) FROM changes WHERE kind = $1";
-        let rows = conn.rows(statements, sql, args![Kind::SigningKey.as_str()]).await?;
-        let signing = rows.first().map_or(Ok(0), |row| row.count(0))?;
-        let mut snapshot = Snapshot::at(head.revision, Revision(signing), vaults);
-        load::<Tenant>(conn, statements, &mut snapshot).await?;
-        load::<Application>(conn, statements, &mut snapshot).await?;
-        load::<ServicePrincipal>(conn, statements, &mut snapshot).await?;
-        load::<SigningKey>(conn, statements, &mut snapshot).await?;
-        load::<Subscription>(conn, statements, &mut snapshot).await?;
-        load::<ResourceGroup>(conn, statements, &mut snapshot).await?;
-        load::<Machine>(conn, statements, &mut snapshot).await?;
-        load::<Vault>(conn, statements, &mut snapshot).await?;
-        load::<RoleAssignment>(conn, statements, &mut snapshot).await?;
-        load::<RoleDefinition>(conn, statements, &mut snapshot).await?;
+    /// Reads all that the snapshot holds, and the mark of every row; refuses what is not as it was written.
+    pub(super) async fn load(
+        &mut self,
+        statements: &Statements,
+        keys: &StoreKeys,
+        live: &Live,
+    ) -> Result<Snapshot, StoreError> {
+        let Loaded { snapshot, marks, sum, head } = load(self.conn()?, statements, keys, live).await?;
+        live.replace(marks);
+        self.rows = Vouched { sum, head };
         Ok(snapshot)
     }
-}
 
-/// Reads one kind, page by page, so that a million records never stand beside themselves as rows.
-async fn load<R: Record>(conn: &mut Conn, statements: &Statements, snapshot: &mut Snapshot) -> Result<(), StoreError> {
-    let mut after = (String::new(), String::new());
-    loop {
-        let page: Vec<Row> = conn.rows(statements, R::TABLE.page, args![&after.0, &after.1, PAGE]).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = (last.text(0)?, last.text(1)?);
-        for row in &page {
-            let record: R = decode(&row.text(0)?, &row.text(1)?, &row.text(2)?)?;
-            snapshot.insert(R::entity(Arc::new(record)));
-        }
+    /// What vouches now, for a test to put back.
+    #[cfg(test)]
+    pub(super) fn rows_of_test(&self) -> Vouched {
+        self.rows.clone()
+    }
+
+    /// As after a commit whose answer was lost.
+    #[cfg(test)]
+    pub(super) fn forget_of_test(&mut self, rows: Vouched) {
+        self.head = None;
+        self.rows = rows;
     }
 }

@@ -86,6 +86,10 @@ pub(crate) struct Args {
     /// take no other: Azurite's --oauth basic wants it for https://storage.azure.com. May be repeated
     #[arg(long, value_name = "RESOURCE")]
     sts_windows_net_for: Vec<String>,
+    /// Say that the clock is right, though it is more than a day from the last time this server saw: what waits for that
+    /// (deleted secrets whose time is over, among others) is then removed for good
+    #[arg(long)]
+    confirm_clock: bool,
     /// Written when everything answers
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -144,6 +148,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let server = Server::open(config)
         .await
         .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
+    if args.confirm_clock {
+        server.confirm_clock().await.map_err(Failure::while_(exit::DATA, "--confirm-clock"))?;
+    }
     let dev_tenant = tenant::DevTenant::open(&server, &data.previous()?).await?;
 
     let serving = server.serve(ports.server, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;

@@ -163,7 +163,7 @@ const SERVER: &[Layers] = &[
         // An authorization reads roles, and a role's patterns use its matcher.
         exceptions: &[except("domain::authorize", "domain::roles")],
         ..layers(&[
-            &["authorize", "ctx", "directory", "resources", "secrets"],
+            &["authorize", "clock_watch", "ctx", "directory", "resources", "secrets"],
             &["assertion", "lifetimes", "roles"],
             &["claims", "rotation"],
         ])
@@ -174,7 +174,7 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &["key_encryption_keys", "strangers"],
             &["access"],
-            &["credentials", "directory", "machines", "rbac", "signing", "vaults"],
+            &["clock", "credentials", "directory", "machines", "rbac", "signing", "vaults"],
             &["secrets", "tokens"],
         ])
     },

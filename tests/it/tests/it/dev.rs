@@ -25,6 +25,7 @@ pub(crate) struct Launch<'s> {
     user: User,
     data: PathBuf,
     flags: BTreeMap<&'static str, String>,
+    switches: Vec<&'static str>,
     log: &'static str,
     environment: Vec<(&'static str, &'static str)>,
     descriptors: Option<u32>,
@@ -51,6 +52,7 @@ impl<'s> Launch<'s> {
             user,
             data: sandbox.home(user).join("data"),
             flags: flags.into(),
+            switches: Vec::new(),
             log: "info",
             environment: Vec::new(),
             descriptors: None,
@@ -64,6 +66,12 @@ impl<'s> Launch<'s> {
 
     pub(crate) fn flag(mut self, flag: &'static str, value: &str) -> Self {
         self.flags.insert(flag, value.to_owned());
+        self
+    }
+
+    /// A flag that takes no value.
+    pub(crate) fn switch(mut self, flag: &'static str) -> Self {
+        self.switches.push(flag);
         self
     }
 
@@ -104,6 +112,7 @@ impl<'s> Launch<'s> {
         for (flag, value) in &self.flags {
             command.args([flag, value.as_str()]);
         }
+        command.args(&self.switches);
         command
     }
 

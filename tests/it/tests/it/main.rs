@@ -12,6 +12,7 @@
 //! | [`environment`] | the same for programs with a proxy, and for readers that are no shell |
 //! | [`localhost`] | everything that a URL calls `localhost`, by 127.0.0.1 and by [::1] |
 //! | [`refuse`] | the starts it refuses |
+//! | [`tampering`] | a database that somebody edited, and a clock that somebody set |
 //! | [`restart`] | what survives a stop, and a kill in the middle of writes |
 //! | [`program`] | `denizen dev -- CMD` |
 //! | [`commands`] | `denizen token`, `denizen secret` |
@@ -66,6 +67,7 @@ mod sandbox;
 mod start;
 mod strangers;
 mod subordinate;
+mod tampering;
 mod tls;
 mod token_service;
 mod vault;

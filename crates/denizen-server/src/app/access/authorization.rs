@@ -247,6 +247,8 @@ pub enum SystemReason {
     RecoveryOver,
     /// Join tokens that nobody can use any more are removed.
     JoinTokensEnded,
+    /// Whoever keeps the server says that its clock is right.
+    ClockConfirmed,
     /// An administrator's command on this machine.
     Command(&'static str),
 }
@@ -259,6 +261,7 @@ impl SystemReason {
             Self::SigningKeySchedule => "signing-key schedule",
             Self::RecoveryOver => "the time to recover it is over",
             Self::JoinTokensEnded => "join tokens have ended",
+            Self::ClockConfirmed => "the clock was confirmed",
             Self::Command(command) => command,
         }
     }

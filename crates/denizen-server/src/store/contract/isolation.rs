@@ -121,5 +121,8 @@ pub(super) async fn d34_a_row_moved_to_another_tenant_is_not_served(place: impl 
     store.close().await;
     place.sql("UPDATE service_principals SET tenant = 'a0000000-0000-0000-0000-000000000002'").await;
     let refused = Store::open(place.engine(), crate::store::StoreKeys::of_test()).await.err();
-    assert!(matches!(refused, Some(StoreError::Corrupt(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(StoreError::Tampered { kind: Kind::ServicePrincipal, why: Tampering::Forged, .. })),
+        "{refused:?}"
+    );
 }

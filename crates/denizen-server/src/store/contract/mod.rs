@@ -11,6 +11,7 @@
 //! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
 //! | [`attacks`] | the audit's trail, its anchor and its spool under the hands of who can write the database or its folder |
 //! | [`pruning`] | what retention removes, and what it leaves |
+//! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod attacks;
@@ -22,6 +23,7 @@ mod pruning;
 mod secret_cycle;
 mod sqlite;
 mod survival;
+mod tampering;
 mod writes;
 
 use std::path::PathBuf;
@@ -145,6 +147,23 @@ macro_rules! on {
                 what_the_snapshot_is_loaded_by_stays
                 a_pruned_front_that_is_forged_is_found
                 records_that_were_given_up_go_when_their_time_comes;
+            tampering:
+                a_row_that_was_edited_is_refused_at_start
+                a_row_that_was_added_is_refused_at_start
+                a_row_that_was_rolled_back_is_refused_at_start
+                a_row_that_was_removed_is_refused_at_start
+                a_row_that_was_purged_and_put_back_is_refused_at_start
+                a_head_that_is_not_of_these_rows_is_refused_at_start
+                names_that_the_applications_do_not_say_are_refused_at_start
+                the_change_log_decides_nothing
+                another_root_key_opens_nothing
+                a_secret_that_was_changed_under_a_running_server_is_not_served
+                a_record_that_was_changed_under_a_running_server_is_not_written_over
+                a_used_token_stays_used_under_a_running_server
+                a_head_that_was_changed_under_a_running_server_stops_writes
+                a_name_that_was_freed_under_a_running_server_is_not_given_again
+                readers_beside_writers_see_no_alarm
+                the_sum_in_memory_is_that_of_a_fresh_load;
             survival:
                 a_restart_finds_everything
                 a_power_cut_loses_no_acknowledged_write

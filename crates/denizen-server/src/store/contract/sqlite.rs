@@ -157,6 +157,38 @@ async fn a_folder_that_is_not_there_is_named() {
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
+/// A new table carries tags and is among those that are attacked, or stands here with the reason.
+#[tokio::test]
+async fn every_table_carries_tags_or_decides_nothing() {
+    const NONE: [&str; 7] = [
+        // The engine's and the migrator's own.
+        "_sqlx_migrations",
+        "sqlite_sequence",
+        // Repeats the applications' rows, and is compared with them.
+        "application_uris",
+        // Said of what happened, and read by people: the audit has its chain.
+        "audit",
+        "changes",
+        // These have tags of another kind.
+        "audit_start",
+        "head",
+    ];
+    let place = File::new();
+    founded(&place).await.close().await;
+    let mut conn = SqliteConnectOptions::new().filename(place.path()).connect().await.unwrap();
+    let sql = "SELECT name, (SELECT COUNT(*) FROM pragma_table_info(m.name) c WHERE c.name IN ('tag', 'revision')) \
+               FROM sqlite_master m WHERE type = 'table'";
+    let tables: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(&mut conn).await.unwrap();
+    let mut tagged = 0;
+    for (table, columns) in tables.iter().filter(|(table, _)| !NONE.contains(&table.as_str())) {
+        assert_eq!(*columns, 2, "{table} has no revision and tag");
+        assert!(super::tampering::TABLES.iter().any(|(known, _)| known == table), "{table} is not attacked");
+        tagged += 1;
+    }
+    assert_eq!(tagged, super::tampering::TABLES.len());
+    conn.close().await.unwrap();
+}
+
 /// The other process of the test below: writes until it is killed, and says what was acknowledged.
 #[tokio::test]
 #[ignore = "it writes until it is killed: run by the test below"]

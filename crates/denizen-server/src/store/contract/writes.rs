@@ -230,13 +230,14 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
             (first, Kind::Vault, false, true),
             (first, Kind::JoinToken, false, true),
             (first, Kind::Secret, false, true),
+            (first, Kind::SecretVersion, false, true),
             (second, Kind::Application, true, true),
             (second, Kind::SigningKey, true, false),
         ]
     );
-    assert_eq!(changes[5].before.as_ref().unwrap()["display_name"], "App 1");
-    assert_eq!(changes[5].after.as_ref().unwrap()["display_name"], "Renamed");
-    assert_eq!(changes[4].after.as_ref().unwrap()["tags"]["env"], "dev");
+    assert_eq!(changes[6].before.as_ref().unwrap()["display_name"], "App 1");
+    assert_eq!(changes[6].after.as_ref().unwrap()["display_name"], "Renamed");
+    assert_eq!(changes[5].after.as_ref().unwrap()["tags"]["env"], "dev");
     // From the first, so that the tenant is among them.
     let text = format!("{:?}", store.changes_since(&ctx(1), Revision(0), 100).await.unwrap());
     assert!(text.contains("t1.example"));
@@ -337,7 +338,7 @@ pub(super) async fn the_snapshot_equals_what_is_loaded_after_a_thousand_changes(
 }
 
 /// One random change; false when the store refused it.
-async fn one_change(tx: &mut Tx<'_>, who: u8, next: &mut impl FnMut(u64) -> u8) -> bool {
+pub(super) async fn one_change(tx: &mut Tx<'_>, who: u8, next: &mut impl FnMut(u64) -> u8) -> bool {
     const SECRETS: [&str; 3] = ["One", "two", "THREE"];
     let n = next(8);
     let scopes = [group_id(who, "rg"), vault_id(who, "v"), denizen_wire::ResourceId::root()];
@@ -369,7 +370,7 @@ async fn one_change(tx: &mut Tx<'_>, who: u8, next: &mut impl FnMut(u64) -> u8) 
     };
     match done {
         Ok(()) => true,
-        Err(StoreError::Exists { .. }) => false,
+        Err(StoreError::Exists { .. } | StoreError::SecretDeleted { .. }) => false,
         Err(other) => panic!("{other:?}"),
     }
 }
@@ -382,13 +383,24 @@ pub(super) async fn what_a_newer_release_wrote_stays(place: impl DataPlace) {
     tx.insert(&app).await.unwrap();
     tx.insert(&principal(1, 1)).await.unwrap();
     tx.commit(event("made")).await.unwrap();
+    // As the newer release writes them, tags and all.
+    let newer = |body: serde_json::Value, more: serde_json::Value| {
+        let mut body = body;
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let mut body = newer(serde_json::to_value(&app).unwrap(), json!({"newer": {"a": [1]}}));
+    body["passwords"][0]["newer"] = json!("p");
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.put(&app).await.unwrap();
+    tx.put(&principal(1, 1)).await.unwrap();
+    tx.write(Application::TABLE.upsert, &app, &body.to_string()).await.unwrap();
+    let body = newer(serde_json::to_value(principal(1, 1)).unwrap(), json!({"newer": 7}));
+    tx.write(ServicePrincipal::TABLE.upsert, &principal(1, 1), &body.to_string()).await.unwrap();
+    tx.commit(event("written by a newer release")).await.unwrap();
     store.close().await;
-    place
-        .sql(
-            r#"UPDATE applications SET body = json_set(body, '$.newer', json('{"a":[1]}'), '$.passwords[0].newer', 'p');
-               UPDATE service_principals SET body = json_set(body, '$.newer', 7)"#,
-        )
-        .await;
     let store = place.open().await;
     let kept = store.snapshot().application(tenant_id(1), app.client_id).unwrap().clone();
     let changed = Application { display_name: "changed".into(), identifier_uris: vec![], ..Application::clone(&kept) };

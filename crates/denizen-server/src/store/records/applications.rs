@@ -7,7 +7,7 @@ use denizen_wire::{ClientId, TenantId};
 use crate::{
     domain::directory::Application,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -33,6 +33,11 @@ impl Record for Application {
 
     fn also_known_as(&self) -> &[String] {
         &self.identifier_uris
+    }
+
+    fn rivals(&self, snapshot: &Snapshot) -> Vec<(TenantId, ClientId)> {
+        let named = |uri: &String| snapshot.application_for_resource(self.tenant, uri);
+        self.identifier_uris.iter().filter_map(named).map(|other| (other.tenant, other.client_id)).collect()
     }
 
     fn entity(record: Arc<Self>) -> Entity {

@@ -7,7 +7,7 @@ use denizen_wire::{PrincipalId, TenantId};
 use crate::{
     domain::directory::ServicePrincipal,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -32,6 +32,10 @@ impl Record for ServicePrincipal {
 
     fn unique(&self) -> Option<String> {
         Some(self.client_id.to_string())
+    }
+
+    fn rivals(&self, snapshot: &Snapshot) -> Vec<(TenantId, PrincipalId)> {
+        snapshot.principal_of_client(self.tenant, self.client_id).map(|it| (it.tenant, it.id)).into_iter().collect()
     }
 
     fn entity(record: Arc<Self>) -> Entity {

@@ -7,7 +7,7 @@ use denizen_wire::{SubscriptionId, TenantId};
 use crate::{
     domain::resources::Subscription,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -32,6 +32,11 @@ impl Record for Subscription {
 
     fn unique(&self) -> Option<String> {
         Some(self.id.to_string())
+    }
+
+    fn rivals(&self, snapshot: &Snapshot) -> Vec<(TenantId, SubscriptionId)> {
+        let others = snapshot.tenant_ids().filter(|tenant| snapshot.subscription(*tenant, self.id).is_some());
+        others.map(|tenant| (tenant, self.id)).collect()
     }
 
     fn entity(record: Arc<Self>) -> Entity {

@@ -7,7 +7,7 @@ use denizen_wire::TenantId;
 use crate::{
     domain::directory::Tenant,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -33,6 +33,10 @@ impl Record for Tenant {
 
     fn unique(&self) -> Option<String> {
         Some(self.domain.to_ascii_lowercase())
+    }
+
+    fn rivals(&self, snapshot: &Snapshot) -> Vec<(TenantId, TenantId)> {
+        snapshot.tenant_named(&self.domain).map(|it| (it.id, it.id)).into_iter().collect()
     }
 
     fn entity(record: Arc<Self>) -> Entity {

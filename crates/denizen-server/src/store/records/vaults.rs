@@ -7,7 +7,7 @@ use denizen_wire::{ResourceId, TenantId};
 use crate::{
     domain::resources::Vault,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -33,6 +33,10 @@ impl Record for Vault {
 
     fn unique(&self) -> Option<String> {
         Some(self.name.to_ascii_lowercase())
+    }
+
+    fn rivals(&self, snapshot: &Snapshot) -> Vec<(TenantId, ResourceId)> {
+        snapshot.vault(&self.name).map(|it| (it.tenant, it.id.clone())).into_iter().collect()
     }
 
     fn entity(record: Arc<Self>) -> Entity {

@@ -229,3 +229,35 @@ async fn error_bodies() {
     }
     insta::assert_snapshot!(text);
 }
+
+/// Rows that were lost, or rolled back, are a failure that says so: an answer of 404 would have a client make a new one.
+#[tokio::test]
+async fn a_row_that_is_not_as_it_was_written_is_a_failure_and_no_404() {
+    use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
+    let v = Vaulted::new().await;
+    let database = v.fixture.files().into_iter().find(|path| path.ends_with("denizen.db")).unwrap();
+    let mut conn = SqliteConnectOptions::new().filename(database).foreign_keys(false).connect().await.unwrap();
+    let broken = fault(500, "InternalServerError", "");
+    for (sql, path) in [
+        ("UPDATE secret_versions SET enabled = 0 WHERE name = 'a'", "/secrets/a"),
+        ("DELETE FROM secret_versions WHERE name = 'b'", "/secrets/b"),
+        ("DELETE FROM secrets WHERE name = 'c'", "/secrets/c"),
+        ("UPDATE secrets SET deleted = 1, purge_at = 2 WHERE name = 'd'", "/secrets/d"),
+    ] {
+        let name = path.strip_prefix("/secrets/").unwrap();
+        let version = v.put(name, json!({"value": "v"})).await.ok()["id"].as_str().unwrap().to_owned();
+        sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+        for path in [path, &format!("{path}/{}", version.rsplit('/').next().unwrap())] {
+            let answer = v.get(path).send().await;
+            assert_eq!(answer.fault(), broken, "{path} after: {sql}");
+            assert!(answer.message().contains("not what was written"), "{}", answer.message());
+        }
+        assert_eq!(v.put(name, json!({"value": "w"})).await.fault(), broken, "{sql}");
+        assert_eq!(v.ask(Method::DELETE, path).send().await.fault(), broken, "{sql}");
+    }
+    assert_eq!(v.get("/secrets").send().await.fault(), broken);
+    assert_eq!(v.get("/secrets/c/versions").send().await.fault(), broken);
+    assert_eq!(v.get("/deletedsecrets/d").send().await.fault(), broken);
+    assert_eq!(v.get("/secrets/never").send().await.status, 404);
+    conn.close().await.unwrap();
+}
