@@ -9,7 +9,6 @@ use std::{
 };
 
 use denizen_keys::{SecretString, envelope::RootKey};
-use denizen_serve::Budget;
 use denizen_wire::{Causes, Clock, TenantId};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -30,8 +29,8 @@ use crate::{
     },
     domain::{claims::audience::EntraIssued, roles::BuiltInRoles},
     http::{
-        BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, metrics::Metrics, node::Node, sts::Sts,
-        vault::Vault,
+        BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, listen::Budgets, metrics::Metrics,
+        node::Node, sts::Sts, vault::Vault,
     },
     store::{Engine, Retention, Store, StoreError, StoreKeys},
 };
@@ -40,9 +39,6 @@ use crate::{
 const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
 /// How often it is looked whether the audit has outgrown the size that is kept.
 const SIZE_CHECK: Duration = Duration::from_secs(10);
-
-/// The connections of the metrics' listeners.
-const METRICS_CONNECTIONS: usize = 32;
 
 /// What a server is made of.
 pub struct ServerConfig {
@@ -85,7 +81,7 @@ pub struct Server {
     access: Access,
     names: PublicNames,
     clock: Clock,
-    connections: usize,
+    budgets: Budgets,
     retention: Retention,
 }
 
@@ -151,7 +147,7 @@ impl Server {
             store,
             names,
             clock,
-            connections,
+            budgets: Budgets::new(connections),
             retention,
         })
     }
@@ -201,13 +197,11 @@ impl Server {
         let control =
             Service::new("control", sts)?.mount("healthz", Health)?.mount("node", Node::new(self.machines.clone()))?;
         let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
+        let metrics = Metrics::new(self.store.clone(), self.access.strangers().clone(), self.budgets.clone());
         Ok(Services {
             control: Arc::new(control),
             vault: Arc::new(Service::new("vault", vault)?),
-            metrics: Arc::new(Service::new(
-                "metrics",
-                Metrics::new(self.store.clone(), self.access.strangers().clone()),
-            )?),
+            metrics: Arc::new(Service::new("metrics", metrics)?),
         })
     }
 
@@ -219,14 +213,13 @@ impl Server {
         let services = self.services()?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        // Each has a part of its own, so that whoever fills one keeps nobody from another.
-        let half = self.connections.saturating_sub(METRICS_CONNECTIONS) / 2;
-        for (listeners, tls, service, connections) in [
-            (listeners.control, Some(tls), services.control, half),
-            (listeners.vault, Some(tls), services.vault, half),
-            (listeners.metrics, None, services.metrics, METRICS_CONNECTIONS),
+        let budgets = self.budgets.clone();
+        for (listeners, tls, service, budget) in [
+            (listeners.control, Some(tls), services.control, budgets.control),
+            (listeners.vault, Some(tls), services.vault, budgets.vault),
+            (listeners.metrics, None, services.metrics, budgets.metrics),
         ] {
-            let (tls, budget) = (tls.map(Arc::clone), Budget::new(listen::room(connections)));
+            let tls = tls.map(Arc::clone);
             tasks.spawn(listen::serve(listeners, tls, service, budget, self.clock.clone(), stopped.clone()));
         }
         tasks.spawn(self.clone().keep_size(stopped.clone()));

@@ -34,6 +34,8 @@ use super::{Body, Call, Reply, Service};
 const LIMITS: Limits = Limits { head_timeout: HEAD_TIMEOUT, ..Limits::DEFAULT };
 /// Bytes of request bodies that one service holds at a time.
 const BODIES: usize = 64 * 1024 * 1024;
+/// The connections of the metrics' listeners.
+const METRICS_CONNECTIONS: usize = 32;
 /// The most connections of one service.
 const MAX_CONNECTIONS: usize = 8192;
 /// A TLS handshake takes at most this long, from the first byte waited for.
@@ -52,9 +54,32 @@ struct Connection {
     ids: RequestIds,
 }
 
-/// The room of a service that may have this many connections.
-pub fn room(connections: usize) -> Room {
-    Room { connections: connections.min(MAX_CONNECTIONS), reserved: 0, memory: BODIES }
+/// What the clients of each service may hold. Each has a part of its own, so that whoever fills one keeps nobody from
+/// another.
+#[derive(Clone, Debug)]
+pub struct Budgets {
+    /// Of the token service and enrolment.
+    pub control: Arc<Budget>,
+    /// Of the vault.
+    pub vault: Arc<Budget>,
+    /// Of the metrics.
+    pub metrics: Arc<Budget>,
+}
+
+impl Budgets {
+    /// Divides this many connections.
+    pub fn new(connections: usize) -> Self {
+        let half = connections.saturating_sub(METRICS_CONNECTIONS) / 2;
+        let budget = |connections: usize| {
+            Budget::new(Room { connections: connections.min(MAX_CONNECTIONS), reserved: 0, memory: BODIES })
+        };
+        Self { control: budget(half), vault: budget(half), metrics: budget(METRICS_CONNECTIONS) }
+    }
+
+    /// Each with its service's name.
+    pub fn each(&self) -> [(&'static str, &Arc<Budget>); 3] {
+        [("control", &self.control), ("vault", &self.vault), ("metrics", &self.metrics)]
+    }
 }
 
 /// The ids of one connection's requests: random for the first, counted on from there. They name requests and prove
@@ -206,7 +231,7 @@ mod tests {
             vec![listener],
             Some(Arc::new(tls)),
             service,
-            Budget::new(room(8)),
+            Budgets::new(100).vault,
             Clock::system(),
             stopped,
         ));

@@ -16,6 +16,7 @@ use prometheus_client::{
 use super::{
     Api, Call, Reply,
     call::Ambiguous,
+    listen::Budgets,
     reply,
     route::{Case, Handler, Params, Route},
 };
@@ -43,11 +44,12 @@ pub enum MetricsFault {
 }
 
 impl Metrics {
-    /// Creates the API for a store's metrics, and for what strangers were refused.
-    pub fn new(store: Store, strangers: Strangers) -> Self {
+    /// Creates the API for a store's metrics, for what strangers were refused, and for what clients hold.
+    pub fn new(store: Store, strangers: Strangers, budgets: Budgets) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(StoreMetrics(store)));
         registry.register_collector(Box::new(StrangerMetrics(strangers)));
+        registry.register_collector(Box::new(BudgetMetrics(budgets)));
         Self { registry }
     }
 
@@ -190,4 +192,32 @@ fn encode_audit_health(health: AuditHealth, encoder: &mut DescriptorEncoder<'_>)
         ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(gauge)?;
     }
     Ok(())
+}
+
+/// Reads what the clients of each service hold.
+#[derive(Debug)]
+struct BudgetMetrics(Budgets);
+
+impl Collector for BudgetMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = |value: usize, encoder: MetricEncoder<'_>| {
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)
+        };
+        let help = "Connections that clients hold";
+        let mut held = encoder.encode_descriptor("denizen_connections", help, None, MetricType::Gauge)?;
+        for (service, budget) in self.0.each() {
+            gauge(budget.connections(), held.encode_family(&[("service", service)])?)?;
+        }
+        let help = "Connections that there is room for";
+        let mut room = encoder.encode_descriptor("denizen_connections_room", help, None, MetricType::Gauge)?;
+        for (service, budget) in self.0.each() {
+            gauge(budget.room().connections, room.encode_family(&[("service", service)])?)?;
+        }
+        let help = "Connections that were ended to make room for others";
+        let mut evicted = encoder.encode_descriptor("denizen_connections_evicted", help, None, MetricType::Counter)?;
+        for (service, budget) in self.0.each() {
+            ConstCounter::new(budget.evicted()).encode(evicted.encode_family(&[("service", service)])?)?;
+        }
+        Ok(())
+    }
 }

@@ -61,6 +61,13 @@ async fn d09_with_1024_descriptors_whoever_fills_one_listener_keeps_nobody_from_
         }
         all_answer(&dev, &format!("{listener:?} filled")).await;
     }
+    let metrics = dev.wire.get(dev.fact("/metrics_url"), &[]).await.expect(200).body;
+    for service in ["control", "vault", "metrics"] {
+        let evicted = format!("denizen_connections_evicted_total{{service=\"{service}\"}} ");
+        let count =
+            metrics.lines().find_map(|line| line.strip_prefix(&*evicted)).unwrap_or_else(|| panic!("{metrics}"));
+        assert!(count.parse::<usize>().unwrap() > HELD / 2, "{service}: {count}");
+    }
     let began = Instant::now();
     dev.stop().await;
     assert!(began.elapsed() < STOP, "it ended after {:?}", began.elapsed());
