@@ -96,7 +96,7 @@ impl Broker {
         refusals: Arc<Refusals>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let membership = policy.group().map(|group| Membership::new(group, clock.clone()));
+        let membership = policy.group().map(|group| Membership::new(group, refusals.owners().clone(), clock.clone()));
         Self { identities, policy, membership, tokens, refusals, metrics }
     }
 

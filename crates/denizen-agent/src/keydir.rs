@@ -16,13 +16,13 @@ use std::{
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use denizen_serve::Sampler;
 use denizen_wire::UnixTime;
 use rustix::{
-    fs::{Access, AtFlags, Dir, Gid, Mode, accessat, fchmod, fchown, fstat, lstat, statat},
+    fs::{Access, AtFlags, Dir, Gid, Mode, Stat, accessat, fchmod, fchown, fstat, lstat, statat},
     io::Errno,
 };
 use uuid::Uuid;
@@ -35,6 +35,8 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
+/// The whole path is held against the rules again after this long: others may have been let into a directory above.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// A key file older than this belongs to a challenge that nobody can answer any more. Seconds.
 const STALE_AFTER: i64 = 180;
 /// So many failures to remove a file are logged in so long.
@@ -85,7 +87,14 @@ pub struct KeyDirectory {
     path: PathBuf,
     marker: PathBuf,
     group: Option<Gid>,
-    open: Mutex<Arc<Opened>>,
+    open: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    opened: Arc<Opened>,
+    /// When the whole path was last held against the rules.
+    checked: Instant,
 }
 
 /// One directory that passed the rules.
@@ -97,6 +106,15 @@ struct Opened {
     group: Option<Gid>,
     /// Which failures to remove a file are logged.
     faults: Sampler,
+    /// As it was when it had passed the rules.
+    stat: Seen,
+}
+
+/// What must stay as it was: device, inode, owner, group, mode.
+type Seen = (u64, u64, u32, u32, u32);
+
+fn seen(stat: &Stat) -> Seen {
+    (stat.st_dev, stat.st_ino, stat.st_uid, stat.st_gid, stat.st_mode)
 }
 
 /// A key file, in the directory that it was written to.
@@ -139,8 +157,8 @@ impl KeyDirectory {
     /// keys; without one, only root can. `marker` is a file that says Microsoft's agent is installed.
     pub fn open(path: &Path, marker: &Path, group: Option<&str>) -> Result<Self, KeyDirectoryError> {
         let group = group.map(gid_of).transpose()?;
-        let opened = Opened::open(path, marker, group)?;
-        Ok(Self { path: path.to_owned(), marker: marker.to_owned(), group, open: Mutex::new(Arc::new(opened)) })
+        let current = Current { opened: Arc::new(Opened::open(path, marker, group)?), checked: Instant::now() };
+        Ok(Self { path: path.to_owned(), marker: marker.to_owned(), group, open: Mutex::new(current) })
     }
 
     /// Writes a key file and returns it, once a member of the group can read it.
@@ -152,18 +170,22 @@ impl KeyDirectory {
 
     /// Removes key files that an earlier run left behind; never one that a living agent may still be asked about.
     pub fn sweep(&self, now: UnixTime) -> usize {
-        let opened = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self.open.lock().unwrap_or_else(PoisonError::into_inner).opened.clone();
         opened.sweep(now)
     }
 
-    /// The directory at the path. It is opened when it is not the one that is open.
+    /// The directory at the path. It is opened when it is not the one that is open, or not as it was opened.
     fn current(&self) -> Result<Arc<Opened>, KeyDirectoryError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if !open.is_at(&self.path) {
-            *open = Arc::new(Opened::open(&self.path, &self.marker, self.group)?);
-            tracing::info!("another directory is at {} now: keys are written there", self.path.display());
+        let mut current = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.opened.is_at(&self.path) {
+            current.opened = Arc::new(Opened::open(&self.path, &self.marker, self.group)?);
+            current.checked = Instant::now();
+            tracing::info!("the directory at {} is another one now, or was changed", self.path.display());
+        } else if current.checked.elapsed() >= CHECK_EVERY {
+            usable_by(&self.path, &self.marker, self.group)?;
+            current.checked = Instant::now();
         }
-        Ok(open.clone())
+        Ok(current.opened.clone())
     }
 }
 
@@ -193,14 +215,14 @@ impl Opened {
             })?;
         }
         fchmod(&directory, Mode::from_bits_truncate(mode)).map_err(|e| failed("set the mode of", path, e))?;
+        let stat = seen(&fstat(&directory).map_err(|e| failed("look at", path, e))?);
         let faults = Sampler::new(FAULTS, FAULTS_IN);
-        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group, faults })
+        Ok(Self { prefix: format!("{}/", directory.path().display()), directory, group, faults, stat })
     }
 
-    /// Whether this is the directory that the path leads to.
+    /// Whether this is the directory that the path leads to, as it was opened.
     fn is_at(&self, path: &Path) -> bool {
-        let (Ok(there), Ok(open)) = (lstat(path), fstat(&self.directory)) else { return false };
-        (there.st_dev, there.st_ino) == (open.st_dev, open.st_ino)
+        lstat(path).is_ok_and(|there| seen(&there) == self.stat)
     }
 
     fn write(&self, secret: &str) -> Result<Uuid, DirectoryError> {

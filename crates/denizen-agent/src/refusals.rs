@@ -52,6 +52,11 @@ impl Refusals {
         Self::with_period(owners, PERIOD)
     }
 
+    /// Who stands behind a uid.
+    pub fn owners(&self) -> &Arc<Owners> {
+        &self.owners
+    }
+
     fn with_period(owners: Arc<Owners>, period: Duration) -> Self {
         let others = Sampler::new(PER_OWNER, period);
         let counts = Counts { by_owner: HashMap::new(), others, cleaned: Instant::now() };

@@ -27,10 +27,13 @@ use std::{
     },
 };
 
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 
 #[cfg(test)]
 mod tests;
+
+/// So many connections may be on their way out before no more are accepted.
+const MOST_ENDING: usize = 16;
 
 /// Who holds a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,6 +93,10 @@ pub struct Budget {
     /// Bytes held, by all.
     memory: AtomicUsize,
     evicted: AtomicU64,
+    /// Connections that were ended and whose descriptors are still open.
+    ending: AtomicUsize,
+    /// Told when one of those is closed.
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -165,7 +172,14 @@ impl Budget {
     /// Creates a budget of which nobody holds anything.
     #[must_use]
     pub fn new(room: Room) -> Arc<Self> {
-        Arc::new(Self { room, state: Mutex::default(), memory: AtomicUsize::new(0), evicted: AtomicU64::new(0) })
+        Arc::new(Self {
+            room,
+            state: Mutex::default(),
+            memory: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            ending: AtomicUsize::new(0),
+            closed: Notify::new(),
+        })
     }
 
     /// How many connections were ended to make room.
@@ -182,6 +196,17 @@ impl Budget {
     /// How much there is.
     pub fn room(&self) -> Room {
         self.room
+    }
+
+    /// Waits while more than a few connections were ended and are still open: who comes faster than others can be closed
+    /// would use up the descriptors.
+    pub(crate) async fn settled(&self) {
+        while self.ending.load(Ordering::Acquire) > MOST_ENDING {
+            let closed = self.closed.notified();
+            if self.ending.load(Ordering::Acquire) > MOST_ENDING {
+                closed.await;
+            }
+        }
     }
 
     /// Takes a place for a connection of `holder`; ends another connection when there is none.
@@ -220,6 +245,7 @@ impl Budget {
     fn evict(&self, state: &mut State, victim: &Connection) {
         state.remove(victim);
         victim.evicted.store(true, Ordering::Relaxed);
+        self.ending.fetch_add(1, Ordering::AcqRel);
         if let Some(task) = victim.task.get() {
             task.abort();
         }
@@ -420,7 +446,11 @@ impl Drop for Memory {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.budget.state();
-        if !self.connection.evicted.load(Ordering::Relaxed) {
+        if self.connection.evicted.load(Ordering::Relaxed) {
+            self.budget.ending.fetch_sub(1, Ordering::AcqRel);
+            drop(state);
+            self.budget.closed.notify_waiters();
+        } else {
             state.remove(&self.connection);
         }
     }

@@ -189,7 +189,10 @@ pub async fn serve<W, C, F>(
             () = stop.as_mut() => break,
             // Ended connections leave the set as they end, so that it does not grow.
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listeners, &mut first) => accepted,
+            accepted = async {
+                budget.settled().await;
+                accept(&listeners, &mut first).await
+            } => accepted,
         };
         match accepted {
             Ok((tcp, local, peer)) => {

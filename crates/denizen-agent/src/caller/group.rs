@@ -1,13 +1,16 @@
 //! Whether a user is a member of a group, by the system's own databases (`nsswitch.conf` decides which).
 //!
-//! Those may be slow (LDAP), so they are asked off the runtime's threads, once for all who wait, and an answer is
-//! remembered: for five seconds, and no longer than `/etc/group`, `/etc/passwd` and `/etc/nsswitch.conf` stay as they
+//! Those may be slow (LDAP), or not answer at all, so they are asked off the runtime's threads, once for all who wait: at
+//! most [`LOOKUPS`] at a time, one for each [`Owner`], so that one person's many uids keep nobody's lookup waiting. One
+//! that has not answered after [`PATIENCE`] counts as no; its thread, and its owner's turn, are free when it ends. An
+//! answer is remembered: for five seconds, and no longer than `/etc/group`, `/etc/passwd` and `/etc/nsswitch.conf` stay as they
 //! are. So a removal from a group of those files takes effect at the next request, from one elsewhere within five
 //! seconds (and whatever the system's own cache, nscd or sssd, adds).
 //!
 //! Touches the user database, and looks at those files' dates at each question. Tests: below.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     ffi::CString,
     io,
@@ -23,7 +26,9 @@ use nix::{
     errno::Errno,
     unistd::{Gid, Group, Uid, User, getgrouplist},
 };
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
+use super::owner::{Owner, Owners};
 use crate::files::Stamp;
 
 /// An answer is believed this long, seconds.
@@ -35,6 +40,11 @@ const MAX_REMEMBERED: usize = 1024;
 /// So many lookups that failed are logged in so long.
 const FAULTS: u32 = 10;
 const FAULTS_IN: Duration = Duration::from_secs(60);
+
+/// Lookups at a time: each takes a thread while it lasts, and one that hangs takes it for good.
+const LOOKUPS: usize = 8;
+/// A lookup, and the wait for its turn, may take this long together.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The id of the group called `name`, if there is one.
 ///
@@ -66,6 +76,61 @@ pub struct Membership {
     known: RefreshCache<(u64, u32), bool, Infallible>,
     /// Which lookups that failed are logged.
     faults: Arc<Sampler>,
+    turns: Arc<Turns>,
+}
+
+/// Whose lookups run.
+#[derive(Debug)]
+struct Turns {
+    owners: Arc<Owners>,
+    threads: Arc<Semaphore>,
+    /// Of the owners that have a lookup running or waiting.
+    of: Mutex<HashMap<Owner, Arc<Semaphore>>>,
+}
+
+/// Held by a lookup until it ends, whether or not anybody still waits for it.
+struct Turn {
+    _thread: OwnedSemaphorePermit,
+    _owner: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    fn new(owners: Arc<Owners>) -> Self {
+        Self { owners, threads: Arc::new(Semaphore::new(LOOKUPS)), of: Mutex::default() }
+    }
+
+    /// Waits for the owner's turn, then for a thread.
+    async fn turn(&self, uid: u32) -> Result<Turn, AcquireError> {
+        let owner = self.owners.owner_of(uid);
+        let of_owner = {
+            let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+            of.retain(|_, turn| Arc::strong_count(turn) > 1);
+            of.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+        };
+        let owner = of_owner.acquire_owned().await?;
+        Ok(Turn { _owner: owner, _thread: self.threads.clone().acquire_owned().await? })
+    }
+
+    /// Looks up by `ask` when its turn comes.
+    async fn look_up(
+        &self,
+        uid: u32,
+        group: Arc<str>,
+        ask: impl FnOnce(u32, &str) -> Result<bool, Errno> + Send + 'static,
+    ) -> io::Result<bool> {
+        let looking = async {
+            let turn = self.turn(uid).await.map_err(io::Error::other)?;
+            let looked = tokio::task::spawn_blocking(move || {
+                let member = ask(uid, &group);
+                drop(turn);
+                member
+            });
+            Ok(looked.await??)
+        };
+        tokio::time::timeout(PATIENCE, looking)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the user database does not answer")))
+    }
 }
 
 /// The files as they were last seen.
@@ -78,24 +143,25 @@ struct Seen {
 
 impl Membership {
     /// Remembers who is a member of `group`. The group is looked up anew each time, so it may be created later.
-    pub fn new(group: &str, clock: Clock) -> Self {
-        Self::of_files(group, clock, FILES.map(PathBuf::from))
+    pub fn new(group: &str, owners: Arc<Owners>, clock: Clock) -> Self {
+        Self::of_files(group, owners, clock, FILES.map(PathBuf::from))
     }
 
-    fn of_files(group: &str, clock: Clock, files: [PathBuf; 3]) -> Self {
+    fn of_files(group: &str, owners: Arc<Owners>, clock: Clock, files: [PathBuf; 3]) -> Self {
         let now = clock.clone();
         let known = RefreshCache::new(Settings { capacity: MAX_REMEMBERED, ..Settings::default() }, move || now.now());
         let faults = Arc::new(Sampler::new(FAULTS, FAULTS_IN));
-        Self { group: group.into(), clock, files, seen: Mutex::default(), known, faults }
+        let turns = Arc::new(Turns::new(owners));
+        Self { group: group.into(), clock, files, seen: Mutex::default(), known, faults, turns }
     }
 
     /// Whether the user is in it.
     pub async fn includes(&self, uid: u32) -> bool {
         let (group, now) = (Arc::clone(&self.group), self.clock.now());
         let faults = Arc::clone(&self.faults);
+        let turns = self.turns.clone();
         let look = async move || {
-            let looked = tokio::task::spawn_blocking(move || is_member(uid, &group)).await;
-            let value = looked.map_err(io::Error::from).and_then(|member| Ok(member?)).unwrap_or_else(|error| {
+            let value = turns.look_up(uid, group, is_member).await.unwrap_or_else(|error| {
                 if let Some(held_back) = faults.admit() {
                     tracing::warn!(%error, uid, held_back, "a membership cannot be looked up, and counts as none");
                 }
@@ -136,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_forgotten_after_five_seconds_or_when_the_clock_goes_back() {
         let clock = Clock::manual(UnixTime(100));
-        let membership = Membership::new("no-such-group-here", clock.clone());
+        let membership = Membership::new("no-such-group-here", owners(), clock.clone());
         let known = || Fetched { value: true, lifetime: Lifetime::new(UnixTime(100), UnixTime(100) + REMEMBERED) };
         let state = membership.state();
         membership.known.put(&(state, 7), known());
@@ -153,7 +219,8 @@ mod tests {
     async fn d17_an_answer_is_forgotten_at_once_when_a_file_changes() {
         let temp = tempfile::tempdir().unwrap();
         let files = ["group", "passwd", "nsswitch.conf"].map(|name| temp.path().join(name));
-        let membership = Membership::of_files("no-such-group-here", Clock::manual(UnixTime(100)), files.clone());
+        let membership =
+            Membership::of_files("no-such-group-here", owners(), Clock::manual(UnixTime(100)), files.clone());
         for file in &files {
             let known = Fetched { value: true, lifetime: Lifetime::new(UnixTime(100), UnixTime(105)) };
             membership.known.put(&(membership.state(), 7), known);
@@ -164,5 +231,40 @@ mod tests {
             std::fs::rename(&new, file).unwrap();
             assert!(!membership.includes(7).await, "{}", file.display());
         }
+    }
+
+    fn owners() -> Arc<Owners> {
+        Arc::new(Owners::of_files(Path::new("/nowhere/subuid"), Path::new("/nowhere/passwd")))
+    }
+
+    /// A user database that hangs takes one thread for each person, and nobody waits for it for ever.
+    #[tokio::test]
+    async fn d09_one_persons_lookups_that_hang_take_one_thread_and_keep_nobody_waiting() {
+        let temp = tempfile::tempdir().unwrap();
+        let (subuid, passwd) = (temp.path().join("subuid"), temp.path().join("passwd"));
+        std::fs::write(&subuid, "mallory:100000:65536\n").unwrap();
+        std::fs::write(&passwd, "mallory:x:1001:1001::/:/bin/sh\n").unwrap();
+        let owners = Arc::new(Owners::of_files(&subuid, &passwd));
+        let membership = Arc::new(Membership::new("g", owners, Clock::manual(UnixTime(100))));
+        let (running, (end, ended)) = (Arc::new(Mutex::new(0)), std::sync::mpsc::channel::<()>());
+        let ended = Arc::new(Mutex::new(ended));
+        let mut waiting = Vec::new();
+        for n in 0..200 {
+            let (membership, running, ended) = (membership.clone(), running.clone(), ended.clone());
+            waiting.push(tokio::spawn(async move {
+                let hang = move |_, _: &str| {
+                    *running.lock().unwrap() += 1;
+                    let _ = ended.lock().unwrap().recv();
+                    Ok(true)
+                };
+                membership.turns.look_up(100_000 + n, "g".into(), hang).await
+            }));
+        }
+        for lookup in waiting {
+            assert_eq!(lookup.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        assert_eq!(*running.lock().unwrap(), 1, "one lookup of hers runs");
+        assert!(membership.turns.look_up(7, "g".into(), |_, _| Ok(true)).await.unwrap(), "another user's is answered");
+        drop(end);
     }
 }

@@ -63,15 +63,33 @@ fn checked(route: Option<Route>, request: &Parts) -> Result<Route, Fault> {
 }
 
 /// Whether only a proxy, a gateway or a load balancer adds a header of this (lower-case) name: it says whose request it
-/// passes on, or that it passes one on. The rule is `Via`, `Forwarded`, `X-Forwarded…` and `X-Original-…`, `X-Rewrite-…`,
-/// and every name that ends as that of an address does (`X-Real-IP`, `True-Client-IP`, `X-Remote-Addr`, `X-Azure-ClientIP`).
+/// passes on, or that it passes one on. The rule is `Via`, `Forwarded`, `CDN-Loop` and what else is said to or by a proxy
+/// alone, `X-Forward…`, `X-Original-…`, `X-Rewrite-…`, `X-Envoy-…`, and every name that ends as another `Via` or as that of
+/// an address does (`X-Real-IP`, `True-Client-IP`, `X-Remote-Addr`, `X-Azure-ClientIP`). An underscore counts as a hyphen.
 /// No client of these endpoints names an address: the kernel knows it.
 fn is_of_a_proxy(name: &str) -> bool {
-    ["via", "forwarded"].contains(&name)
-        || ["x-forwarded", "x-original-", "x-rewrite-"].iter().any(|start| name.starts_with(start))
-        || ["-ip", "-ipv4", "-ipv6", "-clientip", "-socketip", "-addr", "-address"]
-            .iter()
-            .any(|end| name.ends_with(end))
+    const NAMES: [&str; 8] = [
+        "via",
+        "forwarded",
+        "cdn-loop",
+        "max-forwards",
+        "proxy-connection",
+        "proxy-authorization",
+        "cf-ray",
+        "x-azure-ref",
+    ];
+    const STARTS: [&str; 4] = ["x-forward", "x-original-", "x-rewrite-", "x-envoy-"];
+    const ENDS: [&str; 8] = ["-via", "-ip", "-ipv4", "-ipv6", "-clientip", "-socketip", "-addr", "-address"];
+    let hyphened;
+    let name = if name.contains('_') {
+        hyphened = name.replace('_', "-");
+        hyphened.as_str()
+    } else {
+        name
+    };
+    NAMES.contains(&name)
+        || STARTS.iter().any(|start| name.starts_with(start))
+        || ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Exactly a known path, or none. Nothing is decoded, so nothing can be understood in two ways. The tolerances are
@@ -168,6 +186,17 @@ mod tests {
             "x-remote-addr",
             "x-envoy-external-address",
             "x-originating-ip",
+            "cdn-loop",
+            "max-forwards",
+            "proxy-connection",
+            "proxy-authorization",
+            "cf-ray",
+            "x-azure-ref",
+            "x-forward-for",
+            "x-bluecoat-via",
+            "x-goog-via",
+            "x-envoy-peer-metadata",
+            "x_forwarded_for",
         ] {
             assert!(is_of_a_proxy(name), "{name}");
         }

@@ -217,3 +217,20 @@ fn a_directory_that_is_mounted_over_is_left_for_what_clients_see() {
     }
     assert_eq!(fs::read_dir(temp.path().join("tokens")).unwrap().count(), 0, "the first one was removed beneath");
 }
+
+/// In place: the same directory, let go of.
+#[test]
+fn d02_a_directory_that_was_opened_to_others_is_noticed_at_the_next_key() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().canonicalize().unwrap().join("tokens");
+    let keys = KeyDirectory::open(&path, &temp.path().join("none"), None).unwrap();
+    keys.write("secret").unwrap();
+    for mode in [0o777, 0o770, 0o757] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let written = keys.write("secret");
+        let now = fs::metadata(&path).unwrap().mode() & 0o7777;
+        assert!(written.is_err() || now == 0o755, "{mode:o}: written while it is {now:o}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        keys.write("secret").unwrap();
+    }
+}

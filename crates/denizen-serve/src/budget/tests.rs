@@ -144,6 +144,22 @@ async fn the_task_of_an_evicted_connection_ends() {
     assert!(late.await.unwrap_err().is_cancelled());
 }
 
+#[tokio::test]
+async fn whoever_comes_waits_until_those_that_were_ended_are_closed() {
+    let budget = budget(1, 0, 0);
+    let mut ended: Vec<_> = (0..MOST_ENDING + 2).map(|_| budget.admit(A)).collect();
+    let waiting = tokio::spawn({
+        let budget = budget.clone();
+        async move { budget.settled().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    ended.remove(0);
+    waiting.await.unwrap();
+    drop(ended);
+    assert_eq!((budget.ending.load(Ordering::Relaxed), budget.connections()), (0, 0));
+}
+
 #[test]
 fn a_network_of_ipv6_is_one_holder() {
     let at = |text: &str| Holder::at(text.parse().unwrap());

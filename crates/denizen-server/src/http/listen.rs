@@ -34,10 +34,11 @@ use super::{Body, Call, Reply, Service};
 const LIMITS: Limits = Limits { head_timeout: HEAD_TIMEOUT, ..Limits::DEFAULT };
 /// Bytes of request bodies that one service holds at a time.
 const BODIES: usize = 64 * 1024 * 1024;
-/// The connections of the metrics' listeners.
-const METRICS_CONNECTIONS: usize = 32;
-/// The most connections of one service.
-const MAX_CONNECTIONS: usize = 8192;
+/// The most connections of one service. Each takes up to 70 KiB before anybody has proved anything: a head, or the
+/// pieces of a handshake.
+const MAX_CONNECTIONS: usize = 4096;
+/// The most of the metrics, which have one part in eight.
+const METRICS_CONNECTIONS: usize = 512;
 /// A TLS handshake takes at most this long, from the first byte waited for.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The head of a request takes at most this long.
@@ -69,11 +70,12 @@ pub struct Budgets {
 impl Budgets {
     /// Divides this many connections.
     pub fn new(connections: usize) -> Self {
-        let half = connections.saturating_sub(METRICS_CONNECTIONS) / 2;
+        let metrics = (connections / 8).min(METRICS_CONNECTIONS);
+        let half = (connections - metrics) / 2;
         let budget = |connections: usize| {
             Budget::new(Room { connections: connections.min(MAX_CONNECTIONS), reserved: 0, memory: BODIES })
         };
-        Self { control: budget(half), vault: budget(half), metrics: budget(METRICS_CONNECTIONS) }
+        Self { control: budget(half), vault: budget(half), metrics: budget(metrics) }
     }
 
     /// Each with its service's name.

@@ -15,6 +15,7 @@ use denizen_keys::{
     envelope::{DataKey, RootKey, SealedKey, aad, open, seal},
     x509::Certificate,
 };
+use denizen_server::run::database_in;
 use denizen_wire::UnixTime;
 
 use super::data::{DataDir, MAX_FILE, write_private, write_public};
@@ -50,8 +51,12 @@ impl Certificates {
                 })?;
                 DevCa::from_parts(&pem, &key).map_err(&fault)?
             }
-            // One without the other, or one that cannot be read: a new CA would replace what people trust.
-            (pem, sealed) if !(is_missing(&pem) && is_missing(&sealed)) => {
+            // One without the other, or one that cannot be read: a new CA would replace what people trust. Before there is
+            // a database nobody trusts it yet: the first start was killed between the two.
+            (pem, sealed)
+                if !(is_missing(&pem) && is_missing(&sealed))
+                    && (database_in(data.path()).exists() || !(is_missing(&pem) || is_missing(&sealed))) =>
+            {
                 let (ca_file, sealed_file) = (data.ca_file(), sealed_file.display().to_string());
                 let found =
                     |file: Result<String, io::Error>| file.map_or_else(|e| e.to_string(), |_| "can be read".to_owned());

@@ -8,7 +8,7 @@ use denizen_identity::Environment;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::Command,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal as Caught, SignalKind, signal},
 };
 
 use super::{
@@ -28,6 +28,7 @@ pub(crate) async fn run(
     manifest: &Manifest,
     data: &DataDir,
     environment: &Environment,
+    stop: StopSignals,
 ) -> Result<u8, Failure> {
     let hosts = data.path().join("hosts");
     let system = files::read_text(Path::new("/etc/hosts"), MAX_HOSTS).unwrap_or_default();
@@ -51,8 +52,7 @@ pub(crate) async fn run(
         .kill_on_drop(true);
     let mut child = child.spawn().map_err(Failure::while_(exit::OS_ERROR, "the command cannot be started"))?;
 
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::while_(exit::OS_ERROR, "SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::while_(exit::OS_ERROR, "SIGINT"))?;
+    let StopSignals { mut terminate, mut interrupt } = stop;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let status = loop {
         tokio::select! {
@@ -76,12 +76,25 @@ fn code_of(status: ExitStatus) -> u8 {
     u8::try_from(code).unwrap_or(exit::SOFTWARE)
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub(crate) async fn wait_for_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without signals there is nothing to wait for but the end of the process.
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+/// SIGTERM and SIGINT, caught from the moment this is made.
+pub(crate) struct StopSignals {
+    terminate: Caught,
+    interrupt: Caught,
+}
+
+impl StopSignals {
+    pub(crate) fn catch() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Failure::while_(exit::OS_ERROR, "SIGTERM"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Failure::while_(exit::OS_ERROR, "SIGINT"))?,
+        })
+    }
+
+    /// Waits for either.
+    pub(crate) async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

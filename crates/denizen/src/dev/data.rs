@@ -61,7 +61,15 @@ impl DataDir {
             return Err(Failure::new(exit::NO_PERMISSION, text));
         }
         if meta.mode() & 0o077 != 0 {
-            // An existing directory may have been made by `mkdir`: closing it takes nothing from anybody.
+            // One that `mkdir` made is empty, and closing it takes nothing from anybody. /tmp is another matter.
+            let empty = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
+            if !empty && !path.join(LOCK).exists() {
+                let text = format!(
+                    "{at} is open to others, and has other files in it: it would have to be closed to them. Name an empty or \
+                     a new directory with --data"
+                );
+                return Err(Failure::new(exit::NO_PERMISSION, text));
+            }
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(Failure::while_(
                 exit::NO_PERMISSION,
                 &format!("{at} is open to others and cannot be closed"),
@@ -70,6 +78,7 @@ impl DataDir {
         // A home behind a link is ordinary; below it nothing may be one.
         let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
         let lock = lock(&path)?;
+        remove_temporaries(&path);
         Ok(Self { path, lock })
     }
 
@@ -176,10 +185,14 @@ fn lock(path: &Path) -> Result<File, Failure> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        // A pipe in its place must not hold us up.
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        // A pipe in its place must not hold us up, and a link must not have us write elsewhere.
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed())
         .open(&at)
         .and_then(|file| files::regular(&file).map(|()| file))
+        .and_then(|file| match file.metadata()?.nlink() {
+            1 => Ok(file),
+            _ => Err(std::io::Error::other("it has other names (hard links) too: remove it")),
+        })
         .map_err(Failure::while_(exit::CANNOT_CREATE, &format!("{}", at.display())))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
@@ -200,6 +213,20 @@ fn lock(path: &Path) -> Result<File, Failure> {
             ))
         }
         Err(e) => Err(Failure::new(exit::OS_ERROR, format!("{} cannot be locked: {e}", at.display()))),
+    }
+}
+
+/// Removes what [`write`] leaves when it is killed. Nobody else writes here: the lock is held.
+fn remove_temporaries(path: &Path) {
+    let temporary = |name: &str| {
+        let id = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')).map(|(_, id)| id);
+        id.is_some_and(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let Ok(entries) = fs::read_dir(path) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(temporary)) {
+        if let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(%error, "{} stays behind", entry.path().display());
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Machine {
             clock: Clock::system(),
             outbound: outbound(data),
             marker: marker.to_owned(),
-            connections: room_for_connections().agent,
+            connections: room_for_connections()?.agent,
         };
         let agent = Agent::start(config, listeners).await.map_err(Failure::while_(exit::UNAVAILABLE, "the agent"))?;
         let local = format!("http://localhost:{}", addrs.local_port);

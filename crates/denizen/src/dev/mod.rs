@@ -142,7 +142,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         root_key,
         clock: clock.clone(),
         entra_issued,
-        connections: ports::room_for_connections().server,
+        connections: ports::room_for_connections()?.server,
         retention: Retention::default(),
     };
     let server = Server::open(config)
@@ -168,16 +168,18 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let manifest = manifest::Manifest::new(&names, &dev_tenant, &machine, &data, ports.metrics_port);
     let self_test = self_test::SelfTest::make(&manifest, data.ca_file().as_path()).await?;
     manifest.write(&data, &environment)?;
+    // Before it says that it is ready: who reads that may stop it at once.
+    let stop = command::StopSignals::catch()?;
     report::print(&manifest, &machine, &self_test, &data, &args);
     if let Some(file) = &args.ready_file {
         data::write_public(file, b"ready\n")?;
     }
 
     let code = if args.command.is_empty() {
-        command::wait_for_signal().await;
+        stop.wait().await;
         exit::OK
     } else {
-        command::run(&args.command, &manifest, &data, &environment).await?
+        command::run(&args.command, &manifest, &data, &environment, stop).await?
     };
     rotating.abort();
     let stopped = tokio::time::timeout(STOP_TIMEOUT, async {

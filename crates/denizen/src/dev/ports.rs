@@ -93,6 +93,7 @@ impl Ports {
     }
 }
 
+/// The listeners, which take what comes by the loopback interface and nothing else.
 async fn bind_pair(flag: &str, at: Localhost) -> Result<(Vec<TcpListener>, u16), Failure> {
     let bound = bind_localhost(at.port, at.written).await.map_err(|BindError { address, source: e }| {
         let owner = if std::path::Path::new(AZCMAGENT_MARKER).exists() && flag == "--agent-listen" {
@@ -103,6 +104,9 @@ async fn bind_pair(flag: &str, at: Localhost) -> Result<(Vec<TcpListener>, u16),
         let e = if at.written == Some(address.ip()) { e.to_string() } else { format!("{address}: {e}") };
         in_use(flag, &at.to_string(), &format!("{e}{owner}"), at.port, &at.host())
     })?;
+    for listener in &bound.listeners {
+        denizen_agent::net::check(listener).map_err(Failure::while_(exit::UNAVAILABLE, flag))?;
+    }
     Ok((bound.listeners, bound.port))
 }
 
@@ -135,10 +139,17 @@ pub(super) struct RoomForConnections {
     pub(super) server: usize,
 }
 
+/// Fewer connections than this are no server.
+const LEAST_CONNECTIONS: usize = 128;
+
 /// Divides what the process's descriptors allow: the agent needs far less than its part.
-pub(super) fn room_for_connections() -> RoomForConnections {
+pub(super) fn room_for_connections() -> Result<RoomForConnections, Failure> {
     let all = denizen_serve::raise_descriptors();
-    RoomForConnections { agent: all / 4, server: all - all / 4 }
+    if all < LEAST_CONNECTIONS {
+        let text = "this process may open too few files for a server: raise the limit to 320 or more (ulimit -n 1024)";
+        return Err(Failure::new(exit::OS_ERROR, text));
+    }
+    Ok(RoomForConnections { agent: all / 4, server: all - all / 4 })
 }
 
 #[cfg(test)]

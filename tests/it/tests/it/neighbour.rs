@@ -1,7 +1,7 @@
 //! Another machine on the link, with a route to this one's loopback addresses: it must not even get a connection.
 //!
-//! Two network namespaces and a cable between them. The agent's listeners are bound to the loopback interface, so that
-//! the neighbour's packets meet none; the token service's are not, and show that the packets do arrive.
+//! Two network namespaces and a cable between them. All listeners are bound to the loopback interface, so that the
+//! neighbour's packets meet none; another program's is not, and shows that the packets do arrive.
 
 use denizen_skip::skip;
 
@@ -28,8 +28,8 @@ const LINK: &str = r#"
         ip route add 127.0.0.1/32 via 10.9.8.1
         echo 1 > /proc/sys/net/ipv4/conf/there/route_localnet'
     echo linked
-    "$1" dev --data "$2" --listen 127.0.0.1:18443 --vault-listen 127.0.0.1:0 --agent-listen 127.0.0.1:18342 \
-        --imds-listen 169.254.169.254:80 -- sh -c "$3" sh $neighbour
+    "$1" dev --data "$2" --listen 127.0.0.1:18443 --vault-listen 127.0.0.1:18444 --agent-listen 127.0.0.1:18342 \
+        --metrics-listen 127.0.0.1:18345 --imds-listen 169.254.169.254:80 -- sh -c "$3" sh $neighbour
 "#;
 
 /// What curl says of each: the status and its exit code, 7 for a refused connection.
@@ -43,7 +43,15 @@ const ASK: &str = r#"
     imds='http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net'
     arc='http://127.0.0.1:18342/metadata/identity/oauth2/token?api-version=2020-06-01&resource=https://vault.azure.net'
     there="nsenter -t $1 -n"
-    ask arrives $there curl -k https://127.0.0.1:18443/healthz
+    python3 -m http.server 18999 --bind 127.0.0.1 >/dev/null 2>&1 &
+    other=$!
+    until curl -s -o /dev/null http://127.0.0.1:18999/; do sleep 0.05; done
+    ask arrives $there curl http://127.0.0.1:18999/
+    kill $other
+    ask control-there $there curl -k https://127.0.0.1:18443/healthz
+    ask control-here curl -k https://127.0.0.1:18443/healthz
+    ask vault-there $there curl -k https://127.0.0.1:18444/
+    ask metrics-there $there curl http://127.0.0.1:18345/metrics
     ask imds-there $there curl "$imds"
     ask imds-here curl "$imds"
     ask arc-there $there curl "$arc"
@@ -70,7 +78,10 @@ async fn d17_a_neighbour_on_the_link_gets_no_connection_and_the_local_program_it
     assert!(said("arrives").ends_with(" 0"), "the neighbour's packets do not arrive: {ended:?}");
     assert_eq!(said("imds-here"), "200 0");
     assert_eq!(said("imds-there"), "000 7");
-    assert_eq!(said("arc-there"), "000 7");
+    for there in ["control-there", "vault-there", "metrics-there", "arc-there"] {
+        assert_eq!(said(there), "000 7", "{there}");
+    }
+    assert_eq!(said("control-here"), "200 0");
     // 404 where the sandbox has no mounts, and so no key directory for Arc.
     let arc = said("arc-here");
     assert!(arc == "401 0" || !sandbox.has_mounts(), "{arc}: {ended:?}");

@@ -256,3 +256,42 @@ async fn a_root_key_that_others_could_read_is_not_used_and_not_replaced() {
     let dev = Dev::start(&sandbox).await;
     still_serves(&dev).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_others_use_is_not_closed_to_them() {
+    let sandbox = Sandbox::new().await;
+    let shared = sandbox.path("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    std::fs::write(shared.join("theirs"), "").unwrap();
+    let refused = Launch::new(&sandbox, User::Ours).data(&shared).refused().await;
+    assert_eq!(refused.code, NO_PERMISSION, "{refused:?}");
+    assert!(refused.err.contains("Name an empty or a new directory"), "{}", refused.err);
+    assert_eq!(std::fs::metadata(&shared).unwrap().permissions().mode() & 0o7777, 0o1777);
+    assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d03_a_lock_that_is_a_link_is_not_followed() {
+    let sandbox = Sandbox::new().await;
+    let data = sandbox.path("linked");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let precious = sandbox.path("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    symlink(&precious, data.join("lock")).unwrap();
+    let refused = Launch::new(&sandbox, User::Ours).data(&data).refused().await;
+    assert_eq!(refused.code, CANNOT_CREATE, "{refused:?}");
+    std::fs::remove_file(data.join("lock")).unwrap();
+    std::fs::hard_link(&precious, data.join("lock")).unwrap();
+    let refused = Launch::new(&sandbox, User::Ours).data(&data).refused().await;
+    assert!(refused.err.contains("hard links"), "{}", refused.err);
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_descriptors_are_said_before_anything_is_made() {
+    let sandbox = Sandbox::new().await;
+    let refused = Launch::new(&sandbox, User::Ours).descriptors(200).refused().await;
+    assert!(refused.err.contains("ulimit -n"), "{}", refused.err);
+}

@@ -249,3 +249,33 @@ async fn open_at_rest(data: &Path) -> Store {
     let root_key = RootKey::load(&root_key_in(data)).unwrap();
     Store::open(Engine::Sqlite { path: database_in(data) }, StoreKeys::of(&root_key)).await.unwrap()
 }
+
+/// Killed in its first start between the two files of its CA, with a temporary file half written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_that_was_killed_is_begun_anew() {
+    for left in ["ca.key.sealed", "ca.pem"] {
+        let sandbox = Sandbox::new().await;
+        let dev = Dev::start(&sandbox).await;
+        let data = dev.data.clone();
+        dev.stop().await;
+        let kept = std::fs::read(data.join(left)).unwrap();
+        let root_key = std::fs::read(root_key_in(&data)).unwrap();
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        for (name, content) in [("root.key", &root_key), (left, &kept)] {
+            let file = data.join(name);
+            std::fs::write(&file, content).unwrap();
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let temporary = data.join(format!(".ca-bundle.pem.{}", uuid::Uuid::from_u128(7).simple()));
+        std::fs::write(&temporary, "half").unwrap();
+        let dev = Dev::start(&sandbox).await;
+        assert!(!temporary.exists());
+        // Now there is a database, and people who trust the CA.
+        dev.stop().await;
+        std::fs::remove_file(data.join(left)).unwrap();
+        let refused = Launch::new(&sandbox, User::Ours).refused().await;
+        assert!(refused.err.contains("both are needed"), "{}", refused.err);
+    }
+}
