@@ -278,7 +278,11 @@ fn first_line(path: &Path) -> Result<SecretString, Failure> {
     } else {
         files::open(path).and_then(|file| file.take(64 * 1024).read_to_string(&mut text)).map(drop)
     };
-    read.map_err(|error| Failure(exit::NO_PERMISSION, format!("cannot read {}: {error}", path.display())))?;
+    read.map_err(|error| {
+        let pipe = std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+        let hint = if pipe { "; name - and send it on standard input" } else { "" };
+        Failure(exit::NO_PERMISSION, format!("cannot read {}: {error}{hint}", path.display()))
+    })?;
     let text = SecretString::from(text);
     match text.expose().lines().next().map(str::trim) {
         Some(line) if !line.is_empty() => Ok(line.into()),
