@@ -125,7 +125,7 @@ impl Store {
         let live = live::Live::default();
         let snapshot = writer.load(&statements, &keys, &live).await?;
         writer.advance(writer::LogHead { revision: snapshot.revision(), ..found.head });
-        let spool = audit::spool::Spool::open(&engine.spool(), known)?;
+        let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();
         let core = Arc::new(Core {
             readers: opened.readers,

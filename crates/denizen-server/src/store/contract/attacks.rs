@@ -608,6 +608,59 @@ pub(super) async fn what_is_missing_of_the_journal_is_recorded(place: impl DataP
     assert!(found.len() == 1 && found[0].contains("damaged"), "{found:?}");
 }
 
+/// By who can write the folder and does not have the root key, while no server runs.
+pub(super) async fn what_is_put_into_the_journal_is_not_shipped(place: impl DataPlace) {
+    type Tamper = fn(&Path);
+    let cases: [(Tamper, &[&str]); 3] = [
+        (
+            // A record of the right form without a tag, and a true one once more.
+            |spool| {
+                let path = segment(spool);
+                let text = fs::read_to_string(&path).unwrap();
+                let first = text.split_inclusive('\n').next().unwrap();
+                let forged = first[first.find('{').unwrap()..].replace("read/0", "forged");
+                fs::write(&path, format!("{text}{forged}{first}")).unwrap();
+            },
+            &["read/0", "read/1", "read/2"],
+        ),
+        (
+            |spool| {
+                let path = segment(spool);
+                fs::write(&path, fs::read_to_string(&path).unwrap().replace("read/1", "read/9")).unwrap();
+            },
+            &["read/0", "read/2"],
+        ),
+        (
+            |spool| {
+                for name in
+                    ["09223372036854775807", "18446744073709551610", "18446744073709551615", "00000000000999999999"]
+                {
+                    fs::write(spool.join(name).with_extension("jsonl"), "{}\n").unwrap();
+                }
+            },
+            &["read/0", "read/1", "read/2"],
+        ),
+    ];
+    for (tamper, expected) in cases {
+        let place = place.another();
+        let (store, found) = killed_and(&place, tamper).await;
+        let findings = gaps(&store).await;
+        assert!(!findings.is_empty());
+        let shipped = store.audit_tail(&ctx(1), 100).await.unwrap();
+        let actions = shipped.iter().map(|record| record.action.as_str());
+        // Those of before the kill: what came after has three parts.
+        let shipped: Vec<_> = actions.filter(|it| *it == "forged" || it.matches('/').count() == 1).collect();
+        let shipped: Vec<_> = shipped.into_iter().filter(|it| !it.ends_with("/create")).collect();
+        assert_eq!(shipped, *expected, "{findings:?}");
+        store.audit_verify().await.unwrap();
+        store.close().await;
+        let again = try_open(&found).await.unwrap();
+        assert_eq!(gaps(&again).await.len(), findings.len(), "it is found once");
+        live(&again, 21).await;
+        again.audit_verify().await.unwrap();
+    }
+}
+
 pub(super) async fn what_is_no_journal_is_refused(place: impl DataPlace) {
     lived(&place).await.close().await;
     let (spool, away) = (place.engine().spool(), place.engine().spool().with_extension("away"));

@@ -138,6 +138,7 @@ macro_rules! on {
                 a_trail_is_read_beside_its_server
                 nothing_wrong_is_nothing_to_accept
                 what_is_missing_of_the_journal_is_recorded
+                what_is_put_into_the_journal_is_not_shipped
                 what_is_no_journal_is_refused
                 a_journal_removed_under_a_running_server_is_begun_anew
                 a_journal_replaced_under_a_running_server_refuses;
