@@ -58,8 +58,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
 pub use audit::{
-    Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Head, Outcome, Pruned, RecordProof, Retention, Trail,
-    Verified,
+    Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, Outcome, Pruned, RecordProof,
+    Retention, Trail, Verified,
 };
 pub use changes::Change;
 pub use db::{Counters, Engine};
