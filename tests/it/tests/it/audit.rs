@@ -240,3 +240,31 @@ async fn a_trail_without_its_head_is_verified_and_another_root_key_accepts_nothi
     let refused = Launch::new(&sandbox, User::Ours).refused().await;
     assert_eq!(refused.code, DATA, "{refused:?}");
 }
+
+/// As the README says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_taken_from_a_running_server_is_restored() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let data = dev.data.clone();
+    let token = dev.admin_token("https://vault.azure.net").await;
+    write(&dev, &token, "one").await.expect(200);
+    let head = fs::read(data.join("denizen.db.head")).unwrap();
+    let copy = sandbox.path("copy.db");
+    sql(&data, format!("VACUUM INTO '{}'", copy.display()).leak()).await;
+    write(&dev, &token, "two").await.expect(200);
+    dev.stop().await;
+    let newer = fs::read(data.join("denizen.db.head")).unwrap();
+    put_back(&data, &[("denizen.db".to_owned(), fs::read(copy).unwrap())]);
+    // Beside the head that is newer it is refused, and with the one that was copied before it, it is not.
+    let refused = Launch::new(&sandbox, User::Ours).refused().await;
+    assert!(refused.code == DATA && refused.err.contains("older than what this server has written"), "{refused:?}");
+    fs::write(data.join("denizen.db.head"), head).unwrap();
+    audit(&sandbox, &data, &["verify"]).await.ok();
+    fs::write(data.join("denizen.db.head"), newer).unwrap();
+    audit(&sandbox, &data, &["accept"]).await.ok();
+    let dev = Dev::start(&sandbox).await;
+    let token = dev.admin_token("https://vault.azure.net").await;
+    dev.vault("GET", "/secrets/one/?api-version=7.6", Some(&token), None).await.expect(200);
+    dev.vault("GET", "/secrets/two/?api-version=7.6", Some(&token), None).await.expect(404);
+}
