@@ -16,9 +16,9 @@ use denizen_identity::Environment;
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
     run::{database_in, root_key_in},
-    store::{Engine, Head, StoreError, StoreKeys, Trail},
+    store::{Acceptance, Checked, Engine, Head, StoreError, StoreKeys, Trail, TrailFault, Verified},
 };
-use denizen_wire::Clock;
+use denizen_wire::{Causes, Clock};
 
 use crate::{
     dev::data::{DataDir, existing_path},
@@ -91,15 +91,40 @@ async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Res
         }
         None => None,
     };
-    let (verified, head) = trail.verify(since.as_ref()).await.map_err(|error| wrong(&error))?;
-    let mut text =
-        format!("{} records are as they were written, from {} to {}", verified.records, verified.first, head.seq);
-    if verified.given_up > 0 {
-        text += &format!("; {} before them were given up by `denizen audit accept`", verified.given_up);
-    } else if verified.first > 1 {
-        text += "; those before them were removed by retention, or lost and given up";
+    let Checked { verified, head, unanchored } = trail.verify(since.as_ref()).await.map_err(|error| wrong(&error))?;
+    let text = told(&verified, &head);
+    match unanchored {
+        None => print(&format!("{text}\n{}", line(&head)?)),
+        Some(fault) => {
+            print(&text)?;
+            let whole = "The records that are there are whole; that none are missing at their end cannot be told";
+            Err(Failure::new(exit::DATA, format!("{}. {whole}", advised(&fault))))
+        }
     }
-    print(&format!("{text}\n{}", line(&head)?))
+}
+
+/// What a trail holds, and what was given up or removed of it.
+fn told(verified: &Verified, head: &Head) -> String {
+    let Verified { records, first, given_up, accepted, pruned } = verified;
+    let mut text = format!("{records} records are as they were written, from {first} to {}", head.seq);
+    // The record of an acceptance after which the chain starts anew is the first of it.
+    let starts_anew = accepted.first().is_some_and(|acceptance| acceptance.seq == *first);
+    if *first > 1 && !starts_anew {
+        let when = pruned.map_or_else(String::new, |at| format!(", the last of them on {}", at.rfc3339()));
+        text += &format!("; records 1 to {} were removed by retention{when}", first - 1);
+    }
+    for Acceptance { seq, at, why, given_up } in accepted {
+        let what = match given_up {
+            Some((from, to)) => format!("records {from} to {to} were given up"),
+            None => "the trail was accepted as it was".to_owned(),
+        };
+        let at = at.rfc3339();
+        text += &format!("; {what} by `denizen audit accept` on {at}, as record {seq} says, because: {why}");
+    }
+    if *given_up > 0 {
+        text += &format!("; {given_up} of the records that were given up are there, and worth nothing as evidence");
+    }
+    text
 }
 
 async fn export(trail: &Trail, from: u64) -> Result<(), Failure> {
@@ -170,5 +195,26 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn wrong(error: &StoreError) -> Failure {
     let code = if matches!(error, StoreError::InUse { .. }) { exit::TRY_AGAIN } else { exit::DATA };
-    Failure::new(code, error.to_string())
+    let text = match (fault_of(error), error) {
+        (Some(fault), _) => advised(fault),
+        // What was accepted was changed, and is not to be accepted again.
+        (None, StoreError::StillRefused(cause)) => match fault_of(cause) {
+            Some(fault) => format!("{error}: {fault}"),
+            None => Causes(error).to_string(),
+        },
+        (None, _) => Causes(error).to_string(),
+    };
+    Failure::new(code, text)
+}
+
+fn fault_of(error: &StoreError) -> Option<&TrailFault> {
+    if let StoreError::Trail(fault) = error { Some(fault) } else { None }
+}
+
+/// What is wrong with a trail, and what to do: whoever reads this has just had it verified, or cannot.
+fn advised(fault: &TrailFault) -> String {
+    format!(
+        "{fault}. Nothing was changed. If you restored a backup or lost a file, go on from what is there with `denizen audit \
+         accept --data DIR`, which is recorded"
+    )
 }

@@ -28,8 +28,8 @@ use crate::domain::{Actor, Ctx};
 pub use anchor::{BadHead, Head};
 pub use health::AuditHealth;
 pub use retention::{Pruned, Retention};
-pub use trail::{Accepted, Trail};
-pub use verify::Verified;
+pub use trail::{Accepted, Checked, Trail};
+pub use verify::{Acceptance, Verified};
 
 /// Whose the records are that speak of the audit itself, and of no tenant.
 const DEPLOYMENT: TenantId = TenantId(Uuid::nil());
@@ -124,6 +124,16 @@ pub struct AuditRecord {
 
 /// The line of an event: one line of JSON, its newline included.
 pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>) -> Result<String, StoreError> {
+    line_after(0, ctx, event, revision)
+}
+
+/// The same after some spaces, for the spool: it writes the line's tag over them.
+fn line_after(
+    spaces: usize,
+    ctx: &Ctx,
+    event: &AuditEvent<'_>,
+    revision: Option<Revision>,
+) -> Result<String, StoreError> {
     #[derive(Serialize)]
     struct Line<'a> {
         at: UnixTime,
@@ -163,7 +173,8 @@ pub(super) fn line(ctx: &Ctx, event: &AuditEvent<'_>, revision: Option<Revision>
         revision,
         detail,
     };
-    let mut bytes = Vec::with_capacity(USUAL);
+    let mut bytes = Vec::with_capacity(spaces + USUAL);
+    bytes.resize(spaces, b' ');
     let unwritable = |error: String| StoreError::Corrupt(format!("an audit record cannot be written as JSON: {error}"));
     serde_json::to_writer(&mut bytes, &line).map_err(|error| unwritable(error.to_string()))?;
     bytes.push(b'\n');
@@ -204,7 +215,7 @@ impl Store {
     }
 
     fn append(&self, ctx: &Ctx, event: &AuditEvent<'_>) -> Result<(), StoreError> {
-        self.core.spool.append(ctx.tenant, &line(ctx, event, None)?)
+        self.core.spool.append(ctx.tenant, line_after(spool::TAG, ctx, event, None)?)
     }
 
     /// Records a refusal or a failure. It stands whether or not it can be recorded; what is lost is logged.
@@ -223,13 +234,14 @@ impl Store {
             self.core.health.spool_faults.fetch_add(1, Ordering::Relaxed);
             let target = format!("audit/spool/{}", finding.from);
             let event = AuditEvent {
-                detail: Some(serde_json::json!({ "from": finding.from, "to": finding.to })),
+                detail: Some(serde_json::json!({ "from": finding.from, "to": finding.to, "file": finding.file })),
                 ..AuditEvent::new("audit/gap", Outcome::Failed, target, finding.what)
             };
             // What the store itself found: no request caused it.
             if let Err(error) = self.append(&ctx, &event) {
                 self.core.spool.find_again(findings.into_iter().skip(at));
-                return Err(error);
+                // There is room again as soon as the spool has been moved, and the next call records the rest.
+                return if matches!(error, StoreError::AuditFull) { Ok(()) } else { Err(error) };
             }
         }
         Ok(())

@@ -96,6 +96,22 @@ pub enum StoreError {
          --data DIR`, and go on from it with `denizen audit accept --data DIR`, which is recorded"
     )]
     Trail(#[from] TrailFault),
+    /// The operator: the root key is another than the one that everything in the database was written under.
+    #[error(
+        "the root key is not this database's: nothing in the database carries a tag that was made under it. Nothing was \
+         changed. Put back the root key that the database was written under, or name another directory"
+    )]
+    OtherRootKey,
+    /// The operator: the database is gone, so there is nothing to accept.
+    #[error(
+        "the database is gone or empty, and its audit's trail is known to have had records: there is nothing to go on from. \
+         Nothing was changed. Put a backup of the database back and run this again, or remove the whole data directory to \
+         start anew"
+    )]
+    NothingLeft,
+    /// The operator: what was wrong with the trail was accepted, and something else is wrong.
+    #[error("what was wrong with the audit's trail is accepted and recorded, and the database is refused all the same")]
+    StillRefused(#[source] Arc<StoreError>),
     /// The operator: a record of the audit is not as it was written.
     #[error(transparent)]
     Broken(#[from] AuditBroken),

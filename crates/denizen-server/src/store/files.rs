@@ -154,11 +154,19 @@ impl Folder {
         Ok(names)
     }
 
-    /// Reads a regular file whole.
-    pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+    /// Reads the first bytes of a regular file; says whether that is all of it.
+    pub(super) fn read(&self, name: &str, most: u64) -> io::Result<(Vec<u8>, bool)> {
         let mut bytes = Vec::new();
-        self.open_file(name, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let mut file = self.open_file(name, OFlags::RDONLY)?.take(most);
+        file.read_to_end(&mut bytes)?;
+        let is_all = file.into_inner().read(&mut [0])? == 0;
+        Ok((bytes, is_all))
+    }
+
+    /// Gives what stands under a name another one, whatever it is.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+            .map_err(|errno| io::Error::new(errno.kind(), format!("{from} cannot be renamed to {to}: {errno}")))
     }
 
     /// Opens a regular file to read it or bring it to the disk.

@@ -16,6 +16,8 @@ pub struct StoreKeys {
     pub(super) head: MacKey,
     /// Binds the rows of the audit's chain.
     pub(super) chain: MacKey,
+    /// Binds a record to its place in the audit's spool.
+    pub(super) spool: MacKey,
     /// Binds what is kept outside the database of its head.
     pub(super) anchor: MacKey,
 }
@@ -29,6 +31,7 @@ impl StoreKeys {
             freshness: root.mac_key("store freshness"),
             head: root.mac_key("store head"),
             chain: root.mac_key("audit chain"),
+            spool: root.mac_key("audit spool"),
             anchor: root.mac_key("store anchor"),
         }
     }
@@ -43,6 +46,6 @@ impl StoreKeys {
     #[cfg(test)]
     pub(crate) fn of_test_with(more: u8) -> Self {
         let key = |number| MacKey::new(&[number + more; 32]);
-        Self { rows: key(1), freshness: key(2), head: key(3), chain: key(4), anchor: key(5) }
+        Self { rows: key(1), freshness: key(2), head: key(3), chain: key(4), anchor: key(5), spool: key(6) }
     }
 }

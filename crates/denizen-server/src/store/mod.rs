@@ -58,8 +58,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
 pub use audit::{
-    Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Head, Outcome, Pruned, RecordProof, Retention, Trail,
-    Verified,
+    Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, Outcome, Pruned, RecordProof,
+    Retention, Trail, Verified,
 };
 pub use changes::Change;
 pub use db::{Counters, Engine};
@@ -125,7 +125,7 @@ impl Store {
         let live = live::Live::default();
         let snapshot = writer.load(&statements, &keys, &live).await?;
         writer.advance(writer::LogHead { revision: snapshot.revision(), ..found.head });
-        let spool = audit::spool::Spool::open(&engine.spool(), known)?;
+        let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();
         let core = Arc::new(Core {
             readers: opened.readers,

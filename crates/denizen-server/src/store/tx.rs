@@ -382,7 +382,7 @@ impl PendingCommit {
             let changed =
                 changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
             let start = LogHead { revision: self.revision, total: self.head.total + changed, ..self.head.clone() };
-            let (row, head) = chain::Row::of_transaction(&start, &self.core.keys.chain, self.tenant, self.line);
+            let (row, head) = chain::Row::of_transaction(&start, &self.core.keys.chain, self.tenant, self.line)?;
             chain::append(&mut writer, &self.core, std::slice::from_ref(&row), &self.head).await?;
             Ok(head)
         }

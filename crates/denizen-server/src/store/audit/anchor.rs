@@ -159,6 +159,11 @@ pub(in crate::store) fn read(path: &Path, keys: &StoreKeys) -> Result<Option<Hea
     }
 }
 
+/// Whether the anchor is one of another root key.
+pub(super) fn is_foreign(fault: &TrailFault) -> bool {
+    matches!(fault, TrailFault::AnchorUnreadable { why, .. } if *why == BadHead::Foreign.to_string())
+}
+
 /// Writes the anchor.
 pub(super) fn write(path: &Path, head: &Head) -> Result<(), StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
@@ -170,12 +175,14 @@ pub(super) fn write(path: &Path, head: &Head) -> Result<(), StoreError> {
 pub(super) struct Found {
     /// The last row, whether or not it is ours.
     pub(super) end: Option<StoredRow>,
+    /// Whether its records are those that its hash speaks of.
+    end_follows: bool,
     /// Where the chain starts; an error when that was forged.
     pub(super) start: Result<Start, TrailFault>,
     /// The last revision of the change log.
     pub(super) revision: Revision,
     /// Whether there is a directory.
-    peopled: bool,
+    pub(super) peopled: bool,
     /// The row that ends where the anchor says.
     at_anchor: Option<StoredRow>,
 }
@@ -199,7 +206,9 @@ impl Found {
             Some(head) => row_ending_at(db, head.seq).await?,
             None => None,
         };
-        Ok(Self { end: last_row(db).await?, start, revision, peopled, at_anchor })
+        let last = last_row(db, start.as_ref().unwrap_or(&Start::default())).await?;
+        let end_follows = last.as_ref().is_some_and(|(_, follows)| *follows);
+        Ok(Self { end: last.map(|(row, _)| row), end_follows, start, revision, peopled, at_anchor })
     }
 
     /// Where the chain ends.
@@ -221,9 +230,12 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) ->
         let records = expected.map_or(0, |head| head.seq);
         return if found.is_new() && records == 0 { Ok(()) } else { Err(TrailFault::Removed { records }) };
     };
-    let written = end.head.seq;
     if !end.is_ours(&keys.chain) {
-        return Err(TrailFault::EndForged { seq: written });
+        return Err(TrailFault::EndForged { seq: end.place().0 });
+    }
+    let written = end.head.seq;
+    if !found.end_follows {
+        return Err(TrailFault::Rewritten { seq: written });
     }
     let Some(expected) = expected else { return Err(TrailFault::AnchorMissing) };
     let revisions = expected.revision.0.saturating_sub(found.revision.0);

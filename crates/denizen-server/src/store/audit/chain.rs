@@ -29,7 +29,7 @@ use serde::Deserialize;
 
 use super::super::{
     AuditRecord, Core, Store, StoreError, TrailFault,
-    audit::spool::Batch,
+    audit::spool::{BATCH, Batch},
     db::{self, Arg, Reader, Sql, Statements, args},
     writer::{LogHead, Writer},
 };
@@ -61,28 +61,35 @@ pub(in crate::store) struct Row {
 
 impl Row {
     /// The row after `head`, which has the revision and the spool's position that it is to have, and the head after it.
-    fn after(head: &LogHead, key: &MacKey, tenant: TenantId, lines: String, records: u64) -> (Self, LogHead) {
-        let (seq, tenant) = (head.seq + 1, tenant.to_string());
+    fn after(
+        head: &LogHead,
+        key: &MacKey,
+        tenant: TenantId,
+        lines: String,
+        records: u64,
+    ) -> Result<(Self, LogHead), StoreError> {
+        let (seq, tenant) = (head.seq.saturating_add(1), tenant.to_string());
+        let last = head.seq.saturating_add(records);
         let after = LogHead {
-            seq: head.seq + records,
-            hash: link(&head.hash, (seq, head.seq + records, head.spool), &tenant, &lines),
+            seq: last,
+            hash: link(&head.hash, (seq, last, head.spool), &tenant, &lines),
             at: written_at(&lines).unwrap_or(head.at),
-            total: head.total + ROW_OVERHEAD + lines.len() as u64,
+            total: head.total.saturating_add(ROW_OVERHEAD).saturating_add(lines.len() as u64),
             ..head.clone()
         };
         let row = Self {
-            seq: int(seq),
-            last: int(after.seq),
+            seq: int(seq)?,
+            last: int(after.seq)?,
             at: after.at.0,
-            revision: int(after.revision.0),
-            total: int(after.total),
-            spool: int(after.spool),
+            revision: int(after.revision.0)?,
+            total: int(after.total)?,
+            spool: int(after.spool)?,
             hash: after.hash.clone(),
             tag: tag(key, seq, &tenant, &after),
             tenant,
             lines,
         };
-        (row, after)
+        Ok((row, after))
     }
 
     /// A transaction's own record.
@@ -91,13 +98,17 @@ impl Row {
         key: &MacKey,
         tenant: TenantId,
         line: String,
-    ) -> (Self, LogHead) {
+    ) -> Result<(Self, LogHead), StoreError> {
         Self::after(head, key, tenant, line, 1)
     }
 
     /// The rows of a batch: each tenant's records in their order. Only the last row says that the spool has been
     /// shipped, so the rows are worth something only together.
-    pub(in crate::store) fn of_batch(head: &LogHead, key: &MacKey, batch: &Batch) -> (Vec<Self>, LogHead) {
+    pub(in crate::store) fn of_batch(
+        head: &LogHead,
+        key: &MacKey,
+        batch: &Batch,
+    ) -> Result<(Vec<Self>, LogHead), StoreError> {
         let mut parts: Vec<Part> = Vec::new();
         let mut open: HashMap<TenantId, usize> = HashMap::new();
         let mut rest = batch.text.as_str();
@@ -124,11 +135,11 @@ impl Row {
             if at == last {
                 head.spool = batch.end;
             }
-            let (row, after) = Self::after(&head, key, part.tenant, part.lines, part.records);
+            let (row, after) = Self::after(&head, key, part.tenant, part.lines, part.records)?;
             rows.push(row);
             head = after;
         }
-        (rows, head)
+        Ok((rows, head))
     }
 }
 
@@ -182,22 +193,36 @@ pub(in crate::store) struct StoredRow {
 }
 
 impl StoredRow {
-    /// Reads all columns but the lines, in their order.
+    /// Reads all columns but the lines, in their order. A number below zero, which nobody with the root key wrote, is read
+    /// as one beyond all that can be, so that the tag does not fit.
     pub(in crate::store) fn read(row: &db::Row) -> Result<Self, StoreError> {
+        let number = |at| row.int(at).map(i64::cast_unsigned);
         let head = LogHead {
-            seq: row.count(1)?,
+            seq: number(1)?,
             at: UnixTime(row.int(3)?),
-            revision: super::super::Revision(row.count(4)?),
-            total: row.count(5)?,
-            spool: row.count(6)?,
+            revision: super::super::Revision(number(4)?),
+            total: number(5)?,
+            spool: number(6)?,
             hash: row.text(7)?,
         };
-        Ok(Self { seq: row.count(0)?, tenant: row.text(2)?, head, tag: row.bytes(8)? })
+        Ok(Self { seq: number(0)?, tenant: row.text(2)?, head, tag: row.bytes(8)? })
     }
 
-    /// The place of its last record, and its hash.
+    /// The same; a row that cannot be read is one that has no tag.
+    fn read_any(row: &db::Row) -> Result<Self, StoreError> {
+        if let Ok(read) = Self::read(row) {
+            return Ok(read);
+        }
+        let seq = row.int(0)?.cast_unsigned();
+        Ok(Self { seq, tenant: String::new(), head: LogHead { seq, ..LogHead::default() }, tag: Vec::new() })
+    }
+
+    /// The place of its last record, and its hash. Where the row says that it has more records than it can have, or none,
+    /// it was not the server that said so: then that of its first.
     pub(in crate::store) fn place(&self) -> (u64, String) {
-        (self.head.seq, self.head.hash.clone())
+        let can_be = self.seq..=self.seq.saturating_add(BATCH as u64);
+        let last = if can_be.contains(&self.head.seq) { self.head.seq } else { self.seq };
+        (last, self.head.hash.clone())
     }
 
     /// Whether who has the root key wrote it.
@@ -206,18 +231,42 @@ impl StoredRow {
     }
 }
 
-/// The last row; none when there is none.
-pub(super) async fn last_row(db: &mut Reader<'_>) -> Result<Option<StoredRow>, StoreError> {
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit ORDER BY seq DESC LIMIT 1";
-    db.rows(sql, &[]).await?.first().map(StoredRow::read).transpose()
+/// The last row, and whether its hash follows from its records and what is before it; none when there is none.
+pub(super) async fn last_row(db: &mut Reader<'_>, start: &Start) -> Result<Option<(StoredRow, bool)>, StoreError> {
+    let sql =
+        "SELECT seq, last, tenant, at, revision, total, spool, hash, tag, lines FROM audit ORDER BY seq DESC LIMIT 2";
+    let rows = db.rows(sql, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let last = StoredRow::read_any(row)?;
+    let before = last.seq.checked_sub(1);
+    let previous = match before {
+        Some(seq) if seq == start.seq => Some(start.hash.clone()),
+        _ => rows
+            .get(1)
+            .map(StoredRow::read_any)
+            .transpose()?
+            .filter(|row| Some(row.head.seq) == before)
+            .map(|row| row.head.hash),
+    };
+    let follows = previous.zip(row.text(9).ok()).is_some_and(|(previous, lines)| {
+        link(&previous, (last.seq, last.head.seq, last.head.spool), &last.tenant, &lines) == last.head.hash
+    });
+    Ok(Some((last, follows)))
 }
 
 /// The row whose last record is at `seq`; none when no row ends there.
 pub(super) async fn row_ending_at(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
     let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
                WHERE seq <= $1 ORDER BY seq DESC LIMIT 1";
-    let row = db.rows(sql, args![int(seq)]).await?.first().map(StoredRow::read).transpose()?;
+    let row = db.rows(sql, args![int(seq)?]).await?.first().map(StoredRow::read_any).transpose()?;
     Ok(row.filter(|row| row.head.seq == seq))
+}
+
+/// The last row that begins at a place up to `seq`, or before it.
+pub(super) async fn last_row_to(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+               WHERE seq > 0 AND seq <= $1 ORDER BY seq DESC LIMIT 1";
+    db.rows(sql, args![int(seq)?]).await?.first().map(StoredRow::read_any).transpose()
 }
 
 /// Where the chain starts: the last record that is not part of it any more.
@@ -289,9 +338,9 @@ impl Start {
     }
 
     /// The placeholders of [`PUT_START`].
-    pub(super) fn args<'a>(&'a self, tag: &'a [u8]) -> [Arg<'a>; 5] {
+    pub(super) fn args<'a>(&'a self, tag: &'a [u8]) -> Result<[Arg<'a>; 5], StoreError> {
         let Self { seq, hash, total, why } = self;
-        [Arg::Int(int(*seq)), Arg::Text(hash), Arg::Int(int(*total)), Arg::Text(why.as_str()), Arg::Bytes(tag)]
+        Ok([Arg::Int(int(*seq)?), Arg::Text(hash), Arg::Int(int(*total)?), Arg::Text(why.as_str()), Arg::Bytes(tag)])
     }
 }
 
@@ -326,8 +375,13 @@ pub(super) fn written_at(lines: &str) -> Option<UnixTime> {
     serde_json::from_str(lines.lines().next_back()?).ok().map(|Stamp { at }| at)
 }
 
-pub(super) fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// A number as a column holds it.
+pub(super) fn int(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| {
+        StoreError::Corrupt(format!(
+            "{number}, a place or a size of the audit's trail, is beyond what the database can hold"
+        ))
+    })
 }
 
 /// The records of a row that starts at `seq`.
@@ -348,9 +402,9 @@ impl Store {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let tenant = ctx.tenant.to_string();
         let sql = "SELECT seq, lines FROM audit WHERE tenant = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
-        let (mut found, mut before) = (Vec::new(), u64::MAX);
+        let (mut found, mut before) = (Vec::new(), i64::MAX as u64);
         while found.len() < limit {
-            let page = self.rows(sql, args![&tenant, int(before), PAGE]).await?;
+            let page = self.rows(sql, args![&tenant, int(before)?, PAGE]).await?;
             if page.is_empty() {
                 break;
             }

@@ -18,6 +18,7 @@ use super::super::{
     audit::{
         self, AuditEvent,
         chain::{PUT_START, SELECT_START, Start, StartWhy, StoredRow, int},
+        verify::PRUNED,
     },
     db::args,
 };
@@ -122,7 +123,7 @@ impl Store {
     ) -> Result<Option<Step>, StoreError> {
         let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
                    WHERE seq > $1 ORDER BY seq LIMIT $2";
-        let rows = self.rows(sql, args![int(start.seq), STEP_ROWS]).await?;
+        let rows = self.rows(sql, args![int(start.seq)?, STEP_ROWS]).await?;
         let end = self.core.heads.borrow().clone();
         let (mut before, mut step): (Start, Option<Step>) = (start.clone(), None);
         for row in &rows {
@@ -150,9 +151,9 @@ impl Store {
         if Start::read(&tx.rows(SELECT_START, &[]).await?, key)? != *start {
             return Ok(false);
         }
-        tx.execute("DELETE FROM audit WHERE seq > $1 AND seq <= $2", args![int(start.seq), int(step.start.seq)])
+        tx.execute("DELETE FROM audit WHERE seq > $1 AND seq <= $2", args![int(start.seq)?, int(step.start.seq)?])
             .await?;
-        tx.execute(PUT_START, &step.start.args(&step.start.tag(key))).await?;
+        tx.execute(PUT_START, &step.start.args(&step.start.tag(key))?).await?;
         tx.commit(removed(start.seq + 1, step.start.seq, step.why)).await?;
         Ok(true)
     }
@@ -161,7 +162,7 @@ impl Store {
     async fn remove_given_up(&self, start: &Start, now: UnixTime) -> Result<bool, StoreError> {
         let mut tx = self.begin(&audit::own(now, "retention")).await?;
         let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq <= $1 ORDER BY seq LIMIT 32)";
-        if tx.execute(sql, args![int(start.seq)]).await? == 0 {
+        if tx.execute(sql, args![int(start.seq)?]).await? == 0 {
             return Ok(false);
         }
         tx.commit(removed(1, start.seq, "it was given up, and what follows it is removed")).await?;
@@ -211,6 +212,6 @@ impl Store {
 fn removed(from: u64, to: u64, why: &'static str) -> AuditEvent<'static> {
     AuditEvent {
         detail: Some(json!({ "from": from, "to": to })),
-        ..AuditEvent::allowed("audit/prune", format!("audit/{from}-{to}"), why)
+        ..AuditEvent::allowed(PRUNED, format!("audit/{from}-{to}"), why)
     }
 }

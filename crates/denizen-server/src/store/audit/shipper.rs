@@ -187,7 +187,7 @@ impl Task {
             )));
         }
         if start.spool < end {
-            let (rows, head) = Row::of_batch(&start, &core.keys.chain, batch);
+            let (rows, head) = Row::of_batch(&start, &core.keys.chain, batch)?;
             // One statement is its own transaction: no BEGIN, no COMMIT, one trip.
             core.statements.audit_statements.fetch_add(1, Ordering::Relaxed);
             match chain::append(&mut writer, &core, &rows, &start).await {

@@ -9,11 +9,16 @@
 //! NAME.audit/00000000000008388821.jsonl   a segment is named after the position of its first byte
 //! ```
 //!
+//! A line begins with its tag: HMAC under a key that is derived from the root key, over the line's position and its
+//! record, in base64url, and a space. So who can write the folder and does not have the root key can take records away,
+//! which is found, and cannot add, edit, move or repeat one. The chain gets the record alone.
+//!
 //! The chain's last row says up to which position the spool has been shipped, so that a record is neither lost nor
 //! written twice, whenever the process dies. Segments whose end has been shipped are removed.
 //!
 //! Files in the folder may be lost, or made away with. A record that the chain does not have cannot be made anew, so that
-//! it is missing is logged, and recorded itself: a [`Finding`]. What stands where the folder or a segment should and is a
+//! it is missing is logged, and recorded itself: a [`Finding`]. So is a line whose tag does not fit. A segment whose name
+//! is a position that the spool cannot have reached is another's: it is moved aside, and is a finding too. What stands where the folder or a segment should and is a
 //! link, a pipe or anything else is refused, and left as it is.
 //!
 //! Touches its folder. Knows nothing of the database. Tests: `spool/tests.rs`, and the contract suite.
@@ -28,6 +33,8 @@ use std::{
     },
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use denizen_keys::{constant_time_eq, mac::MacKey};
 use denizen_wire::TenantId;
 use tokio::sync::Notify;
 
@@ -45,12 +52,21 @@ const SEGMENT: u64 = 8 * 1024 * 1024;
 const MAX_SPARE: usize = 4 * 1024 * 1024;
 /// What the copy of a damaged segment ends in.
 const DAMAGED: &str = ".damaged";
+/// What the name of a file ends in that had a segment's name and could be none.
+const FOREIGN: &str = ".foreign";
+/// No position is beyond this: the database could not hold it.
+const FURTHEST: u64 = i64::MAX as u64;
+/// Characters of a line's tag.
+const TAG_TEXT: usize = 43;
+/// What stands in a line before the record: the tag and a space.
+pub(in crate::store) const TAG: usize = TAG_TEXT + 1;
 /// Records that are shipped at once, at most: an engine takes about 32000 placeholders, and a record may need a row.
 pub(in crate::store) const BATCH: usize = 3072;
 
 /// The spool.
 pub(in crate::store) struct Spool {
     folder: PathBuf,
+    key: MacKey,
     state: Mutex<State>,
     /// Told when the first record comes to wait, and when the spool is closed.
     pub(in crate::store) filled: Notify,
@@ -78,6 +94,14 @@ pub(in crate::store) struct Finding {
     pub(in crate::store) from: u64,
     /// The one at which they end, where that is known.
     pub(in crate::store) to: Option<u64>,
+    /// The name of the file that was moved aside.
+    pub(in crate::store) file: Option<String>,
+}
+
+impl Finding {
+    const fn new(what: &'static str, from: u64, to: Option<u64>) -> Self {
+        Self { what, from, to, file: None }
+    }
 }
 
 struct State {
@@ -105,7 +129,7 @@ struct State {
 /// Records in the order they were written.
 #[derive(Default)]
 pub(in crate::store) struct Batch {
-    /// Their lines, each with its newline.
+    /// Their lines without the tags, each with its newline.
     pub(in crate::store) text: String,
     /// For each, whose it is and how long.
     pub(in crate::store) marks: Vec<Mark>,
@@ -116,7 +140,7 @@ pub(in crate::store) struct Batch {
 /// One record of a [`Batch`].
 pub(in crate::store) struct Mark {
     pub(in crate::store) tenant: TenantId,
-    /// The length of its line, bytes, newline included.
+    /// The length of its record, bytes, newline included.
     pub(in crate::store) length: usize,
     /// The position in the spool after it.
     end: u64,
@@ -124,12 +148,13 @@ pub(in crate::store) struct Mark {
 
 impl Spool {
     /// Opens the folder, makes it when it is not there, and takes up what the chain does not have yet.
-    pub(in crate::store) fn open(folder: &Path, known: Known) -> Result<Self, StoreError> {
+    pub(in crate::store) fn open(folder: &Path, known: Known, key: &MacKey) -> Result<Self, StoreError> {
         let mut findings = Vec::new();
-        let opened = Folder::open(folder).and_then(|(dir, made)| State::open(dir, made, known, &mut findings));
+        let opened = Folder::open(folder).and_then(|(dir, made)| State::open(dir, made, known, key, &mut findings));
         let state = opened.map_err(|source| failed(folder, Arc::new(source)))?;
         let spool = Self {
             folder: folder.to_owned(),
+            key: key.clone(),
             state: Mutex::new(state),
             filled: Notify::new(),
             written: AtomicU64::new(0),
@@ -146,9 +171,9 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Writes one record: a line that ends with its only newline. On an error nothing of it is kept.
-    pub(in crate::store) fn append(&self, tenant: TenantId, line: &str) -> Result<(), StoreError> {
-        let length = line.len();
+    /// Writes one record: [`TAG`] spaces, and a line that ends with its only newline. On an error nothing of it is kept.
+    pub(in crate::store) fn append(&self, tenant: TenantId, mut line: String) -> Result<(), StoreError> {
+        let length = line.len().saturating_sub(TAG);
         let mut state = self.state();
         if state.closed {
             return Err(StoreError::Closed);
@@ -156,11 +181,12 @@ impl Spool {
         if let Some(why) = &state.refused {
             return Err(failed(&self.folder, why.clone()));
         }
-        let end = state.end + length as u64;
-        if end - state.shipped > ROOM {
+        let end = state.end.saturating_add(line.len() as u64);
+        if end.saturating_sub(state.shipped) > ROOM || end > FURTHEST {
             return Err(StoreError::AuditFull);
         }
-        state.write(line).map_err(|source| failed(&self.folder, Arc::new(source)))?;
+        seal(&self.key, state.end, &mut line);
+        state.write(&line).map_err(|source| failed(&self.folder, Arc::new(source)))?;
         state.end = end;
         let first = state.waiting.marks.is_empty();
         state.waiting.marks.push(Mark { tenant, length, end });
@@ -207,7 +233,7 @@ impl Spool {
     /// Bytes that are not in the chain yet.
     pub(in crate::store) fn behind(&self) -> u64 {
         let (shipped, end) = self.position();
-        end - shipped
+        end.saturating_sub(shipped)
     }
 
     /// How many records were written since the spool was opened.
@@ -221,7 +247,7 @@ impl Spool {
         let mut state = self.state();
         state.shipped = state.shipped.max(position);
         let mut turned = false;
-        if state.end - state.base > SEGMENT || (state.closed && state.end > state.base) {
+        if state.end.saturating_sub(state.base) > SEGMENT || (state.closed && state.end > state.base) {
             match state.turn() {
                 Ok(()) => turned = true,
                 // The segment goes on growing; nothing is lost.
@@ -278,7 +304,7 @@ impl Spool {
                 state.refused = None;
                 drop(state);
                 let what = "files of the audit's spool were removed or replaced while the server ran; what they held is in memory";
-                self.find(Finding { what, from, to: None });
+                self.find(Finding::new(what, from, None));
             }
             Err(error) => {
                 if state.refused.is_none() {
@@ -300,7 +326,7 @@ impl Spool {
     }
 
     fn find(&self, finding: Finding) {
-        tracing::error!(from = finding.from, to = finding.to, folder = %self.folder.display(), "{}", finding.what);
+        tracing::error!(from = finding.from, to = finding.to, file = finding.file, folder = %self.folder.display(), "{}", finding.what);
         self.find_again([finding]);
     }
 
@@ -340,12 +366,21 @@ impl Spool {
 }
 
 impl State {
-    fn open(folder: Folder, made: bool, known: Known, findings: &mut Vec<Finding>) -> io::Result<Self> {
+    fn open(folder: Folder, made: bool, known: Known, key: &MacKey, findings: &mut Vec<Finding>) -> io::Result<Self> {
         let Known { shipped, spooled } = known;
         let mut waiting = Batch { end: shipped, ..Batch::default() };
+        // Nothing was ever written beyond what there is room for after what the chain has.
+        let limit = spooled.unwrap_or(0).max(shipped).saturating_add(ROOM + SEGMENT).min(FURTHEST);
         let mut segments = segments(&folder)?;
         segments.sort_unstable();
-        let mut found = |what, from, to| findings.push(Finding { what, from, to });
+        for foreign in segments.iter().filter(|base| **base > limit) {
+            let file = name(*foreign);
+            folder.rename(&file, &format!("{file}{FOREIGN}"))?;
+            let what = "a file whose name is a position that the audit's spool cannot have reached was moved aside";
+            findings.push(Finding { file: Some(file), ..Finding::new(what, shipped, None) });
+        }
+        segments.retain(|base| *base <= limit);
+        let mut found = |what, from, to| findings.push(Finding::new(what, from, to));
         if spooled.is_some() && segments.is_empty() {
             // An open spool always has one, and its name was brought to the disk.
             found(
@@ -364,14 +399,19 @@ impl State {
             if *base > end {
                 found("a part of the audit's spool is missing", end, Some(*base));
             }
-            let (read_to, damaged) = read(&folder, *base, shipped, &mut waiting)?;
+            let (read_to, damaged) = read(&folder, *base, limit, key, &mut waiting)?;
             for (from, to) in damaged {
                 found(
-                    "a record of the audit's spool is damaged; a copy of its segment is kept beside it",
+                    "records of the audit's spool are damaged, or were not written by this server; a copy of their segment \
+                     is kept beside it",
                     from,
                     Some(to),
                 );
             }
+            if read_to.is_cut {
+                found("a segment of the audit's spool was longer than it can be, and was cut off", limit, None);
+            }
+            let ReadTo { end: read_to, .. } = read_to;
             files_end = read_to;
             end = end.max(files_end);
         }
@@ -420,12 +460,12 @@ impl State {
         Ok(())
     }
 
-    /// Writes a line to the file, and adds it to what waits.
+    /// Writes a line to the file, and adds its record to what waits.
     fn write(&mut self, line: &str) -> io::Result<()> {
         self.cut_torn_record()?;
         let written = self.active.write_all(line.as_bytes());
         if written.is_ok() {
-            self.waiting.text.push_str(line);
+            self.waiting.text.push_str(line.get(TAG..).unwrap_or_default());
         } else {
             self.torn = true;
             // If it cannot be cut now, it is tried again before the next record is written.
@@ -437,7 +477,7 @@ impl State {
     /// Cuts off what a failed write may have left.
     fn cut_torn_record(&mut self) -> io::Result<()> {
         if self.torn {
-            self.active.set_len(self.end - self.base)?;
+            self.active.set_len(self.end.saturating_sub(self.base))?;
             self.torn = false;
         }
         Ok(())
@@ -498,39 +538,83 @@ fn segments(folder: &Folder) -> io::Result<Vec<u64>> {
         let base = file.strip_suffix(".jsonl").and_then(|base| base.parse().ok());
         match base.filter(|base| name(*base) == file) {
             Some(base) => found.push(base),
-            None if file.ends_with(DAMAGED) => {}
+            None if file.ends_with(DAMAGED) || file.ends_with(FOREIGN) => {}
             None => tracing::warn!(%file, "a file that is no part of the audit's spool is in its folder"),
         }
     }
     Ok(found)
 }
 
-/// Reads one segment's records from `shipped` on; gives the position after its last whole record, and where the damaged
-/// ones are. A copy of a damaged segment is kept for whoever wants to make out what it held.
-fn read(folder: &Folder, base: u64, shipped: u64, into: &mut Batch) -> io::Result<(u64, Vec<(u64, u64)>)> {
+/// Writes the tag into a line that begins at a position, over the spaces before its record.
+fn seal(key: &MacKey, at: u64, line: &mut String) {
+    let Some(tag) = line.get(TAG..).map(|record| tag(key, at, record.as_bytes())) else { return };
+    if let Ok(tag) = std::str::from_utf8(&tag) {
+        line.replace_range(..TAG_TEXT, tag);
+    }
+}
+
+/// The record of a line that was sealed at this position; none when it was not.
+fn opened<'l>(key: &MacKey, at: u64, line: &'l [u8]) -> Option<&'l str> {
+    let (found, rest) = line.split_at_checked(TAG_TEXT)?;
+    let record = rest.strip_prefix(b" ")?;
+    if !constant_time_eq(&tag(key, at, record), found) {
+        return None;
+    }
+    std::str::from_utf8(record).ok()
+}
+
+/// The tag of a record in a line that begins at a position, as text.
+fn tag(key: &MacKey, at: u64, record: &[u8]) -> [u8; TAG_TEXT] {
+    let mut text = [b' '; TAG_TEXT];
+    // 32 bytes are 43 characters.
+    let _ = URL_SAFE_NO_PAD.encode_slice(key.tag(&[b"line", &at.to_be_bytes(), record]), &mut text);
+    text
+}
+
+/// How far a segment was read.
+struct ReadTo {
+    /// The position after its last whole line.
+    end: u64,
+    /// Whether it went on beyond what it can be.
+    is_cut: bool,
+}
+
+/// Reads one segment's records that `into` does not reach yet; says how far it goes, and where it is damaged. A copy of
+/// a damaged segment is kept for whoever wants to make out what it held.
+fn read(
+    folder: &Folder,
+    base: u64,
+    limit: u64,
+    key: &MacKey,
+    into: &mut Batch,
+) -> io::Result<(ReadTo, Vec<(u64, u64)>)> {
     let segment = name(base);
-    let bytes = folder.read(&segment)?;
-    let (mut end, mut damaged) = (base, Vec::new());
+    let (bytes, is_all) = folder.read(&segment, limit.saturating_sub(base))?;
+    let (mut end, mut damaged): (u64, Vec<(u64, u64)>) = (base, Vec::new());
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.last() != Some(&b'\n') {
             // Nobody was told that it was written. Cut off, so that it is not taken for the start of another.
             tracing::warn!(%segment, "the audit's spool ends in the middle of a record");
-            folder.cut(&segment, end - base)?;
             break;
         }
         let start = end;
-        end += line.len() as u64;
-        if end <= shipped {
+        end = end.saturating_add(line.len() as u64);
+        // The chain has it, or another segment had it.
+        if end <= into.end {
             continue;
         }
-        let text = std::str::from_utf8(line).ok();
-        match text.and_then(|text| Some((text, audit::owner(text)?))) {
-            Some((text, tenant)) => into.push(tenant, text, end),
-            None => damaged.push((start, end)),
+        let record = opened(key, start, line).filter(|_| start >= into.end);
+        match (record.and_then(|record| Some((record, audit::owner(record)?))), damaged.last_mut()) {
+            (Some((record, tenant)), _) => into.push(tenant, record, end),
+            (None, Some((_, to))) if *to == start => *to = end,
+            (None, _) => damaged.push((start, end)),
         }
+    }
+    if !is_all || end.saturating_sub(base) < bytes.len() as u64 {
+        folder.cut(&segment, end.saturating_sub(base))?;
     }
     if !damaged.is_empty() {
         folder.write(&(segment + DAMAGED), &bytes)?;
     }
-    Ok((end, damaged))
+    Ok((ReadTo { end, is_cut: !is_all }, damaged))
 }

@@ -3,19 +3,22 @@
 //! Reading is done on a connection that cannot write, so a server may run beside it. [`Trail::accept`] writes, and takes
 //! the database for itself. Tests: the contract suite, and `tests/it`.
 
+use std::{io, sync::Arc};
+
 use denizen_keys::hash;
 use denizen_wire::UnixTime;
 use serde_json::json;
 
 use super::super::{
-    AuditBroken, Engine, StoreError, StoreKeys, TrailFault,
+    AuditBroken, Engine, Store, StoreError, StoreKeys, TrailFault,
     audit::{
         self, AuditEvent, DEPLOYMENT, Head,
         anchor::{self, Found},
         chain::{self, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, int},
-        verify::{Mark, Verified, walk},
+        verify::{ACCEPTED, Mark, Verified, records_to, walk},
     },
     db::{self, Pool, Reader, Statements, args},
+    live::Live,
     writer::{LogHead, Writer},
 };
 
@@ -28,6 +31,20 @@ pub struct Trail {
     statements: Statements,
     keys: StoreKeys,
     engine: Engine,
+}
+
+/// No trail comes so far. What stands beyond is not the server's, and would leave no place for what is.
+const FURTHEST: u64 = i64::MAX as u64 / 2;
+
+/// What verifying found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The chain, which is whole.
+    pub verified: Verified,
+    /// Where it ends.
+    pub head: Head,
+    /// Why nothing beside the database says that it has to end there.
+    pub unanchored: Option<TrailFault>,
 }
 
 /// What was accepted.
@@ -63,13 +80,27 @@ impl Trail {
     ///
     /// # Errors
     /// [`StoreError::Trail`] when it is not what the anchor says, [`StoreError::Broken`] at the first bad record.
-    pub async fn verify(&self, since: Option<&Head>) -> Result<(Verified, Head), StoreError> {
-        let (head, anchor) = self.examine().await?;
+    pub async fn verify(&self, since: Option<&Head>) -> Result<Checked, StoreError> {
+        let (head, anchor, unanchored) = match self.examine().await {
+            Err(StoreError::Trail(fault @ (TrailFault::AnchorMissing | TrailFault::AnchorUnreadable { .. }))) => {
+                let mut db = Reader::Pool(&self.pool, &self.statements);
+                let found = Found::read(&mut db, &self.keys, None).await?;
+                match anchor::judge(None, &found, &self.keys) {
+                    Ok(()) | Err(TrailFault::AnchorMissing) => (found.head(), None, Some(fault)),
+                    Err(fault) => return Err(fault.into()),
+                }
+            }
+            examined => {
+                let (head, anchor) = examined?;
+                (head, anchor, None)
+            }
+        };
         let since = since.map(|head| Mark { seq: head.seq, hash: &head.hash, by: "the head that was given" });
         let marks: Vec<_> = since.into_iter().collect();
         let mut db = Reader::Pool(&self.pool, &self.statements);
         let verified = walk(&mut db, &self.keys.chain, &head, &marks).await?;
-        Ok((verified, Head::new(&head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor)))
+        let head = Head::new(&head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor);
+        Ok(Checked { verified, head, unanchored })
     }
 
     /// Hands out the records from a place on, each as one line of JSON with its place in it and no newline. The trail is
@@ -82,18 +113,19 @@ impl Trail {
         from: u64,
         mut each: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let sql = "SELECT seq, last, lines FROM audit WHERE last >= $1 ORDER BY seq LIMIT $2";
-        let mut next = from.max(1);
+        let sql = "SELECT seq, lines FROM audit WHERE last >= $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        // No record is beyond what a column holds.
+        let Ok(place) = int(from) else { return Ok(()) };
+        let mut after = 0;
         loop {
-            let page = self.pool.rows(&self.statements, sql, args![int(next), PAGE]).await?;
+            let page = self.pool.rows(&self.statements, sql, args![place, after, PAGE]).await?;
             for row in &page {
-                let first = row.count(0)?;
-                for (seq, line) in (first..).zip(row.text(2)?.lines()) {
+                after = row.int(0)?;
+                for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
                     if seq >= from {
                         each(&line.replacen('{', &format!("{{\"seq\":{seq},"), 1))?;
                     }
                 }
-                next = row.count(1)?.saturating_add(1);
             }
             if page.is_empty() {
                 return Ok(());
@@ -120,18 +152,41 @@ impl Trail {
 
     /// Goes on from the database as it is: records what was expected and what was found, and writes the anchor anew. When
     /// the chain that is there is not whole, it starts anew too, after the records that are there. None when there is
-    /// nothing wrong.
+    /// nothing wrong. Then the store is opened as a server opens it, so that what is said to be accepted is.
     ///
     /// # Errors
-    /// The store's; [`StoreError::InUse`] while a server has the database.
+    /// The store's; [`StoreError::InUse`] while a server has the database, [`StoreError::OtherRootKey`] when it is
+    /// another root key's, [`StoreError::StillRefused`] when a server would refuse it all the same.
     pub async fn accept(engine: &Engine, keys: &StoreKeys, now: UnixTime) -> Result<Option<Accepted>, StoreError> {
+        let path = engine.anchor();
+        if std::fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir()) {
+            let advice = "it is a folder, and should be the file that says where the audit's trail ends; remove the folder or \
+                          move it away, and run this again";
+            return Err(StoreError::File { path, source: Arc::new(io::Error::other(advice)) });
+        }
+        if engine.is_absent() {
+            // Opening it would make an empty one.
+            refuse_nothing(&anchor::read(&path, keys))?;
+        }
         let statements = Statements::default();
         let opened = db::open(engine).await?;
         let mut writer = Writer::new(opened.writer, opened.lock, keys.chain.clone());
         let done = accept(&mut writer, &statements, engine, keys, now).await;
         opened.readers.close().await;
         writer.close().await;
-        done
+        let done = done?;
+        let opened = async {
+            let store = Store::open(engine.clone(), keys.clone()).await?;
+            // Opening it may have found something in the spool, and is the only one to know.
+            let recorded = store.record_findings(now);
+            store.close().await;
+            recorded
+        };
+        match opened.await {
+            Ok(()) => Ok(done),
+            Err(error) if done.is_none() => Err(error),
+            Err(error) => Err(StoreError::StillRefused(Arc::new(error))),
+        }
     }
 }
 
@@ -146,6 +201,12 @@ async fn accept(
     let expected = read.clone().ok().flatten();
     let mut db = Reader::Conn(writer.conn()?, statements);
     let found = Found::read(&mut db, keys, expected.as_ref()).await?;
+    if found.is_new() {
+        refuse_nothing(&read)?;
+    } else if !is_under(keys, writer, statements, &found, &read).await? {
+        return Err(StoreError::OtherRootKey);
+    }
+    let mut db = Reader::Conn(writer.conn()?, statements);
     let walked = match &found.end {
         Some(end) => walk(&mut db, &keys.chain, &end.head, &[]).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
@@ -165,30 +226,34 @@ async fn accept(
         }
     };
     let seen = |seq: u64, revision: u64, hash: &str| json!({ "seq": seq, "revision": revision, "hash": hash });
+    let (from, to) = match &start {
+        Some(anew) => (found.start.as_ref().map_or(1, |start| start.seq + 1), anew.seq),
+        None => (head.seq + 1, expected.as_ref().map_or(0, |head| head.seq)),
+    };
     let event = AuditEvent {
         detail: Some(json!({
+            "given_up": (from <= to).then(|| json!({ "from": from, "to": to })),
             "expected": expected.as_ref().map(|head| seen(head.seq, head.revision.0, &head.hash)),
             "found": found.end.as_ref().map(|end| seen(end.head.seq, found.revision.0, &end.head.hash)),
             "chain_starts_anew": start.is_some(),
         })),
-        ..AuditEvent::allowed("audit/accept", "audit", was.clone())
+        ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
     };
     let line = audit::line(&audit::own(now, "denizen audit accept"), &event, None)?;
-    let (row, after) = Row::of_transaction(&head, &keys.chain, DEPLOYMENT, line);
+    let (row, after) = Row::of_transaction(&head, &keys.chain, DEPLOYMENT, line)?;
     writer.begin(statements).await?;
     if let Some(start) = &start {
-        writer.execute(statements, PUT_START, &start.args(&start.tag(&keys.chain))).await?;
+        // Rows that leave no place for others, or have none.
+        let sql = "DELETE FROM audit WHERE seq < 1 OR seq > $1";
+        writer.execute(statements, sql, args![int(FURTHEST)?]).await?;
+        writer.execute(statements, PUT_START, &start.args(&start.tag(&keys.chain))?).await?;
     }
     chain::force(writer, statements, &[row]).await?;
     writer.commit(statements, after.clone()).await?;
     let spooled = expected.map_or(0, |head| head.spooled());
     anchor::write(&engine.anchor(), &Head::new(&after, spooled, &keys.anchor))?;
     let given_up = match start {
-        Some(_) => {
-            let sql = "SELECT COALESCE(SUM(last - seq + 1), 0) FROM audit WHERE seq <= $1";
-            let rows = writer.conn()?.rows(statements, sql, args![int(head.seq)]).await?;
-            rows.first().map_or(Ok(0), |row| row.count(0))?
-        }
+        Some(_) => records_to(&mut Reader::Conn(writer.conn()?, statements), head.seq).await?,
         None => 0,
     };
     Ok(Some(Accepted { was, seq: after.seq, given_up }))
@@ -198,9 +263,9 @@ async fn accept(
 async fn restart(db: &mut Reader<'_>, found: &Found, expected: Option<&Head>) -> Result<(LogHead, Start), StoreError> {
     let rows = db.rows("SELECT COALESCE(SUM(LENGTH(lines) + 320), 0) FROM audit", &[]).await?;
     let total = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    let end = found.end.as_ref().map(StoredRow::place).unwrap_or_default();
+    let end = chain::last_row_to(db, FURTHEST).await?.map(|row| row.place()).unwrap_or_default();
     let (seq, hash) = match expected {
-        Some(head) if head.seq >= end.0 => (head.seq, head.hash.clone()),
+        Some(head) if head.seq >= end.0 && head.seq <= FURTHEST => (head.seq, head.hash.clone()),
         // The hash of a row that somebody else wrote may be any text.
         Some(_) | None => (end.0, hash::hex(&hash::sha256(end.1.as_bytes()))),
     };
@@ -208,6 +273,40 @@ async fn restart(db: &mut Reader<'_>, found: &Found, expected: Option<&Head>) ->
     let spool = expected.map_or(0, Head::shipped);
     let start = Start { seq, hash: hash.clone(), total, why: StartWhy::Accepted };
     Ok((LogHead { revision: found.revision, seq, hash, spool, total, at: UnixTime(0) }, start))
+}
+
+/// Refuses an anchor where there is no database, or one with nothing in it.
+fn refuse_nothing(anchor: &Result<Option<Head>, TrailFault>) -> Result<(), StoreError> {
+    match anchor {
+        Err(fault) if anchor::is_foreign(fault) => Err(StoreError::OtherRootKey),
+        Ok(head) if head.as_ref().is_none_or(|head| head.seq == 0) => Ok(()),
+        Ok(_) | Err(_) => Err(StoreError::NothingLeft),
+    }
+}
+
+/// Whether anything that is there was written under these keys.
+async fn is_under(
+    keys: &StoreKeys,
+    writer: &mut Writer,
+    statements: &Statements,
+    found: &Found,
+    anchor: &Result<Option<Head>, TrailFault>,
+) -> Result<bool, StoreError> {
+    if matches!(anchor, Ok(Some(_))) || found.start.as_ref().is_ok_and(|start| *start != Start::default()) {
+        return Ok(true);
+    }
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit WHERE seq > $1 ORDER BY seq LIMIT 1000";
+    let mut after = i64::MIN;
+    loop {
+        let page = writer.conn()?.rows(statements, sql, args![after]).await?;
+        let Some(last) = page.last() else { break };
+        if page.iter().any(|row| StoredRow::read(row).is_ok_and(|row| row.is_ours(&keys.chain))) {
+            return Ok(true);
+        }
+        after = last.int(0)?;
+    }
+    // The trail may be all gone.
+    Ok(found.peopled && writer.load(statements, keys, &Live::default()).await.is_ok())
 }
 
 impl From<TrailFault> for AuditBroken {

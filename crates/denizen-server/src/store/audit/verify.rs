@@ -4,10 +4,14 @@
 //! meanwhile is skipped. Tests: the contract suite.
 
 use denizen_keys::mac::MacKey;
+use denizen_wire::UnixTime;
 
 use super::super::{
-    AuditBroken, Store, StoreError,
-    audit::chain::{PAGE, SELECT_START, Start, StoredRow, int, link, records},
+    AuditBroken, AuditRecord, Store, StoreError,
+    audit::{
+        DEPLOYMENT,
+        chain::{PAGE, SELECT_START, Start, StoredRow, int, link, records},
+    },
     db::{Reader, args},
     writer::LogHead,
 };
@@ -21,7 +25,46 @@ pub struct Verified {
     pub first: u64,
     /// Records before the first that are there, and worth nothing: somebody accepted that.
     pub given_up: u64,
+    /// What somebody accepted, oldest first, as the chain has it.
+    pub accepted: Vec<Acceptance>,
+    /// When retention last removed records, when the chain starts where it did.
+    pub pruned: Option<UnixTime>,
 }
+
+/// What `denizen audit accept` recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    /// The place of the record.
+    pub seq: u64,
+    /// When.
+    pub at: UnixTime,
+    /// What was wrong.
+    pub why: String,
+    /// The first and the last of the records that were given up, where it is known: those that are missing, and those that
+    /// cannot be verified any more.
+    pub given_up: Option<(u64, u64)>,
+}
+
+impl Acceptance {
+    fn of(record: &AuditRecord) -> Option<Self> {
+        if record.action != ACCEPTED || record.tenant != DEPLOYMENT {
+            return None;
+        }
+        let given_up = record.detail.as_ref().map(|detail| &detail["given_up"]);
+        let place = |name| given_up.and_then(|it| it[name].as_u64());
+        Some(Self {
+            seq: record.seq,
+            at: record.at,
+            why: record.because.clone(),
+            given_up: place("from").zip(place("to")),
+        })
+    }
+}
+
+/// The action of the record of an acceptance.
+pub(super) const ACCEPTED: &str = "audit/accept";
+/// The action of the record of a step of retention.
+pub(super) const PRUNED: &str = "audit/prune";
 
 /// A place that must be in the chain, with its hash.
 pub(super) struct Mark<'a> {
@@ -42,9 +85,17 @@ pub(super) async fn walk(
     marks: &[Mark<'_>],
 ) -> Result<Verified, AuditBroken> {
     let mut start = read_start(db, key).await?;
-    let mut verified = Verified { records: 0, first: start.seq + 1, given_up: before(db, &start).await? };
+    let mut verified = Verified {
+        records: 0,
+        first: start.seq + 1,
+        given_up: before(db, &start).await?,
+        accepted: Vec::new(),
+        pruned: None,
+    };
     let (mut seq, mut hash) = (start.seq, start.hash.clone());
-    for mark in marks.iter().filter(|mark| mark.seq > 0 && mark.seq <= seq) {
+    // What says that a mark's record was given up stands after it.
+    let mut given_up = marks.iter().find(|mark| mark.seq > 0 && mark.seq <= seq && start.is_accepted());
+    for mark in marks.iter().filter(|mark| mark.seq > 0 && mark.seq <= seq && !start.is_accepted()) {
         mark.compare(&start)?;
     }
     'pages: while seq < end.seq {
@@ -52,19 +103,21 @@ pub(super) async fn walk(
                    WHERE seq > $1 ORDER BY seq LIMIT $2";
         let broken = |at: u64, why: &str| AuditBroken { at, why: why.to_owned() };
         let unreadable = |at: u64| move |error: StoreError| AuditBroken { at, why: error.to_string() };
-        let page = db.rows(sql, args![int(seq), PAGE]).await.map_err(unreadable(seq + 1))?;
+        let after = int(seq).map_err(unreadable(seq))?;
+        let page = db.rows(sql, args![after, PAGE]).await.map_err(unreadable(seq + 1))?;
         let mut rows = page.iter().peekable();
         if rows.peek().is_none_or(|row| row.count(0).ok() != Some(seq + 1)) {
             // Removed by retention while we came here?
             let now = read_start(db, key).await?;
             if now.seq <= seq {
-                return Err(broken(seq + 1, "it is missing"));
+                return Err(broken(seq + 1, "it is missing, and {by} has it"));
             }
             for mark in marks.iter().filter(|mark| mark.seq > seq && mark.seq <= now.seq) {
                 mark.compare(&now)?;
             }
             (seq, hash, start) = (now.seq, now.hash.clone(), now);
             (verified.records, verified.first) = (0, start.seq + 1);
+            verified.accepted.clear();
             continue;
         }
         for row in rows {
@@ -91,9 +144,15 @@ pub(super) async fn walk(
             if last != seq {
                 return Err(broken(at, "its row does not hold as many records as it says"));
             }
+            verified.accepted.extend(records.iter().filter_map(Acceptance::of));
+            let pruned = records.iter().rfind(|record| record.action == PRUNED && record.tenant == DEPLOYMENT);
+            verified.pruned = pruned.map(|record| record.at).or(verified.pruned);
+            if let Some(mark) = given_up.take() {
+                return Err(mark.given_up(verified.accepted.first(), start.seq));
+            }
             for mark in marks.iter().filter(|mark| mark.seq >= at && mark.seq <= seq) {
                 if mark.seq != seq || mark.hash != hash {
-                    return Err(broken(at, &format!("it is not the record that {} says", mark.by)));
+                    return Err(mark.not_there(&verified.accepted, at, "it is not the record that {by} says"));
                 }
             }
             // A row that reaches beyond the end that is known is as wrong as another end.
@@ -104,12 +163,34 @@ pub(super) async fn walk(
         }
     }
     match marks.iter().find(|mark| mark.seq > seq) {
-        Some(mark) => Err(AuditBroken { at: seq + 1, why: format!("it is missing, and {} has it", mark.by) }),
+        Some(mark) => Err(mark.not_there(&verified.accepted, seq + 1, "it is missing, and {by} has it")),
         None => Ok(verified),
     }
 }
 
 impl Mark<'_> {
+    /// Why another record stands in its place, or none.
+    fn not_there(&self, accepted: &[Acceptance], at: u64, why: &str) -> AuditBroken {
+        let holds = |it: &&Acceptance| it.given_up.is_some_and(|(from, to)| from <= self.seq && self.seq <= to);
+        match accepted.iter().find(holds) {
+            Some(acceptance) => self.given_up(Some(acceptance), self.seq),
+            None => AuditBroken { at, why: why.replace("{by}", self.by) },
+        }
+    }
+
+    /// Its record was given up.
+    fn given_up(&self, by: Option<&Acceptance>, to: u64) -> AuditBroken {
+        let to = by.and_then(|by| by.given_up).map_or(to, |(_, to)| to);
+        let recorded =
+            by.map_or_else(String::new, |by| format!(" on {}, as record {} says: {}", by.at.rfc3339(), by.seq, by.why));
+        let why = format!(
+            "{} lies in the part of the trail that was accepted as lost, which ends at record {to}: `denizen audit accept` \
+             was run{recorded}",
+            self.by
+        );
+        AuditBroken { at: self.seq, why }
+    }
+
     /// Whether it fits what is left of the records before the start.
     fn compare(&self, start: &Start) -> Result<(), AuditBroken> {
         let why = if self.seq < start.seq {
@@ -129,13 +210,18 @@ async fn read_start(db: &mut Reader<'_>, key: &MacKey) -> Result<Start, AuditBro
     Ok(Start::read(&rows, key)?)
 }
 
+/// How many lines the rows up to a place have: they may be anybody's, so that what their other columns say is worth
+/// nothing.
+pub(super) async fn records_to(db: &mut Reader<'_>, seq: u64) -> Result<u64, StoreError> {
+    let sql = "SELECT COALESCE(SUM(LENGTH(lines) - LENGTH(REPLACE(lines, '\n', ''))), 0) FROM audit WHERE seq <= $1";
+    db.rows(sql, args![int(seq)?]).await?.first().map_or(Ok(0), |row| row.count(0))
+}
+
 /// How many records stand before the start. There may be some only where somebody gave them up.
 async fn before(db: &mut Reader<'_>, start: &Start) -> Result<u64, AuditBroken> {
     let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
     if start.is_accepted() {
-        let sql = "SELECT COALESCE(SUM(last - seq + 1), 0) FROM audit WHERE seq <= $1";
-        let rows = db.rows(sql, args![int(start.seq)]).await.map_err(unreadable)?;
-        return rows.first().map_or(Ok(0), |row| row.count(0)).map_err(unreadable);
+        return records_to(db, start.seq).await.map_err(unreadable);
     }
     // One statement, because retention moves both.
     let sql = "SELECT seq FROM audit WHERE seq <= COALESCE((SELECT seq FROM audit_start WHERE id = 1), 0) LIMIT 1";

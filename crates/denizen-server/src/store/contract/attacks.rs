@@ -124,7 +124,7 @@ pub(super) async fn a_rewritten_chain_is_refused(place: impl DataPlace) {
     place.sql("DELETE FROM audit WHERE seq = 6; UPDATE audit SET last = 6 WHERE seq = 5").await;
     assert_eq!(refused(&place).await, TrailFault::EndForged { seq: 6 });
     let accepted = accept(&place).await;
-    assert_eq!((accepted.seq, accepted.given_up), (7, 6));
+    assert_eq!((accepted.seq, accepted.given_up), (7, 5), "five are there, whatever the last of them says");
     goes_on(&place, &accepted).await;
     place
         .sql("INSERT INTO audit_start VALUES (1, 3, '', 0, 'pruned', x'00') ON CONFLICT (id) DO UPDATE SET seq = 3")
@@ -194,6 +194,170 @@ pub(super) async fn rows_that_changed_places_are_found(place: impl DataPlace) {
     rows[3].lines = moved;
     place.sql(rewrite(&rows)).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 3);
+}
+
+/// Its hash and its tag are left as they are: only who computes the hash sees it.
+pub(super) async fn a_last_record_that_was_edited_is_refused_at_start(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place.sql("UPDATE audit SET lines = replace(lines, 'read/1/3', 'read/9/9') WHERE seq = 6").await;
+    assert_eq!(refused(&place).await, TrailFault::Rewritten { seq: 6 });
+    place.sql("UPDATE audit SET lines = replace(lines, 'read/9/9', 'read/1/3') WHERE seq = 6").await;
+    try_open(&place).await.unwrap().close().await;
+    place.sql("UPDATE audit SET lines = lines || lines WHERE seq = 6").await;
+    assert_eq!(refused(&place).await, TrailFault::Rewritten { seq: 6 });
+    let accepted = accept(&place).await;
+    assert_eq!(accepted.seq, 7);
+    goes_on(&place, &accepted).await;
+    // The first after an accepted start, which follows from what is not a row.
+    let place = place.another();
+    lived(&place).await.close().await;
+    place.sql("DELETE FROM audit").await;
+    Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
+    place.sql("UPDATE audit SET lines = replace(lines, 'removed', 'REMOVED')").await;
+    assert_eq!(refused(&place).await, TrailFault::Rewritten { seq: 7 });
+}
+
+/// Numbers that no server wrote: none of them makes a directory unusable for good, and none is taken for another.
+pub(super) async fn a_last_row_with_impossible_numbers_is_refused_and_can_be_accepted(place: impl DataPlace) {
+    for edit in [
+        "UPDATE audit SET seq = 9223372036854775807, last = 9223372036854775807 WHERE seq = 6",
+        "UPDATE audit SET seq = 9223372036854775806, last = 5 WHERE seq = 6",
+        "UPDATE audit SET seq = -9, last = 6 WHERE seq < 7 AND seq = 1",
+        "UPDATE audit SET last = 9223372036854775807 WHERE seq = 6",
+        "UPDATE audit SET last = -1 WHERE seq = 6",
+        "UPDATE audit SET spool = -1 WHERE seq = 6",
+        "UPDATE audit SET spool = 9223372036854775807 WHERE seq = 6",
+        "UPDATE audit SET total = 9223372036854775807 WHERE seq = 6",
+        "UPDATE audit SET total = -1, revision = -1 WHERE seq = 6",
+        "UPDATE audit SET revision = 9223372036854775807 WHERE seq = 6",
+        "UPDATE audit SET hash = x'00' WHERE seq = 6",
+        "UPDATE audit SET tenant = x'ff', tag = 'x' WHERE seq = 6",
+        "UPDATE audit SET seq = -seq, last = -last",
+    ] {
+        let place = place.another();
+        lived(&place).await.close().await;
+        place.sql(edit).await;
+        if edit.contains("-9") {
+            // At the front, where a start does not look; verifying does.
+            try_open(&place).await.unwrap().close().await;
+        } else {
+            let fault = refused(&place).await;
+            assert!(matches!(fault, TrailFault::EndForged { .. }), "{edit}: {fault}");
+            if edit.starts_with("UPDATE audit SET last = 9") {
+                let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+                let mut exported = 0;
+                trail
+                    .export::<StoreError>(0, |_| {
+                        exported += 1;
+                        Ok(())
+                    })
+                    .await
+                    .unwrap();
+                assert_eq!(exported, 6);
+            }
+        }
+        let accepted = accept(&place).await;
+        assert_eq!(accepted.seq, 7, "{edit}");
+        goes_on(&place, &accepted).await;
+    }
+}
+
+pub(super) async fn another_root_key_accepts_nothing(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    let theirs = StoreKeys::of_test_with(50);
+    let anchor = fs::read(place.engine().anchor()).unwrap();
+    for with_anchor in [true, false] {
+        if !with_anchor {
+            fs::remove_file(place.engine().anchor()).unwrap();
+        }
+        let before = Copy::of(&place);
+        let error = Trail::accept(&place.engine(), &theirs, NOW).await.unwrap_err();
+        assert!(matches!(error, StoreError::OtherRootKey), "{error}");
+        let after = Copy::of(&place);
+        assert_eq!(before.0.first(), after.0.first(), "something was written");
+        assert_eq!(fs::read(place.engine().anchor()).ok(), with_anchor.then(|| anchor.clone()));
+    }
+    // With nothing left of the audit but who has the key.
+    place.sql("DELETE FROM audit").await;
+    assert!(matches!(Trail::accept(&place.engine(), &theirs, NOW).await, Err(StoreError::OtherRootKey)));
+    let accepted = accept(&place).await;
+    assert_eq!(accepted.seq, 1);
+    goes_on(&place, &accepted).await;
+    // Nor with nothing left at all but the anchor.
+    place.files().into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    assert!(matches!(Trail::accept(&place.engine(), &theirs, NOW).await, Err(StoreError::OtherRootKey)));
+    // And who has it has nothing to go on from.
+    let gone = Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await;
+    assert!(matches!(gone, Err(StoreError::NothingLeft)), "{gone:?}");
+    assert!(place.files().is_empty(), "an empty one was put in its place");
+    fs::write(place.engine().anchor().with_extension(""), "").unwrap();
+    let gone = Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await;
+    assert!(matches!(gone, Err(StoreError::NothingLeft)), "{gone:?}");
+}
+
+/// What is accepted is the trail; a row that was changed is not.
+pub(super) async fn what_would_still_be_refused_is_not_said_to_be_accepted(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    place
+        .sql("DELETE FROM audit WHERE seq > 4; UPDATE service_principals SET body = replace(body, ' ', '') || ' '")
+        .await;
+    for accepted in [true, false] {
+        let error = Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.unwrap_err();
+        assert_eq!(matches!(error, StoreError::StillRefused(_)), accepted, "{error}");
+        assert!(denizen_wire::Causes(&error).to_string().contains("does not carry its tag"), "{error}");
+        assert!(try_open(&place).await.is_err());
+    }
+    // A folder in the place of the anchor is told before anything is written.
+    let place = place.another();
+    lived(&place).await.close().await;
+    let path = place.engine().anchor();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = Trail::accept(&place.engine(), &StoreKeys::of_test(), NOW).await.unwrap_err().to_string();
+    assert!(error.contains("remove the folder"), "{error}");
+    fs::remove_dir(&path).unwrap();
+    assert_eq!(accept(&place).await.seq, 7);
+}
+
+pub(super) async fn verifying_says_what_was_accepted_and_when(place: impl DataPlace) {
+    lived(&place).await.close().await;
+    let trail = async || Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+    let early = trail().await.head().await.unwrap();
+    // The end is lost, and the chain goes on.
+    place.sql("DELETE FROM audit WHERE seq > 4").await;
+    let cut = accept(&place).await;
+    let said = Acceptance { seq: 5, at: NOW, why: cut.was.clone(), given_up: Some((5, 6)) };
+    let verified = trail().await.verify(None).await.unwrap().verified;
+    assert_eq!((verified.first, &verified.accepted), (1, &vec![said.clone()]));
+    let lost = trail().await.verify(Some(&early)).await.unwrap_err().to_string();
+    assert!(lost.contains("accepted as lost, which ends at record 6") && lost.contains(&cut.was), "{lost}");
+    let store = try_open(&place).await.unwrap();
+    live(&store, 2).await;
+    store.close().await;
+    let lost = trail().await.verify(Some(&early)).await.unwrap_err().to_string();
+    assert!(lost.contains("accepted as lost"), "{lost}");
+    let later = trail().await.head().await.unwrap();
+    let end = later.seq;
+    // A record in the middle is edited, and the chain starts anew.
+    place.sql("UPDATE audit SET lines = replace(lines, 'read/2/0', 'read/9/9')").await;
+    let edited = accept(&place).await;
+    let verified = trail().await.verify(None).await.unwrap().verified;
+    let said = Acceptance { seq: end + 1, at: NOW, why: edited.was.clone(), given_up: Some((1, end)) };
+    assert_eq!((verified.first, verified.records, verified.given_up), (end + 1, 1, end));
+    assert_eq!(verified.accepted, [said]);
+    for head in [&early, &later] {
+        let lost = trail().await.verify(Some(head)).await.unwrap_err().to_string();
+        assert!(
+            lost.contains(&format!("accepted as lost, which ends at record {end}:")) && lost.contains(&edited.was),
+            "{lost}"
+        );
+    }
+    // Without its anchor the chain is verified all the same, and it is said.
+    fs::remove_file(place.engine().anchor()).unwrap();
+    let checked = trail().await.verify(None).await.unwrap();
+    assert_eq!((checked.verified.records, checked.unanchored), (1, Some(TrailFault::AnchorMissing)));
+    place.sql("UPDATE audit SET lines = replace(lines, 'given_up', 'given-up')").await;
+    assert!(trail().await.verify(None).await.is_err());
 }
 
 pub(super) async fn an_old_database_is_refused_and_can_be_accepted(place: impl DataPlace) {
@@ -463,7 +627,7 @@ pub(super) async fn a_head_kept_elsewhere_is_in_the_trail_or_not(place: impl Dat
     let store = try_open(&place).await.unwrap();
     live(&store, 2).await;
     store.close().await;
-    let (verified, later) = trail().await.verify(Some(&kept)).await.unwrap();
+    let Checked { verified, head: later, .. } = trail().await.verify(Some(&kept)).await.unwrap();
     assert_eq!((verified.records, verified.first, later.seq), (11, 1, 11));
     // Both the database and its anchor are rolled back: nothing here can tell, and the head kept elsewhere does.
     old.put_back(&place);
@@ -485,7 +649,7 @@ pub(super) async fn a_head_kept_elsewhere_is_in_the_trail_or_not(place: impl Dat
 pub(super) async fn a_trail_is_read_beside_its_server(place: impl DataPlace) {
     let store = lived(&place).await;
     let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
-    let (verified, head) = trail.verify(None).await.unwrap();
+    let Checked { verified, head, .. } = trail.verify(None).await.unwrap();
     assert_eq!((verified.records, head.seq), (6, 6));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let busy = {
@@ -503,7 +667,7 @@ pub(super) async fn a_trail_is_read_beside_its_server(place: impl DataPlace) {
     };
     let mut last = head;
     for _ in 0..20 {
-        let (_, head) = trail.verify(Some(&last)).await.unwrap();
+        let head = trail.verify(Some(&last)).await.unwrap().head;
         assert!(head.seq >= last.seq);
         last = head;
     }
@@ -524,7 +688,7 @@ pub(super) async fn a_trail_is_read_beside_its_server(place: impl DataPlace) {
     store.close().await;
     // And of one that nobody serves.
     let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
-    assert_eq!(trail.verify(Some(&last)).await.unwrap().0.records, 6 + wrote);
+    assert_eq!(trail.verify(Some(&last)).await.unwrap().verified.records, 6 + wrote);
 }
 
 pub(super) async fn nothing_wrong_is_nothing_to_accept(place: impl DataPlace) {
@@ -606,6 +770,59 @@ pub(super) async fn what_is_missing_of_the_journal_is_recorded(place: impl DataP
     .await;
     let found = gaps(&store).await;
     assert!(found.len() == 1 && found[0].contains("damaged"), "{found:?}");
+}
+
+/// By who can write the folder and does not have the root key, while no server runs.
+pub(super) async fn what_is_put_into_the_journal_is_not_shipped(place: impl DataPlace) {
+    type Tamper = fn(&Path);
+    let cases: [(Tamper, &[&str]); 3] = [
+        (
+            // A record of the right form without a tag, and a true one once more.
+            |spool| {
+                let path = segment(spool);
+                let text = fs::read_to_string(&path).unwrap();
+                let first = text.split_inclusive('\n').next().unwrap();
+                let forged = first[first.find('{').unwrap()..].replace("read/0", "forged");
+                fs::write(&path, format!("{text}{forged}{first}")).unwrap();
+            },
+            &["read/0", "read/1", "read/2"],
+        ),
+        (
+            |spool| {
+                let path = segment(spool);
+                fs::write(&path, fs::read_to_string(&path).unwrap().replace("read/1", "read/9")).unwrap();
+            },
+            &["read/0", "read/2"],
+        ),
+        (
+            |spool| {
+                for name in
+                    ["09223372036854775807", "18446744073709551610", "18446744073709551615", "00000000000999999999"]
+                {
+                    fs::write(spool.join(name).with_extension("jsonl"), "{}\n").unwrap();
+                }
+            },
+            &["read/0", "read/1", "read/2"],
+        ),
+    ];
+    for (tamper, expected) in cases {
+        let place = place.another();
+        let (store, found) = killed_and(&place, tamper).await;
+        let findings = gaps(&store).await;
+        assert!(!findings.is_empty());
+        let shipped = store.audit_tail(&ctx(1), 100).await.unwrap();
+        let actions = shipped.iter().map(|record| record.action.as_str());
+        // Those of before the kill: what came after has three parts.
+        let shipped: Vec<_> = actions.filter(|it| *it == "forged" || it.matches('/').count() == 1).collect();
+        let shipped: Vec<_> = shipped.into_iter().filter(|it| !it.ends_with("/create")).collect();
+        assert_eq!(shipped, *expected, "{findings:?}");
+        store.audit_verify().await.unwrap();
+        store.close().await;
+        let again = try_open(&found).await.unwrap();
+        assert_eq!(gaps(&again).await.len(), findings.len(), "it is found once");
+        live(&again, 21).await;
+        again.audit_verify().await.unwrap();
+    }
 }
 
 pub(super) async fn what_is_no_journal_is_refused(place: impl DataPlace) {

@@ -264,8 +264,8 @@ pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: i
         // What the shipper does, with the spool not told. It will find the position in the chain's last row.
         let start = writer.ready(&store.core).await.unwrap();
         let known = spool::Known { shipped: start.spool, spooled: None };
-        let spool = spool::Spool::open(store.core.spool.folder(), known).unwrap();
-        let (rows, head) = chain::Row::of_batch(&start, &store.core.keys.chain, &spool.take().unwrap());
+        let spool = spool::Spool::open(store.core.spool.folder(), known, &store.core.keys.spool).unwrap();
+        let (rows, head) = chain::Row::of_batch(&start, &store.core.keys.chain, &spool.take().unwrap()).unwrap();
         chain::append(&mut writer, &store.core, &rows, &start).await.unwrap();
         writer.advance(head);
     }

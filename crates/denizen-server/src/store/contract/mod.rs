@@ -124,6 +124,11 @@ macro_rules! on {
                 a_rewritten_chain_is_refused
                 a_record_rewritten_with_all_hashes_after_it_is_found
                 rows_that_changed_places_are_found
+                a_last_record_that_was_edited_is_refused_at_start
+                a_last_row_with_impossible_numbers_is_refused_and_can_be_accepted
+                another_root_key_accepts_nothing
+                what_would_still_be_refused_is_not_said_to_be_accepted
+                verifying_says_what_was_accepted_and_when
                 an_old_database_is_refused_and_can_be_accepted
                 a_removed_database_is_refused
                 a_cut_change_log_is_refused
@@ -138,6 +143,7 @@ macro_rules! on {
                 a_trail_is_read_beside_its_server
                 nothing_wrong_is_nothing_to_accept
                 what_is_missing_of_the_journal_is_recorded
+                what_is_put_into_the_journal_is_not_shipped
                 what_is_no_journal_is_refused
                 a_journal_removed_under_a_running_server_is_begun_anew
                 a_journal_replaced_under_a_running_server_refuses;

@@ -61,7 +61,7 @@ pub(super) async fn old_records_go_and_the_rest_is_verified(place: impl DataPlac
     store.close().await;
     let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
     let kept = Head::parse(&fs::read_to_string(place.engine().anchor()).unwrap(), &StoreKeys::of_test()).unwrap();
-    let (verified, _) = trail.verify(Some(&kept)).await.unwrap();
+    let verified = trail.verify(Some(&kept)).await.unwrap().verified;
     assert_eq!((verified.records, verified.first, verified.given_up), (14, 12, 0));
     // What it says can be compared for as long as its record is there, and it is said when that is over.
     let store = place.open().await;
@@ -182,7 +182,7 @@ pub(super) async fn records_that_were_given_up_go_when_their_time_comes(place: i
     let accepted = Trail::accept(&place.engine(), &StoreKeys::of_test(), on_day(2).now).await.unwrap().unwrap();
     assert_eq!((accepted.seq, accepted.given_up), (4, 3));
     let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
-    let (verified, _) = trail.verify(None).await.unwrap();
+    let verified = trail.verify(None).await.unwrap().verified;
     assert_eq!((verified.records, verified.first, verified.given_up), (1, 4, 3));
     let store = place.open().await;
     live(&store, 10).await;

@@ -16,23 +16,34 @@ fn line(n: usize) -> String {
     about(n, "")
 }
 
+/// A line before it is sealed.
 fn about(n: usize, because: &str) -> String {
     let ctx = Ctx::new(TENANT, Actor::System("test"), UnixTime(0), Uuid::nil());
-    audit::line(&ctx, &AuditEvent::allowed(&n.to_string(), "", because), None).unwrap()
+    audit::line_after(TAG, &ctx, &AuditEvent::allowed(&n.to_string(), "", because), None).unwrap()
+}
+
+fn key() -> MacKey {
+    MacKey::new(&[6; 32])
+}
+
+/// A line as it stands in a file at this position.
+fn sealed(at: u64, mut line: String) -> String {
+    seal(&key(), at, &mut line);
+    line
 }
 
 fn open(folder: &TempDir, shipped: u64) -> Spool {
-    Spool::open(&folder.path().join("j"), Known { shipped, spooled: None }).unwrap()
+    Spool::open(&folder.path().join("j"), Known { shipped, spooled: None }, &key()).unwrap()
 }
 
 /// As after a start that was not the first.
 fn reopen(folder: &TempDir, shipped: u64, spooled: u64) -> Result<Spool, StoreError> {
-    Spool::open(&folder.path().join("j"), Known { shipped, spooled: Some(spooled) })
+    Spool::open(&folder.path().join("j"), Known { shipped, spooled: Some(spooled) }, &key())
 }
 
 fn write(spool: &Spool, numbers: std::ops::Range<usize>) {
     for n in numbers {
-        spool.append(TENANT, &line(n)).unwrap();
+        spool.append(TENANT, line(n)).unwrap();
     }
 }
 
@@ -90,7 +101,7 @@ fn a_batch_ends_where_its_last_record_ends() {
     write(&spool, 0..BATCH + 10);
     let first = spool.take().unwrap();
     assert_eq!((first.marks.len(), spool.waiting()), (BATCH, 10));
-    assert_eq!(first.end, first.text.len() as u64);
+    assert_eq!(first.end, (first.text.len() + BATCH * TAG) as u64, "a position counts the bytes of the files");
     write(&spool, BATCH + 10..BATCH + 11);
     let second = spool.take().unwrap();
     assert_eq!((second.marks.len(), second.end), (11, spool.position().1));
@@ -125,11 +136,10 @@ fn a_damaged_record_costs_no_other() {
     let mut bytes = fs::read(&path).unwrap();
     let second = line(0).len();
     bytes[second..second + 5].fill(0);
-    // Still JSON, with a tenant, and no record any more.
+    // Still JSON, with a tenant, and no record any more; its tag fits.
     let third = second + line(1).len();
-    let text = String::from_utf8(bytes.clone()).unwrap();
-    let at = third + text[third..].find("actor").unwrap();
-    bytes[at] = b'A';
+    let nobodys = sealed(third as u64, line(2).replace("actor", "Actor"));
+    bytes[third..third + nobodys.len()].copy_from_slice(nobodys.as_bytes());
     fs::write(&path, &bytes).unwrap();
     let spool = open(&folder, 0);
     let kept = folder.path().join("j").join(name(0) + DAMAGED);
@@ -146,7 +156,7 @@ fn nobody_waits_for_what_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(&folder, 0));
     fs::write(folder.path().join("j").join(name(0)), "garbage\n").unwrap();
-    let nobodys = line(1).replace("tenant", "tenants");
+    let nobodys = sealed(8, line(1).replace("tenant", "tenants"));
     fs::write(folder.path().join("j").join(name(8)), &nobodys).unwrap();
     let spool = open(&folder, 0);
     let end = 8 + nobodys.len() as u64;
@@ -178,7 +188,7 @@ fn a_record_that_cannot_be_written_leaves_nothing() {
     write(&spool, 0..2);
     let (end, written) = (spool.position().1, spool.written());
     spool.fill_the_disk();
-    assert!(matches!(spool.append(TENANT, &line(2)), Err(StoreError::Spool { .. })));
+    assert!(matches!(spool.append(TENANT, line(2)), Err(StoreError::Spool { .. })));
     assert_eq!((spool.position().1, spool.written(), spool.waiting()), (end, written, 2));
     // The disk has room again; half of the record that failed had reached it.
     let path = folder.path().join("j").join(name(0));
@@ -196,13 +206,13 @@ fn segments_go_when_they_are_carried() {
     let spool = open(&folder, 0);
     let long = about(0, &"x".repeat(64 * 1024));
     for _ in 0..130 {
-        spool.append(TENANT, &long).unwrap();
+        spool.append(TENANT, long.clone()).unwrap();
     }
     let whole = spool.position().1;
     assert!(whole > SEGMENT);
     // Half of it: a new segment is begun, and the old one is still needed.
     spool.shipped(whole / 2);
-    spool.append(TENANT, &line(1)).unwrap();
+    spool.append(TENANT, line(1)).unwrap();
     assert_eq!(files(&folder), [(name(0), whole), (name(whole), line(1).len() as u64)]);
     drop(spool);
     // A restart begins one of its own.
@@ -235,14 +245,14 @@ fn a_closed_journal_takes_nothing_and_leaves_nothing() {
     let spool = open(&folder, 0);
     write(&spool, 0..3);
     spool.close();
-    assert!(matches!(spool.append(TENANT, &line(3)), Err(StoreError::Closed)));
+    assert!(matches!(spool.append(TENANT, line(3)), Err(StoreError::Closed)));
     let (_, end) = taken(&spool);
     spool.shipped(end.unwrap());
     assert_eq!(files(&folder), [(name(end.unwrap()), 0)]);
 }
 
 fn found(spool: &Spool) -> Vec<(&'static str, u64, Option<u64>)> {
-    spool.findings().into_iter().map(|Finding { what, from, to }| (what, from, to)).collect()
+    spool.findings().into_iter().map(|Finding { what, from, to, .. }| (what, from, to)).collect()
 }
 
 #[test]
@@ -251,13 +261,13 @@ fn a_part_that_is_missing_is_found_and_an_honest_end_is_not() {
     let spool = open(&folder, 0);
     let long = about(0, &"x".repeat(64 * 1024));
     for _ in 0..130 {
-        spool.append(TENANT, &long).unwrap();
+        spool.append(TENANT, long.clone()).unwrap();
     }
     let half = spool.position().1;
     // A second segment, and a third.
     spool.shipped(0);
     for _ in 0..130 {
-        spool.append(TENANT, &long).unwrap();
+        spool.append(TENANT, long.clone()).unwrap();
     }
     spool.shipped(0);
     write(&spool, 1..2);
@@ -279,4 +289,186 @@ fn a_part_that_is_missing_is_found_and_an_honest_end_is_not() {
     drop(again);
     let again = reopen(&folder, end, end).unwrap();
     assert_eq!((found(&again), again.position()), (vec![], (end, end)));
+}
+
+/// The segments' bytes as they are, by name.
+fn bytes_of(folder: &TempDir) -> Vec<(String, Vec<u8>)> {
+    files(folder)
+        .into_iter()
+        .map(|(name, _)| (name.clone(), fs::read(folder.path().join("j").join(name)).unwrap()))
+        .collect()
+}
+
+/// What who can write the folder, and has not the root key, can do to it.
+#[test]
+fn a_line_that_was_added_edited_moved_or_repeated_is_not_shipped() {
+    let length = line(0).len();
+    type Tamper = fn(Vec<String>, usize) -> Vec<String>;
+    let forged = |n: usize| line(n).trim_start().to_owned();
+    assert!(serde_json::from_str::<serde_json::Value>(&forged(9)).is_ok(), "what is forged is a record");
+    let attacks: [(&str, Tamper, &[usize], usize); 9] = [
+        ("nothing", |lines, _| lines, &[0, 1, 2, 3], 0),
+        (
+            "a record without a tag",
+            |lines, _| [lines, vec![line(9).trim_start().to_owned()]].concat(),
+            &[0, 1, 2, 3],
+            1,
+        ),
+        ("one with spaces for it", |lines, _| [lines, vec![line(9)]].concat(), &[0, 1, 2, 3], 1),
+        (
+            "one under another key",
+            |lines, length| {
+                let mut line = line(9);
+                seal(&MacKey::new(&[7; 32]), (4 * length) as u64, &mut line);
+                [lines, vec![line]].concat()
+            },
+            &[0, 1, 2, 3],
+            1,
+        ),
+        ("a repeated one", |lines, _| [lines.clone(), vec![lines[1].clone()]].concat(), &[0, 1, 2, 3], 1),
+        (
+            "an edited one",
+            |mut lines, _| {
+                lines[1] = lines[1].replace("allowed", "refused");
+                lines
+            },
+            &[0, 2, 3],
+            1,
+        ),
+        (
+            "two that changed places",
+            |mut lines, _| {
+                lines.swap(1, 2);
+                lines
+            },
+            &[0, 3],
+            1,
+        ),
+        (
+            "one taken away from the middle",
+            |mut lines, _| {
+                lines.remove(1);
+                lines
+            },
+            &[0],
+            2,
+        ),
+        (
+            "one with another's tag",
+            |mut lines, _| {
+                lines[3] = format!("{}{}", &lines[2][..TAG], &lines[3][TAG..]);
+                lines
+            },
+            &[0, 1, 2],
+            1,
+        ),
+    ];
+    for (attack, tamper, shipped, findings) in attacks {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = open(&folder, 0);
+        write(&spool, 0..4);
+        let end = spool.position().1;
+        drop(spool);
+        let path = folder.path().join("j").join(name(0));
+        let lines = fs::read_to_string(&path).unwrap().split_inclusive('\n').map(str::to_owned).collect();
+        fs::write(&path, tamper(lines, length).concat()).unwrap();
+        let spool = reopen(&folder, 0, end).unwrap();
+        let found = found(&spool);
+        assert_eq!(found.len(), findings, "{attack}: {found:?}");
+        assert_eq!(taken(&spool).0, shipped, "{attack}");
+        // It works on.
+        write(&spool, 7..8);
+        assert_eq!(taken(&spool).0, [7], "{attack}");
+    }
+}
+
+/// A second segment with lines that another segment has, at the positions they were written at.
+#[test]
+fn a_copy_of_a_segment_ships_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(&folder, 0);
+    write(&spool, 0..4);
+    let end = spool.position().1;
+    drop(spool);
+    let bytes = fs::read(folder.path().join("j").join(name(0))).unwrap();
+    let second = line(0).len();
+    fs::write(folder.path().join("j").join(name(second as u64)), &bytes[second..]).unwrap();
+    // And one before it, which hides nothing of what comes after.
+    let junk = vec![b'x'; second * 3 - 1];
+    let spool = reopen(&folder, 0, end).unwrap();
+    assert_eq!(taken(&spool).0, [0, 1, 2, 3]);
+    drop(spool);
+    fs::write(folder.path().join("j").join(name(0)), [&bytes[..second], &junk, b"\n"].concat()).unwrap();
+    let spool = reopen(&folder, 0, end).unwrap();
+    assert_eq!(taken(&spool).0, [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_line_stands_in_the_file_with_its_tag_and_goes_on_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(&folder, 0);
+    write(&spool, 0..2);
+    let (first, second) = (sealed(0, line(0)), sealed(line(0).len() as u64, line(1)));
+    assert_eq!(bytes_of(&folder), [(name(0), format!("{first}{second}").into_bytes())]);
+    assert!(!first.starts_with(' ') && first.as_bytes()[TAG_TEXT] == b' ' && first.as_bytes()[TAG] == b'{');
+    assert_eq!(spool.take().unwrap().text, format!("{}{}", line(0).trim_start(), line(1).trim_start()));
+    assert_eq!(spool.position().1, (first.len() + second.len()) as u64);
+}
+
+/// A name that nobody could have given a segment costs nothing but itself.
+#[test]
+fn a_segment_at_a_position_that_cannot_be_is_moved_aside() {
+    for stranger in [u64::MAX, u64::MAX - 5, u64::MAX - 615, FURTHEST, FURTHEST - 807, FURTHEST + 1, 200_000_000] {
+        for content in ["{}\n", ""] {
+            let folder = tempfile::tempdir().unwrap();
+            let spool = open(&folder, 0);
+            write(&spool, 0..3);
+            let end = spool.position().1;
+            drop(spool);
+            let file = name(stranger);
+            fs::write(folder.path().join("j").join(&file), content).unwrap();
+            let spool = reopen(&folder, 0, end).unwrap();
+            let findings = spool.findings();
+            assert_eq!(findings.len(), 1, "{file}: {findings:?}");
+            assert_eq!(findings[0].file.as_deref(), Some(file.as_str()));
+            assert!(folder.path().join("j").join(file + FOREIGN).exists());
+            assert_eq!((taken(&spool).0, spool.position().1), (vec![0, 1, 2], end));
+            write(&spool, 3..4);
+            spool.shipped(spool.position().1);
+            let end = spool.position().1;
+            drop(spool);
+            let again = reopen(&folder, end, end).unwrap();
+            assert_eq!((found(&again), again.position()), (vec![], (end, end)), "it is found once");
+        }
+    }
+}
+
+/// Near the end of what a position can be, records are refused and nothing overflows.
+#[test]
+fn positions_end_where_the_database_could_hold_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let near = FURTHEST - line(0).len() as u64;
+    let spool = open(&folder, near);
+    write(&spool, 0..1);
+    assert!(matches!(spool.append(TENANT, line(1)), Err(StoreError::AuditFull)));
+    drop(spool);
+    fs::write(folder.path().join("j").join(name(FURTHEST)), "x\n").unwrap();
+    let spool = reopen(&folder, near, near).unwrap();
+    assert_eq!(taken(&spool).0, [0]);
+}
+
+/// What is appended to a segment beyond all measure is not read into memory.
+#[test]
+fn a_segment_that_is_longer_than_can_be_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(&folder, 0);
+    write(&spool, 0..3);
+    let end = spool.position().1;
+    drop(spool);
+    // With holes: it takes no room on the disk.
+    let path = folder.path().join("j").join(name(0));
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    let spool = reopen(&folder, 0, end).unwrap();
+    assert!(found(&spool).iter().any(|(what, ..)| what.contains("longer than it can be")));
+    assert_eq!((taken(&spool).0, fs::metadata(&path).unwrap().len()), (vec![0, 1, 2], end));
 }
