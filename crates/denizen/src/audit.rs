@@ -6,12 +6,13 @@
 //! Tests: `tests/it`.
 
 use std::{
-    io::{BufWriter, Write},
+    io::{BufWriter, Read as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
+use denizen_agent::files;
 use denizen_identity::Environment;
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
@@ -24,6 +25,9 @@ use crate::{
     dev::data::{DataDir, existing_path},
     exit::{self, Failure},
 };
+
+/// A head is one line; no more of a file is read, bytes.
+const MAX_HEAD: u64 = 64 * 1024;
 
 /// The audit's trail: what was done, by whom, and whether it is as it was written.
 #[derive(Parser)]
@@ -40,7 +44,7 @@ enum Command {
     /// Checks every record against the one before it and against the root key, and where the trail ends; prints how many
     /// there are, and the head
     Verify {
-        /// A head that was printed earlier: the trail must have gone on from it
+        /// A head that was printed earlier, or - for standard input: the trail must have gone on from it
         #[arg(long, value_name = "HEAD-FILE")]
         since: Option<PathBuf>,
     },
@@ -82,11 +86,21 @@ async fn open(data: Option<&Path>, environment: &Environment) -> Result<(Trail, 
     Ok((Trail::open(Engine::Sqlite { path: database }, keys.clone()).await.map_err(|error| wrong(&error))?, keys))
 }
 
+/// A head that was kept: of a file, or of standard input where that is named `-`.
+fn head_in(file: &Path) -> std::io::Result<String> {
+    if file != Path::new("-") {
+        return files::read_text(file, MAX_HEAD);
+    }
+    let mut text = String::new();
+    std::io::stdin().take(MAX_HEAD).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Result<(), Failure> {
     let since = match since {
         Some(file) => {
             let bad = |error: String| Failure::new(exit::DATA, format!("--since {}: {error}", file.display()));
-            let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+            let text = head_in(file).map_err(|error| bad(error.to_string()))?;
             Some(Head::parse(&text, keys).map_err(|error| bad(error.to_string()))?)
         }
         None => None,

@@ -268,3 +268,17 @@ async fn a_backup_taken_from_a_running_server_is_restored() {
     dev.vault("GET", "/secrets/one/?api-version=7.6", Some(&token), None).await.expect(200);
     dev.vault("GET", "/secrets/two/?api-version=7.6", Some(&token), None).await.expect(404);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_no_file_is_neither_waited_for_nor_read_for_ever() {
+    let sandbox = Sandbox::new().await;
+    let dev = Dev::start(&sandbox).await;
+    let pipe = sandbox.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    for file in [pipe.to_str().unwrap(), "/dev/zero"] {
+        let refused = audit(&sandbox, &dev.data, &["verify", "--since", file]).await;
+        assert_eq!(refused.code, Some(65), "{refused:?}");
+        assert!(refused.err.contains("not a regular file"), "{}", refused.err);
+    }
+    dev.stop().await;
+}
