@@ -158,6 +158,9 @@ pub enum HeadFault {
     /// There are rows and no head.
     #[error("is missing")]
     Missing,
+    /// It was changed, or was not written by who has the root key.
+    #[error("does not carry its tag")]
+    Forged,
     /// It was written at another time than the rows, or not by who has the root key; and the change log does not say
     /// of any row that it is wrong.
     #[error("does not vouch for the rows there are")]
@@ -203,11 +206,16 @@ pub enum TrailFault {
         /// How many transactions at least.
         revisions: u64,
     },
-    /// The last changes are gone, and the records of them are not.
-    #[error("the change log was cut: its last {revisions} revisions or more are missing")]
-    ChangesCut {
-        /// How many transactions at least.
-        revisions: u64,
+    /// Directory and vaults were put back as they were at another time than the trail, or the trail was.
+    #[error(
+        "the rows of the database and the audit's trail do not belong together: the rows are those of transaction {rows}, \
+         and the trail's last record was written after transaction {trail}"
+    )]
+    OfOtherRows {
+        /// The revision that the rows say.
+        rows: u64,
+        /// The revision that the trail says.
+        trail: u64,
     },
     /// There is another record where the anchor was.
     #[error("the audit's trail was rewritten: record {seq} is not the one this server wrote")]

@@ -118,13 +118,13 @@ impl Store {
             audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;
         }
         let opened = db::open(&engine).await?;
-        let mut writer = writer::Writer::new(opened.writer, opened.lock, keys.chain.clone());
+        let mut writer = writer::Writer::new(opened.writer, opened.lock, keys.clone());
         let found =
             audit::anchor::admit(&mut db::Reader::Conn(writer.conn()?, &statements), &keys, &engine.anchor()).await?;
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
         let live = live::Live::default();
-        let snapshot = writer.load(&statements, &keys, &live).await?;
-        writer.advance(writer::LogHead { revision: snapshot.revision(), ..found.head });
+        let snapshot = writer.load(&keys, &statements, &live, found.rows.as_ref()).await?;
+        writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known)?;
         let heads = writer.heads();
         let core = Arc::new(Core {

@@ -381,7 +381,9 @@ impl PendingCommit {
             writer.write_head(statements, &rows).await?;
             let changed =
                 changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
-            let start = LogHead { revision: self.revision, total: self.head.total + changed, ..self.head.clone() };
+            let state = rows.head.as_ref().map(|head| head.state.clone()).unwrap_or_default();
+            let total = self.head.total + changed;
+            let start = LogHead { revision: self.revision, state, total, ..self.head.clone() };
             let (row, head) = chain::Row::of_transaction(&start, &self.core.keys.chain, self.tenant, self.line);
             chain::append(&mut writer, &self.core, std::slice::from_ref(&row), &self.head).await?;
             Ok(head)
@@ -394,8 +396,7 @@ impl PendingCommit {
                 return Err(error);
             }
         };
-        writer.commit(statements, head).await?;
-        writer.vouched(rows);
+        writer.commit(statements, head, rows).await?;
         self.core.live.publish(&self.rows);
         if !self.effects.is_empty() {
             let next = self.core.snapshot.load().with(self.revision, self.effects);

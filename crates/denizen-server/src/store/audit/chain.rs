@@ -10,6 +10,7 @@
 //! revision    of the directory, when the row was written
 //! total       the bytes that this row, all before it and their changes take
 //! spool       the position up to which the spool is in the chain
+//! state       of all rows of the directory, when the row was written: the head's
 //! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
 //!             hexadecimal
 //! tag         HMAC over the hash and everything else but the lines, under a key that is derived from the root key
@@ -41,9 +42,9 @@ pub(super) const PAGE: i64 = 16;
 const ROW: usize = 256 * 1024;
 /// What a row takes beside its lines, bytes, its place in the index among them.
 pub(super) const ROW_OVERHEAD: u64 = 320;
-const INSERT: &str = "INSERT INTO audit (seq, last, tenant, at, revision, total, spool, hash, tag, lines)";
+const INSERT: &str = "INSERT INTO audit (seq, last, tenant, at, revision, total, spool, state, hash, tag, lines)";
 /// Columns of a row.
-const WIDTH: usize = 10;
+const WIDTH: usize = 11;
 
 /// A row.
 pub(in crate::store) struct Row {
@@ -54,6 +55,7 @@ pub(in crate::store) struct Row {
     revision: i64,
     total: i64,
     spool: i64,
+    state: Vec<u8>,
     hash: String,
     tag: [u8; denizen_keys::mac::TAG_BYTES],
     lines: String,
@@ -77,6 +79,7 @@ impl Row {
             revision: int(after.revision.0),
             total: int(after.total),
             spool: int(after.spool),
+            state: after.state.clone(),
             hash: after.hash.clone(),
             tag: tag(key, seq, &tenant, &after),
             tenant,
@@ -151,7 +154,7 @@ pub(in crate::store) async fn append(
     let mut args = values(rows);
     args.push(Arg::Text(&previous.hash));
     let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
-    if writer.execute(&core.statements, sql, &args).await? == 0 {
+    if writer.execute(&core.statements, sql, &args).await? != rows.len() as u64 {
         return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: previous.seq }));
     }
     Ok(())
@@ -165,9 +168,10 @@ pub(super) async fn force(writer: &mut Writer, statements: &Statements, rows: &[
 
 fn values(rows: &[Row]) -> Vec<Arg<'_>> {
     let values = rows.iter().flat_map(|row| -> [Arg<'_>; WIDTH] {
-        let Row { seq, last, tenant, at, revision, total, spool, hash, tag, lines } = row;
+        let Row { seq, last, tenant, at, revision, total, spool, state, hash, tag, lines } = row;
         let [seq, last, at, revision, total, spool] = [seq, last, at, revision, total, spool].map(|it| Arg::Int(*it));
-        [seq, last, Arg::Text(tenant), at, revision, total, spool, Arg::Text(hash), Arg::Bytes(tag), Arg::Text(lines)]
+        let (state, tag) = (Arg::Bytes(state), Arg::Bytes(tag));
+        [seq, last, Arg::Text(tenant), at, revision, total, spool, state, Arg::Text(hash), tag, Arg::Text(lines)]
     });
     values.collect()
 }
@@ -184,15 +188,21 @@ pub(in crate::store) struct StoredRow {
 impl StoredRow {
     /// Reads all columns but the lines, in their order.
     pub(in crate::store) fn read(row: &db::Row) -> Result<Self, StoreError> {
+        Self::read_at(row, 0)
+    }
+
+    /// The same, from the column `at` on.
+    pub(in crate::store) fn read_at(row: &db::Row, at: usize) -> Result<Self, StoreError> {
         let head = LogHead {
-            seq: row.count(1)?,
-            at: UnixTime(row.int(3)?),
-            revision: super::super::Revision(row.count(4)?),
-            total: row.count(5)?,
-            spool: row.count(6)?,
-            hash: row.text(7)?,
+            seq: row.count(at + 1)?,
+            at: UnixTime(row.int(at + 3)?),
+            revision: super::super::Revision(row.count(at + 4)?),
+            total: row.count(at + 5)?,
+            spool: row.count(at + 6)?,
+            state: row.bytes(at + 7)?,
+            hash: row.text(at + 8)?,
         };
-        Ok(Self { seq: row.count(0)?, tenant: row.text(2)?, head, tag: row.bytes(8)? })
+        Ok(Self { seq: row.count(at)?, tenant: row.text(at + 2)?, head, tag: row.bytes(at + 9)? })
     }
 
     /// The place of its last record, and its hash.
@@ -206,15 +216,9 @@ impl StoredRow {
     }
 }
 
-/// The last row; none when there is none.
-pub(super) async fn last_row(db: &mut Reader<'_>) -> Result<Option<StoredRow>, StoreError> {
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit ORDER BY seq DESC LIMIT 1";
-    db.rows(sql, &[]).await?.first().map(StoredRow::read).transpose()
-}
-
 /// The row whose last record is at `seq`; none when no row ends there.
 pub(super) async fn row_ending_at(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
                WHERE seq <= $1 ORDER BY seq DESC LIMIT 1";
     let row = db.rows(sql, args![int(seq)]).await?.first().map(StoredRow::read).transpose()?;
     Ok(row.filter(|row| row.head.seq == seq))
@@ -303,7 +307,7 @@ pub(super) fn link(previous: &str, (seq, last, spool): (u64, u64, u64), tenant: 
 
 /// The tag of the row that starts at `seq` and leaves the chain at `head`.
 fn tag(key: &MacKey, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_keys::mac::TAG_BYTES] {
-    let LogHead { revision, seq: last, hash, spool, total, at } = head;
+    let LogHead { revision, state, seq: last, hash, spool, total, at } = head;
     key.tag(&[
         b"row",
         hash.as_bytes(),
@@ -314,6 +318,7 @@ fn tag(key: &MacKey, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_key
         &revision.0.to_be_bytes(),
         &total.to_be_bytes(),
         &spool.to_be_bytes(),
+        state,
     ])
 }
 

@@ -127,7 +127,7 @@ impl Trail {
     pub async fn accept(engine: &Engine, keys: &StoreKeys, now: UnixTime) -> Result<Option<Accepted>, StoreError> {
         let statements = Statements::default();
         let opened = db::open(engine).await?;
-        let mut writer = Writer::new(opened.writer, opened.lock, keys.chain.clone());
+        let mut writer = Writer::new(opened.writer, opened.lock, keys.clone());
         let done = accept(&mut writer, &statements, engine, keys, now).await;
         opened.readers.close().await;
         writer.close().await;
@@ -146,7 +146,8 @@ async fn accept(
     let expected = read.clone().ok().flatten();
     let mut db = Reader::Conn(writer.conn()?, statements);
     let found = Found::read(&mut db, keys, expected.as_ref()).await?;
-    let walked = match &found.end {
+    found.refuse_foreign_rows(keys)?;
+    let walked = match found.end() {
         Some(end) => walk(&mut db, &keys.chain, &end.head, &[]).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
@@ -168,7 +169,7 @@ async fn accept(
     let event = AuditEvent {
         detail: Some(json!({
             "expected": expected.as_ref().map(|head| seen(head.seq, head.revision.0, &head.hash)),
-            "found": found.end.as_ref().map(|end| seen(end.head.seq, found.revision.0, &end.head.hash)),
+            "found": found.end().map(|end| seen(end.head.seq, found.revision().0, &end.head.hash)),
             "chain_starts_anew": start.is_some(),
         })),
         ..AuditEvent::allowed("audit/accept", "audit", was.clone())
@@ -179,8 +180,11 @@ async fn accept(
     if let Some(start) = &start {
         writer.execute(statements, PUT_START, &start.args(&start.tag(&keys.chain))).await?;
     }
+    // What the log says of transactions that the rows do not have would stand in the way of the next ones.
+    let of_other_rows = "DELETE FROM changes WHERE revision > $1";
+    writer.execute(statements, of_other_rows, args![int(head.revision.0)]).await?;
     chain::force(writer, statements, &[row]).await?;
-    writer.commit(statements, after.clone()).await?;
+    writer.commit(statements, after.clone(), writer.rows_now()).await?;
     let spooled = expected.map_or(0, |head| head.spooled());
     anchor::write(&engine.anchor(), &Head::new(&after, spooled, &keys.anchor))?;
     let given_up = match start {
@@ -198,7 +202,7 @@ async fn accept(
 async fn restart(db: &mut Reader<'_>, found: &Found, expected: Option<&Head>) -> Result<(LogHead, Start), StoreError> {
     let rows = db.rows("SELECT COALESCE(SUM(LENGTH(lines) + 320), 0) FROM audit", &[]).await?;
     let total = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    let end = found.end.as_ref().map(StoredRow::place).unwrap_or_default();
+    let end = found.end().map(StoredRow::place).unwrap_or_default();
     let (seq, hash) = match expected {
         Some(head) if head.seq >= end.0 => (head.seq, head.hash.clone()),
         // The hash of a row that somebody else wrote may be any text.
@@ -207,7 +211,7 @@ async fn restart(db: &mut Reader<'_>, found: &Found, expected: Option<&Head>) ->
     // Where the database cannot be believed, records are rather written twice than not at all.
     let spool = expected.map_or(0, Head::shipped);
     let start = Start { seq, hash: hash.clone(), total, why: StartWhy::Accepted };
-    Ok((LogHead { revision: found.revision, seq, hash, spool, total, at: UnixTime(0) }, start))
+    Ok((LogHead { revision: found.revision(), state: found.state(), seq, hash, spool, total, at: UnixTime(0) }, start))
 }
 
 impl From<TrailFault> for AuditBroken {

@@ -12,6 +12,7 @@
 //! | [`attacks`] | the audit's trail, its anchor and its spool under the hands of who can write the database or its folder |
 //! | [`pruning`] | what retention removes, and what it leaves |
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
+//! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod attacks;
@@ -20,6 +21,7 @@ mod fixtures;
 mod isolation;
 mod one_time;
 mod pruning;
+mod rollback;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -126,7 +128,7 @@ macro_rules! on {
                 rows_that_changed_places_are_found
                 an_old_database_is_refused_and_can_be_accepted
                 a_removed_database_is_refused
-                a_cut_change_log_is_refused
+                a_cut_change_log_decides_nothing
                 an_anchor_that_is_not_the_one_written_is_refused
                 an_anchor_removed_under_a_running_server_is_written_anew
                 a_trail_removed_under_a_running_server_refuses_writes_and_says_why
@@ -164,6 +166,10 @@ macro_rules! on {
                 a_name_that_was_freed_under_a_running_server_is_not_given_again
                 readers_beside_writers_see_no_alarm
                 the_sum_in_memory_is_that_of_a_fresh_load;
+            rollback:
+                rows_of_another_time_than_the_trail_are_refused
+                rows_of_another_time_are_not_adopted_by_a_running_server
+                a_commit_in_doubt_adopts_nothing_else;
             survival:
                 a_restart_finds_everything
                 a_power_cut_loses_no_acknowledged_write
