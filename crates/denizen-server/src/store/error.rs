@@ -116,6 +116,20 @@ pub enum StoreError {
         /// How many more rows were found to be wrong with it.
         others: usize,
     },
+    /// The operator: the database has another schema than the migrations make.
+    #[error("the database's schema is not as this release made it: {object} {why}: {RESTORE}")]
+    Schema {
+        /// The table, index, view or trigger.
+        object: String,
+        /// What is wrong with it.
+        why: SchemaFault,
+    },
+    /// The operator: somebody changed the schema while this server ran.
+    #[error(
+        "the database's schema was changed while this server ran: nothing of it is used until the server is started again, \
+         which says what was changed"
+    )]
+    SchemaChanged,
     /// The operator: the row that vouches for all others does not.
     #[error("the database's head {0}: {RESTORE}")]
     Head(HeadFault),
@@ -147,9 +161,29 @@ pub enum Tampering {
     /// It was written and removed since.
     #[error("was removed, and is there again")]
     Unknown,
+    /// It was given for another one that was asked for, or beside those.
+    #[error("is not what was asked for")]
+    Misplaced,
+    /// A statement that wrote it, or removed it, did not do so.
+    #[error("was not written as it was told to be")]
+    Unwritten,
     /// What must be unique of it is not what the table of names says.
     #[error("does not have the names that the table of names gives it")]
     Names,
+}
+
+/// What is wrong with an object of the schema. The text follows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaFault {
+    /// No migration makes it.
+    #[error("was added")]
+    Added,
+    /// It is made otherwise.
+    #[error("was changed")]
+    Changed,
+    /// It is not there.
+    #[error("is missing")]
+    Missing,
 }
 
 /// What is wrong with the head.

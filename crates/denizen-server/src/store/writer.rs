@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{
     Core, HeadFault, Revision, Snapshot, StoreError, StoreKeys, TrailFault,
     audit::chain::StoredRow,
-    db::{Arg, Conn, Reader, Sql, Statements},
+    db::{Arg, Conn, Reader, Sql, Statements, Watch},
     head::Head,
     live::{Live, Pending, Sum},
     load::{Loaded, load},
@@ -30,6 +30,7 @@ pub(super) struct Writer {
     /// The last head that is known to be committed, for whoever wants to know.
     told: watch::Sender<LogHead>,
     keys: StoreKeys,
+    schema: Watch,
     rows: Vouched,
 }
 
@@ -119,9 +120,9 @@ impl Default for LogHead {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Conn, lock: File, keys: StoreKeys) -> Self {
+    pub(super) fn new(conn: Conn, lock: File, schema: Watch, keys: StoreKeys) -> Self {
         let (conn, told, rows) = (Some((conn, lock)), watch::Sender::default(), Vouched::default());
-        Self { conn, open: false, head: None, doubt: None, told, keys, rows }
+        Self { conn, open: false, head: None, doubt: None, told, keys, schema, rows }
     }
 
     /// The last head that is known to be committed, and those that follow.
@@ -160,6 +161,8 @@ impl Writer {
             self.rollback(&core.statements).await;
         }
         core.health.in_place()?;
+        // The audit's own records are written whatever the schema is: a connection that was used for one has seen it.
+        self.note_schema().await?;
         if let Some(head) = &self.head {
             return Ok(head.clone());
         }
@@ -220,6 +223,7 @@ impl Writer {
         if self.rows.head.is_none() {
             return Ok(());
         }
+        self.refuse_changed_schema().await?;
         let rows = self.vouch(core, revision, &Pending::default());
         match self.write_head(&core.statements, &rows).await {
             Ok(()) => self.vouched(rows),
@@ -249,7 +253,27 @@ impl Writer {
 
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
         self.open = true;
-        self.conn()?.begin(statements).await
+        self.conn()?.begin(statements).await?;
+        // Nobody can change it while this transaction lasts.
+        match self.refuse_changed_schema().await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.rollback(statements).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses to go on when somebody has changed the schema.
+    pub(super) async fn refuse_changed_schema(&mut self) -> Result<(), StoreError> {
+        self.note_schema().await?;
+        self.schema.refuse_changed()
+    }
+
+    async fn note_schema(&mut self) -> Result<(), StoreError> {
+        let version = self.conn()?.schema_version().await?;
+        self.schema.note(version);
+        Ok(())
     }
 
     /// Ends what may be open. An error means that nothing was open, or that the connection is gone: the next
@@ -345,6 +369,7 @@ impl Writer {
         head: Option<&Head>,
     ) -> Result<Snapshot, StoreError> {
         let loaded = load(self.conn()?, statements, keys, live).await?;
+        self.refuse_changed_schema().await?;
         if loaded.head.as_ref() != head {
             return Err(StoreError::Head(HeadFault::Replaced));
         }

@@ -127,7 +127,7 @@ impl Trail {
     pub async fn accept(engine: &Engine, keys: &StoreKeys, now: UnixTime) -> Result<Option<Accepted>, StoreError> {
         let statements = Statements::default();
         let opened = db::open(engine).await?;
-        let mut writer = Writer::new(opened.writer, opened.lock, keys.clone());
+        let mut writer = Writer::new(opened.writer, opened.lock, opened.schema, keys.clone());
         let done = accept(&mut writer, &statements, engine, keys, now).await;
         opened.readers.close().await;
         writer.close().await;

@@ -13,6 +13,7 @@
 //! | [`pruning`] | what retention removes, and what it leaves |
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
+//! | [`schema`] | views, triggers and changed tables: at rest, and under a running server |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod attacks;
@@ -22,6 +23,7 @@ mod isolation;
 mod one_time;
 mod pruning;
 mod rollback;
+mod schema;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -170,6 +172,13 @@ macro_rules! on {
                 rows_of_another_time_than_the_trail_are_refused
                 rows_of_another_time_are_not_adopted_by_a_running_server
                 a_commit_in_doubt_adopts_nothing_else;
+            schema:
+                another_schema_is_refused_at_start
+                another_schema_is_not_used_by_a_running_server
+                rows_that_were_not_asked_for_are_refused
+                what_was_not_written_is_not_acknowledged
+                a_purge_that_misses_a_version_is_refused
+                what_an_edit_made_expire_is_not_forgotten;
             survival:
                 a_restart_finds_everything
                 a_power_cut_loses_no_acknowledged_write
