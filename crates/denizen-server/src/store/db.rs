@@ -17,8 +17,8 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlStr, SqliteConnection,
-    SqlitePool,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlStr,
+    SqliteConnection, SqlitePool,
     migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
@@ -365,7 +365,7 @@ macro_rules! column {
             match self {
                 Self::Sqlite(row) => row.try_get(at),
             }
-            .map_err(|error| StoreError::Corrupt(format!("column {at}: {error}")))
+            .map_err(|error| StoreError::Corrupt(format!("its column {}: {error}", self.column(at))))
         })*
     };
 }
@@ -380,10 +380,18 @@ impl Row {
         flag -> bool
     );
 
+    /// A column's name, for an error.
+    fn column(&self, at: usize) -> &str {
+        match self {
+            Self::Sqlite(row) => row.columns().get(at).map_or("?", |column| column.name()),
+        }
+    }
+
     /// A number that is never negative.
     pub(super) fn count(&self, at: usize) -> Result<u64, StoreError> {
         let number = self.int(at)?;
-        u64::try_from(number).map_err(|_| StoreError::Corrupt(format!("column {at}: {number} is negative")))
+        u64::try_from(number)
+            .map_err(|_| StoreError::Corrupt(format!("its column {}: {number} is negative", self.column(at))))
     }
 }
 

@@ -156,6 +156,7 @@ macro_rules! on {
                 a_row_that_was_added_is_refused_at_start
                 a_row_that_was_rolled_back_is_refused_at_start
                 a_row_that_was_removed_is_refused_at_start
+                a_row_whose_columns_are_of_other_types_is_refused_at_start
                 a_row_that_was_purged_and_put_back_is_refused_at_start
                 a_head_that_is_not_of_these_rows_is_refused_at_start
                 names_that_the_applications_do_not_say_are_refused_at_start
