@@ -167,11 +167,13 @@ CREATE TABLE secret_versions (
     FOREIGN KEY (tenant, vault, name) REFERENCES secrets (tenant, vault, name)
 );
 
--- One row: the revision, and a tag that binds it and the sum over all rows. seen is the latest time the server trusted.
+-- One row: the revision, and a tag that binds it and the state. state binds the sum over all rows to the revision.
+-- seen is the latest time the server trusted.
 CREATE TABLE head (
     id       BIGINT NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
     seen     BIGINT NOT NULL,
+    state    BLOB   NOT NULL,
     tag      BLOB   NOT NULL
 );
 
@@ -197,6 +199,7 @@ CREATE INDEX changes_by_kind ON changes (kind, revision);
 -- what this row, all before it and their changes take, bytes. spool is the position up to which the spool is in here.
 -- hash binds a row to the one before, tag binds it to the root key. The lines stand last: what is before them is read
 -- without them.
+-- state is the head's when the row was written: rows and trail that do not belong together are told apart by it.
 CREATE TABLE audit (
     seq      INTEGER NOT NULL PRIMARY KEY,
     last     BIGINT NOT NULL,
@@ -205,6 +208,7 @@ CREATE TABLE audit (
     revision BIGINT NOT NULL,
     total    BIGINT NOT NULL,
     spool    BIGINT NOT NULL,
+    state    BLOB   NOT NULL,
     hash     TEXT   NOT NULL,
     tag      BLOB   NOT NULL,
     lines    TEXT   NOT NULL

@@ -116,7 +116,9 @@ pub(super) async fn append(
             ]);
             ordinal += 1;
         }
-        conn.execute(statements, Sql::rows(INSERT, group.len(), COLUMNS), &args).await?;
+        if conn.execute(statements, Sql::rows(INSERT, group.len(), COLUMNS), &args).await? != group.len() as u64 {
+            return Err(StoreError::Corrupt("the change log did not take what was written to it".to_owned()));
+        }
     }
     Ok(bytes)
 }

@@ -4,6 +4,8 @@
 //! engine is a second arm of [`Pool`], [`Conn`] and [`Row`], and a folder of migrations. Every statement goes through
 //! [`run!`], so each is counted. Tests: the contract suite.
 
+mod schema;
+
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
@@ -15,11 +17,13 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlStr, SqliteConnection,
-    SqlitePool,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlStr,
+    SqliteConnection, SqlitePool,
     migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
+
+pub(super) use schema::Watch;
 
 use super::{
     StoreError,
@@ -230,6 +234,25 @@ impl Pool {
         }
     }
 
+    /// The same, and notes the schema that the connection has.
+    pub(super) async fn rows_under(
+        &self,
+        statements: &Statements,
+        schema: &Watch,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        statements.reads.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(pool) => {
+                let mut conn = pool.acquire().await?;
+                let rows = run!(sql.into(), args, fetch_all, &mut *conn)?;
+                schema.note(schema::version(&mut conn).await?);
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
@@ -280,6 +303,13 @@ impl Conn {
         statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => Ok(run!(sql.into(), args, execute, conn)?.rows_affected()),
+        }
+    }
+
+    /// The number that the engine raises with each change of the schema.
+    pub(super) async fn schema_version(&mut self) -> Result<i64, StoreError> {
+        match self {
+            Self::Sqlite(conn) => schema::version(conn).await,
         }
     }
 
@@ -335,7 +365,7 @@ macro_rules! column {
             match self {
                 Self::Sqlite(row) => row.try_get(at),
             }
-            .map_err(|error| StoreError::Corrupt(format!("column {at}: {error}")))
+            .map_err(|error| StoreError::Corrupt(format!("its column {}: {error}", self.column(at))))
         })*
     };
 }
@@ -350,10 +380,18 @@ impl Row {
         flag -> bool
     );
 
+    /// A column's name, for an error.
+    fn column(&self, at: usize) -> &str {
+        match self {
+            Self::Sqlite(row) => row.columns().get(at).map_or("?", |column| column.name()),
+        }
+    }
+
     /// A number that is never negative.
     pub(super) fn count(&self, at: usize) -> Result<u64, StoreError> {
         let number = self.int(at)?;
-        u64::try_from(number).map_err(|_| StoreError::Corrupt(format!("column {at}: {number} is negative")))
+        u64::try_from(number)
+            .map_err(|_| StoreError::Corrupt(format!("its column {}: {number} is negative", self.column(at))))
     }
 }
 
@@ -362,6 +400,8 @@ pub(super) struct Opened {
     pub(super) readers: Pool,
     pub(super) writer: Conn,
     pub(super) lock: File,
+    /// Its schema, which is the one that the migrations make.
+    pub(super) schema: Watch,
 }
 
 /// Opens and migrates.
@@ -386,21 +426,54 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
         .row_buffer_size(super::load::PAGE as usize)
         .connect()
         .await?;
-    let migrator = Migrator::with_migrations(vec![Migration::new(
+    let migrator = migrator();
+    migrate(&migrator, &mut writer).await?;
+    let expected = Arc::new(expected(&migrator).await?);
+    // One moment for both.
+    sqlx::query("BEGIN").execute(&mut writer).await?;
+    let found = (schema::Objects::read(&mut writer).await?, schema::version(&mut writer).await?);
+    sqlx::query("COMMIT").execute(&mut writer).await?;
+    expected.admit(&found.0)?;
+    let schema = Watch::new(found.1);
+    let watch = schema.clone();
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        // The file does not go away: a ping before each use would double the cost of a read.
+        .test_before_acquire(false)
+        // One that is opened later reads the schema anew.
+        .after_connect(move |conn, _| {
+            let (expected, watch) = (expected.clone(), watch.clone());
+            Box::pin(async move {
+                // An error here would be tried again for as long as a connection may take.
+                let found = schema::Objects::read(conn).await;
+                if found.and_then(|found| expected.admit(&found)).is_err() {
+                    watch.note_change();
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options.read_only(true))
+        .await?;
+    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, schema })
+}
+
+/// The schema that the migrations make.
+async fn expected(migrator: &Migrator) -> Result<schema::Objects, StoreError> {
+    let mut made = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await?;
+    migrate(migrator, &mut made).await?;
+    let objects = schema::Objects::read(&mut made).await?;
+    made.close().await?;
+    Ok(objects)
+}
+
+fn migrator() -> Migrator {
+    Migrator::with_migrations(vec![Migration::new(
         1,
         "init".into(),
         MigrationType::Simple,
         include_str!("../../migrations/sqlite/0001_init.sql").into_sql_str(),
         false,
-    )]);
-    migrate(&migrator, &mut writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        // The file does not go away: a ping before each use would double the cost of a read.
-        .test_before_acquire(false)
-        .connect_with(options.read_only(true))
-        .await?;
-    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock })
+    )])
 }
 
 fn sqlite(path: &Path) -> SqliteConnectOptions {
@@ -421,7 +494,9 @@ pub(super) async fn open_to_read(engine: &Engine) -> Result<Pool, StoreError> {
             }
             regular_files(path)?;
             let one = SqlitePoolOptions::new().max_connections(1);
-            Ok(Pool::Sqlite(one.connect_with(sqlite(path).read_only(true)).await?))
+            let pool = one.connect_with(sqlite(path).read_only(true)).await?;
+            expected(&migrator()).await?.admit(&schema::Objects::read(&mut *pool.acquire().await?).await?)?;
+            Ok(Pool::Sqlite(pool))
         }
     }
 }

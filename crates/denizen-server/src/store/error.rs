@@ -132,6 +132,20 @@ pub enum StoreError {
         /// How many more rows were found to be wrong with it.
         others: usize,
     },
+    /// The operator: the database has another schema than the migrations make.
+    #[error("the database's schema is not as this release made it: {object} {why}: {RESTORE}")]
+    Schema {
+        /// The table, index, view or trigger.
+        object: String,
+        /// What is wrong with it.
+        why: SchemaFault,
+    },
+    /// The operator: somebody changed the schema while this server ran.
+    #[error(
+        "the database's schema was changed while this server ran: nothing of it is used until the server is started again, \
+         which says what was changed"
+    )]
+    SchemaChanged,
     /// The operator: the row that vouches for all others does not.
     #[error("the database's head {0}: {RESTORE}")]
     Head(HeadFault),
@@ -163,9 +177,29 @@ pub enum Tampering {
     /// It was written and removed since.
     #[error("was removed, and is there again")]
     Unknown,
+    /// It was given for another one that was asked for, or beside those.
+    #[error("is not what was asked for")]
+    Misplaced,
+    /// A statement that wrote it, or removed it, did not do so.
+    #[error("was not written as it was told to be")]
+    Unwritten,
     /// What must be unique of it is not what the table of names says.
     #[error("does not have the names that the table of names gives it")]
     Names,
+}
+
+/// What is wrong with an object of the schema. The text follows its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaFault {
+    /// No migration makes it.
+    #[error("was added")]
+    Added,
+    /// It is made otherwise.
+    #[error("was changed")]
+    Changed,
+    /// It is not there.
+    #[error("is missing")]
+    Missing,
 }
 
 /// What is wrong with the head.
@@ -174,6 +208,9 @@ pub enum HeadFault {
     /// There are rows and no head.
     #[error("is missing")]
     Missing,
+    /// It was changed, or was not written by who has the root key.
+    #[error("does not carry its tag")]
+    Forged,
     /// It was written at another time than the rows, or not by who has the root key; and the change log does not say
     /// of any row that it is wrong.
     #[error("does not vouch for the rows there are")]
@@ -219,11 +256,16 @@ pub enum TrailFault {
         /// How many transactions at least.
         revisions: u64,
     },
-    /// The last changes are gone, and the records of them are not.
-    #[error("the change log was cut: its last {revisions} revisions or more are missing")]
-    ChangesCut {
-        /// How many transactions at least.
-        revisions: u64,
+    /// Directory and vaults were put back as they were at another time than the trail, or the trail was.
+    #[error(
+        "the rows of the database and the audit's trail do not belong together: the rows are those of transaction {rows}, \
+         and the trail's last record was written after transaction {trail}"
+    )]
+    OfOtherRows {
+        /// The revision that the rows say.
+        rows: u64,
+        /// The revision that the trail says.
+        trail: u64,
     },
     /// There is another record where the anchor was.
     #[error("the audit's trail was rewritten: record {seq} is not the one this server wrote")]

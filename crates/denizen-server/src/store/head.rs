@@ -1,4 +1,7 @@
-//! The head: one row, whose tag binds the revision, the time that was seen last, and the sum over all rows.
+//! The head: one row, whose tag binds the revision, the time that was seen last, and the state of all rows.
+//!
+//! The state is a tag over the revision and the sum over all rows. Every row of the audit's chain repeats it, under a tag
+//! of its own: so rows and a trail that were not written together are told apart, whichever of them is the older.
 //!
 //! A row that is rolled back, removed, or put back after it was removed carries a good tag; the sum is what does not
 //! fit then. The head says so, and the change log helps to name the row. The log is written by whoever writes the
@@ -12,7 +15,7 @@ use denizen_wire::UnixTime;
 
 use super::{
     HeadFault, Kind, Revision, StoreError, StoreKeys, Tampering,
-    db::{Conn, Statements, args},
+    db::{Conn, Row, Statements, args},
     live::Sum,
     one_time,
     tags::RowName,
@@ -25,27 +28,43 @@ pub(super) struct Head {
     pub(super) revision: Revision,
     /// The latest time the server trusted; zero when nobody watches the clock.
     pub(super) seen: UnixTime,
+    /// What the rows are: a tag of the revision and the sum over all rows.
+    pub(super) state: Vec<u8>,
     tag: Vec<u8>,
 }
 
 impl Head {
     /// The head of these rows.
     pub(super) fn new(keys: &StoreKeys, revision: Revision, seen: UnixTime, sum: &Sum) -> Self {
-        let tag = keys.head.tag(&[&message(revision, seen, sum)]).to_vec();
-        Self { revision, seen, tag }
+        let state = keys.head.tag(&[b"state", &revision.0.to_be_bytes(), &sum.bytes()]).to_vec();
+        let tag = keys.head.tag(&message(&revision.0.to_be_bytes(), &seen.0.to_be_bytes(), &state)).to_vec();
+        Self { revision, seen, state, tag }
+    }
+
+    /// Whether who has the root key wrote it.
+    pub(super) fn is_ours(&self, keys: &StoreKeys) -> bool {
+        let (revision, seen) = (self.revision.0.to_be_bytes(), self.seen.0.to_be_bytes());
+        keys.head.matches(&message(&revision, &seen, &self.state), &self.tag)
     }
 
     /// Whether it vouches for these rows.
     pub(super) fn vouches(&self, keys: &StoreKeys, sum: &Sum) -> bool {
-        keys.head.matches(&[&message(self.revision, self.seen, sum)], &self.tag)
+        let parts: [&[u8]; 3] = [b"state", &self.revision.0.to_be_bytes(), &sum.bytes()];
+        self.is_ours(keys) && keys.head.matches(&parts, &self.state)
+    }
+
+    /// Its columns: revision, seen, state and tag, from the column `at` on; none where there is no head.
+    pub(super) fn of_row(row: &Row, at: usize) -> Result<Option<Self>, StoreError> {
+        if row.int_or_null(at)?.is_none() {
+            return Ok(None);
+        }
+        let (revision, seen) = (Revision(row.count(at)?), UnixTime(row.int(at + 1)?));
+        Ok(Some(Self { revision, seen, state: row.bytes(at + 2)?, tag: row.bytes(at + 3)? }))
     }
 
     pub(super) async fn read(conn: &mut Conn, statements: &Statements) -> Result<Option<Self>, StoreError> {
-        let rows = conn.rows(statements, "SELECT revision, seen, tag FROM head WHERE id = 1", &[]).await?;
-        let head = |row: &super::db::Row| {
-            Ok(Self { revision: Revision(row.count(0)?), seen: UnixTime(row.int(1)?), tag: row.bytes(2)? })
-        };
-        rows.first().map(head).transpose()
+        let rows = conn.rows(statements, "SELECT revision, seen, state, tag FROM head WHERE id = 1", &[]).await?;
+        rows.first().map_or(Ok(None), |row| Self::of_row(row, 0))
     }
 
     /// Writes it over the one that this process knows.
@@ -58,23 +77,20 @@ impl Head {
         let (revision, seen) = (int(self.revision), self.seen.0);
         let written = match over {
             Some(over) => {
-                let sql = "UPDATE head SET revision = $1, seen = $2, tag = $3 WHERE id = 1 AND tag = $4";
-                conn.execute(statements, sql, args![revision, seen, &self.tag, &over.tag]).await?
+                let sql = "UPDATE head SET revision = $1, seen = $2, state = $3, tag = $4 WHERE id = 1 AND tag = $5";
+                conn.execute(statements, sql, args![revision, seen, &self.state, &self.tag, &over.tag]).await?
             }
             None => {
-                let sql = "INSERT INTO head (id, revision, seen, tag) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING";
-                conn.execute(statements, sql, args![revision, seen, &self.tag]).await?
+                let sql = "INSERT INTO head (id, revision, seen, state, tag) VALUES (1, $1, $2, $3, $4) ON CONFLICT DO NOTHING";
+                conn.execute(statements, sql, args![revision, seen, &self.state, &self.tag]).await?
             }
         };
         if written == 1 { Ok(()) } else { Err(StoreError::Head(HeadFault::Replaced)) }
     }
 }
 
-fn message(revision: Revision, seen: UnixTime, sum: &Sum) -> Vec<u8> {
-    let mut message = sum.bytes().to_vec();
-    message.extend_from_slice(&revision.0.to_be_bytes());
-    message.extend_from_slice(&seen.0.to_be_bytes());
-    message
+fn message<'a>(revision: &'a [u8], seen: &'a [u8], state: &'a [u8]) -> [&'a [u8]; 4] {
+    [b"head", revision, seen, state]
 }
 
 fn int(revision: Revision) -> i64 {

@@ -71,17 +71,17 @@ pub(super) async fn load(
         ($($record:ty),*) => { $(records::<$record>(conn, statements, &mut to).await?;)* };
     }
     every_record!(load_each);
-    pages(conn, statements, SecretRow::PAGE_SQL, 3, |row| {
+    pages(conn, statements, SECRETS, |row| {
         let row = SecretRow::read(row, 0)?;
         to.row(row.name(), &row.content(), row.revision, &row.tag)
     })
     .await?;
-    pages(conn, statements, VersionRow::PAGE_SQL, 4, |row| {
+    pages(conn, statements, VERSIONS, |row| {
         let row = VersionRow::read_unsealed(row)?;
         to.row(row.name(), &row.content(), row.revision, &row.tag)
     })
     .await?;
-    pages(conn, statements, OneTimeRow::PAGE_SQL, 3, |row| {
+    pages(conn, statements, ONE_TIME, |row| {
         let row = OneTimeRow::read(row)?;
         to.row(row.name()?, &row.content(), row.revision, &row.tag)
     })
@@ -126,7 +126,8 @@ impl Loading<'_> {
 }
 
 async fn records<R: Record>(conn: &mut Conn, statements: &Statements, to: &mut Loading<'_>) -> Result<(), StoreError> {
-    pages(conn, statements, R::TABLE.page, 2, |row| {
+    let pages_of = Pages { sql: R::TABLE.page, count: R::TABLE.count, columns: 2, shown: 2, kind: R::KIND };
+    pages(conn, statements, pages_of, |row| {
         let kept = Kept::read::<R>(row)?;
         to.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
         let record: R = decode(&kept.tenant, &kept.id, &kept.body)?;
@@ -136,29 +137,74 @@ async fn records<R: Record>(conn: &mut Conn, statements: &Statements, to: &mut L
     .await
 }
 
-/// Reads a table page by page, so that a million rows never stand beside what is made of them. `sql` reads the rows
-/// after a key of `columns` texts, its first columns, and takes the length of a page last. The next page is on its way
-/// while one is looked at.
+/// A table, as it is read page by page.
+#[derive(Clone, Copy)]
+struct Pages {
+    /// Reads the rows after a key of `columns` texts, its first columns, and takes the length of a page last.
+    sql: &'static str,
+    count: &'static str,
+    columns: usize,
+    /// How many of these columns may be shown.
+    shown: usize,
+    kind: Kind,
+}
+
+const SECRETS: Pages =
+    Pages { sql: SecretRow::PAGE_SQL, count: "SELECT COUNT(*) FROM secrets", columns: 3, shown: 3, kind: Kind::Secret };
+const VERSIONS: Pages = Pages {
+    sql: VersionRow::PAGE_SQL,
+    count: "SELECT COUNT(*) FROM secret_versions",
+    columns: 4,
+    shown: 4,
+    kind: Kind::SecretVersion,
+};
+const ONE_TIME: Pages = Pages {
+    sql: OneTimeRow::PAGE_SQL,
+    count: "SELECT COUNT(*) FROM one_time",
+    columns: 3,
+    // The third is the hash.
+    shown: 2,
+    kind: Kind::JoinToken,
+};
+
+impl Pages {
+    /// Names the row whose columns cannot be read.
+    fn naming(self, row: &Row, error: StoreError) -> StoreError {
+        let StoreError::Corrupt(why) = error else { return error };
+        let name = (0..self.shown).map(|at| row.text(at).map_or_else(|_| "?".to_owned(), |text| shown(&text)));
+        StoreError::Corrupt(format!("{} {}: {why}", self.kind, name.collect::<Vec<_>>().join(" ")))
+    }
+}
+
+/// Reads a table page by page, so that a million rows never stand beside what is made of them. The next page is on its way
+/// while one is looked at. A row whose key is no text is in no page: so all are counted.
 async fn pages(
     conn: &mut Conn,
     statements: &Statements,
-    sql: &'static str,
-    columns: usize,
+    of: Pages,
     mut each: impl FnMut(&Row) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut after = vec![String::new(); columns];
-    let mut page = page_after(conn, statements, sql, &after).await?;
-    loop {
-        let Some(last) = page.last() else { return Ok(()) };
-        after = (0..columns).map(|column| last.text(column)).collect::<Result<_, _>>()?;
+    let mut each = |row: &Row| each(row).map_err(|error| of.naming(row, error));
+    let mut after = vec![String::new(); of.columns];
+    let (mut page, mut seen) = (page_after(conn, statements, of.sql, &after).await?, 0);
+    while let Some(last) = page.last() {
+        seen += page.len() as u64;
+        let key = (0..of.columns).map(|column| last.text(column)).collect::<Result<_, _>>();
+        after = key.map_err(|error| of.naming(last, error))?;
         let is_last = page.len() < PAGE as usize;
         let look = async { page.iter().try_for_each(&mut each) };
         if is_last {
-            return look.await;
+            look.await?;
+            break;
         }
-        let (next, looked) = tokio::join!(biased; page_after(conn, statements, sql, &after), look);
+        let (next, looked) = tokio::join!(biased; page_after(conn, statements, of.sql, &after), look);
         looked?;
         page = next?;
+    }
+    let all = conn.rows(statements, of.count, &[]).await?.first().map_or(Ok(0), |row| row.count(0))?;
+    match all == seen {
+        true => Ok(()),
+        false => Err(StoreError::Corrupt(format!("a {}: its tenant, or another part of its key, is no text", of.kind))),
     }
 }
 

@@ -63,7 +63,7 @@ pub use audit::{
 };
 pub use changes::Change;
 pub use db::{Counters, Engine};
-pub use error::{AuditBroken, HeadFault, OneTimeRefused, StoreError, Tampering, TrailFault};
+pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError, Tampering, TrailFault};
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
@@ -99,6 +99,7 @@ pub(in crate::store) struct Core {
     health: audit::health::Health,
     heads: watch::Receiver<writer::LogHead>,
     engine: Engine,
+    schema: db::Watch,
     /// Which file the engine opened: another may take its name.
     identity: Option<files::Identity>,
 }
@@ -118,17 +119,18 @@ impl Store {
             audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;
         }
         let opened = db::open(&engine).await?;
-        let mut writer = writer::Writer::new(opened.writer, opened.lock, keys.chain.clone());
+        let mut writer = writer::Writer::new(opened.writer, opened.lock, opened.schema.clone(), keys.clone());
         let found =
             audit::anchor::admit(&mut db::Reader::Conn(writer.conn()?, &statements), &keys, &engine.anchor()).await?;
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
         let live = live::Live::default();
-        let snapshot = writer.load(&statements, &keys, &live).await?;
-        writer.advance(writer::LogHead { revision: snapshot.revision(), ..found.head });
+        let snapshot = writer.load(&keys, &statements, &live, found.rows.as_ref()).await?;
+        writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();
         let core = Arc::new(Core {
             readers: opened.readers,
+            schema: opened.schema,
             heads: heads.clone(),
             identity: engine.identity(),
             engine: engine.clone(),
@@ -186,7 +188,7 @@ impl Store {
     }
 
     async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
-        self.core.readers.rows(&self.core.statements, sql, args).await
+        self.core.readers.rows_under(&self.core.statements, &self.core.schema, sql, args).await
     }
 
     /// Runs a statement that reads, and `take`s what it gave by the checks it gets.
@@ -200,6 +202,7 @@ impl Store {
         take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let rows = self.rows(sql, args).await?;
+        self.core.schema.refuse_changed()?;
         match take(&rows, self.core.checks()) {
             Err(StoreError::Tampered { .. }) => {}
             done => return done,
@@ -207,6 +210,7 @@ impl Store {
         let mut writer = self.core.writer.lock().await;
         writer.ready(&self.core).await?;
         let rows = writer.conn()?.rows(&self.core.statements, sql, args).await?;
+        writer.refuse_changed_schema().await?;
         take(&rows, self.core.checks())
     }
 }

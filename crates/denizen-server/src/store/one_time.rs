@@ -135,11 +135,20 @@ impl OneTimeRow {
         Ok(row)
     }
 
+    /// The row, if it is one that was asked for.
+    fn asked(self, is_asked: impl FnOnce(&Self) -> bool) -> Result<Self, StoreError> {
+        if is_asked(&self) { Ok(self) } else { Err(self.name()?.tampered(Tampering::Misplaced)) }
+    }
+
     fn value<T: OneTime>(&self) -> Result<T, StoreError> {
         // The position only: serde's own text may quote what stands there.
         serde_json::from_str(&self.body)
             .map_err(|error| StoreError::Corrupt(format!("a one-time {} at column {}", T::PURPOSE, error.column())))
     }
+}
+
+fn row_is(purpose: &str, hash: &str) -> impl Fn(&OneTimeRow) -> bool {
+    move |row| row.purpose == purpose && row.hash == hash
 }
 
 impl Store {
@@ -149,7 +158,7 @@ impl Store {
         let sql = select!("purpose = $1 AND hash = $2");
         self.read(sql, args![T::PURPOSE, hash], |rows, checks| {
             let Some(row) = rows.first() else { return Ok(None) };
-            let row = OneTimeRow::checked(row, checks)?;
+            let row = OneTimeRow::checked(row, checks)?.asked(row_is(T::PURPOSE, hash))?;
             Ok(Some(Kept { it: row.value()?, used: row.used_at.is_some() }))
         })
         .await
@@ -158,8 +167,13 @@ impl Store {
     /// The tenant's that can still be redeemed.
     pub async fn redeemable<T: OneTime>(&self, ctx: &Ctx) -> Result<Vec<T>, StoreError> {
         let sql = select!("tenant = $1 AND purpose = $2 AND used_at IS NULL AND expires > $3 ORDER BY expires, hash");
-        self.read(sql, args![&ctx.tenant.to_string(), T::PURPOSE, ctx.now.0], |rows, checks| {
-            rows.iter().map(|row| OneTimeRow::checked(row, checks)?.value()).collect()
+        let tenant = ctx.tenant.to_string();
+        self.read(sql, args![&tenant, T::PURPOSE, ctx.now.0], |rows, checks| {
+            let is_asked = |row: &OneTimeRow| {
+                let is_mine = row.tenant == tenant && row.purpose == T::PURPOSE;
+                is_mine && row.used_at.is_none() && row.expires > ctx.now.0
+            };
+            rows.iter().map(|row| OneTimeRow::checked(row, checks)?.asked(is_asked)?.value()).collect()
         })
         .await
     }
@@ -202,7 +216,8 @@ impl Tx<'_> {
         let sql = select!("tenant = $1 AND purpose = $2 AND hash = $3");
         let row = self
             .read(sql, args![&tenant, T::PURPOSE, hash], |rows, checks| {
-                rows.first().map(|row| OneTimeRow::checked(row, checks)).transpose()
+                let is_asked = |row: &OneTimeRow| row.tenant == tenant && row_is(T::PURPOSE, hash)(row);
+                rows.first().map(|row| OneTimeRow::checked(row, checks)?.asked(is_asked)).transpose()
             })
             .await?;
         let before = match row {
@@ -236,13 +251,19 @@ impl Tx<'_> {
     /// Removes what nobody can redeem any more: what ended before `before`, of every purpose. Gives how many.
     pub async fn forget_expired(&mut self, before: UnixTime) -> Result<u64, StoreError> {
         let tenant = self.tenant.clone();
-        let sql = "DELETE FROM one_time WHERE tenant = $1 AND expires < $2 RETURNING purpose, id, expires";
+        let sql = "DELETE FROM one_time WHERE tenant = $1 AND expires < $2 \
+                   RETURNING tenant, purpose, hash, id, expires, used_at, body, revision, tag";
         let gone = self.write_rows(sql, args![&tenant, before.0]).await?;
+        // The condition chose by a column that anybody may have edited: only what its tag says has expired.
+        let is_due = |row: &OneTimeRow| row.tenant == tenant && row.expires < before.0;
+        let checked = |row| OneTimeRow::checked(row, self.checks())?.asked(is_due);
+        let gone = gone.iter().map(checked).collect::<Result<Vec<_>, _>>().map_err(|error| self.mark_failed(error))?;
         for row in &gone {
-            let (kind, id) = (kind_of(&row.text(0)?)?, row.text(1)?);
-            self.removed(RowName { kind, tenant: &tenant, id: &id });
-            let before = Some(json!({ "expires": row.int(2)? }));
-            self.change(Entry { kind, id, parent: None, before, after: None }, Effect::NotIndexed);
+            let name = row.name()?;
+            self.removed(name);
+            let before = Some(json!({ "expires": row.expires }));
+            let entry = Entry { kind: name.kind, id: row.id.clone(), parent: None, before, after: None };
+            self.change(entry, Effect::NotIndexed);
         }
         Ok(gone.len() as u64)
     }

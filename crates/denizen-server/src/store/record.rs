@@ -158,6 +158,8 @@ pub struct Table {
     pub(super) delete: &'static str,
     /// A page of all tenants' records, by tenant and id.
     pub(super) page: &'static str,
+    /// How many rows there are.
+    pub(super) count: &'static str,
     /// Tenant, id and revision of all rows.
     pub(super) keys: &'static str,
     /// Whether there is a column beside the key that must be unique.
@@ -222,6 +224,7 @@ macro_rules! table {
                 "INSERT INTO ", $table, " (tenant, id, body, revision, tag", $column, ") VALUES ($1, $2, $3, $4, $5",
                 $place, ") ON CONFLICT DO NOTHING"
             ),
+            count: concat!("SELECT COUNT(*) FROM ", $table),
             delete: concat!("DELETE FROM ", $table, " WHERE tenant = $1 AND id = $2"),
             page: concat!(
                 "SELECT tenant, id, body, revision, tag", $column, " FROM ", $table,

@@ -10,6 +10,8 @@
 //!
 //! Tests: the contract suite.
 
+use std::collections::HashMap;
+
 use denizen_wire::{ResourceId, UnixTime};
 use serde_json::{Value, json};
 
@@ -17,11 +19,35 @@ use super::{
     Kind, StoreError, Tampering, Tx,
     changes::Entry,
     db::{Row, args},
+    live::Checks,
     secrets::{Found, SecretRow, VersionRow, canonical, id_of_secret, id_of_version},
     snapshot::Effect,
     tags::{RowName, sealed_hash},
 };
 use crate::domain::secrets::{DeletedSecret, SecretVersion};
+
+/// Removes rows and gives all of what their tags bind.
+macro_rules! returning {
+    ($table:literal; $condition:literal; VERSION) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ",
+            $condition,
+            " RETURNING tenant, vault, name, version, ordinal, content_type, \
+             tags, enabled, nbf, exp, created, updated, sealed_hash, revision, tag"
+        )
+    };
+    ($table:literal; $condition:literal; NAME) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ",
+            $condition,
+            " RETURNING tenant, vault, name, written, latest, deleted, purge_at, revision, tag"
+        )
+    };
+}
 
 impl Tx<'_> {
     /// Adds a version, which is the latest from now on. [`StoreError::SecretDeleted`] while a deleted secret holds
@@ -40,6 +66,13 @@ impl Tx<'_> {
             }
             before => before.map(|found| found.secret),
         };
+        // Versions are counted by the latest, whose row is checked: only a purge removes any, and then all.
+        let last = match &before {
+            Some(_) => {
+                self.found(&it.vault, &name, None).await?.and_then(|found| found.version).map_or(0, |it| it.row.ordinal)
+            }
+            None => 0,
+        };
         let secret = SecretRow {
             tenant: tenant.clone(),
             vault: vault.to_owned(),
@@ -54,10 +87,6 @@ impl Tx<'_> {
         };
         self.write_secret(before.as_ref(), &secret, &it.vault).await?;
 
-        let sql =
-            "SELECT COALESCE(MAX(ordinal), 0) FROM secret_versions WHERE tenant = $1 AND vault = $2 AND name = $3";
-        let rows = self.rows(sql, args![&tenant, vault, &secret.name]).await?;
-        let last = rows.first().map_or(Ok(0), |row: &Row| row.int(0))?;
         let row = VersionRow {
             ordinal: last.saturating_add(1),
             created: it.created.0,
@@ -87,7 +116,8 @@ impl Tx<'_> {
             revision,
             &tag[..],
         ];
-        self.execute(sql, args).await?;
+        let added = self.execute(sql, args).await?;
+        self.did_all(Kind::SecretVersion, &row.id, added, 1)?;
         self.secret_changed(Kind::SecretVersion, &it.vault, row.id, None, Some(metadata(it)));
         Ok(())
     }
@@ -127,7 +157,8 @@ impl Tx<'_> {
             revision,
             &tag[..],
         ];
-        self.execute(sql, args).await?;
+        let updated = self.execute(sql, args).await?;
+        self.did_all(Kind::SecretVersion, &row.id, updated, 1)?;
         let (before, after) = (metadata(&before.value), metadata(it));
         self.secret_changed(Kind::SecretVersion, &it.vault, row.id, Some(before), Some(after));
         Ok(())
@@ -171,11 +202,12 @@ impl Tx<'_> {
         if before.deleted.is_none() {
             return Ok(false);
         }
-        let sql = "DELETE FROM secret_versions WHERE tenant = $1 AND vault = $2 AND name = $3 RETURNING name, version";
+        let sql = returning!("secret_versions"; "tenant = $1 AND vault = $2 AND name = $3"; VERSION);
         let versions = self.write_rows(sql, args![&tenant, vault.canonical(), &name]).await?;
-        let sql = "DELETE FROM secrets WHERE tenant = $1 AND vault = $2 AND name = $3 RETURNING name";
+        let sql = returning!("secrets"; "tenant = $1 AND vault = $2 AND name = $3"; NAME);
         let secrets = self.write_rows(sql, args![&tenant, vault.canonical(), &name]).await?;
-        self.note_purged(vault, &versions, &secrets, &state(&before))?;
+        self.did_all(Kind::Secret, &before.id, secrets.len() as u64, 1)?;
+        self.note_purged(vault, &versions, &secrets, Some(&state(&before)))?;
         Ok(true)
     }
 
@@ -183,33 +215,34 @@ impl Tx<'_> {
     /// removed, so this comes first.
     pub async fn secrets_purge_all(&mut self, vault: &ResourceId) -> Result<u64, StoreError> {
         let tenant = self.tenant.clone();
-        let sql = "DELETE FROM secret_versions WHERE tenant = $1 AND vault = $2 RETURNING name, version";
+        let sql = returning!("secret_versions"; "tenant = $1 AND vault = $2"; VERSION);
         let versions = self.write_rows(sql, args![&tenant, vault.canonical()]).await?;
-        let sql = "DELETE FROM secrets WHERE tenant = $1 AND vault = $2 RETURNING name";
+        let sql = returning!("secrets"; "tenant = $1 AND vault = $2"; NAME);
         let secrets = self.write_rows(sql, args![&tenant, vault.canonical()]).await?;
-        self.note_purged(vault, &versions, &secrets, &json!({}))?;
+        self.note_purged(vault, &versions, &secrets, None)?;
         Ok(secrets.len() as u64)
     }
 
-    /// Says of every row that a purge removed that it is gone.
+    /// Says of every row that a purge removed that it is gone, once it is known that those were all: each was a row as it was
+    /// written last, and of each secret there were as many versions as its latest one counts.
     fn note_purged(
         &mut self,
         vault: &ResourceId,
         versions: &[Row],
         secrets: &[Row],
-        state: &Value,
+        state: Option<&Value>,
     ) -> Result<(), StoreError> {
-        let tenant = self.tenant.clone();
+        let gone = Purged::checked(&self.tenant, vault, versions, secrets, self.checks());
+        let gone = gone.map_err(|error| self.mark_failed(error))?;
         self.purged |= !secrets.is_empty();
-        for row in versions {
-            let id = id_of_version(&id_of_secret(vault.canonical(), &row.text(0)?), &row.text(1)?);
-            self.removed(RowName { kind: Kind::SecretVersion, tenant: &tenant, id: &id });
-            self.secret_changed(Kind::SecretVersion, vault, id, Some(json!({})), None);
+        for row in gone.versions {
+            self.removed(row.name());
+            self.secret_changed(Kind::SecretVersion, vault, row.id, Some(json!({})), None);
         }
-        for row in secrets {
-            let id = id_of_secret(vault.canonical(), &row.text(0)?);
-            self.removed(RowName { kind: Kind::Secret, tenant: &tenant, id: &id });
-            self.secret_changed(Kind::Secret, vault, id, Some(state.clone()), None);
+        for row in gone.secrets {
+            self.removed(row.name());
+            let state = state.cloned().unwrap_or_else(|| json!({}));
+            self.secret_changed(Kind::Secret, vault, row.id, Some(state), None);
         }
         Ok(())
     }
@@ -263,7 +296,8 @@ impl Tx<'_> {
                     Some(_) | None => error.into(),
                 };
                 let args = args![tenant, vault_id, name, written, latest, revision, &tag[..]];
-                self.constrained(sql, args, no_vault).await?;
+                let added = self.constrained(sql, args, no_vault).await?;
+                self.did_all(Kind::Secret, &after.id, added, 1)?;
             }
         }
         self.secret_changed(Kind::Secret, vault, after.id.clone(), before.map(state), Some(state(after)));
@@ -300,6 +334,57 @@ impl Tx<'_> {
     ) {
         let entry = Entry { kind, id, parent: Some(vault.canonical().to_owned()), before, after };
         self.change(entry, Effect::InVault(vault.clone()));
+    }
+}
+
+/// What a purge removed.
+struct Purged {
+    secrets: Vec<SecretRow>,
+    versions: Vec<VersionRow>,
+}
+
+impl Purged {
+    fn checked(
+        tenant: &str,
+        vault: &ResourceId,
+        versions: &[Row],
+        secrets: &[Row],
+        checks: Checks<'_>,
+    ) -> Result<Self, StoreError> {
+        let mut gone =
+            Self { secrets: Vec::with_capacity(secrets.len()), versions: Vec::with_capacity(versions.len()) };
+        // Of each secret, by what its versions' ids begin with: how many there were, and the number of the latest.
+        let mut counted: HashMap<String, (String, i64, i64)> = HashMap::new();
+        for row in secrets {
+            let row = SecretRow::read(row, 0)?;
+            checks.row(row.name(), &row.content(), row.revision, &row.tag)?;
+            if row.tenant != tenant || row.vault != vault.canonical() {
+                return Err(row.name().tampered(Tampering::Misplaced));
+            }
+            counted.insert(id_of_version(&row.id, ""), (row.latest.clone(), 0, 0));
+            gone.secrets.push(row);
+        }
+        for row in versions {
+            let row = VersionRow::read_unsealed(row)?;
+            checks.row(row.name(), &row.content(), row.revision, &row.tag)?;
+            let of = row.id.strip_suffix(&row.version).and_then(|of| counted.get_mut(of));
+            let Some((latest, count, last)) = of.filter(|_| row.tenant == tenant) else {
+                return Err(row.name().tampered(Tampering::Misplaced));
+            };
+            *count += 1;
+            if *latest == row.version {
+                *last = row.ordinal;
+            }
+            gone.versions.push(row);
+        }
+        match counted.iter().find(|(_, (_, count, last))| *count == 0 || count != last) {
+            // Which of them is missing is not known.
+            Some((of, (latest, ..))) => {
+                let id = id_of_version(of.trim_end_matches('/'), latest);
+                Err(RowName { kind: Kind::SecretVersion, tenant, id: &id }.tampered(Tampering::Missing))
+            }
+            None => Ok(gone),
+        }
     }
 }
 

@@ -216,10 +216,11 @@ impl Found {
     /// A row that shows a latest version, which every name has.
     fn latest(tenant: TenantId, row: &Row, checks: Checks<'_>) -> Result<Self, StoreError> {
         let found = Self::checked(tenant, row, checks)?;
-        if found.version.is_none() {
-            return Err(missing(&found.secret, &found.secret.latest));
+        match &found.version {
+            Some(it) if it.row.version == found.secret.latest => Ok(found),
+            Some(it) => Err(it.row.name().tampered(Tampering::Misplaced)),
+            None => Err(missing(&found.secret, &found.secret.latest)),
         }
-        Ok(found)
     }
 
     /// The answer to [`LATEST`] or [`VERSION`].
@@ -229,13 +230,71 @@ impl Found {
             checks.absent(RowName { kind: Kind::Secret, tenant: of.tenant, id: &id })?;
             return Ok(None);
         };
-        let Some(version) = of.version else { return Self::latest(tenant, row, checks).map(Some) };
-        let found = Self::checked(tenant, row, checks)?;
-        if found.version.is_none() {
-            let id = id_of_version(&found.secret.id, version);
-            checks.absent(RowName { kind: Kind::SecretVersion, tenant: of.tenant, id: &id })?;
+        let found = match of.version {
+            Some(_) => Self::checked(tenant, row, checks)?,
+            None => Self::latest(tenant, row, checks)?,
+        };
+        let SecretRow { tenant, vault, name, .. } = &found.secret;
+        if (tenant.as_str(), vault.as_str(), name.as_str()) != (of.tenant, of.vault.canonical(), of.name) {
+            return Err(found.secret.name().tampered(Tampering::Misplaced));
+        }
+        let Some(version) = of.version else { return Ok(Some(found)) };
+        match &found.version {
+            Some(it) if it.row.version == version => {}
+            Some(it) => return Err(it.row.name().tampered(Tampering::Misplaced)),
+            None => {
+                let id = id_of_version(&found.secret.id, version);
+                checks.absent(RowName { kind: Kind::SecretVersion, tenant: of.tenant, id: &id })?;
+            }
         }
         Ok(Some(found))
+    }
+
+    /// A page of names with their latest versions: of one tenant and vault, after a name, each once and in order.
+    fn page(
+        tenant: TenantId,
+        (of, vault, after): (&str, &ResourceId, &str),
+        rows: &[Row],
+        checks: Checks<'_>,
+    ) -> Result<Vec<Self>, StoreError> {
+        let (mut page, mut last) = (Vec::with_capacity(rows.len()), after.to_owned());
+        for row in rows {
+            let found = Self::latest(tenant, row, checks)?;
+            let it = &found.secret;
+            if it.tenant != of || it.vault != vault.canonical() || it.name <= last {
+                return Err(it.name().tampered(Tampering::Misplaced));
+            }
+            last.clone_from(&it.name);
+            page.push(found);
+        }
+        Ok(page)
+    }
+
+    /// A page of one secret's versions, the newest first; with the latest of all at its front when it is the first page.
+    fn versions(
+        of: &Wanted<'_>,
+        tenant: TenantId,
+        is_first: bool,
+        rows: &[Row],
+        checks: Checks<'_>,
+    ) -> Result<Vec<Self>, StoreError> {
+        let (mut page, mut last) = (Vec::with_capacity(rows.len()), i64::MAX);
+        for row in rows {
+            let found = match is_first && page.is_empty() {
+                true => Self::latest(tenant, row, checks)?,
+                false => Self::checked(tenant, row, checks)?,
+            };
+            let SecretRow { tenant, vault, name, .. } = &found.secret;
+            let ordinal = found.version.as_ref().map_or(0, |it| it.row.ordinal);
+            let is_asked =
+                (tenant.as_str(), vault.as_str(), name.as_str()) == (of.tenant, of.vault.canonical(), of.name);
+            if !is_asked || ordinal >= last {
+                return Err(found.secret.name().tampered(Tampering::Misplaced));
+            }
+            last = ordinal;
+            page.push(found);
+        }
+        Ok(page)
     }
 
     fn version_if_live(self) -> Option<SecretVersion> {
@@ -305,8 +364,8 @@ impl Store {
     ) -> Result<Vec<SecretVersion>, StoreError> {
         let (tenant, after) = (ctx.tenant.to_string(), canonical(after.unwrap_or_default()));
         self.read(LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
-            let found = rows.iter().map(|row| Found::latest(ctx.tenant, row, checks));
-            found.filter_map(|found| found.map(Found::version_if_live).transpose()).collect()
+            let page = Found::page(ctx.tenant, (&tenant, vault, &after), rows, checks)?;
+            Ok(page.into_iter().filter_map(Found::version_if_live).collect())
         })
         .await
     }
@@ -326,12 +385,9 @@ impl Store {
             if rows.is_empty() {
                 checks.absent(RowName { kind: Kind::Secret, tenant: &tenant, id: &id })?;
             }
-            let found = rows.iter().map(|row| match after {
-                Some(_) => Found::checked(ctx.tenant, row, checks),
-                // The first page of a name that is there shows a version.
-                None => Found::latest(ctx.tenant, row, checks),
-            });
-            found.filter_map(|found| found.map(Found::version_if_live).transpose()).collect()
+            let wanted = Wanted { tenant: &tenant, vault, name: &name, version: None };
+            let page = Found::versions(&wanted, ctx.tenant, after.is_none(), rows, checks)?;
+            Ok(page.into_iter().filter_map(Found::version_if_live).collect())
         };
         match after {
             Some(after) => {
@@ -362,8 +418,8 @@ impl Store {
     ) -> Result<Vec<DeletedSecret>, StoreError> {
         let (tenant, after) = (ctx.tenant.to_string(), canonical(after.unwrap_or_default()));
         self.read(DELETED_LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
-            let found = rows.iter().map(|row| Found::latest(ctx.tenant, row, checks));
-            found.filter_map(|found| found.map(Found::if_deleted).transpose()).collect()
+            let page = Found::page(ctx.tenant, (&tenant, vault, &after), rows, checks)?;
+            Ok(page.into_iter().filter_map(Found::if_deleted).collect())
         })
         .await
     }
@@ -372,8 +428,16 @@ impl Store {
     pub async fn secrets_due(&self, ctx: &Ctx, limit: u32) -> Result<Vec<DeletedSecret>, StoreError> {
         let tenant = ctx.tenant.to_string();
         self.read(DUE, args![&tenant, ctx.now.0, i64::from(limit)], |rows, checks| {
-            let found = rows.iter().map(|row| Found::latest(ctx.tenant, row, checks));
-            found.filter_map(|found| found.map(Found::if_deleted).transpose()).collect()
+            let mut due = Vec::with_capacity(rows.len());
+            for row in rows {
+                let found = Found::latest(ctx.tenant, row, checks)?;
+                let it = &found.secret;
+                if it.tenant != tenant || it.deleted.is_none() || it.purge_at.is_none_or(|at| at > ctx.now.0) {
+                    return Err(it.name().tampered(Tampering::Misplaced));
+                }
+                due.extend(found.if_deleted());
+            }
+            Ok(due)
         })
         .await
     }

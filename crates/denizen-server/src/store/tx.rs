@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::{runtime::Handle, sync::OwnedMutexGuard};
 
 use super::{
-    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError,
+    AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError, Tampering,
     audit::{self, chain},
     changes::{self, Entry},
     db::{Arg, Row, args},
@@ -90,6 +90,9 @@ impl<'s> Tx<'s> {
                     return Ok(None);
                 };
                 let kept = Kept::read::<R>(row)?;
+                if (&kept.tenant, &kept.id) != (&tenant, &id) {
+                    return Err(kept.name::<R>().tampered(Tampering::Misplaced));
+                }
                 checks.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
                 Ok(Some(kept))
             })
@@ -110,9 +113,11 @@ impl<'s> Tx<'s> {
             (Some(before), Some(kept)) => encode_over(record, before, kept)?,
             _ => encode(record)?,
         };
-        self.write(R::TABLE.upsert, record, &body).await?;
-        if before.as_ref().map_or(&[][..], R::also_known_as) != record.also_known_as() {
-            self.rename(record, before.is_some()).await?;
+        let written = self.write(R::TABLE.upsert, record, &body).await?;
+        self.did_all(R::KIND, &R::key_text(&record.key()), written, 1)?;
+        let names = before.as_ref().map_or(&[][..], R::also_known_as);
+        if names != record.also_known_as() {
+            self.rename(record, names.len()).await?;
         }
         self.note(before, Some(record.clone()))
     }
@@ -128,7 +133,7 @@ impl<'s> Tx<'s> {
             return Err(self.mark_failed(exists(record)));
         }
         if !record.also_known_as().is_empty() {
-            self.rename(record, false).await?;
+            self.rename(record, 0).await?;
         }
         self.note(None, Some(record.clone()))
     }
@@ -137,10 +142,13 @@ impl<'s> Tx<'s> {
     pub async fn remove<R: Record>(&mut self, key: &R::Key) -> Result<Option<R>, StoreError> {
         let Some(before) = self.record::<R>(key).await? else { return Ok(None) };
         let (tenant, id) = (self.tenant.clone(), R::key_text(key));
-        if !before.also_known_as().is_empty() {
-            self.execute(FREE_NAMES, args![&tenant, &id]).await?;
+        let names = before.also_known_as().len();
+        if names > 0 {
+            let freed = self.execute(FREE_NAMES, args![&tenant, &id]).await?;
+            self.did_all(R::KIND, &id, freed, names)?;
         }
-        self.execute(R::TABLE.delete, args![&tenant, &id]).await?;
+        let gone = self.execute(R::TABLE.delete, args![&tenant, &id]).await?;
+        self.did_all(R::KIND, &id, gone, 1)?;
         self.removed(RowName { kind: R::KIND, tenant: &tenant, id: &id });
         self.purged |= !R::UNLOGGED.is_empty();
         self.note(Some(before.clone()), None)?;
@@ -255,6 +263,20 @@ impl<'s> Tx<'s> {
         result.map_err(|error| self.mark_failed(error))
     }
 
+    /// A statement that wrote must have touched as many rows as there are: nothing is acknowledged otherwise.
+    pub(super) fn did_all(&mut self, kind: Kind, id: &str, did: u64, expected: usize) -> Result<(), StoreError> {
+        if did == expected as u64 {
+            return Ok(());
+        }
+        let tenant = self.tenant.clone();
+        Err(self.mark_failed(RowName { kind, tenant: &tenant, id }.tampered(Tampering::Unwritten)))
+    }
+
+    /// What this transaction is checked by: it knows what it has written itself.
+    pub(super) fn checks(&self) -> Checks<'_> {
+        Checks { pending: Some(&self.rows), ..self.core.checks() }
+    }
+
     /// Remembers that a statement failed, so that nothing of the transaction is kept.
     pub(super) fn mark_failed(&mut self, error: StoreError) -> StoreError {
         self.failed = true;
@@ -305,13 +327,16 @@ impl<'s> Tx<'s> {
     }
 
     /// Gives a record's names to it, and to no other.
-    async fn rename<R: Record>(&mut self, record: &R, had_names: bool) -> Result<(), StoreError> {
+    async fn rename<R: Record>(&mut self, record: &R, names_before: usize) -> Result<(), StoreError> {
         let (tenant, id) = (self.tenant.clone(), R::key_text(&record.key()));
-        if had_names {
-            self.execute(FREE_NAMES, args![&tenant, &id]).await?;
+        if names_before > 0 {
+            let freed = self.execute(FREE_NAMES, args![&tenant, &id]).await?;
+            self.did_all(R::KIND, &id, freed, names_before)?;
         }
         for name in record.also_known_as() {
-            self.constrained(TAKE_NAME, args![&tenant, name, &id], |error| violated(error, record)).await?;
+            let args = args![&tenant, name, &id];
+            let taken = self.constrained(TAKE_NAME, args, |error| violated(error, record)).await?;
+            self.did_all(R::KIND, &id, taken, 1)?;
         }
         Ok(())
     }
@@ -381,7 +406,9 @@ impl PendingCommit {
             writer.write_head(statements, &rows).await?;
             let changed =
                 changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
-            let start = LogHead { revision: self.revision, total: self.head.total + changed, ..self.head.clone() };
+            let state = rows.head.as_ref().map(|head| head.state.clone()).unwrap_or_default();
+            let total = self.head.total + changed;
+            let start = LogHead { revision: self.revision, state, total, ..self.head.clone() };
             let (row, head) = chain::Row::of_transaction(&start, &self.core.keys.chain, self.tenant, self.line)?;
             chain::append(&mut writer, &self.core, std::slice::from_ref(&row), &self.head).await?;
             Ok(head)
@@ -394,8 +421,7 @@ impl PendingCommit {
                 return Err(error);
             }
         };
-        writer.commit(statements, head).await?;
-        writer.vouched(rows);
+        writer.commit(statements, head, rows).await?;
         self.core.live.publish(&self.rows);
         if !self.effects.is_empty() {
             let next = self.core.snapshot.load().with(self.revision, self.effects);

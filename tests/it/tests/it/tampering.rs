@@ -19,8 +19,8 @@ const DAY: i64 = 24 * 3600;
 
 /// Runs SQL on the database of a data directory, past the server.
 async fn sql(data: &Path, text: &str) {
-    const SCRIPT: &str =
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.close()";
+    const SCRIPT: &str = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); \
+         c.execute('ATTACH ? AS side', (sys.argv[1] + '.side',)); c.executescript(sys.argv[2]); c.close()";
     let mut command = Command::new("python3");
     command.args(["-c", SCRIPT]).arg(database_in(data)).arg(text);
     ended(command).await.ok();
@@ -32,7 +32,7 @@ async fn a_database_that_was_edited_is_refused_with_the_row_named() {
     let dev = Dev::start(&sandbox).await;
     let (data, client) = (dev.data.clone(), dev.fact("/admin/client_id").to_owned());
     dev.stop().await;
-    sql(&data, "CREATE TABLE kept_role_assignments AS SELECT * FROM role_assignments").await;
+    sql(&data, "CREATE TABLE side.kept_role_assignments AS SELECT * FROM role_assignments").await;
     for (attack, named, says) in [
         (
             // The attack of the run: one more signing key, whose private half the intruder has.
@@ -55,9 +55,9 @@ async fn a_database_that_was_edited_is_refused_with_the_row_named() {
         sql(
             &data,
             &format!(
-                "CREATE TABLE good_signing_keys AS SELECT * FROM signing_keys;
-            CREATE TABLE good_secrets AS SELECT * FROM secrets; CREATE TABLE good_one_time AS SELECT * FROM one_time;
-            CREATE TABLE good_head AS SELECT * FROM head; {attack}"
+                "CREATE TABLE side.good_signing_keys AS SELECT * FROM signing_keys;
+            CREATE TABLE side.good_secrets AS SELECT * FROM secrets; CREATE TABLE side.good_one_time AS SELECT * FROM one_time;
+            CREATE TABLE side.good_head AS SELECT * FROM head; {attack}"
             ),
         )
         .await;

@@ -210,7 +210,13 @@ impl Fault {
                     "The right to this was taken away while the request waited to be written; nothing was changed.";
                 Self::new(StatusCode::FORBIDDEN, "Forbidden", message).inner("ForbiddenByRbac")
             }
-            SecretError::Store(StoreError::Tampered { .. } | StoreError::Head(_) | StoreError::Corrupt(_)) => Self::new(
+            SecretError::Store(
+                StoreError::Tampered { .. }
+                | StoreError::Head(_)
+                | StoreError::Schema { .. }
+                | StoreError::SchemaChanged
+                | StoreError::Corrupt(_),
+            ) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalServerError",
                 "What is stored of this secret or vault is not what was written. The operator finds the reason in the server's log, under this answer's x-ms-request-id.",

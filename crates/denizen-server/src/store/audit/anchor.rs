@@ -36,7 +36,8 @@ use super::super::{
     audit::chain::{SELECT_START, Start, StartWhy, StoredRow, last_row, row_ending_at},
     db::Reader,
     files,
-    writer::LogHead,
+    head::Head as RowsHead,
+    writer::{Ends, LogHead},
 };
 
 /// The anchor is written at most this often. Also how many of the last records may be removed unnoticed from a database
@@ -173,14 +174,14 @@ pub(super) fn write(path: &Path, head: &Head) -> Result<(), StoreError> {
 
 /// What the database holds of the trail.
 pub(super) struct Found {
-    /// The last row, whether or not it is ours.
-    pub(super) end: Option<StoredRow>,
-    /// Whether its records are those that its hash speaks of.
+    /// The head and the last row, whether or not they are ours.
+    ends: Ends,
+    /// Whether the last row's records are those that its hash speaks of.
     end_follows: bool,
     /// Where the chain starts; an error when that was forged.
     pub(super) start: Result<Start, TrailFault>,
-    /// The last revision of the change log.
-    pub(super) revision: Revision,
+    /// The last revision of the change log, which decides nothing.
+    logged: Revision,
     /// Whether there is a directory.
     pub(super) peopled: bool,
     /// The row that ends where the anchor says.
@@ -197,7 +198,7 @@ impl Found {
         let sql =
             "SELECT COALESCE(MAX(revision), 0), (SELECT COUNT(*) FROM (SELECT 1 FROM tenants LIMIT 1)) FROM changes";
         let rows = db.rows(sql, &[]).await?;
-        let (revision, peopled) = match rows.first() {
+        let (logged, peopled) = match rows.first() {
             Some(row) => (Revision(row.count(0)?), row.count(1)? > 0),
             None => (Revision(0), false),
         };
@@ -207,26 +208,51 @@ impl Found {
             None => None,
         };
         let last = last_row(db, start.as_ref().unwrap_or(&Start::default())).await?;
-        let end_follows = last.as_ref().is_some_and(|(_, follows)| *follows);
-        Ok(Self { end: last.map(|(row, _)| row), end_follows, start, revision, peopled, at_anchor })
+        let end_follows = last.is_some_and(|(_, follows)| follows);
+        Ok(Self { ends: Ends::read(db).await?, end_follows, start, logged, peopled, at_anchor })
+    }
+
+    /// The last row, whether or not it is ours.
+    pub(super) const fn end(&self) -> Option<&StoredRow> {
+        self.ends.last.as_ref()
+    }
+
+    /// The revision of the rows.
+    pub(super) fn revision(&self) -> Revision {
+        self.ends.head.as_ref().map_or_else(Revision::default, |head| head.revision)
+    }
+
+    /// What the head says that the rows are.
+    pub(super) fn state(&self) -> Vec<u8> {
+        self.ends.head.as_ref().map(|head| head.state.clone()).unwrap_or_default()
+    }
+
+    /// Whether the head is ours, where there is one.
+    pub(super) fn has_own_head(&self, keys: &StoreKeys) -> bool {
+        self.ends.head.as_ref().is_some_and(|head| head.is_ours(keys))
+    }
+
+    /// Refuses a head that is not ours: nothing can be accepted where nothing vouches for the rows.
+    pub(super) fn refuse_foreign_rows(&self, keys: &StoreKeys) -> Result<(), StoreError> {
+        self.ends.own_head(keys).map(drop)
     }
 
     /// Where the chain ends.
     pub(super) fn head(&self) -> LogHead {
-        let end = self.end.as_ref().map(|end| end.head.clone()).unwrap_or_default();
-        LogHead { revision: self.revision, ..end }
+        let end = self.end().map(|end| end.head.clone()).unwrap_or_default();
+        LogHead { revision: self.revision(), state: self.state(), ..end }
     }
 
     /// Whether nothing was ever written to this database.
     pub(super) fn is_new(&self) -> bool {
-        self.end.is_none() && self.revision.0 == 0 && !self.peopled && self.start == Ok(Start::default())
+        self.end().is_none() && self.ends.head.is_none() && !self.peopled && self.start == Ok(Start::default())
     }
 }
 
 /// Whether the database is what the anchor says it was, or has gone on from there.
 pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) -> Result<(), TrailFault> {
     let start = found.start.clone()?;
-    let Some(end) = &found.end else {
+    let Some(end) = found.end() else {
         let records = expected.map_or(0, |head| head.seq);
         return if found.is_new() && records == 0 { Ok(()) } else { Err(TrailFault::Removed { records }) };
     };
@@ -238,7 +264,7 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) ->
         return Err(TrailFault::Rewritten { seq: written });
     }
     let Some(expected) = expected else { return Err(TrailFault::AnchorMissing) };
-    let revisions = expected.revision.0.saturating_sub(found.revision.0);
+    let revisions = expected.revision.0.saturating_sub(found.revision().0);
     if expected.seq > written || start.seq >= written {
         let records = expected.seq.max(start.seq).saturating_sub(written);
         return Err(match revisions {
@@ -246,8 +272,9 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) ->
             _ => TrailFault::Older { records, revisions },
         });
     }
+    found.ends.belong_together()?;
     if revisions > 0 {
-        return Err(TrailFault::ChangesCut { revisions });
+        return Err(TrailFault::Older { records: 0, revisions });
     }
     let same = match expected.seq {
         0 => true,
@@ -262,6 +289,8 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) ->
 /// What the store needs to know before it may be used.
 pub(in crate::store) struct Admitted {
     pub(in crate::store) head: LogHead,
+    /// What has to vouch for the rows.
+    pub(in crate::store) rows: Option<RowsHead>,
     pub(in crate::store) start: Start,
     /// The position up to which the spool was written, as far as the anchor knows; none in a new database.
     pub(in crate::store) spooled: Option<u64>,
@@ -278,14 +307,19 @@ pub(in crate::store) async fn admit(
 ) -> Result<Admitted, StoreError> {
     let expected = read(path, keys)?;
     let found = Found::read(db, keys, expected.as_ref()).await?;
+    found.refuse_foreign_rows(keys)?;
     judge(expected.as_ref(), &found, keys)?;
     let head = found.head();
+    if found.logged < head.revision {
+        let (logged, revision) = (found.logged.0, head.revision.0);
+        tracing::error!(logged, revision, "somebody has cut the change log: its last revisions are missing");
+    }
     if expected.is_none() {
         // Before the first record, so that there is no moment at which a database with records has no anchor.
         write(path, &Head::new(&head, 0, &keys.anchor))?;
     }
     let spooled = (head.seq > 0).then(|| expected.map_or(0, |anchor| anchor.spooled));
-    Ok(Admitted { head, start: found.start?, spooled })
+    Ok(Admitted { head, rows: found.ends.head, start: found.start?, spooled })
 }
 
 /// The same before there is a database: making an empty one would hide that another was there.

@@ -10,6 +10,7 @@
 //! revision    of the directory, when the row was written
 //! total       the bytes that this row, all before it and their changes take
 //! spool       the position up to which the spool is in the chain
+//! state       of all rows of the directory, when the row was written: the head's
 //! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
 //!             hexadecimal
 //! tag         HMAC over the hash and everything else but the lines, under a key that is derived from the root key
@@ -41,9 +42,9 @@ pub(super) const PAGE: i64 = 16;
 const ROW: usize = 256 * 1024;
 /// What a row takes beside its lines, bytes, its place in the index among them.
 pub(super) const ROW_OVERHEAD: u64 = 320;
-const INSERT: &str = "INSERT INTO audit (seq, last, tenant, at, revision, total, spool, hash, tag, lines)";
+const INSERT: &str = "INSERT INTO audit (seq, last, tenant, at, revision, total, spool, state, hash, tag, lines)";
 /// Columns of a row.
-const WIDTH: usize = 10;
+const WIDTH: usize = 11;
 
 /// A row.
 pub(in crate::store) struct Row {
@@ -54,6 +55,7 @@ pub(in crate::store) struct Row {
     revision: i64,
     total: i64,
     spool: i64,
+    state: Vec<u8>,
     hash: String,
     tag: [u8; denizen_keys::mac::TAG_BYTES],
     lines: String,
@@ -84,6 +86,7 @@ impl Row {
             revision: int(after.revision.0)?,
             total: int(after.total)?,
             spool: int(after.spool)?,
+            state: after.state.clone(),
             hash: after.hash.clone(),
             tag: tag(key, seq, &tenant, &after),
             tenant,
@@ -162,7 +165,7 @@ pub(in crate::store) async fn append(
     let mut args = values(rows);
     args.push(Arg::Text(&previous.hash));
     let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
-    if writer.execute(&core.statements, sql, &args).await? == 0 {
+    if writer.execute(&core.statements, sql, &args).await? != rows.len() as u64 {
         return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: previous.seq }));
     }
     Ok(())
@@ -176,9 +179,10 @@ pub(super) async fn force(writer: &mut Writer, statements: &Statements, rows: &[
 
 fn values(rows: &[Row]) -> Vec<Arg<'_>> {
     let values = rows.iter().flat_map(|row| -> [Arg<'_>; WIDTH] {
-        let Row { seq, last, tenant, at, revision, total, spool, hash, tag, lines } = row;
+        let Row { seq, last, tenant, at, revision, total, spool, state, hash, tag, lines } = row;
         let [seq, last, at, revision, total, spool] = [seq, last, at, revision, total, spool].map(|it| Arg::Int(*it));
-        [seq, last, Arg::Text(tenant), at, revision, total, spool, Arg::Text(hash), Arg::Bytes(tag), Arg::Text(lines)]
+        let (state, tag) = (Arg::Bytes(state), Arg::Bytes(tag));
+        [seq, last, Arg::Text(tenant), at, revision, total, spool, state, Arg::Text(hash), tag, Arg::Text(lines)]
     });
     values.collect()
 }
@@ -196,24 +200,35 @@ impl StoredRow {
     /// Reads all columns but the lines, in their order. A number below zero, which nobody with the root key wrote, is read
     /// as one beyond all that can be, so that the tag does not fit.
     pub(in crate::store) fn read(row: &db::Row) -> Result<Self, StoreError> {
-        let number = |at| row.int(at).map(i64::cast_unsigned);
+        Self::read_at(row, 0)
+    }
+
+    /// The same, from the column `at` on.
+    pub(in crate::store) fn read_at(row: &db::Row, at: usize) -> Result<Self, StoreError> {
+        let number = |column: usize| row.int(at + column).map(i64::cast_unsigned);
         let head = LogHead {
             seq: number(1)?,
-            at: UnixTime(row.int(3)?),
+            at: UnixTime(row.int(at + 3)?),
             revision: super::super::Revision(number(4)?),
             total: number(5)?,
             spool: number(6)?,
-            hash: row.text(7)?,
+            state: row.bytes(at + 7)?,
+            hash: row.text(at + 8)?,
         };
-        Ok(Self { seq: number(0)?, tenant: row.text(2)?, head, tag: row.bytes(8)? })
+        Ok(Self { seq: number(0)?, tenant: row.text(at + 2)?, head, tag: row.bytes(at + 9)? })
     }
 
     /// The same; a row that cannot be read is one that has no tag.
     fn read_any(row: &db::Row) -> Result<Self, StoreError> {
-        if let Ok(read) = Self::read(row) {
+        Self::read_any_at(row, 0)
+    }
+
+    /// The same, from the column `at` on.
+    pub(in crate::store) fn read_any_at(row: &db::Row, at: usize) -> Result<Self, StoreError> {
+        if let Ok(read) = Self::read_at(row, at) {
             return Ok(read);
         }
-        let seq = row.int(0)?.cast_unsigned();
+        let seq = row.int(at)?.cast_unsigned();
         Ok(Self { seq, tenant: String::new(), head: LogHead { seq, ..LogHead::default() }, tag: Vec::new() })
     }
 
@@ -233,8 +248,7 @@ impl StoredRow {
 
 /// The last row, and whether its hash follows from its records and what is before it; none when there is none.
 pub(super) async fn last_row(db: &mut Reader<'_>, start: &Start) -> Result<Option<(StoredRow, bool)>, StoreError> {
-    let sql =
-        "SELECT seq, last, tenant, at, revision, total, spool, hash, tag, lines FROM audit ORDER BY seq DESC LIMIT 2";
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit ORDER BY seq DESC LIMIT 2";
     let rows = db.rows(sql, &[]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let last = StoredRow::read_any(row)?;
@@ -248,7 +262,7 @@ pub(super) async fn last_row(db: &mut Reader<'_>, start: &Start) -> Result<Optio
             .filter(|row| Some(row.head.seq) == before)
             .map(|row| row.head.hash),
     };
-    let follows = previous.zip(row.text(9).ok()).is_some_and(|(previous, lines)| {
+    let follows = previous.zip(row.text(10).ok()).is_some_and(|(previous, lines)| {
         link(&previous, (last.seq, last.head.seq, last.head.spool), &last.tenant, &lines) == last.head.hash
     });
     Ok(Some((last, follows)))
@@ -256,7 +270,7 @@ pub(super) async fn last_row(db: &mut Reader<'_>, start: &Start) -> Result<Optio
 
 /// The row whose last record is at `seq`; none when no row ends there.
 pub(super) async fn row_ending_at(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
                WHERE seq <= $1 ORDER BY seq DESC LIMIT 1";
     let row = db.rows(sql, args![int(seq)?]).await?.first().map(StoredRow::read_any).transpose()?;
     Ok(row.filter(|row| row.head.seq == seq))
@@ -264,7 +278,7 @@ pub(super) async fn row_ending_at(db: &mut Reader<'_>, seq: u64) -> Result<Optio
 
 /// The last row that begins at a place up to `seq`, or before it.
 pub(super) async fn last_row_to(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
                WHERE seq > 0 AND seq <= $1 ORDER BY seq DESC LIMIT 1";
     db.rows(sql, args![int(seq)?]).await?.first().map(StoredRow::read_any).transpose()
 }
@@ -352,7 +366,7 @@ pub(super) fn link(previous: &str, (seq, last, spool): (u64, u64, u64), tenant: 
 
 /// The tag of the row that starts at `seq` and leaves the chain at `head`.
 fn tag(key: &MacKey, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_keys::mac::TAG_BYTES] {
-    let LogHead { revision, seq: last, hash, spool, total, at } = head;
+    let LogHead { revision, state, seq: last, hash, spool, total, at } = head;
     key.tag(&[
         b"row",
         hash.as_bytes(),
@@ -363,6 +377,7 @@ fn tag(key: &MacKey, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_key
         &revision.0.to_be_bytes(),
         &total.to_be_bytes(),
         &spool.to_be_bytes(),
+        state,
     ])
 }
 

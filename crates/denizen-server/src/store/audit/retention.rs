@@ -121,7 +121,7 @@ impl Store {
         now: UnixTime,
         until: u64,
     ) -> Result<Option<Step>, StoreError> {
-        let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit \
+        let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
                    WHERE seq > $1 ORDER BY seq LIMIT $2";
         let rows = self.rows(sql, args![int(start.seq)?, STEP_ROWS]).await?;
         let end = self.core.heads.borrow().clone();

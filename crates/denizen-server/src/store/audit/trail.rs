@@ -18,7 +18,6 @@ use super::super::{
         verify::{ACCEPTED, Mark, Verified, records_to, walk},
     },
     db::{self, Pool, Reader, Statements, args},
-    live::Live,
     writer::{LogHead, Writer},
 };
 
@@ -170,7 +169,7 @@ impl Trail {
         }
         let statements = Statements::default();
         let opened = db::open(engine).await?;
-        let mut writer = Writer::new(opened.writer, opened.lock, keys.chain.clone());
+        let mut writer = Writer::new(opened.writer, opened.lock, opened.schema, keys.clone());
         let done = accept(&mut writer, &statements, engine, keys, now).await;
         opened.readers.close().await;
         writer.close().await;
@@ -206,8 +205,9 @@ async fn accept(
     } else if !is_under(keys, writer, statements, &found, &read).await? {
         return Err(StoreError::OtherRootKey);
     }
+    found.refuse_foreign_rows(keys)?;
     let mut db = Reader::Conn(writer.conn()?, statements);
-    let walked = match &found.end {
+    let walked = match found.end() {
         Some(end) => walk(&mut db, &keys.chain, &end.head, &[]).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
@@ -234,7 +234,7 @@ async fn accept(
         detail: Some(json!({
             "given_up": (from <= to).then(|| json!({ "from": from, "to": to })),
             "expected": expected.as_ref().map(|head| seen(head.seq, head.revision.0, &head.hash)),
-            "found": found.end.as_ref().map(|end| seen(end.head.seq, found.revision.0, &end.head.hash)),
+            "found": found.end().map(|end| seen(end.head.seq, found.revision().0, &end.head.hash)),
             "chain_starts_anew": start.is_some(),
         })),
         ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
@@ -248,8 +248,11 @@ async fn accept(
         writer.execute(statements, sql, args![int(FURTHEST)?]).await?;
         writer.execute(statements, PUT_START, &start.args(&start.tag(&keys.chain))?).await?;
     }
+    // What the log says of transactions that the rows do not have would stand in the way of the next ones.
+    let of_other_rows = "DELETE FROM changes WHERE revision > $1";
+    writer.execute(statements, of_other_rows, args![int(head.revision.0)?]).await?;
     chain::force(writer, statements, &[row]).await?;
-    writer.commit(statements, after.clone()).await?;
+    writer.commit(statements, after.clone(), writer.rows_now()).await?;
     let spooled = expected.map_or(0, |head| head.spooled());
     anchor::write(&engine.anchor(), &Head::new(&after, spooled, &keys.anchor))?;
     let given_up = match start {
@@ -272,7 +275,7 @@ async fn restart(db: &mut Reader<'_>, found: &Found, expected: Option<&Head>) ->
     // Where the database cannot be believed, records are rather written twice than not at all.
     let spool = expected.map_or(0, Head::shipped);
     let start = Start { seq, hash: hash.clone(), total, why: StartWhy::Accepted };
-    Ok((LogHead { revision: found.revision, seq, hash, spool, total, at: UnixTime(0) }, start))
+    Ok((LogHead { revision: found.revision(), state: found.state(), seq, hash, spool, total, at: UnixTime(0) }, start))
 }
 
 /// Refuses an anchor where there is no database, or one with nothing in it.
@@ -292,10 +295,13 @@ async fn is_under(
     found: &Found,
     anchor: &Result<Option<Head>, TrailFault>,
 ) -> Result<bool, StoreError> {
-    if matches!(anchor, Ok(Some(_))) || found.start.as_ref().is_ok_and(|start| *start != Start::default()) {
+    if matches!(anchor, Ok(Some(_)))
+        || found.has_own_head(keys)
+        || found.start.as_ref().is_ok_and(|start| *start != Start::default())
+    {
         return Ok(true);
     }
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag FROM audit WHERE seq > $1 ORDER BY seq LIMIT 1000";
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit WHERE seq > $1 ORDER BY seq LIMIT 1000";
     let mut after = i64::MIN;
     loop {
         let page = writer.conn()?.rows(statements, sql, args![after]).await?;
@@ -305,8 +311,7 @@ async fn is_under(
         }
         after = last.int(0)?;
     }
-    // The trail may be all gone.
-    Ok(found.peopled && writer.load(statements, keys, &Live::default()).await.is_ok())
+    Ok(false)
 }
 
 impl From<TrailFault> for AuditBroken {

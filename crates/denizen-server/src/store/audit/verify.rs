@@ -99,7 +99,7 @@ pub(super) async fn walk(
         mark.compare(&start)?;
     }
     'pages: while seq < end.seq {
-        let sql = "SELECT seq, last, tenant, at, revision, total, spool, hash, tag, lines FROM audit \
+        let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit \
                    WHERE seq > $1 ORDER BY seq LIMIT $2";
         let broken = |at: u64, why: &str| AuditBroken { at, why: why.to_owned() };
         let unreadable = |at: u64| move |error: StoreError| AuditBroken { at, why: error.to_string() };
@@ -127,7 +127,7 @@ pub(super) async fn walk(
                 // A row of the page went while it was being read: seen when the next page is asked for.
                 continue 'pages;
             }
-            let lines = row.text(9).map_err(unreadable(at))?;
+            let lines = row.text(10).map_err(unreadable(at))?;
             let last = stored.head.seq;
             hash = link(&hash, (at, last, stored.head.spool), &stored.tenant, &lines);
             if hash != stored.head.hash {

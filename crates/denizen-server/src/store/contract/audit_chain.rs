@@ -67,7 +67,7 @@ pub(super) async fn a_removed_row_is_found(place: impl DataPlace) {
         recorded(&store, &event(&format!("read/{n}"))).await;
     }
     // The last ones: the chain that is left is whole, but it is not the one this process wrote.
-    place.sql("CREATE TABLE kept AS SELECT * FROM audit; DELETE FROM audit WHERE seq > 4").await;
+    place.sql("CREATE TABLE side.kept AS SELECT * FROM audit; DELETE FROM audit WHERE seq > 4").await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 5);
     place.sql("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept").await;
     assert_eq!(store.audit_verify().await.unwrap(), 6);
@@ -112,8 +112,8 @@ pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
     let hash = hash::hex(&hash::sha256(format!("1 5 {spool} {tenant}\n{lines}").as_bytes()));
     let whole = format!(
         "DELETE FROM audit; \
-         INSERT INTO audit (seq, last, tenant, at, revision, total, spool, hash, tag, lines) \
-         VALUES (1, 5, '{tenant}', 0, 0, 0, {spool}, '{hash}', x'', '{lines}')"
+         INSERT INTO audit (seq, last, tenant, at, revision, total, spool, state, hash, tag, lines) \
+         VALUES (1, 5, '{tenant}', 0, 0, 0, {spool}, x'', '{hash}', x'', '{lines}')"
     );
     place.sql(whole.leak()).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);

@@ -12,6 +12,8 @@
 //! | [`attacks`] | the audit's trail, its anchor and its spool under the hands of who can write the database or its folder |
 //! | [`pruning`] | what retention removes, and what it leaves |
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
+//! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
+//! | [`schema`] | views, triggers and changed tables: at rest, and under a running server |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod attacks;
@@ -20,6 +22,8 @@ mod fixtures;
 mod isolation;
 mod one_time;
 mod pruning;
+mod rollback;
+mod schema;
 mod secret_cycle;
 mod sqlite;
 mod survival;
@@ -131,7 +135,7 @@ macro_rules! on {
                 verifying_says_what_was_accepted_and_when
                 an_old_database_is_refused_and_can_be_accepted
                 a_removed_database_is_refused
-                a_cut_change_log_is_refused
+                a_cut_change_log_decides_nothing
                 an_anchor_that_is_not_the_one_written_is_refused
                 an_anchor_removed_under_a_running_server_is_written_anew
                 a_trail_removed_under_a_running_server_refuses_writes_and_says_why
@@ -158,6 +162,7 @@ macro_rules! on {
                 a_row_that_was_added_is_refused_at_start
                 a_row_that_was_rolled_back_is_refused_at_start
                 a_row_that_was_removed_is_refused_at_start
+                a_row_whose_columns_are_of_other_types_is_refused_at_start
                 a_row_that_was_purged_and_put_back_is_refused_at_start
                 a_head_that_is_not_of_these_rows_is_refused_at_start
                 names_that_the_applications_do_not_say_are_refused_at_start
@@ -170,6 +175,17 @@ macro_rules! on {
                 a_name_that_was_freed_under_a_running_server_is_not_given_again
                 readers_beside_writers_see_no_alarm
                 the_sum_in_memory_is_that_of_a_fresh_load;
+            rollback:
+                rows_of_another_time_than_the_trail_are_refused
+                rows_of_another_time_are_not_adopted_by_a_running_server
+                a_commit_in_doubt_adopts_nothing_else;
+            schema:
+                another_schema_is_refused_at_start
+                another_schema_is_not_used_by_a_running_server
+                rows_that_were_not_asked_for_are_refused
+                what_was_not_written_is_not_acknowledged
+                a_purge_that_misses_a_version_is_refused
+                what_an_edit_made_expire_is_not_forgotten;
             survival:
                 a_restart_finds_everything
                 a_power_cut_loses_no_acknowledged_write

@@ -152,7 +152,7 @@ pub(super) async fn a_pruned_front_that_is_forged_is_found(place: impl DataPlace
     for day in 1..=6 {
         live(&store, day).await;
     }
-    place.sql("CREATE TABLE kept AS SELECT * FROM audit").await;
+    place.sql("CREATE TABLE side.kept AS SELECT * FROM audit").await;
     // Somebody removes the front, as retention would.
     place.sql("DELETE FROM audit WHERE seq < 4").await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);

@@ -21,6 +21,16 @@ impl File {
         self.folder.path().join("denizen.db")
     }
 
+    fn side(&self) -> PathBuf {
+        self.folder.path().join("side.db")
+    }
+
+    fn take_side(&self, from: &Self) {
+        if from.side().exists() {
+            fs::copy(from.side(), self.side()).unwrap();
+        }
+    }
+
     /// The anchor as it is at this moment: all else that is copied is copied later, and so is not behind it.
     fn take_anchor(&self, from: &Self) {
         fs::write(self.engine().anchor(), fs::read(from.engine().anchor()).unwrap()).unwrap();
@@ -38,6 +48,10 @@ impl DataPlace for File {
 
     async fn sql(&self, text: &'static str) {
         let mut conn = SqliteConnectOptions::new().filename(self.path()).foreign_keys(false).connect().await.unwrap();
+        // What an intruder keeps, it keeps elsewhere: `side.…` in the statements.
+        fs::OpenOptions::new().create(true).append(true).open(self.side()).unwrap();
+        let side = format!("ATTACH '{}' AS side", self.side().display());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(side)).execute(&mut conn).await.unwrap();
         sqlx::raw_sql(text).execute(&mut conn).await.unwrap();
         conn.close().await.unwrap();
     }
@@ -45,6 +59,7 @@ impl DataPlace for File {
     fn after_a_power_cut(&self) -> Self {
         let found = Self::new();
         found.take_anchor(self);
+        found.take_side(self);
         for file in self.files() {
             fs::copy(&file, found.folder.path().join(file.file_name().unwrap())).unwrap();
         }
@@ -61,6 +76,7 @@ impl DataPlace for File {
         // The spool first: what is moved into the data meanwhile is in both, and must not count twice.
         let found = Self::new();
         found.take_anchor(self);
+        found.take_side(self);
         let (from, to) = (self.engine().spool(), found.engine().spool());
         fs::create_dir(&to).unwrap();
         for file in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -35,7 +35,7 @@ pub(super) const TABLES: [(&str, Kind); 13] = [
 ];
 
 /// One row of each kind: a tenant with one of everything.
-async fn one_of_each(place: &impl DataPlace) -> Store {
+pub(super) async fn one_of_each(place: &impl DataPlace) -> Store {
     let store = founded(place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
@@ -54,7 +54,7 @@ async fn one_of_each(place: &impl DataPlace) -> Store {
 }
 
 /// Writes every row again, with another content.
-async fn change_each(store: &Store) {
+pub(super) async fn change_each(store: &Store) {
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     let renamed = crate::domain::directory::Tenant { display_name: "renamed".to_owned(), ..tenant(1) };
     tx.put(&renamed).await.unwrap();
@@ -175,14 +175,30 @@ pub(super) async fn a_row_that_was_added_is_refused_at_start(place: impl DataPla
 }
 
 /// `saved_…` beside every table: its rows as they are now.
-async fn save_each(place: &impl DataPlace) {
+pub(super) async fn save_each(place: &impl DataPlace) {
     for (table, _) in TABLES {
-        place.sql(format!("CREATE TABLE saved_{table} AS SELECT * FROM {table}").leak()).await;
+        place
+            .sql(
+                format!(
+                    "DROP TABLE IF EXISTS side.saved_{table}; CREATE TABLE side.saved_{table} AS SELECT * FROM {table}"
+                )
+                .leak(),
+            )
+            .await;
     }
-    place.sql("CREATE TABLE saved_head AS SELECT * FROM head").await;
+    for table in ["head", "application_uris"] {
+        place
+            .sql(
+                format!(
+                    "DROP TABLE IF EXISTS side.saved_{table}; CREATE TABLE side.saved_{table} AS SELECT * FROM {table}"
+                )
+                .leak(),
+            )
+            .await;
+    }
 }
 
-fn put_back(table: &str) -> String {
+pub(super) fn put_back(table: &str) -> String {
     format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved_{table}")
 }
 
@@ -194,9 +210,9 @@ pub(super) async fn a_row_that_was_rolled_back_is_refused_at_start(place: impl D
     for (table, kind) in TABLES {
         let error = start_after(&place, &put_back(table)).await;
         assert_tampered(&error, kind, Tampering::Older, table);
-        // With the head of that time as well: it does not fit the rows that were left alone.
+        // With the head of that time as well: it does not fit the trail, nor the rows that were left alone.
         let error = start_after(&place, &format!("{}; {}", put_back(table), put_back("head"))).await;
-        assert_tampered(&error, kind, Tampering::Older, table);
+        assert!(matches!(error, StoreError::Trail(TrailFault::OfOtherRows { rows: 2, trail: 3 })), "{error:?}");
     }
     opened(&place).await.unwrap();
 }
@@ -207,6 +223,36 @@ pub(super) async fn a_row_that_was_removed_is_refused_at_start(place: impl DataP
         let error = start_after(&place, &format!("DELETE FROM {table}")).await;
         assert_tampered(&error, kind, Tampering::Missing, table);
     }
+}
+
+pub(super) async fn a_row_whose_columns_are_of_other_types_is_refused_at_start(place: impl DataPlace) {
+    one_of_each(&place).await.close().await;
+    for (sql, says) in [
+        ("UPDATE machines SET body = x'00FF'", "machine a0000000"),
+        ("UPDATE machines SET revision = -5", "its column revision: -5 is negative"),
+        ("UPDATE vaults SET tag = 5", "vault a0000000"),
+        ("UPDATE secrets SET deleted = 'never'", "secret a0000000"),
+        ("UPDATE secret_versions SET ordinal = 'one'", "its column ordinal"),
+        ("UPDATE one_time SET expires = 'never'", "join token a0000000"),
+        ("UPDATE signing_keys SET tenant = x'41'", "signing key ?"),
+    ] {
+        let error = start_after(&place, sql).await.to_string();
+        assert!(error.contains(says), "{sql}: {error}");
+    }
+    // A key that no page comes to: the engine keeps texts in these columns only as long as the schema is read anew.
+    const UNSEEN: &str = "PRAGMA writable_schema = ON; CREATE TABLE side.schema AS SELECT name, sql FROM sqlite_schema; \
+         UPDATE sqlite_schema SET sql = replace(replace(sql, 'tenant   TEXT   NOT NULL', 'tenant   TEXT'), 'tenant  TEXT', \
+         'tenant TEXT') WHERE name = 'machines'; PRAGMA schema_version = 9000";
+    let copy = place.after_a_power_cut();
+    copy.sql(UNSEEN).await;
+    copy.sql("UPDATE machines SET tenant = NULL").await;
+    copy.sql(
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = (SELECT s.sql FROM side.schema s \
+              WHERE s.name = 'machines') WHERE name = 'machines'; PRAGMA schema_version = 9001",
+    )
+    .await;
+    let error = opened(&copy).await.err().expect("it opens").to_string();
+    assert!(error.contains("a machine: its tenant"), "{error}");
 }
 
 pub(super) async fn a_row_that_was_purged_and_put_back_is_refused_at_start(place: impl DataPlace) {
@@ -241,9 +287,10 @@ pub(super) async fn a_head_that_is_not_of_these_rows_is_refused_at_start(place: 
         bad
     };
     assert_eq!(bad("DELETE FROM head").await, HeadFault::Missing);
-    assert_eq!(bad(&put_back("head")).await, HeadFault::OfOtherRows);
-    for edit in ["revision = revision - 1", "seen = seen + 8640000", "tag = zeroblob(32)"] {
-        assert_eq!(bad(&format!("UPDATE head SET {edit}")).await, HeadFault::OfOtherRows, "{edit}");
+    let old = start_after(&place, &put_back("head")).await;
+    assert!(matches!(old, StoreError::Trail(TrailFault::OfOtherRows { rows: 2, trail: 3 })), "{old:?}");
+    for edit in ["revision = revision - 1", "seen = seen + 8640000", "state = zeroblob(32)", "tag = zeroblob(32)"] {
+        assert_eq!(bad(&format!("UPDATE head SET {edit}")).await, HeadFault::Forged, "{edit}");
     }
 }
 
@@ -267,12 +314,12 @@ pub(super) async fn the_change_log_decides_nothing(place: impl DataPlace) {
     change_each(&store).await;
     store.close().await;
     let rolled_back = put_back("role_assignments");
-    for log in ["DELETE FROM changes", "DELETE FROM changes WHERE revision > 2"] {
-        let error = start_after(&place, &format!("{rolled_back}; {log}")).await;
-        // The anchor misses the log's end first.
-        assert!(matches!(error, StoreError::Trail(TrailFault::ChangesCut { .. })), "{error:?}");
-    }
-    for log in ["DELETE FROM changes WHERE revision = 2", "UPDATE changes SET revision = revision + 1000"] {
+    for log in [
+        "DELETE FROM changes",
+        "DELETE FROM changes WHERE revision > 2",
+        "DELETE FROM changes WHERE revision = 2",
+        "UPDATE changes SET revision = revision + 1000",
+    ] {
         let error = start_after(&place, &format!("{rolled_back}; {log}")).await;
         assert!(matches!(error, StoreError::Tampered { .. } | StoreError::Head(HeadFault::OfOtherRows)), "{error:?}");
     }
@@ -298,15 +345,15 @@ fn assert_why<T: std::fmt::Debug>(answer: Result<T, StoreError>, kind: Kind, why
 pub(super) async fn a_secret_that_was_changed_under_a_running_server_is_not_served(place: impl DataPlace) {
     let store = one_of_each(&place).await;
     let (one, v) = (ctx(1), vault_id(1, "v"));
-    place.sql("CREATE TABLE saved_secrets AS SELECT * FROM secrets").await;
-    place.sql("CREATE TABLE saved_secret_versions AS SELECT * FROM secret_versions").await;
+    place.sql("CREATE TABLE side.saved_secrets AS SELECT * FROM secrets").await;
+    place.sql("CREATE TABLE side.saved_secret_versions AS SELECT * FROM secret_versions").await;
     let first = secret(1, "v", "s", 1).version;
     let mut tx = store.begin(&one).await.unwrap();
     tx.secret_update(&SecretVersion { enabled: false, ..secret(1, "v", "s", 1) }).await.unwrap();
     tx.secret_add(&secret(1, "v", "s", 2)).await.unwrap();
     tx.commit(event("x")).await.unwrap();
-    place.sql("CREATE TABLE good_secrets AS SELECT * FROM secrets").await;
-    place.sql("CREATE TABLE good_secret_versions AS SELECT * FROM secret_versions").await;
+    place.sql("CREATE TABLE side.good_secrets AS SELECT * FROM secrets").await;
+    place.sql("CREATE TABLE side.good_secret_versions AS SELECT * FROM secret_versions").await;
     let good = "DELETE FROM secrets; INSERT INTO secrets SELECT * FROM good_secrets; \
                 DELETE FROM secret_versions; INSERT INTO secret_versions SELECT * FROM good_secret_versions";
 
@@ -418,6 +465,7 @@ pub(super) async fn a_used_token_stays_used_under_a_running_server(place: impl D
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.redeem::<JoinToken>(hash).await.unwrap();
     tx.commit(event("x")).await.unwrap();
+    place.sql("CREATE TABLE side.good_one_time AS SELECT * FROM one_time").await;
     for (sql, why) in
         [("UPDATE one_time SET used_at = NULL".to_owned(), Tampering::Forged), (put_back("one_time"), Tampering::Older)]
     {
@@ -428,6 +476,7 @@ pub(super) async fn a_used_token_stays_used_under_a_running_server(place: impl D
         assert_why(store.one_time::<JoinToken>(hash).await, Kind::JoinToken, why);
         assert_why(store.redeemable::<JoinToken>(&ctx(1)).await, Kind::JoinToken, why);
     }
+    place.sql("DELETE FROM one_time; INSERT INTO one_time SELECT * FROM side.good_one_time").await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     assert_eq!(tx.forget_expired(NOW + 10_000).await.unwrap(), 1);
     tx.commit(event("x")).await.unwrap();
@@ -446,7 +495,7 @@ pub(super) async fn a_head_that_was_changed_under_a_running_server_stops_writes(
     save_each(&place).await;
     change_each(&store).await;
     for sql in [put_back("head"), "DELETE FROM head".to_owned()] {
-        place.sql("CREATE TABLE good_head AS SELECT * FROM head").await;
+        place.sql("CREATE TABLE side.good_head AS SELECT * FROM head").await;
         place.sql(sql.leak()).await;
         for _ in 0..2 {
             let mut tx = store.begin(&ctx(1)).await.unwrap();
@@ -552,10 +601,10 @@ pub(super) async fn the_sum_in_memory_is_that_of_a_fresh_load(place: impl DataPl
             drop(tx);
         }
         if round % 30 == 29 {
-            let (vouched, marks) = (store.core.writer.lock().await.rows_of_test(), store.core.live.marks().len());
+            let (vouched, marks) = (store.core.writer.lock().await.rows_now(), store.core.live.marks().len());
             store.close().await;
             store = place.open().await;
-            assert!(store.core.writer.lock().await.rows_of_test() == vouched, "round {round}");
+            assert!(store.core.writer.lock().await.rows_now() == vouched, "round {round}");
             assert_eq!(store.core.live.marks().len(), marks, "round {round}");
         }
     }

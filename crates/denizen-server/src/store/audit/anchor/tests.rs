@@ -1,7 +1,15 @@
 use super::*;
 
 fn head(seq: u64) -> LogHead {
-    LogHead { revision: Revision(3), seq, hash: "ab".repeat(32), spool: 70, total: 900, at: UnixTime(5) }
+    LogHead {
+        revision: Revision(3),
+        state: vec![1; 32],
+        seq,
+        hash: "ab".repeat(32),
+        spool: 70,
+        total: 900,
+        at: UnixTime(5),
+    }
 }
 
 #[test]
