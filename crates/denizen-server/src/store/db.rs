@@ -434,6 +434,7 @@ async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
     let found = (schema::Objects::read(&mut writer).await?, schema::version(&mut writer).await?);
     sqlx::query("COMMIT").execute(&mut writer).await?;
     expected.admit(&found.0)?;
+    schema::check_indexes(&mut writer).await?;
     let schema = Watch::new(found.1);
     let watch = schema.clone();
     let readers = SqlitePoolOptions::new()

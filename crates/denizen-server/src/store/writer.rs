@@ -270,7 +270,8 @@ impl Writer {
         self.schema.refuse_changed()
     }
 
-    async fn note_schema(&mut self) -> Result<(), StoreError> {
+    /// Notes the schema that the connection has now.
+    pub(super) async fn note_schema(&mut self) -> Result<(), StoreError> {
         let version = self.conn()?.schema_version().await?;
         self.schema.note(version);
         Ok(())

@@ -181,6 +181,7 @@ macro_rules! on {
                 a_commit_in_doubt_adopts_nothing_else;
             schema:
                 another_schema_is_refused_at_start
+                an_index_that_leaves_rows_out_is_refused_at_start
                 another_schema_is_not_used_by_a_running_server
                 rows_that_were_not_asked_for_are_refused
                 what_was_not_written_is_not_acknowledged

@@ -280,3 +280,32 @@ pub(super) async fn what_an_edit_made_expire_is_not_forgotten(place: impl DataPl
     let left = store.rows("SELECT COUNT(*) FROM one_time", &[]).await.unwrap();
     assert_eq!(left[0].int(0).unwrap(), 2);
 }
+
+/// An index that says other things than its table: a look through it leaves rows out, and no row shows that.
+pub(super) async fn an_index_that_leaves_rows_out_is_refused_at_start(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 2)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    store.close().await;
+    place
+        .sql(
+            "PRAGMA writable_schema=ON; \
+             INSERT INTO sqlite_schema SELECT 'table', 'imp', 'imp', rootpage, \
+             'CREATE TABLE imp (tenant, vault, name, ordinal, rid, PRIMARY KEY (tenant, vault, name, ordinal, rid)) \
+             WITHOUT ROWID' FROM sqlite_schema WHERE name = 'sqlite_autoindex_secret_versions_2'; \
+             PRAGMA writable_schema=RESET; \
+             UPDATE imp SET name = 'zzz' WHERE ordinal = 1; \
+             PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name = 'imp'; PRAGMA writable_schema=RESET",
+        )
+        .await;
+    let error = try_open(&place).await.err().unwrap();
+    assert!(
+        matches!(&error, StoreError::Corrupt(why) if why.contains("integrity_check('secret_versions')")),
+        "{error:?}"
+    );
+}

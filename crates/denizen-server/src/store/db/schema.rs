@@ -22,8 +22,20 @@ use super::super::{SchemaFault, StoreError, tags::shown};
 #[derive(PartialEq, Eq)]
 pub(super) struct Objects(BTreeMap<(String, String), (String, String)>);
 
-/// What the engine itself adds for its own planning, and reads of it nothing but numbers.
-const ENGINES_OWN: [&str; 5] = ["sqlite_sequence", "sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4"];
+/// What the engine itself adds for its own planning, exactly as it does.
+const ENGINES_OWN: [&str; 3] = [
+    "CREATE TABLE sqlite_sequence(name,seq)",
+    "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
+    "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+];
+
+/// The tables whose other indexes are read while the server runs. An index that says other things than its table leaves
+/// rows out, which no row can show.
+const INDEXED: [&str; 3] = [
+    "PRAGMA integrity_check('secrets')",
+    "PRAGMA integrity_check('secret_versions')",
+    "PRAGMA integrity_check('one_time')",
+];
 
 impl Objects {
     pub(super) async fn read(conn: &mut SqliteConnection) -> Result<Self, StoreError> {
@@ -32,10 +44,9 @@ impl Objects {
         for row in sqlx::query(sql).fetch_all(conn).await? {
             let text = |at: usize| row.try_get::<String, _>(at).map_err(|error| unreadable(&error));
             let (kind, name, table, made_by) = (text(0)?, text(1)?, text(2)?, text(3)?);
-            if kind == "table" && ENGINES_OWN.contains(&name.as_str()) {
+            if kind == "table" && ENGINES_OWN.contains(&made_by.as_str()) {
                 continue;
             }
-            let made_by = made_by.split_whitespace().collect::<Vec<_>>().join(" ");
             if found.insert((kind, name.clone()), (table, made_by)).is_some() {
                 return Err(fault(&name, SchemaFault::Added));
             }
@@ -115,6 +126,19 @@ impl Watch {
     pub(in crate::store) fn blind_of_test(&self) {
         self.0.is_blind.store(true, Ordering::SeqCst);
     }
+}
+
+/// Refuses indexes that do not say what their tables say.
+pub(super) async fn check_indexes(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    for check in INDEXED {
+        for row in sqlx::query(check).fetch_all(&mut *conn).await? {
+            let said: String = row.try_get(0).map_err(|error| unreadable(&error))?;
+            if said != "ok" {
+                return Err(StoreError::Corrupt(format!("the database's own check ({check}): {}", shown(&said))));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The number that the engine raises with each change of the schema.
