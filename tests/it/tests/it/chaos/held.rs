@@ -2,11 +2,15 @@
 
 use std::{
     net::TcpStream,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    time::{sleep, timeout},
+};
 
 use crate::{
     dev::{Dev, Launch},
@@ -134,4 +138,45 @@ fn resident(dev: &Dev<'_>) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", dev.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+/// Two users hold more connections than the agent has; root and a third user are answered all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d09_two_users_cannot_lock_root_or_a_third_out_of_the_agent() {
+    const HOLD: &str = "import socket, sys\n\
+        held = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(600)]\n\
+        print('held', flush=True)\n\
+        sys.stdin.read()\n";
+    let sandbox = Sandbox::new().await;
+    if !crate::sandbox::root() {
+        return denizen_skip::skip("other users' connections need root");
+    }
+    let dev = Dev::start(&sandbox).await;
+    let mut holders = Vec::new();
+    for listener in [Listener::Agent, Listener::Imds] {
+        let address = listener.address(&dev);
+        for user in [User::Daemon, User::Stranger] {
+            let mut command = sandbox.command(user, "python3");
+            command.args(["-c", HOLD, &address.ip().to_string(), &address.port().to_string()]);
+            let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            let mut out = BufReader::new(holder.stdout.take().unwrap());
+            timeout(Duration::from_secs(20), out.read_line(&mut line)).await.unwrap().unwrap();
+            assert_eq!(line, "held\n");
+            holders.push(holder);
+        }
+    }
+    let instance = format!("http://{}/metadata/instance?api-version=2020-06-01", Listener::Agent.address(&dev));
+    let versions = format!("{}/metadata/versions", dev.fact("/agent/imds_host"));
+    for url in [&instance, &versions] {
+        for user in [User::Ours, User::Nobody] {
+            for _ in 0..10 {
+                let mut curl = sandbox.command(user, "curl");
+                curl.args(["-s", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Metadata: true", url]);
+                assert_eq!(crate::sandbox::ended(curl).await.out, "200", "{user:?} {url}");
+            }
+        }
+    }
+    drop(holders);
+    dev.stop().await;
 }
