@@ -22,8 +22,12 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 /// Reads at most `limit` bytes of a regular file; `true` when that was all of it.
 pub fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
+    read_from(open(path)?, limit)
+}
+
+fn read_from(source: impl io::Read, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
-    open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let whole = bytes.len() <= limit;
     bytes.truncate(limit);
@@ -32,7 +36,10 @@ pub fn read(path: &Path, limit: u64) -> io::Result<(Vec<u8>, bool)> {
 
 /// Reads a regular file of at most `limit` bytes, whole.
 pub fn read_whole(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let (bytes, whole) = read(path, limit)?;
+    whole(read(path, limit)?, limit)
+}
+
+fn whole((bytes, whole): (Vec<u8>, bool), limit: u64) -> io::Result<Vec<u8>> {
     if whole { Ok(bytes) } else { Err(io::Error::other(format!("it is larger than {limit} bytes"))) }
 }
 
@@ -41,8 +48,19 @@ pub fn read_whole(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when it is not UTF-8; nothing of it is in the error.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    String::from_utf8(read_whole(path, limit)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    text(read_whole(path, limit)?)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// The same, and of standard input where the path is `-`: a pipe is no file.
+pub fn read_input(path: &Path, limit: u64) -> io::Result<String> {
+    if path != Path::new("-") {
+        return read_text(path, limit);
+    }
+    text(whole(read_from(io::stdin().lock(), limit)?, limit)?)
 }
 
 /// An error for anything but a regular file.

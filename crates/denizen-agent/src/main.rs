@@ -7,7 +7,7 @@
 
 use std::{
     future::Future,
-    io::{Read as _, Write as _},
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -270,15 +270,12 @@ fn outbound(upstream: Upstream) -> Result<Outbound, Failure> {
     Ok(Outbound { ca_file: upstream.ca_file, proxy })
 }
 
+/// The largest file that a secret is read from, bytes.
+const MAX_SECRET_FILE: u64 = 64 * 1024;
+
 /// A secret from a file: its first line, without the line's end.
 fn first_line(path: &Path) -> Result<SecretString, Failure> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(64 * 1024).read_to_string(&mut text).map(drop)
-    } else {
-        files::open(path).and_then(|file| file.take(64 * 1024).read_to_string(&mut text)).map(drop)
-    };
-    read.map_err(|error| {
+    let text = files::read_input(path, MAX_SECRET_FILE).map_err(|error| {
         let pipe = std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
         let hint = if pipe { "; name - and send it on standard input" } else { "" };
         Failure(exit::NO_PERMISSION, format!("cannot read {}: {error}{hint}", path.display()))

@@ -6,7 +6,7 @@
 //! Tests: `tests/it`.
 
 use std::{
-    io::{BufWriter, Read as _, Write},
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -86,21 +86,11 @@ async fn open(data: Option<&Path>, environment: &Environment) -> Result<(Trail, 
     Ok((Trail::open(Engine::Sqlite { path: database }, keys.clone()).await.map_err(|error| wrong(&error))?, keys))
 }
 
-/// A head that was kept: of a file, or of standard input where that is named `-`.
-fn head_in(file: &Path) -> std::io::Result<String> {
-    if file != Path::new("-") {
-        return files::read_text(file, MAX_HEAD);
-    }
-    let mut text = String::new();
-    std::io::stdin().take(MAX_HEAD).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Result<(), Failure> {
     let since = match since {
         Some(file) => {
             let bad = |error: String| Failure::new(exit::DATA, format!("--since {}: {error}", file.display()));
-            let text = head_in(file).map_err(|error| bad(error.to_string()))?;
+            let text = files::read_input(file, MAX_HEAD).map_err(|error| bad(error.to_string()))?;
             Some(Head::parse(&text, keys).map_err(|error| bad(error.to_string()))?)
         }
         None => None,

@@ -47,6 +47,20 @@ async fn server(folder: &tempfile::TempDir) -> Server {
     Server::open(config).await.unwrap()
 }
 
+const TENANT: TenantId = TenantId(Uuid::from_u128(0x7e));
+
+/// One with a tenant, and a vault `dev` in it.
+async fn with_vault(folder: &tempfile::TempDir) -> Server {
+    let server = server(folder).await;
+    let subscription = SubscriptionId(Uuid::from_u128(0x5b));
+    let set_up = || server.authorize(TENANT, SystemReason::SetUp);
+    server.directory.create_tenant(&set_up(), "t.example", "T").await.unwrap();
+    let group = server.directory.create_resource_group(&set_up(), subscription, "dev", "local").await.unwrap();
+    let vault = NewVault { name: "dev", location: "local", retention_days: 90 };
+    server.vaults.create(&set_up(), &group.id, &vault).await.unwrap();
+    server
+}
+
 fn call(method: Method, path: &str, token: Option<&'static str>) -> Call {
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, HeaderValue::from_static(HOST));
@@ -70,14 +84,8 @@ fn path(route: &RouteInfo) -> String {
 #[tokio::test]
 async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is_open() {
     let folder = tempfile::tempdir().unwrap();
-    let server = server(&folder).await;
     // There is a vault: were nothing asked of the caller, it would be read and written.
-    let (tenant, subscription) = (TenantId(Uuid::from_u128(0x7e)), SubscriptionId(Uuid::from_u128(0x5b)));
-    let set_up = || server.authorize(tenant, SystemReason::SetUp);
-    server.directory.create_tenant(&set_up(), "t.example", "T").await.unwrap();
-    let group = server.directory.create_resource_group(&set_up(), subscription, "dev", "local").await.unwrap();
-    let vault = NewVault { name: "dev", location: "local", retention_days: 90 };
-    server.vaults.create(&set_up(), &group.id, &vault).await.unwrap();
+    let server = with_vault(&folder).await;
     let services: Services = server.services().unwrap();
     let (mut open, mut guarded) = (0, 0);
     for route in services.routes() {
@@ -114,13 +122,7 @@ async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is
 #[tokio::test]
 async fn strangers_are_in_the_metrics_by_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let server = server(&folder).await;
-    let (tenant, subscription) = (TenantId(Uuid::from_u128(0x7e)), SubscriptionId(Uuid::from_u128(0x5b)));
-    let set_up = || server.authorize(tenant, SystemReason::SetUp);
-    server.directory.create_tenant(&set_up(), "t.example", "T").await.unwrap();
-    let group = server.directory.create_resource_group(&set_up(), subscription, "dev", "local").await.unwrap();
-    let vault = NewVault { name: "dev", location: "local", retention_days: 90 };
-    server.vaults.create(&set_up(), &group.id, &vault).await.unwrap();
+    let server = with_vault(&folder).await;
     let services = server.services().unwrap();
     let scraped = async || {
         let reply = services.metrics.handle(call(Method::GET, "/metrics", None)).await;
@@ -156,7 +158,7 @@ async fn strangers_are_in_the_metrics_by_reason() {
     services.vault.handle(call(Method::GET, "/secrets", Some("Bearer nonsense"))).await;
     services.control.handle(post(denizen_wire::node::ENROL_PATH)).await;
     services.control.handle(enrolment("nonsense")).await;
-    services.control.handle(enrolment(&format!("dzj.{}.guess", tenant.0.simple()))).await;
+    services.control.handle(enrolment(&format!("dzj.{}.guess", TENANT.0.simple()))).await;
     let after = scraped().await;
     for (api, reason, count) in expected {
         assert!(after.contains(&line(api, reason, count)), "{api}, {reason}: {after}");

@@ -124,7 +124,7 @@ impl Store {
             audit::anchor::admit(&mut db::Reader::Conn(writer.conn()?, &statements), &keys, &engine.anchor()).await?;
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
         let live = live::Live::default();
-        let snapshot = writer.load(&keys, &statements, &live, found.rows.as_ref()).await?;
+        let snapshot = writer.load(&statements, &live, found.rows.as_ref()).await?;
         writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();

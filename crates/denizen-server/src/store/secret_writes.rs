@@ -57,22 +57,18 @@ impl Tx<'_> {
         let (version, secret_id) = (canonical(&it.version), id_of_secret(vault, &name));
         let id = id_of_version(&secret_id, &version);
         self.own_tenant(it.tenant, Kind::Secret, &id)?;
-        let before = match self.found(&it.vault, &name, Some(&version)).await? {
-            Some(Found { secret, .. }) if secret.deleted.is_some() => {
-                return Err(self.mark_failed(StoreError::SecretDeleted { name }));
-            }
-            Some(Found { version: Some(_), .. }) => {
-                return Err(self.mark_failed(StoreError::Exists { kind: Kind::Secret, key: id }));
-            }
-            before => before.map(|found| found.secret),
-        };
+        let before = self.found(&it.vault, &name, None).await?;
+        if before.as_ref().is_some_and(|found| found.secret.deleted.is_some()) {
+            return Err(self.mark_failed(StoreError::SecretDeleted { name }));
+        }
+        // Every row there is has a mark, so this asks nothing of the database.
+        let same = RowName { kind: Kind::SecretVersion, tenant: &tenant, id: &id };
+        if self.checks().absent(same).is_err() {
+            return Err(self.mark_failed(StoreError::Exists { kind: Kind::Secret, key: id }));
+        }
         // Versions are counted by the latest, whose row is checked: only a purge removes any, and then all.
-        let last = match &before {
-            Some(_) => {
-                self.found(&it.vault, &name, None).await?.and_then(|found| found.version).map_or(0, |it| it.row.ordinal)
-            }
-            None => 0,
-        };
+        let last = before.as_ref().and_then(|found| found.version.as_ref()).map_or(0, |it| it.row.ordinal);
+        let before = before.map(|found| found.secret);
         let secret = SecretRow {
             tenant: tenant.clone(),
             vault: vault.to_owned(),
@@ -254,16 +250,10 @@ impl Tx<'_> {
         deleted: Option<(UnixTime, UnixTime)>,
     ) -> Result<(), StoreError> {
         let after = SecretRow {
-            tenant: before.tenant.clone(),
-            vault: before.vault.clone(),
-            name: before.name.clone(),
-            id: before.id.clone(),
-            written: before.written.clone(),
-            latest: before.latest.clone(),
             deleted: deleted.map(|(deleted, _)| deleted.0),
             purge_at: deleted.map(|(_, purge_at)| purge_at.0),
             revision: self.revision.0,
-            tag: Vec::new(),
+            ..before.clone()
         };
         self.write_secret(Some(before), &after, vault).await
     }

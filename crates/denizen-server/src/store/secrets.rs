@@ -54,6 +54,7 @@ const DUE: &str =
     select!("v.version = s.latest"; "s.deleted IS NOT NULL AND s.purge_at <= $2 ORDER BY s.purge_at LIMIT $3");
 
 /// The row of a name.
+#[derive(Clone)]
 pub(super) struct SecretRow {
     pub(super) tenant: String,
     pub(super) vault: String,

@@ -10,7 +10,11 @@
 //! another's by leaving out a filter. No I/O here. Tests: below, and the contract suite, which compares the snapshot
 //! after many changes with one loaded afresh.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
 
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use rpds::HashTrieMapSync;
@@ -67,8 +71,11 @@ pub struct Snapshot {
     tenants: Map<TenantId, Arc<TenantState>>,
     /// By domain, lower case.
     domains: Map<String, TenantId>,
-    /// By name, lower case: the one index that crosses tenants, because a vault's name is a host name.
+    /// By name, lower case: it crosses tenants, because a vault's name is a host name.
     vault_names: Map<String, Arc<Vault>>,
+    /// By the name of a signing key, the tenants that have one of it: whose token this is, before anything of it is
+    /// believed.
+    signers: Map<String, BTreeSet<TenantId>>,
     /// The last change of anything in a vault. It outlives the vault: what was cached of one that is gone must not
     /// serve one that comes after it.
     vault_revisions: Map<ResourceId, Revision>,
@@ -197,6 +204,11 @@ impl Snapshot {
         self.of(tenant).map_or(&[], |state| &state.signing_keys)
     }
 
+    /// The tenants that have a signing key of this name.
+    pub fn signers(&self, kid: &str) -> impl Iterator<Item = TenantId> {
+        self.signers.get(kid).into_iter().flatten().copied()
+    }
+
     /// A subscription by id.
     pub fn subscription(&self, tenant: TenantId, id: SubscriptionId) -> Option<&Arc<Subscription>> {
         self.of(tenant)?.subscriptions.get(&id)
@@ -289,13 +301,8 @@ impl Snapshot {
     /// Makes every vault that this or another snapshot knows of, and the signing keys, as new as this snapshot: nothing
     /// that was cached before it is used.
     pub(super) fn outdate(&mut self, other: &Self) {
-        for vault in other.vault_revisions.keys() {
-            self.vault_revisions.insert_mut(vault.clone(), self.revision);
-        }
-        let vaults: Vec<ResourceId> = self.vault_revisions.keys().cloned().collect();
-        for vault in vaults {
-            self.vault_revisions.insert_mut(vault, self.revision);
-        }
+        let vaults = self.vault_revisions.keys().chain(other.vault_revisions.keys());
+        self.vault_revisions = vaults.map(|vault| (vault.clone(), self.revision)).collect();
         self.signing_revision = self.revision;
     }
 
@@ -304,9 +311,12 @@ impl Snapshot {
         match &entity {
             Entity::Tenant(it) => self.domains.insert_mut(it.domain.to_ascii_lowercase(), it.id),
             Entity::Vault(it) => self.vault_names.insert_mut(it.name.to_ascii_lowercase(), it.clone()),
+            Entity::SigningKey(it) => {
+                let tenants = self.signers(&it.kid).chain([it.tenant]).collect();
+                self.signers.insert_mut(it.kid.clone(), tenants);
+            }
             Entity::Application(_)
             | Entity::ServicePrincipal(_)
-            | Entity::SigningKey(_)
             | Entity::Subscription(_)
             | Entity::ResourceGroup(_)
             | Entity::Machine(_)
@@ -327,9 +337,15 @@ impl Snapshot {
         match entity {
             Entity::Tenant(it) => _ = self.domains.remove_mut(it.domain.to_ascii_lowercase().as_str()),
             Entity::Vault(it) => _ = self.vault_names.remove_mut(it.name.to_ascii_lowercase().as_str()),
+            Entity::SigningKey(it) => {
+                let others: BTreeSet<_> = self.signers(&it.kid).filter(|tenant| *tenant != it.tenant).collect();
+                self.signers.remove_mut(it.kid.as_str());
+                if !others.is_empty() {
+                    self.signers.insert_mut(it.kid.clone(), others);
+                }
+            }
             Entity::Application(_)
             | Entity::ServicePrincipal(_)
-            | Entity::SigningKey(_)
             | Entity::Subscription(_)
             | Entity::ResourceGroup(_)
             | Entity::Machine(_)

@@ -161,8 +161,6 @@ impl Writer {
             self.rollback(&core.statements).await;
         }
         core.health.in_place()?;
-        // The audit's own records are written whatever the schema is: a connection that was used for one has seen it.
-        self.note_schema().await?;
         if let Some(head) = &self.head {
             return Ok(head.clone());
         }
@@ -197,7 +195,7 @@ impl Writer {
         let (log, rows) = (meant.log.clone(), meant.rows.clone());
         if log.revision != known.revision {
             tracing::warn!(revision = log.revision.0, "a commit was kept whose answer was lost: loading it");
-            let mut snapshot = self.load(&core.keys, &core.statements, &core.live, rows.head.as_ref()).await?;
+            let mut snapshot = self.load(&core.statements, &core.live, rows.head.as_ref()).await?;
             snapshot.outdate(&core.snapshot.load());
             core.snapshot.store(Arc::new(snapshot));
         }
@@ -226,7 +224,7 @@ impl Writer {
         self.refuse_changed_schema().await?;
         let rows = self.vouch(core, revision, &Pending::default());
         match self.write_head(&core.statements, &rows).await {
-            Ok(()) => self.vouched(rows),
+            Ok(()) => self.rows = rows,
             // It is known that nothing was written.
             Err(error @ StoreError::Head(_)) => return Err(error),
             Err(error) => {
@@ -244,11 +242,6 @@ impl Writer {
         let over = self.rows.head.clone();
         let Some(head) = rows.head.as_ref().filter(|head| over.as_ref() != Some(*head)) else { return Ok(()) };
         head.write(self.conn()?, statements, over.as_ref()).await
-    }
-
-    /// The head was written.
-    fn vouched(&mut self, rows: Vouched) {
-        self.rows = rows;
     }
 
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
@@ -364,12 +357,12 @@ impl Writer {
     /// must vouch for it.
     pub(super) async fn load(
         &mut self,
-        keys: &StoreKeys,
         statements: &Statements,
         live: &Live,
         head: Option<&Head>,
     ) -> Result<Snapshot, StoreError> {
-        let loaded = load(self.conn()?, statements, keys, live).await?;
+        let keys = self.keys.clone();
+        let loaded = load(self.conn()?, statements, &keys, live).await?;
         self.refuse_changed_schema().await?;
         if loaded.head.as_ref() != head {
             return Err(StoreError::Head(HeadFault::Replaced));

@@ -7,11 +7,18 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d09_a_head_of_100_kilobytes_is_refused_on_every_listener() {
+async fn d09_a_head_of_100_kilobytes_is_refused_on_every_listener_and_one_of_12_is_not() {
     let sandbox = Sandbox::new().await;
     let dev = Dev::start(&sandbox).await;
     tokio::task::block_in_place(|| {
         for listener in LISTENERS {
+            let mut connection = listener.connect(&dev).unwrap();
+            let filling = "y".repeat(12_000);
+            let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX: {filling}\r\n\r\n");
+            connection.write(head.as_bytes()).unwrap();
+            let answer = connection.read_to_end();
+            assert!(answer.starts_with("HTTP/1.1 "), "{listener:?}: {answer}");
+            assert!(!answer.starts_with("HTTP/1.1 431 "), "{listener:?}: {answer}");
             for length in [40_000, 100_000, 1_000_000] {
                 let mut connection = listener.connect(&dev).unwrap();
                 // The listener may close before all of it is sent.

@@ -165,10 +165,7 @@ pub(in crate::store) async fn append(
     let mut args = values(rows);
     args.push(Arg::Text(&previous.hash));
     let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
-    let added = writer.execute(&core.statements, sql, &args).await?;
-    // What was changed while this waited for its turn, and put back afterwards, is seen here and nowhere later.
-    writer.note_schema().await?;
-    if added != rows.len() as u64 {
+    if writer.execute(&core.statements, sql, &args).await? != rows.len() as u64 {
         return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: previous.seq }));
     }
     Ok(())

@@ -190,7 +190,11 @@ impl Task {
             let (rows, head) = Row::of_batch(&start, &core.keys.chain, batch)?;
             // One statement is its own transaction: no BEGIN, no COMMIT, one trip.
             core.statements.audit_statements.fetch_add(1, Ordering::Relaxed);
-            match chain::append(&mut writer, &core, &rows, &start).await {
+            let added = chain::append(&mut writer, &core, &rows, &start).await;
+            // Outside a transaction the statement may have waited for its turn. A schema that was changed meanwhile, and is
+            // put back later, is seen here and nowhere else.
+            let noted = writer.note_schema().await;
+            match added.and(noted) {
                 Ok(()) => writer.advance(head),
                 // It is known that nothing was written.
                 Err(error @ StoreError::Trail(_)) => return Err(error),

@@ -238,7 +238,7 @@ pub(super) async fn a_database_that_goes_away_loses_no_record(place: impl DataPl
 }
 
 /// It does not err, and does not answer: whoever holds the writer looks the same from here.
-pub(super) async fn a_database_that_hangs_leaves_the_journal_on_the_disk(place: impl DataPlace) {
+pub(super) async fn a_database_that_hangs_leaves_the_spool_on_the_disk(place: impl DataPlace) {
     let store = founded(&place).await;
     let tx = store.begin(&ctx(1)).await.unwrap();
     store.audit(&ctx(1), &event("read")).unwrap();
@@ -283,7 +283,7 @@ pub(super) async fn a_full_disk_refuses(place: impl DataPlace) {
     assert_eq!(actions(&store, &ctx(1)).await, ["tenant/create", "read"]);
 }
 
-pub(super) async fn a_full_journal_refuses(place: impl DataPlace) {
+pub(super) async fn a_full_spool_refuses(place: impl DataPlace) {
     let store = founded(&place).await;
     // A transaction in progress: nothing can be moved, and nothing has failed.
     let tx = store.begin(&ctx(1)).await.unwrap();

@@ -204,3 +204,38 @@ pub(super) fn secret(tenant: u8, vault: &str, name: &str, n: u8) -> SecretVersio
         sealed_value: format!("SEALED-{name}-{n}").repeat(8).into_bytes(),
     }
 }
+
+/// One record of each kind of tenant 1, and a secret in its vault `v`.
+pub(super) async fn insert_one_of_each(tx: &mut crate::store::Tx<'_>) {
+    tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
+    tx.insert(&principal(1, 1)).await.unwrap();
+    tx.insert(&signing_key(1, 1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&machine(1, 1)).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.insert(&assignment(1, 1, &vault_id(1, "v"), 1)).await.unwrap();
+    tx.insert(&custom_role(1, 1)).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+}
+
+/// Numbers below the one asked for, the same in each run of a seed, so that a failure can be repeated (xorshift64*).
+pub(super) fn numbers(mut seed: u64) -> impl FnMut(u64) -> u8 {
+    move |below| {
+        seed ^= seed >> 12;
+        seed ^= seed << 25;
+        seed ^= seed >> 27;
+        u8::try_from((seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below).unwrap()
+    }
+}
+
+/// Puts a `fifo`, a `link` to `target`, or a `folder` where a file should be.
+pub(super) fn put_no_file(kind: &str, at: &std::path::Path, target: &std::path::Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    match kind {
+        "fifo" => mknodat(CWD, at, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap(),
+        "link" => std::os::unix::fs::symlink(target, at).unwrap(),
+        "folder" => std::fs::create_dir(at).unwrap(),
+        other => panic!("no {other}"),
+    }
+}

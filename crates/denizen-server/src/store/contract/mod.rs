@@ -9,7 +9,8 @@
 //! | [`one_time`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
 //! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
-//! | [`attacks`] | the audit's trail, its anchor and its spool under the hands of who can write the database or its folder |
+//! | [`attacks`] | the audit's trail and its anchor under the hands of who can write the database or its folder |
+//! | [`spool`] | the audit's spool under the hands of who can write its folder |
 //! | [`pruning`] | what retention removes, and what it leaves |
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
@@ -25,6 +26,7 @@ mod pruning;
 mod rollback;
 mod schema;
 mod secret_cycle;
+mod spool;
 mod sqlite;
 mod survival;
 mod tampering;
@@ -117,10 +119,10 @@ macro_rules! on {
                 nobody_waits_and_many_share_a_commit
                 a_row_holds_one_tenants_records
                 a_database_that_goes_away_loses_no_record
-                a_database_that_hangs_leaves_the_journal_on_the_disk
+                a_database_that_hangs_leaves_the_spool_on_the_disk
                 a_batch_whose_commit_ended_in_doubt_is_written_once
                 a_full_disk_refuses
-                a_full_journal_refuses
+                a_full_spool_refuses
                 closing_moves_what_waits;
             attacks:
                 a_cut_tail_is_refused_and_can_be_accepted
@@ -145,12 +147,13 @@ macro_rules! on {
                 an_honest_crash_leaves_the_anchor_behind
                 a_head_kept_elsewhere_is_in_the_trail_or_not
                 a_trail_is_read_beside_its_server
-                nothing_wrong_is_nothing_to_accept
-                what_is_missing_of_the_journal_is_recorded
-                what_is_put_into_the_journal_is_not_shipped
-                what_is_no_journal_is_refused
-                a_journal_removed_under_a_running_server_is_begun_anew
-                a_journal_replaced_under_a_running_server_refuses;
+                nothing_wrong_is_nothing_to_accept;
+            spool:
+                what_is_missing_of_the_spool_is_recorded
+                what_is_put_into_the_spool_is_not_shipped
+                what_is_no_spool_is_refused
+                a_spool_removed_under_a_running_server_is_begun_anew
+                a_spool_replaced_under_a_running_server_refuses;
             pruning:
                 old_records_go_and_the_rest_is_verified
                 the_size_stays_bounded

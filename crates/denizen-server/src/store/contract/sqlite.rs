@@ -130,7 +130,7 @@ async fn nobody_else_may_read_the_file() {
 /// Where the database looks for its files somebody may have put something else.
 #[tokio::test]
 async fn what_is_no_file_is_refused_at_once() {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::PermissionsExt as _;
     let open = async |place: &File| {
         let opening = Store::open(place.engine(), crate::store::StoreKeys::of_test());
         let opened = tokio::time::timeout(std::time::Duration::from_secs(5), opening).await;
@@ -146,18 +146,7 @@ async fn what_is_no_file_is_refused_at_once() {
                 (place.folder.path().join(format!("denizen.db{suffix}")), place.folder.path().join("t"));
             fs::write(&target, "").unwrap();
             fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
-            match kind {
-                "fifo" => rustix::fs::mknodat(
-                    rustix::fs::CWD,
-                    &path,
-                    rustix::fs::FileType::Fifo,
-                    rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-                    0,
-                )
-                .unwrap(),
-                "link" => symlink(&target, &path).unwrap(),
-                _ => fs::create_dir(&path).unwrap(),
-            }
+            put_no_file(kind, &path, &target);
             let error = open(&place).await;
             assert!(error.contains(path.to_str().unwrap()), "{kind} for {suffix}: {error}");
             assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o644, "{kind} for {suffix}");

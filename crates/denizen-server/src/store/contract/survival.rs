@@ -6,16 +6,7 @@ use crate::store::*;
 pub(super) async fn a_restart_finds_everything(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
-    tx.insert(&principal(1, 1)).await.unwrap();
-    tx.insert(&signing_key(1, 1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&machine(1, 1)).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.insert(&assignment(1, 1, &vault_id(1, "v"), 1)).await.unwrap();
-    tx.insert(&custom_role(1, 1)).await.unwrap();
-    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    insert_one_of_each(&mut tx).await;
     tx.commit(event("x")).await.unwrap();
     let before = store.snapshot();
     store.close().await;

@@ -38,16 +38,7 @@ pub(super) const TABLES: [(&str, Kind); 13] = [
 pub(super) async fn one_of_each(place: &impl DataPlace) -> Store {
     let store = founded(place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
-    tx.insert(&principal(1, 1)).await.unwrap();
-    tx.insert(&signing_key(1, 1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&machine(1, 1)).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.insert(&assignment(1, 1, &vault_id(1, "v"), 1)).await.unwrap();
-    tx.insert(&custom_role(1, 1)).await.unwrap();
-    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    insert_one_of_each(&mut tx).await;
     tx.issue(&join_token(1, 1)).await.unwrap();
     tx.commit(event("x")).await.unwrap();
     store
@@ -579,13 +570,7 @@ pub(super) async fn readers_beside_writers_see_no_alarm(place: impl DataPlace) {
 
 pub(super) async fn the_sum_in_memory_is_that_of_a_fresh_load(place: impl DataPlace) {
     let mut store = founded(&place).await;
-    let mut seed = 0x1234_5678_9ABC_DEF1u64;
-    let mut next = move |below: u64| {
-        seed ^= seed >> 12;
-        seed ^= seed << 25;
-        seed ^= seed >> 27;
-        u8::try_from((seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below).unwrap()
-    };
+    let mut next = numbers(0x1234_5678_9ABC_DEF1);
     let mut kept = 0;
     for round in 0..240 {
         let who = 1 + next(2);

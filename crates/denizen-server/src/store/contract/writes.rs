@@ -302,14 +302,7 @@ pub(super) async fn a_commit_survives_its_caller(place: impl DataPlace) {
 /// The snapshot is made of changes; what is loaded at start is made of rows. They must never differ.
 pub(super) async fn the_snapshot_equals_what_is_loaded_after_a_thousand_changes(place: impl DataPlace) {
     let mut store = founded(&place).await;
-    let mut seed = 0x9E37_79B9_7F4A_7C15u64;
-    let mut next = move |below: u64| {
-        // xorshift64*: the same numbers each time, so that a failure can be repeated.
-        seed ^= seed >> 12;
-        seed ^= seed << 25;
-        seed ^= seed >> 27;
-        u8::try_from((seed.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below).unwrap()
-    };
+    let mut next = numbers(0x9E37_79B9_7F4A_7C15);
     let mut kept = 0;
     for round in 0..250 {
         let who = 1 + next(2);

@@ -83,9 +83,9 @@ async fn d09_requests_without_their_bodies_and_clients_that_never_read_keep_nobo
     let sandbox = Sandbox::new().await;
     let dev = Launch::new(&sandbox, User::Ours).descriptors(1024).start().await;
     let mut held = Vec::new();
-    tokio::task::block_in_place(|| {
-        for listener in LISTENERS {
-            for number in 0..500 {
+    for listener in LISTENERS {
+        tokio::task::block_in_place(|| {
+            for number in 0..HELD {
                 let mut connection = listener.connect(&dev).unwrap();
                 let said: &[u8] = match number % 3 {
                     0 => b"POST /common/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
@@ -96,9 +96,9 @@ async fn d09_requests_without_their_bodies_and_clients_that_never_read_keep_nobo
                 let _ = connection.write(said);
                 held.push(connection);
             }
-        }
-    });
-    all_answer(&dev, "all held").await;
+        });
+        all_answer(&dev, &format!("{listener:?} held")).await;
+    }
     let began = Instant::now();
     dev.stop().await;
     assert!(began.elapsed() < STOP, "it ended after {:?}", began.elapsed());

@@ -240,7 +240,7 @@ fn a_trail_that_is_ahead_is_gone_on_from() {
 }
 
 #[test]
-fn a_closed_journal_takes_nothing_and_leaves_nothing() {
+fn a_closed_spool_takes_nothing_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(&folder, 0);
     write(&spool, 0..3);
