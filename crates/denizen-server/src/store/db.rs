@@ -573,8 +573,7 @@ async fn migrate(migrator: &Migrator, conn: &mut SqliteConnection) -> Result<(),
         if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
             return StoreError::from(error);
         }
-        // All others say that the record of what was applied does not fit this release.
-        StoreError::Corrupt(error.to_string())
+        StoreError::SchemaUnknown(error.to_string())
     };
     let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
     conn.ensure_migrations_table(&migrator.table_name).await.map_err(failed)?;

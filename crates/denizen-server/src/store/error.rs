@@ -90,6 +90,13 @@ pub enum StoreError {
         /// The newest this release knows.
         known: i64,
     },
+    /// The operator: the record of the migrations that were applied does not fit this release.
+    #[error(
+        "the data has a schema that this release does not know ({0}): a build from before the first release wrote it, or its \
+         record of migrations was changed. Nothing was changed. Start the build that wrote it, put a backup back, or name an \
+         empty directory"
+    )]
+    SchemaUnknown(String),
     /// The operator: the database is not what this server wrote to it, or was put back as it was earlier.
     #[error(
         "{0}. Nothing was changed. If you restored a backup or lost a file, look at what is there with `denizen audit verify \

@@ -111,8 +111,8 @@ impl Store {
     /// wrote it last, [`StoreError::Head`] says that they do not belong together.
     ///
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
-    /// data is newer than this release ([`StoreError::SchemaTooNew`]), when another process has it
-    /// ([`StoreError::InUse`]), and when the database is not what was written to it ([`StoreError::Trail`]).
+    /// data is newer than this release ([`StoreError::SchemaTooNew`]) or of another build
+    /// ([`StoreError::SchemaUnknown`]), when another process has it ([`StoreError::InUse`]), and when the database is not what was written to it ([`StoreError::Trail`]).
     pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
         let statements = db::Statements::default();
         if engine.is_absent() {

@@ -196,6 +196,7 @@ macro_rules! on {
                 a_kill_loses_no_record
                 the_data_belongs_to_one_process
                 newer_data_is_refused
+                data_of_another_build_is_refused_with_what_to_do
                 a_database_that_is_ahead_is_loaded_again
                 a_write_of_unknown_outcome_is_looked_up
                 reading_the_snapshot_asks_the_database_nothing;

@@ -93,6 +93,14 @@ pub(super) async fn newer_data_is_refused(place: impl DataPlace) {
     assert!(refused.to_string().contains("schema 77"), "{refused}");
 }
 
+pub(super) async fn data_of_another_build_is_refused_with_what_to_do(place: impl DataPlace) {
+    founded(&place).await.close().await;
+    place.sql("UPDATE _sqlx_migrations SET checksum = x'00'").await;
+    let refused = Store::open(place.engine(), crate::store::StoreKeys::of_test()).await.err().unwrap();
+    assert!(matches!(refused, StoreError::SchemaUnknown(_)), "{refused}");
+    assert!(refused.to_string().contains("name an empty directory"), "{refused}");
+}
+
 pub(super) async fn reading_the_snapshot_asks_the_database_nothing(place: impl DataPlace) {
     let store = founded(&place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
