@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use super::Kind;
+use super::{Kind, db::DbError};
 
 /// Why the store refused or failed.
 ///
@@ -63,7 +63,7 @@ pub enum StoreError {
     },
     /// The system: the database cannot be reached or does not do what it is asked.
     #[error("the database is unavailable")]
-    Unavailable(#[source] Arc<sqlx::Error>),
+    Unavailable(#[source] Arc<DbError>),
     /// The system: the store was closed.
     #[error("the store is closed")]
     Closed,
@@ -227,8 +227,8 @@ pub enum HeadFault {
     Replaced,
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
         Self::Unavailable(Arc::new(error))
     }
 }

@@ -15,7 +15,7 @@ use super::{
     AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError, Tampering,
     audit::{self, chain},
     changes::{self, Entry},
-    db::{Arg, Row, args},
+    db::{Arg, DbError, Row, args},
     live::{Checks, Mark, Pending},
     record::{Kept, content, decode, encode, encode_over, logged},
     snapshot::Effect,
@@ -234,7 +234,7 @@ impl<'s> Tx<'s> {
         &mut self,
         sql: &'static str,
         args: &[Arg<'_>],
-        means: impl FnOnce(sqlx::Error) -> StoreError,
+        means: impl FnOnce(DbError) -> StoreError,
     ) -> Result<u64, StoreError> {
         let core = self.core.clone();
         let result = match self.writer()?.conn() {
@@ -377,11 +377,8 @@ fn exists<R: Record>(record: &R) -> StoreError {
     StoreError::Exists { kind: R::KIND, key: R::key_text(&record.key()) }
 }
 
-fn violated<R: Record>(error: sqlx::Error, record: &R) -> StoreError {
-    match error.as_database_error() {
-        Some(fault) if fault.is_unique_violation() => exists(record),
-        Some(_) | None => error.into(),
-    }
+fn violated<R: Record>(error: DbError, record: &R) -> StoreError {
+    if error.is_unique_violation() { exists(record) } else { error.into() }
 }
 
 /// A commit on its way: it owns all it needs, so that nobody's going away can stop it half-way.
@@ -430,7 +427,7 @@ impl PendingCommit {
         if self.purged
             && let Ok(conn) = writer.conn()
         {
-            conn.forget(statements).await;
+            conn.forget().await;
         }
         Ok(self.revision)
     }
