@@ -45,6 +45,10 @@ pub enum StoreError {
     /// The caller: it was allowed when it asked, and is not any more.
     #[error("the right to this was taken away meanwhile")]
     NotAuthorized,
+    /// The system: the database ended the transaction, or the connection broke, for a reason that is not this write's.
+    /// Nothing was kept; it can be tried again.
+    #[error("the database ended the transaction; nothing of it was kept")]
+    Interrupted,
     /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
     #[error("an earlier statement of this transaction failed")]
     Aborted,

@@ -90,6 +90,7 @@ pub struct Store {
 pub(in crate::store) struct Core {
     readers: db::Pool,
     writer: Arc<Mutex<writer::Writer>>,
+    queue: writer::Queue,
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
     keys: StoreKeys,
@@ -135,6 +136,7 @@ impl Store {
             identity: engine.identity(),
             engine: engine.clone(),
             writer: Arc::new(Mutex::new(writer)),
+            queue: writer::Queue::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
@@ -184,7 +186,7 @@ impl Store {
         self.shipper.close().await;
         self.keeper.close().await;
         self.core.readers.close().await;
-        self.core.writer.lock().await.close().await;
+        self.core.writer.lock().await.close(Some(&self.core)).await;
     }
 
     async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
@@ -218,6 +220,6 @@ impl Store {
 impl Core {
     /// Checks rows by what has committed.
     fn checks(&self) -> live::Checks<'_> {
-        live::Checks { keys: &self.keys, live: &self.live, pending: None }
+        live::Checks { keys: &self.keys, live: &self.live, pending: [None; 2] }
     }
 }

@@ -53,6 +53,8 @@ pub struct Counters {
     pub audit_commits: u64,
     /// Audit events recorded, other than those of transactions.
     pub audit_events: u64,
+    /// Commits of the database: one for all that wait together.
+    pub commits: u64,
 }
 
 /// [`Counters`], while they count.
@@ -63,9 +65,19 @@ pub(super) struct Statements {
     /// Those of `writes` that were a group commit of audit events.
     pub(super) audit_statements: AtomicU64,
     pub(super) audit_commits: AtomicU64,
+    pub(super) commits: AtomicU64,
+    /// A test asks what comes of a commit that is not kept.
+    #[cfg(test)]
+    fails: std::sync::atomic::AtomicBool,
 }
 
 impl Statements {
+    /// The next commit is not kept.
+    #[cfg(test)]
+    pub(super) fn fail_next_commit(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+    }
+
     /// The counts; the spool keeps the one of `audit_events`.
     pub(super) fn now(&self, audit_events: u64) -> Counters {
         Counters {
@@ -74,6 +86,7 @@ impl Statements {
             writes: self.writes.load(Ordering::Relaxed).saturating_sub(self.audit_statements.load(Ordering::Relaxed)),
             audit_commits: self.audit_commits.load(Ordering::Relaxed),
             audit_events,
+            commits: self.commits.load(Ordering::Relaxed),
         }
     }
 }
@@ -298,6 +311,12 @@ impl Conn {
     /// Commits what [`Self::begin`] started. It waits for the disk.
     pub(super) async fn commit(&mut self, statements: &Statements) -> Result<(), DbError> {
         statements.writes.fetch_add(1, Ordering::Relaxed);
+        statements.commits.fetch_add(1, Ordering::Relaxed);
+        #[cfg(test)]
+        if statements.fails.swap(false, Ordering::Relaxed) {
+            self.execute(statements, "ROLLBACK", &[]).await?;
+            return Err(DbError::Ending);
+        }
         match self {
             Self::Sqlite(conn) => conn.commit().await,
         }

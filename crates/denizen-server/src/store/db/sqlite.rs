@@ -8,7 +8,7 @@
 use std::{
     fs::{File, TryLockError},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -187,35 +187,40 @@ fn execute(conn: &Connection, sql: &Sql, args: &[Arg<'_>]) -> rusqlite::Result<u
     prepared(conn, sql, |at| args.get(at).map(Arg::value), |statement| statement.raw_execute().map(|rows| rows as u64))
 }
 
-/// The connection that writes. None once it is closed, or while a thread has it.
-pub(in crate::store) struct Conn(Option<Connection>);
+/// The connection that writes. Shared with the thread that waits for the disk: whoever started a commit may go away in the
+/// middle, and the next one waits for it here.
+pub(in crate::store) struct Conn(Arc<Mutex<Connection>>);
 
 impl Conn {
-    fn get(&self) -> Result<&Connection, DbError> {
-        self.0.as_ref().ok_or(DbError::Ending)
+    fn new(conn: Connection) -> Self {
+        Self(Arc::new(Mutex::new(conn)))
+    }
+
+    fn get(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn rows(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
-        Ok(query(self.get()?, sql, args)?)
+        Ok(query(&self.get(), sql, args)?)
     }
 
     pub(super) fn execute(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, DbError> {
-        Ok(execute(self.get()?, sql, args)?)
+        Ok(execute(&self.get(), sql, args)?)
     }
 
     pub(super) fn schema_version(&self) -> Result<i64, StoreError> {
-        Ok(schema::version(self.get()?)?)
+        Ok(schema::version(&self.get())?)
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.0.as_ref().is_some_and(|conn| !conn.is_autocommit())
+        !self.get().is_autocommit()
     }
 
-    pub(super) async fn commit(&mut self) -> Result<(), DbError> {
+    pub(super) async fn commit(&self) -> Result<(), DbError> {
         self.blocking(|conn| execute(conn, &"COMMIT".into(), &[]).map(drop)).await
     }
 
-    pub(super) async fn forget(&mut self) -> Result<(), DbError> {
+    pub(super) async fn forget(&self) -> Result<(), DbError> {
         self.blocking(|conn| {
             conn.busy_timeout(FORGET_TIMEOUT)?;
             let done = query(conn, &"PRAGMA wal_checkpoint(TRUNCATE)".into(), &[]).map(drop);
@@ -227,21 +232,18 @@ impl Conn {
 
     /// Runs something on a thread that may wait for the disk.
     async fn blocking<T: Send + 'static>(
-        &mut self,
+        &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
-        let conn = self.0.take().ok_or(DbError::Ending)?;
-        let done = spawn_blocking(move || {
-            let done = work(&conn);
-            (conn, done)
-        });
-        let Ok((conn, done)) = done.await else { return Err(DbError::Ending) };
-        self.0 = Some(conn);
-        Ok(done?)
+        let conn = self.0.clone();
+        let done = spawn_blocking(move || work(&conn.lock().unwrap_or_else(PoisonError::into_inner)));
+        Ok(done.await.map_err(|_| DbError::Ending)??)
     }
 
-    pub(super) async fn close(mut self) -> Result<(), StoreError> {
-        let Some(conn) = self.0.take() else { return Ok(()) };
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        // One that a thread still works with is closed when that is done.
+        let Some(conn) = Arc::into_inner(self.0) else { return Ok(()) };
+        let conn = conn.into_inner().unwrap_or_else(PoisonError::into_inner);
         match spawn_blocking(move || conn.close()).await {
             Ok(Ok(())) | Err(_) => Ok(()),
             Ok(Err((_, error))) => Err(error.into()),
@@ -337,7 +339,7 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
         Ok((readers, writer, schema))
     });
     let (readers, writer, schema) = opened.await.map_err(|_| StoreError::Closed)??;
-    Ok(Opened { readers: super::Pool::Sqlite(readers), writer: super::Conn::Sqlite(Conn(Some(writer))), lock, schema })
+    Ok(Opened { readers: super::Pool::Sqlite(readers), writer: super::Conn::Sqlite(Conn::new(writer)), lock, schema })
 }
 
 /// Opens what is there for reading alone, beside the process that may be writing to it.
