@@ -94,6 +94,9 @@ pub enum StoreError {
         /// The newest this release knows.
         known: i64,
     },
+    /// The operator: the database, or its server, cannot serve as the store.
+    #[error("the database cannot be used: {0}")]
+    Unfit(String),
     /// The operator: the record of the migrations that were applied does not fit this release.
     #[error(
         "the data has a schema that this release does not know ({0}): a build from before the first release wrote it, or its \
@@ -233,7 +236,7 @@ pub enum HeadFault {
 
 impl From<DbError> for StoreError {
     fn from(error: DbError) -> Self {
-        Self::Unavailable(Arc::new(error))
+        if error.is_worth_repeating() { Self::Interrupted } else { Self::Unavailable(Arc::new(error)) }
     }
 }
 

@@ -62,7 +62,7 @@ pub use audit::{
     Retention, Trail, Verified,
 };
 pub use changes::Change;
-pub use db::{Counters, DbError, Engine};
+pub use db::{Counters, DbError, Engine, Postgres};
 pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError, Tampering, TrailFault};
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};

@@ -533,7 +533,7 @@ impl Writer {
     pub(super) async fn rollback(&mut self, statements: &Statements) {
         if let Ok(conn) = self.conn()
             && conn.is_open()
-            && let Err(error) = conn.execute(statements, "ROLLBACK", &[]).await
+            && let Err(error) = conn.rollback(statements).await
         {
             tracing::debug!(%error, "nothing was rolled back");
         }

@@ -195,8 +195,7 @@ impl Found {
         keys: &StoreKeys,
         expected: Option<&Head>,
     ) -> Result<Self, StoreError> {
-        let sql =
-            "SELECT COALESCE(MAX(revision), 0), (SELECT COUNT(*) FROM (SELECT 1 FROM tenants LIMIT 1)) FROM changes";
+        let sql = "SELECT COALESCE(MAX(revision), 0), (SELECT COUNT(*) FROM (SELECT 1 FROM tenants LIMIT 1) AS one) FROM changes";
         let rows = db.rows(sql, &[]).await?;
         let (logged, peopled) = match rows.first() {
             Some(row) => (Revision(row.count(0)?), row.count(1)? > 0),

@@ -1,6 +1,6 @@
 //! What every engine must do: a list of tests that take a [`DataPlace`] to keep data at, run once per engine.
 //!
-//! A second engine is a second `DataPlace` and a second line at the end of [`contract_suite`]'s calls.
+//! An engine is a `DataPlace` and a line at the end of this file.
 //!
 //! | file | asks |
 //! |---|---|
@@ -22,6 +22,7 @@ mod audit_chain;
 mod fixtures;
 mod isolation;
 mod one_time;
+mod postgres;
 mod pruning;
 mod rollback;
 mod schema;
@@ -208,3 +209,4 @@ macro_rules! on {
 }
 
 on!(on_sqlite, crate::store::contract::sqlite::File);
+on!(on_postgres, crate::store::contract::postgres::Database);

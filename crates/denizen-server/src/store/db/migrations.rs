@@ -79,7 +79,7 @@ mod tests {
     fn versions_count_up_from_one_and_words_are_all_known() {
         for (number, migration) in (1..).zip(ALL) {
             assert_eq!(migration.version, number, "{}", migration.name);
-            for dialect in [super::super::sqlite::DIALECT] {
+            for dialect in [super::super::sqlite::DIALECT, super::super::postgres::DIALECT] {
                 assert!(!migration.sql(dialect).contains(['{', '}']), "{}", migration.name);
             }
         }

@@ -6,6 +6,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`sqlite`] | SQLite: a library, called where the work is; what waits for the disk is done on a thread for that |
+//! | [`postgres`] | PostgreSQL: a server that several replicas share |
 //! | [`error`] | what a driver says, and what it means |
 //! | [`migrations`] | the schema's history, written once for both dialects |
 //! | [`schema`] | whether a database has that schema and no other |
@@ -14,17 +15,23 @@
 
 mod error;
 mod migrations;
+mod postgres;
 mod schema;
 mod sqlite;
 
 use std::{
     borrow::Cow,
-    fs::File,
-    path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 pub use error::DbError;
+pub use postgres::Postgres;
 pub(super) use schema::Watch;
 
 use super::{
@@ -40,7 +47,13 @@ pub enum Engine {
         /// The file. Its folder must exist.
         path: PathBuf,
     },
+    /// A server that several replicas share.
+    Postgres(Postgres),
 }
+
+/// How often the lock of a folder or a data file is tried, and how long is waited in between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often the database was asked, and what for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,6 +224,7 @@ fn placeholders(text: &mut String, rows: usize, columns: usize) {
 /// The connections that read.
 pub(super) enum Pool {
     Sqlite(sqlite::Pool),
+    Postgres(postgres::Pool),
 }
 
 impl Pool {
@@ -223,6 +237,7 @@ impl Pool {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(pool) => pool.rows(sql.into(), args, None).await,
+            Self::Postgres(pool) => Box::pin(pool.rows(&sql.into(), args)).await,
         }
     }
 
@@ -237,12 +252,14 @@ impl Pool {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(pool) => pool.rows(sql.into(), args, Some(schema)).await,
+            Self::Postgres(pool) => Box::pin(pool.rows(&sql.into(), args)).await,
         }
     }
 
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool) => Box::pin(pool.close()).await,
         }
     }
 }
@@ -250,6 +267,7 @@ impl Pool {
 /// The connection that writes.
 pub(super) enum Conn {
     Sqlite(sqlite::Conn),
+    Postgres(postgres::Conn),
 }
 
 impl Conn {
@@ -263,6 +281,7 @@ impl Conn {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => Ok(conn.rows(&sql.into(), args)?),
+            Self::Postgres(conn) => Ok(Box::pin(conn.rows(&sql.into(), args)).await?),
         }
     }
 
@@ -276,6 +295,7 @@ impl Conn {
         statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => Ok(conn.rows(&sql.into(), args)?),
+            Self::Postgres(conn) => Ok(Box::pin(conn.rows(&sql.into(), args)).await?),
         }
     }
 
@@ -290,6 +310,7 @@ impl Conn {
         statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(conn) => conn.execute(&sql.into(), args),
+            Self::Postgres(conn) => Box::pin(conn.execute(&sql.into(), args)).await,
         }
     }
 
@@ -297,14 +318,18 @@ impl Conn {
     pub(super) async fn schema_version(&mut self) -> Result<i64, StoreError> {
         match self {
             Self::Sqlite(conn) => conn.schema_version(),
+            // It has none: the schema is looked at now and then.
+            Self::Postgres(_) => Ok(0),
         }
     }
 
     /// Starts a transaction that holds the right to write from its first moment.
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
+        statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
-            Self::Sqlite(_) => self.execute(statements, "BEGIN IMMEDIATE", &[]).await?,
-        };
+            Self::Sqlite(conn) => _ = conn.execute(&"BEGIN IMMEDIATE".into(), &[])?,
+            Self::Postgres(conn) => Box::pin(conn.begin()).await?,
+        }
         Ok(())
     }
 
@@ -314,11 +339,21 @@ impl Conn {
         statements.commits.fetch_add(1, Ordering::Relaxed);
         #[cfg(test)]
         if statements.fails.swap(false, Ordering::Relaxed) {
-            self.execute(statements, "ROLLBACK", &[]).await?;
+            self.rollback(statements).await?;
             return Err(DbError::Ending);
         }
         match self {
             Self::Sqlite(conn) => conn.commit().await,
+            Self::Postgres(conn) => Box::pin(conn.commit()).await,
+        }
+    }
+
+    /// Ends what [`Self::begin`] started, and keeps nothing of it.
+    pub(super) async fn rollback(&mut self, statements: &Statements) -> Result<(), DbError> {
+        statements.writes.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(conn) => conn.execute(&"ROLLBACK".into(), &[]).map(drop),
+            Self::Postgres(conn) => Box::pin(conn.rollback()).await,
         }
     }
 
@@ -326,6 +361,7 @@ impl Conn {
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Sqlite(conn) => conn.is_open(),
+            Self::Postgres(conn) => conn.is_open(),
         }
     }
 
@@ -334,6 +370,9 @@ impl Conn {
     pub(super) async fn forget(&mut self) {
         let done = match self {
             Self::Sqlite(conn) => conn.forget().await,
+            // What was removed is in the files until they are vacuumed, and in its archived log for good: without the keys
+            // that went with it, neither can be read.
+            Self::Postgres(_) => Ok(()),
         };
         if let Err(error) = done {
             tracing::warn!(%error, "the write-ahead log was not cleared after a purge");
@@ -343,6 +382,7 @@ impl Conn {
     pub(super) async fn close(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(conn) => conn.close().await,
+            Self::Postgres(conn) => Box::pin(conn.close()).await,
         }
     }
 }
@@ -365,6 +405,7 @@ impl Reader<'_> {
 /// One row of an answer, read by position.
 pub(super) enum Row {
     Sqlite(sqlite::Row),
+    Postgres(postgres::Row),
 }
 
 macro_rules! column {
@@ -372,6 +413,7 @@ macro_rules! column {
         $(pub(super) fn $name(&self, at: usize) -> Result<$type, StoreError> {
             match self {
                 Self::Sqlite(row) => row.$name(at),
+                Self::Postgres(row) => row.$name(at),
             }
             .map_err(|error| StoreError::Corrupt(format!("its column {}: {error}", self.column(at))))
         })*
@@ -392,6 +434,7 @@ impl Row {
     fn column(&self, at: usize) -> &str {
         match self {
             Self::Sqlite(row) => row.column(at),
+            Self::Postgres(row) => row.column(at),
         }
     }
 
@@ -416,13 +459,30 @@ pub(super) struct Opened {
 pub(super) async fn open(engine: &Engine) -> Result<Opened, StoreError> {
     match engine {
         Engine::Sqlite { path } => sqlite::open(path).await,
+        Engine::Postgres(postgres) => Box::pin(postgres::open(postgres)).await,
     }
+}
+
+/// Takes a lock for this process. A process that has just ended may have left it for a moment to a child that it was about to
+/// start, so it is tried again.
+async fn lock(path: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
+    let lock = files::private(path).map_err(failed)?;
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+    Err(StoreError::InUse { path: path.to_owned() })
 }
 
 /// Opens what is there for reading alone, beside the process that may be writing to it.
 pub(super) async fn open_to_read(engine: &Engine) -> Result<Pool, StoreError> {
     match engine {
         Engine::Sqlite { path } => Ok(Pool::Sqlite(sqlite::open_to_read(path)?)),
+        Engine::Postgres(postgres) => Ok(Pool::Postgres(Box::pin(postgres::open_to_read(postgres)).await?)),
     }
 }
 
@@ -433,6 +493,8 @@ impl Engine {
             Self::Sqlite { path } => {
                 matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
             }
+            // Opening it makes none.
+            Self::Postgres(_) => false,
         }
     }
 
@@ -440,6 +502,7 @@ impl Engine {
     pub(super) fn identity(&self) -> Option<files::Identity> {
         match self {
             Self::Sqlite { path } => files::identity(path),
+            Self::Postgres(_) => None,
         }
     }
 
@@ -447,6 +510,7 @@ impl Engine {
     pub(super) fn spool(&self) -> PathBuf {
         match self {
             Self::Sqlite { path } => beside(path, ".audit"),
+            Self::Postgres(postgres) => postgres.folder.join("replica.audit"),
         }
     }
 
@@ -459,6 +523,7 @@ impl Engine {
     pub(super) fn anchor(&self) -> PathBuf {
         match self {
             Self::Sqlite { path } => beside(path, ".head"),
+            Self::Postgres(postgres) => postgres.folder.join("replica.head"),
         }
     }
 }

@@ -15,10 +15,11 @@ use std::{
 };
 
 use rusqlite::Connection;
+use sqlx::{PgConnection, Row as _};
 
 use super::{
     super::{SchemaFault, StoreError, tags::shown},
-    sqlite,
+    DbError, sqlite,
 };
 
 /// Every object: kind and name, and the table it is of with the statement that made it.
@@ -31,6 +32,48 @@ const ENGINES_OWN: [&str; 3] = [
     "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
     "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
 ];
+
+/// Kind, name, table and definition of each object of the schema in use; without that schema's name, so that two can be
+/// compared.
+const POSTGRES_OBJECTS: &str = "WITH here AS (SELECT current_schema()::regnamespace AS oid), objects AS (
+    SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' ELSE 'relation ' || c.relkind::TEXT END AS kind,
+        c.relname::TEXT AS name, c.relname::TEXT AS of_table,
+        concat_ws(' ', c.relpersistence, c.relrowsecurity, c.relforcerowsecurity, c.relispartition,
+            CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+            (SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), l.collname, a.attnotnull,
+                a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attnum)
+             FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
+             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)) AS made_by
+    FROM pg_class c, here WHERE c.relnamespace = here.oid AND c.relkind NOT IN ('i', 'I', 't')
+    UNION ALL
+    SELECT 'index', c.relname::TEXT, t.relname::TEXT, concat_ws(' ', pg_get_indexdef(c.oid), i.indisvalid, i.indisready)
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid, here
+    WHERE t.relnamespace = here.oid
+    UNION ALL
+    SELECT 'constraint', concat_ws('.', t.relname, k.conname), coalesce(t.relname::TEXT, ''),
+        concat_ws(' ', pg_get_constraintdef(k.oid), k.convalidated)
+    FROM pg_constraint k LEFT JOIN pg_class t ON t.oid = k.conrelid, here WHERE k.connamespace = here.oid
+    UNION ALL
+    SELECT 'trigger', concat_ws('.', t.relname, g.tgname), t.relname::TEXT, concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled)
+    FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid, here
+    WHERE t.relnamespace = here.oid AND (NOT g.tgisinternal OR g.tgenabled <> 'O')
+    UNION ALL
+    SELECT 'rule', concat_ws('.', t.relname, r.rulename), t.relname::TEXT, pg_get_ruledef(r.oid)
+    FROM pg_rewrite r JOIN pg_class t ON t.oid = r.ev_class, here
+    WHERE t.relnamespace = here.oid AND r.rulename <> '_RETURN'
+    UNION ALL
+    SELECT 'policy', concat_ws('.', t.relname, p.polname), t.relname::TEXT, ''
+    FROM pg_policy p JOIN pg_class t ON t.oid = p.polrelid, here WHERE t.relnamespace = here.oid
+    UNION ALL
+    SELECT 'function', f.oid::regprocedure::TEXT, '', '' FROM pg_proc f, here WHERE f.pronamespace = here.oid
+    UNION ALL
+    SELECT 'operator', o.oid::regoperator::TEXT, '', '' FROM pg_operator o, here WHERE o.oprnamespace = here.oid
+    UNION ALL
+    SELECT 'table that inherits', concat_ws('.', t.relname, h.inhrelid::regclass::TEXT), t.relname::TEXT, ''
+    FROM pg_inherits h JOIN pg_class t ON t.oid = h.inhparent, here WHERE t.relnamespace = here.oid AND t.relkind = 'r'
+)
+SELECT kind, name, of_table, replace(made_by, quote_ident(current_schema()) || '.', '') FROM objects";
 
 /// The tables whose other indexes are read while the server runs. An index that says other things than its table leaves
 /// rows out, which no row can show.
@@ -49,6 +92,21 @@ impl Objects {
             if kind == "table" && ENGINES_OWN.contains(&made_by.as_str()) {
                 continue;
             }
+            if found.insert((kind, name.clone()), (table, made_by)).is_some() {
+                return Err(fault(&name, SchemaFault::Added));
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// The same of PostgreSQL, in the schema that is in use. What disables a constraint, adds rows to a table or hides some is
+    /// an object as well.
+    pub(super) async fn read_postgres(conn: &mut PgConnection) -> Result<Self, StoreError> {
+        let mut found = BTreeMap::new();
+        let read = sqlx::query(POSTGRES_OBJECTS).persistent(false).fetch_all(conn).await;
+        for row in read.map_err(DbError::from)? {
+            let text = |at: usize| row.try_get::<String, _>(at).map_err(DbError::from);
+            let (kind, name, table, made_by) = (text(0)?, text(1)?, text(2)?, text(3)?);
             if found.insert((kind, name.clone()), (table, made_by)).is_some() {
                 return Err(fault(&name, SchemaFault::Added));
             }

@@ -6,7 +6,7 @@
 //! Touches its files. Tests: the contract suite.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::File,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,9 +28,6 @@ use super::{
     schema::{self, Watch},
 };
 
-/// How often the lock of a data file is tried, and how long is waited in between.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Connections that read; writes have one of their own.
 const READERS: usize = 4;
 /// How long a statement waits for another connection of this file.
@@ -57,7 +54,7 @@ impl Row {
         match self.value(at)? {
             Value::Text(text) => Ok(Some(text.clone())),
             Value::Null => Ok(None),
-            other => Err(wrong(other, "text")),
+            other @ (Value::Integer(_) | Value::Real(_) | Value::Blob(_)) => Err(wrong(other, "text")),
         }
     }
 
@@ -69,14 +66,14 @@ impl Row {
         match self.value(at)? {
             Value::Integer(number) => Ok(Some(*number)),
             Value::Null => Ok(None),
-            other => Err(wrong(other, "a number")),
+            other @ (Value::Real(_) | Value::Text(_) | Value::Blob(_)) => Err(wrong(other, "a number")),
         }
     }
 
     pub(super) fn bytes(&self, at: usize) -> Result<Vec<u8>, String> {
         match self.value(at)? {
             Value::Blob(bytes) => Ok(bytes.clone()),
-            other => Err(wrong(other, "bytes")),
+            other @ (Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_)) => Err(wrong(other, "bytes")),
         }
     }
 
@@ -170,9 +167,8 @@ fn fetch<'v>(
                     ValueRef::Blob(bytes) => Value::Blob(bytes.to_owned()),
                 });
             }
-            let columns = columns.get_or_insert_with(|| {
-                row.as_ref().column_names().into_iter().map(str::to_owned).collect::<Vec<_>>().into()
-            });
+            let columns = columns
+                .get_or_insert_with(|| row.as_ref().column_names().map(str::to_owned).collect::<Vec<_>>().into());
             found.push(super::Row::Sqlite(Row { values, columns: columns.clone() }));
         }
         Ok(found)
@@ -244,9 +240,9 @@ impl Conn {
         // One that a thread still works with is closed when that is done.
         let Some(conn) = Arc::into_inner(self.0) else { return Ok(()) };
         let conn = conn.into_inner().unwrap_or_else(PoisonError::into_inner);
-        match spawn_blocking(move || conn.close()).await {
-            Ok(Ok(())) | Err(_) => Ok(()),
-            Ok(Err((_, error))) => Err(error.into()),
+        match spawn_blocking(move || conn.close().map_err(|(_, error)| error)).await {
+            Ok(closed) => Ok(closed?),
+            Err(_) => Ok(()),
         }
     }
 }
@@ -407,21 +403,10 @@ fn regular_files(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends. A
-/// process that has just ended may have left it for a moment to a child that it was about to start, so it is tried again.
+/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends.
 async fn claim(path: &Path) -> Result<File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
     files::private(path).map_err(failed)?;
     regular_files(path)?;
-    let lock_path = beside(path, ".lock");
-    let lock = files::private(&lock_path)
-        .map_err(|source| StoreError::File { path: lock_path.clone(), source: Arc::new(source) })?;
-    for _ in 0..LOCK_TRIES {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-    }
-    Err(StoreError::InUse { path: path.to_owned() })
+    super::lock(&beside(path, ".lock")).await
 }

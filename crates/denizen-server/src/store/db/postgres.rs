@@ -1,0 +1,401 @@
+//! PostgreSQL: a server that several replicas share.
+//!
+//! A replica writes over one connection and reads over a few. A transaction that is broken off, and a connection that is
+//! lost, are the database's to clean up: sessions that wait too long in a transaction are ended by it, so that a replica that was stopped in
+//! the middle keeps nobody from writing. Only documented SQL is spoken, and no feature beyond savepoints, row locks
+//! and `LISTEN`.
+//!
+//! Touches the network, and the lock in this replica's folder. Tests: the contract suite.
+
+use std::{fmt, fs::File, path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow, PgSslMode},
+};
+
+use super::{
+    super::{StoreError, files},
+    Arg, DbError, Opened, Sql,
+    migrations::{self, APPLIED, APPLY, Dialect, TABLE},
+    schema::{Objects, Watch},
+};
+
+/// How long a connection may take to be made, or to be free.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A session that is in a transaction and asks nothing for so long is ended, and its locks with it.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// The oldest version that is supported, as the server numbers them.
+const OLDEST: i32 = 140_000;
+/// Names the lock that migrations are applied under.
+const MIGRATION_LOCK: i64 = 0x64656e697a656e;
+
+pub(super) const DIALECT: Dialect = Dialect { text: "TEXT COLLATE \"C\"", blob: "BYTEA" };
+
+/// Where a PostgreSQL database is, and what of it this replica keeps for itself.
+#[derive(Clone)]
+pub struct Postgres {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. Without an `sslmode`, a server that is not on this machine must
+    /// show a certificate that fits its name.
+    pub url: String,
+    /// The certificates that are trusted to sign the server's; none for those of the web.
+    pub ca_file: Option<PathBuf>,
+    /// This replica's own folder: the audit records on their way, and where its part of the trail ends. Made when it is not
+    /// there; no two replicas may share one.
+    pub folder: PathBuf,
+    /// Connections that read, at most; there are two more.
+    pub max_connections: u32,
+    /// A statement that takes longer is ended by the server.
+    pub statement_timeout: Duration,
+}
+
+/// The URL has a password.
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// What is usual, for a database and a folder.
+    pub fn new(url: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
+        let (max_connections, statement_timeout) = (4, Duration::from_secs(30));
+        Self { url: url.into(), ca_file: None, folder: folder.into(), max_connections, statement_timeout }
+    }
+
+    /// Says what is wrong with the URL, without a byte of it.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub fn check(&self) -> Result<(), String> {
+        self.options().map(drop)
+    }
+
+    fn options(&self) -> Result<PgConnectOptions, String> {
+        // The driver's own error may repeat what it could not read, a password among it.
+        let options = PgConnectOptions::from_str(&self.url)
+            .map_err(|_| "it is no URL of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…".to_owned())?;
+        if options.get_database().is_none() {
+            return Err("it names no database: postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned());
+        }
+        let host = options.get_host();
+        let is_local = options.get_socket().is_some() || host.starts_with('/') || denizen_wire::host::is_local(host);
+        let options = match self.url.contains("sslmode=") || self.url.contains("ssl-mode=") || is_local {
+            true => options,
+            false => options.ssl_mode(PgSslMode::VerifyFull),
+        };
+        let options = match &self.ca_file {
+            Some(file) => options.ssl_root_cert(file),
+            None => options,
+        };
+        let milliseconds = |time: Duration| time.as_millis().to_string();
+        Ok(options.application_name("denizen").disable_statement_logging().options([
+            ("statement_timeout", milliseconds(self.statement_timeout)),
+            ("lock_timeout", milliseconds(self.statement_timeout)),
+            ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION)),
+            ("synchronous_commit", "on".to_owned()),
+            ("default_transaction_isolation", "read committed".to_owned()),
+        ]))
+    }
+
+    fn parsed(&self) -> Result<PgConnectOptions, StoreError> {
+        self.options().map_err(|why| StoreError::Unfit(format!("the store's URL: {why}")))
+    }
+}
+
+/// Binds `$args` to `$sql` and runs `$method` on `$on`.
+macro_rules! run {
+    ($sql:expr, $args:expr, $method:ident, $on:expr) => {{
+        let sql: &Sql = $sql;
+        let mut query = sqlx::query(AssertSqlSafe(sql.text.to_string())).persistent(sql.keep);
+        for arg in $args {
+            query = match *arg {
+                Arg::Text(value) => query.bind(value),
+                Arg::TextOrNull(value) => query.bind(value),
+                Arg::Int(value) => query.bind(value),
+                Arg::IntOrNull(value) => query.bind(value),
+                Arg::Bytes(value) => query.bind(value),
+            };
+        }
+        query.$method($on).await
+    }};
+}
+
+/// One row of an answer.
+pub(in crate::store) struct Row(PgRow);
+
+macro_rules! column {
+    ($($name:ident -> $type:ty),*) => {
+        $(pub(super) fn $name(&self, at: usize) -> Result<$type, String> {
+            self.0.try_get(at).map_err(|error| error.to_string())
+        })*
+    };
+}
+
+impl Row {
+    column!(
+        text -> String,
+        text_or_null -> Option<String>,
+        int -> i64,
+        int_or_null -> Option<i64>,
+        bytes -> Vec<u8>,
+        flag -> bool
+    );
+
+    pub(super) fn column(&self, at: usize) -> &str {
+        self.0.columns().get(at).map_or("?", |column| column.name())
+    }
+}
+
+fn rows(found: Vec<PgRow>) -> Vec<super::Row> {
+    found.into_iter().map(|row| super::Row::Postgres(Row(row))).collect()
+}
+
+/// The connection that writes, made again when it is lost.
+pub(in crate::store) struct Conn {
+    options: PgConnectOptions,
+    conn: Option<PgConnection>,
+    /// Whether a transaction is open.
+    is_open: bool,
+}
+
+impl Conn {
+    /// The connection. One that was lost in a transaction is not made again before that is known to be over.
+    async fn get(&mut self) -> Result<&mut PgConnection, DbError> {
+        if self.conn.is_none() {
+            if self.is_open {
+                return Err(DbError::Lost);
+            }
+            self.conn = Some(connect(&self.options).await?);
+        }
+        self.conn.as_mut().ok_or(DbError::Lost)
+    }
+
+    /// Lets go of a connection that is of no use any more.
+    fn look<T>(&mut self, done: Result<T, sqlx::Error>) -> Result<T, DbError> {
+        done.map_err(|error| {
+            let error = DbError::from(error);
+            if error.is_of_connection() {
+                self.conn = None;
+            }
+            error
+        })
+    }
+
+    pub(super) async fn rows(&mut self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
+        let conn = self.get().await?;
+        let done = run!(sql, args, fetch_all, conn);
+        self.look(done).map(rows)
+    }
+
+    pub(super) async fn execute(&mut self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, DbError> {
+        let conn = self.get().await?;
+        let done = run!(sql, args, execute, conn);
+        self.look(done).map(|done| done.rows_affected())
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), DbError> {
+        // One that the server closed meanwhile is noticed by the first statement.
+        let first = self.execute(&"BEGIN".into(), &[]).await;
+        match first {
+            Err(error) if error.is_of_connection() => self.execute(&"BEGIN".into(), &[]).await?,
+            first => first?,
+        };
+        self.is_open = true;
+        Ok(())
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), DbError> {
+        let done = self.execute(&"COMMIT".into(), &[]).await;
+        self.is_open = false;
+        done.map(drop)
+    }
+
+    pub(super) async fn rollback(&mut self) -> Result<(), DbError> {
+        let done = match self.conn {
+            Some(_) => self.execute(&"ROLLBACK".into(), &[]).await,
+            // The server has.
+            None => Ok(0),
+        };
+        self.is_open = false;
+        if done.is_err() {
+            self.conn = None;
+        }
+        done.map(drop)
+    }
+
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        match self.conn {
+            Some(conn) => Ok(conn.close().await.map_err(DbError::from)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The connections that read.
+pub(in crate::store) struct Pool(PgPool);
+
+impl Pool {
+    pub(super) async fn rows(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, StoreError> {
+        let mut done = self.once(sql, args).await;
+        // One that the server has closed meanwhile is noticed by who uses it next, and thrown away.
+        for _ in 0..self.0.size() {
+            if !done.as_ref().is_err_and(DbError::is_of_connection) {
+                break;
+            }
+            done = self.once(sql, args).await;
+        }
+        Ok(done?)
+    }
+
+    async fn once(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
+        Ok(rows(run!(sql, args, fetch_all, &self.0)?))
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+    }
+}
+
+fn pool(options: PgConnectOptions, connections: u32) -> Pool {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        // A ping before each use would double the cost of a read.
+        .test_before_acquire(false);
+    Pool(pool.connect_lazy_with(options))
+}
+
+/// Opens and migrates.
+pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
+    let lock = claim(engine).await?;
+    let options = engine.parsed()?;
+    let mut writer = connect(&options).await?;
+    admit(&mut writer).await?;
+    migrate(&mut writer).await?;
+    expected(&mut writer).await?.admit(&Objects::read_postgres(&mut writer).await?)?;
+    let readers = pool(options.clone(), engine.max_connections);
+    let writer = Conn { options, conn: Some(writer), is_open: false };
+    Ok(Opened {
+        readers: super::Pool::Postgres(readers),
+        writer: super::Conn::Postgres(writer),
+        lock,
+        schema: Watch::new(0),
+    })
+}
+
+/// Opens what is there for reading alone, beside the replicas that may be writing to it.
+pub(super) async fn open_to_read(engine: &Postgres) -> Result<Pool, StoreError> {
+    let options = engine.parsed()?;
+    let mut conn = connect(&options).await?;
+    expected(&mut conn).await?.admit(&Objects::read_postgres(&mut conn).await?)?;
+    conn.close().await.map_err(DbError::from)?;
+    Ok(pool(options.options([("default_transaction_read_only", "on")]), 1))
+}
+
+/// Refuses a server that cannot be used.
+async fn admit(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let sql = "SELECT current_setting('server_version_num')::INT4, current_setting('server_encoding'), \
+               pg_is_in_recovery()";
+    let row = conn.fetch_one(sql).await.map_err(DbError::from)?;
+    let of = |error: sqlx::Error| StoreError::from(DbError::from(error));
+    let (version, encoding): (i32, String) = (row.try_get(0).map_err(of)?, row.try_get(1).map_err(of)?);
+    if version < OLDEST {
+        let major = version / 10_000;
+        return Err(StoreError::Unfit(format!("the server is PostgreSQL {major}, and 14 is the oldest that works")));
+    }
+    if encoding != "UTF8" {
+        let why = format!(
+            "its encoding is {encoding}, and must be UTF8: make it with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        );
+        return Err(StoreError::Unfit(why));
+    }
+    if row.try_get(2).map_err(of)? {
+        return Err(StoreError::Unfit("the server is a standby, which takes no writes: name the primary".to_owned()));
+    }
+    Ok(())
+}
+
+/// The schema that the migrations make: made in a schema of its own, read, and rolled back.
+async fn expected(conn: &mut PgConnection) -> Result<Objects, StoreError> {
+    let failed = |error: sqlx::Error| StoreError::from(DbError::from(error));
+    let mut tx = conn.begin().await.map_err(failed)?;
+    let name = format!("denizen_expected_{}", denizen_keys::random::uuid_v4().simple());
+    let create = format!("CREATE SCHEMA {name}; SET LOCAL search_path TO {name}");
+    tx.execute(AssertSqlSafe(create)).await.map_err(|error| {
+        let error = DbError::from(error);
+        match error.is_without_right() {
+            true => StoreError::Unfit(
+                "its role may not make a schema, which is how the tables are checked: GRANT CREATE ON DATABASE … TO …"
+                    .to_owned(),
+            ),
+            false => error.into(),
+        }
+    })?;
+    migrate_within(&mut tx).await?;
+    let objects = Objects::read_postgres(&mut tx).await?;
+    tx.rollback().await.map_err(failed)?;
+    Ok(objects)
+}
+
+/// Brings the schema up to date, or changes nothing. One replica at a time.
+async fn migrate(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| StoreError::from(DbError::from(error));
+    let mut tx = conn.begin().await.map_err(failed)?;
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK);
+    lock.execute(&mut *tx).await.map_err(failed)?;
+    migrate_within(&mut tx).await?;
+    tx.commit().await.map_err(failed)
+}
+
+async fn migrate_within(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| {
+        let error = DbError::from(error);
+        match error.is_without_right() {
+            true => StoreError::Unfit(
+                "its role may not make tables: make the database with that role as its owner, or GRANT CREATE ON SCHEMA \
+                 public TO …"
+                    .to_owned(),
+            ),
+            false => error.into(),
+        }
+    };
+    let sql = "SELECT COUNT(*), COUNT(*) FILTER (WHERE relname = 'schema_migrations') FROM pg_class \
+               WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace";
+    let found = conn.fetch_one(sql).await.map_err(failed)?;
+    let (tables, recorded): (i64, i64) = (found.try_get(0).map_err(failed)?, found.try_get(1).map_err(failed)?);
+    match (tables, recorded) {
+        (0, _) => _ = conn.execute(AssertSqlSafe(DIALECT.words(TABLE))).await.map_err(failed)?,
+        (_, 0) => return Err(migrations::unrecorded()),
+        _ => {}
+    }
+    let mut applied: Vec<(i64, Vec<u8>)> = Vec::new();
+    for row in conn.fetch_all(APPLIED).await.map_err(failed)? {
+        applied.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
+    }
+    for migration in migrations::missing(&applied)? {
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(migration.sql(DIALECT)))).await.map_err(failed)?;
+        let checksum = migration.checksum();
+        let apply = sqlx::query(APPLY).bind(migration.version).bind(migration.name).bind(&checksum[..]);
+        apply.execute(&mut *conn).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Takes this replica's folder for this process. The lock goes with the process, however it ends.
+async fn claim(engine: &Postgres) -> Result<File, StoreError> {
+    let failed = |source| StoreError::File { path: engine.folder.clone(), source: Arc::new(source) };
+    files::Folder::open(&engine.folder).map_err(failed)?;
+    super::lock(&engine.folder.join("replica.lock")).await
+}

@@ -1,0 +1,231 @@
+//! A PostgreSQL server of a test's own: from the system's package, in a temporary folder, on a free loopback port and a socket.
+//!
+//! It ends with the process that started it, however that ends: a shell waits for the end of its standard input, which
+//! closes then, and takes the folder away. Started by root it runs as `postgres`, since the server refuses root.
+//!
+//! Touches processes and files. Tests: whatever uses it.
+
+use std::{
+    env, fs, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The password of the role `denizen` over TCP.
+const PASSWORD: &str = "only-for-this-test";
+/// A server is up, or a command done, within this time.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What runs a server: waits until nobody holds its standard input, then ends the server and removes its folder.
+const KEEPER: &str = r#"
+"$@" & pid=$!
+trap 'kill -CONT $pid; kill -QUIT $pid' TERM
+cat >/dev/null
+kill -CONT $pid 2>/dev/null; kill -QUIT $pid 2>/dev/null
+wait $pid
+[ -z "$REMOVE" ] || rm -rf "$REMOVE"
+"#;
+
+/// A running server.
+pub struct Cluster {
+    folder: PathBuf,
+    port: u16,
+    keeper: Child,
+}
+
+impl Cluster {
+    /// Starts one, with settings beside the usual ones: `("fsync", "off")`.
+    ///
+    /// # Errors
+    /// When the package is not installed, or the server does not come up; with what it said.
+    pub fn start(settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("denizen-postgres-").tempdir()?.keep();
+        let data = folder.join("data");
+        own(&folder)?;
+        let password = folder.join("password");
+        fs::write(&password, PASSWORD)?;
+        own(&password)?;
+        let mut init = server_command("initdb")?;
+        init.args(["--auth-local=trust", "--auth-host=scram-sha-256", "--username=denizen", "--encoding=UTF8"]);
+        init.args(["--locale=C.UTF-8", "--no-sync", "--no-instructions"]);
+        init.arg("--pgdata").arg(&data).arg(format!("--pwfile={}", password.display()));
+        done(&init.output()?)?;
+        Self::run(folder, settings)
+    }
+
+    /// Starts a server on a copy of another's data, which follows it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_standby(&self, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("denizen-postgres-").tempdir()?.keep();
+        own(&folder)?;
+        let mut copy = server_command("pg_basebackup")?;
+        copy.env("PGPASSWORD", PASSWORD).args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        copy.arg("--pgdata")
+            .arg(folder.join("data"))
+            .arg("--dbname")
+            .arg(self.url("postgres") + "?application_name=standby");
+        done(&copy.output()?)?;
+        Self::run(folder, settings)
+    }
+
+    fn run(folder: PathBuf, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let server = server_command("postgres")?;
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "sh"]).arg(server.get_program()).args(server.get_args());
+        keeper.arg("-D").arg(folder.join("data")).arg("-k").arg(&folder);
+        let usual = [("listen_addresses", "127.0.0.1"), ("max_connections", "200"), ("shared_buffers", "64MB")];
+        let port_text = port.to_string();
+        for (name, value) in usual.iter().chain(settings).chain(&[("port", port_text.as_str())]) {
+            keeper.arg("-c").arg(format!("{name}={value}"));
+        }
+        let log = fs::File::create(folder.join("log"))?;
+        keeper.env("REMOVE", &folder).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        let cluster = Self { keeper: keeper.spawn()?, folder, port };
+        let start = Instant::now();
+        while let Err(error) = cluster.query("postgres", "SELECT 1") {
+            if start.elapsed() > TIMEOUT {
+                let log = fs::read_to_string(cluster.folder.join("log")).unwrap_or_default();
+                return Err(io::Error::other(format!("the server does not come up: {error}\n{log}")));
+            }
+            pause();
+        }
+        Ok(cluster)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A database's URL over TCP, with the password in it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://denizen:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The process id of the server.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> io::Result<i32> {
+        let text = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        text.lines().next().and_then(|line| line.parse().ok()).ok_or_else(|| io::Error::other("no process id"))
+    }
+
+    /// Runs statements as the owner of everything; gives what they print, a line a row.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn query(&self, database: &str, sql: &str) -> io::Result<String> {
+        let mut psql = Command::new("psql");
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            "--username=denizen",
+        ]);
+        psql.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string());
+        psql.arg("--dbname").arg(database).arg("--command").arg(sql);
+        done(&psql.output()?)
+    }
+
+    /// Makes a database.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn create(&self, database: &str) -> io::Result<()> {
+        self.query("postgres", &format!("CREATE DATABASE {database}")).map(drop)
+    }
+
+    /// Removes a database, whoever uses it.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn remove(&self, database: &str) -> io::Result<()> {
+        self.query("postgres", &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).map(drop)
+    }
+
+    /// Makes a database of what is committed in another, which may be in use.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn copy(&self, from: &str, to: &str) -> io::Result<()> {
+        // Fast, and possible while nobody uses it.
+        if self.query("postgres", &format!("CREATE DATABASE {to} TEMPLATE {from}")).is_ok() {
+            return Ok(());
+        }
+        self.create(to)?;
+        let connect = |command: &mut Command, database: &str| {
+            command.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string());
+            command.arg("--username=denizen").arg("--dbname").arg(database);
+        };
+        let mut dump = Command::new("pg_dump");
+        connect(&mut dump, from);
+        let mut dump = dump.stdout(Stdio::piped()).spawn()?;
+        let mut psql = Command::new("psql");
+        connect(&mut psql, to);
+        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
+        if let Some(output) = dump.stdout.take() {
+            psql.stdin(output);
+        }
+        done(&psql.output()?)?;
+        if dump.wait()?.success() { Ok(()) } else { Err(io::Error::other("pg_dump failed")) }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a server is waited for outside any runtime")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+/// A program of the server's package, the newest there is; as `postgres` where this process is root.
+fn server_command(program: &str) -> io::Result<Command> {
+    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    for version in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
+        let path = version.path().join("bin").join(program);
+        if let (Some(number), true) = (version.file_name().to_str().and_then(|name| name.parse().ok()), path.exists()) {
+            found.push((number, path));
+        }
+    }
+    let path = found.into_iter().max().map(|(_, path)| path).or_else(|| on_path(program));
+    let path = path.ok_or_else(|| io::Error::other(format!("{program} is missing: install the package postgresql")))?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(path);
+    Ok(command)
+}
+
+#[expect(clippy::disallowed_methods, reason = "where programs are is said by the environment of who runs the tests")]
+fn on_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.exists())
+}
+
+/// Gives a file to the user that the server runs as.
+fn own(path: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    done(&Command::new("chown").arg("postgres:postgres").arg(path).output()?).map(drop)
+}
+
+fn done(output: &Output) -> io::Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
