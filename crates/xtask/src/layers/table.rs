@@ -115,6 +115,7 @@ pub(super) const CRATES: &[Crate] = &[
     ),
     row("xtask", "crates/xtask", May::Use(&[]), &[layers(&[&["conformance", "layers"]])]),
     row("denizen-skip", "tests/skip", May::Use(&[]), &[]),
+    row("denizen-test-postgres", "tests/postgres", May::Use(&[]), &[]),
     row("denizen-it", "tests/it", May::UseAnything, &[]),
     row("denizen-bench", "benches", May::UseAnything, &[]),
     row("denizen-bench-identity", "benches/identity", May::UseAnything, &[]),

@@ -62,8 +62,6 @@ fn translated(sql: &str) -> String {
     }
     text.push_str(rest);
     text.replace("zeroblob(32)", "decode(repeat('00', 32), 'hex')")
-        .replace("lower(hex(", "(encode((")
-        .replace("))", "))")
 }
 
 impl DataPlace for Database {

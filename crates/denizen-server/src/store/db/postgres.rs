@@ -228,7 +228,7 @@ impl Conn {
         done.map(drop)
     }
 
-    pub(super) async fn close(self) -> Result<(), StoreError> {
+    pub(super) async fn close(self: Box<Self>) -> Result<(), StoreError> {
         match self.conn {
             Some(conn) => Ok(conn.close().await.map_err(DbError::from)?),
             None => Ok(()),
@@ -289,7 +289,7 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     let writer = Conn { options, conn: Some(writer), is_open: false };
     Ok(Opened {
         readers: super::Pool::Postgres(readers),
-        writer: super::Conn::Postgres(writer),
+        writer: super::Conn::Postgres(Box::new(writer)),
         lock,
         schema: Watch::new(0),
     })
