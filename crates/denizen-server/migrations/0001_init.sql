@@ -194,34 +194,42 @@ CREATE INDEX changes_by_tenant ON changes (tenant, revision);
 CREATE INDEX changes_by_parent ON changes (parent, revision);
 CREATE INDEX changes_by_kind ON changes (kind, revision);
 
--- One row for each transaction, and one for many records that came by the spool: lines holds those from seq to last,
+-- A chain for each replica. One row for each transaction, and one for many records that came by the spool: lines holds those from seq to last,
 -- all of one tenant, the last of them written at `at`. revision is the directory's when the row was written. total is
 -- what this row, all before it and their changes take, bytes. spool is the position up to which the spool is in here.
 -- hash binds a row to the one before, tag binds it to the root key. The lines stand last: what is before them is read
 -- without them.
 -- state is the head's when the row was written: rows and trail that do not belong together are told apart by it.
 CREATE TABLE audit (
-    seq      BIGINT NOT NULL PRIMARY KEY,
+    chain    {text} NOT NULL,
+    seq      BIGINT NOT NULL,
     last     BIGINT NOT NULL,
-    tenant   {text}   NOT NULL,
+    tenant   {text} NOT NULL,
     at       BIGINT NOT NULL,
     revision BIGINT NOT NULL,
     total    BIGINT NOT NULL,
     spool    BIGINT NOT NULL,
-    state    {blob}   NOT NULL,
-    hash     {text}   NOT NULL,
-    tag      {blob}   NOT NULL,
-    lines    {text}   NOT NULL
+    state    {blob} NOT NULL,
+    hash     {text} NOT NULL,
+    tag      {blob} NOT NULL,
+    lines    {text} NOT NULL,
+    PRIMARY KEY (chain, seq)
 );
-CREATE INDEX audit_by_tenant ON audit (tenant, seq);
+CREATE INDEX audit_by_tenant ON audit (tenant, chain, seq);
 
--- Where the chain starts, once records before it were removed or given up: seq, hash and total of the last one before.
--- At most one row, id 1.
+-- Where a chain starts, once records before it were removed or given up: seq, hash and total of the last one before.
 CREATE TABLE audit_start (
-    id    BIGINT NOT NULL PRIMARY KEY,
+    chain {text} NOT NULL PRIMARY KEY,
     seq   BIGINT NOT NULL,
-    hash  {text}   NOT NULL,
+    hash  {text} NOT NULL,
     total BIGINT NOT NULL,
-    why   {text}   NOT NULL,
-    tag   {blob}   NOT NULL
+    why   {text} NOT NULL,
+    tag   {blob} NOT NULL
+);
+
+-- Who does what only one replica does at a time, and until when. It decides who works, not what may be done.
+CREATE TABLE leases (
+    name   {text} NOT NULL PRIMARY KEY,
+    holder {text} NOT NULL,
+    until  BIGINT NOT NULL
 );

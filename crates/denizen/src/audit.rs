@@ -95,8 +95,12 @@ async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Res
         }
         None => None,
     };
-    let Checked { verified, head, unanchored } = trail.verify(since.as_ref()).await.map_err(|error| wrong(&error))?;
-    let text = told(&verified, &head);
+    let Checked { verified, others, head, unanchored } =
+        trail.verify(since.as_ref()).await.map_err(|error| wrong(&error))?;
+    let mut text = told(&verified, head.seq);
+    for (chain, verified) in &others {
+        text += &format!("\nreplica {chain}: {}", told(verified, verified.first + verified.records - 1));
+    }
     match unanchored {
         None => print(&format!("{text}\n{}", line(&head)?)),
         Some(fault) => {
@@ -108,9 +112,9 @@ async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Res
 }
 
 /// What a trail holds, and what was given up or removed of it.
-fn told(verified: &Verified, head: &Head) -> String {
-    let Verified { records, first, given_up, accepted, pruned } = verified;
-    let mut text = format!("{records} records are as they were written, from {first} to {}", head.seq);
+fn told(verified: &Verified, last: u64) -> String {
+    let Verified { records, first, given_up, accepted, pruned, .. } = verified;
+    let mut text = format!("{records} records are as they were written, from {first} to {last}");
     // The record of an acceptance after which the chain starts anew is the first of it.
     let starts_anew = accepted.first().is_some_and(|acceptance| acceptance.seq == *first);
     if *first > 1 && !starts_anew {

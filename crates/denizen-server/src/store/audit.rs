@@ -12,6 +12,7 @@ pub(super) mod shipper;
 pub(super) mod spool;
 pub(super) mod trail;
 pub(super) mod verify;
+pub(super) mod witness;
 
 use std::{borrow::Cow, net::IpAddr, sync::atomic::Ordering};
 

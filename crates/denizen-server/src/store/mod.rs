@@ -94,6 +94,10 @@ pub(in crate::store) struct Core {
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
     keys: StoreKeys,
+    /// This replica's, of the audit's trail.
+    chain: audit::chain::Chain,
+    /// What this replica has recorded last of the others' chains.
+    witnessed: Mutex<Vec<audit::witness::Witnessed>>,
     live: live::Live,
     seen: seen::Seen,
     spool: audit::spool::Spool,
@@ -120,12 +124,16 @@ impl Store {
             audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;
         }
         let opened = db::open(&engine).await?;
-        let mut writer = writer::Writer::new(opened.writer, opened.lock, opened.schema.clone(), keys.clone());
-        let found =
-            audit::anchor::admit(&mut db::Reader::Conn(writer.conn()?, &statements), &keys, &engine.anchor()).await?;
+        let mut conn = opened.writer;
+        // One moment for all that is read: other replicas may be writing.
+        conn.begin_to_read().await?;
+        let found = audit::anchor::admit(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine).await?;
+        let chain = found.chain.clone();
+        let mut writer = writer::Writer::new(conn, opened.lock, opened.schema.clone(), keys.clone(), chain.clone());
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
         let live = live::Live::default();
         let snapshot = writer.load(&statements, &live, found.rows.as_ref()).await?;
+        writer.rollback(&statements).await;
         writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();
@@ -140,6 +148,8 @@ impl Store {
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
+            chain,
+            witnessed: Mutex::default(),
             live,
             seen: seen::Seen::default(),
             spool,

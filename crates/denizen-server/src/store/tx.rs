@@ -438,7 +438,7 @@ impl PendingCommit {
         let changed = changes::append(writer.conn()?, statements, revision, tenant, at, &entries).await?;
         let state = rows.head.as_ref().map(|head| head.state.clone()).unwrap_or_default();
         let start = LogHead { revision, state, total: before.total + changed, ..before.clone() };
-        let (row, log) = chain::Row::of_transaction(&start, &core.keys.chain, tenant, line)?;
+        let (row, log) = chain::Row::of_transaction(&start, &core.chain, tenant, line)?;
         chain::append(writer, &core, std::slice::from_ref(&row), &before).await?;
         writer.keep(statements, Done { log, rows, pending, effects, has_purged: purged, is_shipment: false }).await
     }

@@ -23,8 +23,8 @@ use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
 use super::{
     Core, HeadFault, Revision, Snapshot, StoreError, StoreKeys, TrailFault,
-    audit::chain::StoredRow,
-    db::{Arg, Conn, Reader, Sql, Statements, Watch},
+    audit::chain::{Chain, StoredRow},
+    db::{Arg, Conn, Reader, Sql, Statements, Watch, args},
     head::Head,
     live::{Live, Pending, Sum},
     load::{Loaded, load},
@@ -44,6 +44,7 @@ pub(super) struct Writer {
     /// The last head that is known to be committed, for whoever wants to know.
     told: watch::Sender<LogHead>,
     keys: StoreKeys,
+    chain: Chain,
     schema: Watch,
     rows: Vouched,
 }
@@ -131,41 +132,23 @@ struct Meant {
     rows: Vouched,
 }
 
-/// The head of the rows and the last row of the chain, read at one moment.
+/// The head of the rows and the last row of this replica's chain, read at one moment.
 pub(super) struct Ends {
     pub(super) head: Option<Head>,
     pub(super) last: Option<StoredRow>,
 }
 
 impl Ends {
-    pub(super) async fn read(db: &mut Reader<'_>) -> Result<Self, StoreError> {
+    pub(super) async fn read(db: &mut Reader<'_>, chain: &Chain) -> Result<Self, StoreError> {
         let sql = "SELECT h.revision, h.seen, h.state, h.tag, \
                    a.seq, a.last, a.tenant, a.at, a.revision, a.total, a.spool, a.state, a.hash, a.tag \
                    FROM (SELECT 1) AS one LEFT JOIN head AS h ON h.id = 1 LEFT JOIN \
                    (SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
-                   ORDER BY seq DESC LIMIT 1) AS a ON 1 = 1";
-        let rows = db.rows(sql, &[]).await?;
+                   WHERE chain = $1 ORDER BY seq DESC LIMIT 1) AS a ON 1 = 1";
+        let rows = db.rows(sql, args![&*chain.id]).await?;
         let Some(row) = rows.first() else { return Ok(Self { head: None, last: None }) };
         let last = row.int_or_null(4)?.map(|_| StoredRow::read_any_at(row, 4)).transpose()?;
         Ok(Self { head: Head::of_row(row, 0)?, last })
-    }
-
-    /// The head, which must be ours where there is one.
-    pub(super) fn own_head(&self, keys: &StoreKeys) -> Result<Option<&Head>, StoreError> {
-        match &self.head {
-            Some(head) if head.is_ours(keys) => Ok(Some(head)),
-            Some(_) => Err(StoreError::Head(HeadFault::Forged)),
-            None if self.last.as_ref().is_none_or(|last| last.head.state.is_empty()) => Ok(None),
-            None => Err(StoreError::Head(HeadFault::Missing)),
-        }
-    }
-
-    /// Whether the rows are those at the end of the trail.
-    pub(super) fn belong_together(&self) -> Result<(), TrailFault> {
-        let rows = self.head.as_ref().map_or((Revision::default(), &[][..]), |head| (head.revision, &head.state));
-        let trail =
-            self.last.as_ref().map_or((Revision::default(), &[][..]), |last| (last.head.revision, &last.head.state));
-        if rows == trail { Ok(()) } else { Err(TrailFault::OfOtherRows { rows: rows.0.0, trail: trail.0.0 }) }
     }
 }
 
@@ -203,9 +186,9 @@ impl Default for LogHead {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Conn, lock: File, schema: Watch, keys: StoreKeys) -> Self {
+    pub(super) fn new(conn: Conn, lock: File, schema: Watch, keys: StoreKeys, chain: Chain) -> Self {
         let (conn, told, rows) = (Some((conn, lock)), watch::Sender::default(), Vouched::default());
-        Self { conn, group: None, head: None, doubt: None, told, keys, schema, rows }
+        Self { conn, group: None, head: None, doubt: None, told, keys, chain, schema, rows }
     }
 
     /// The last head that is known to be committed, and those that follow.
@@ -425,7 +408,7 @@ impl Writer {
         let ends = self.read_ends(&core.statements).await?;
         let known = self.told.borrow().clone();
         let end = match &ends.last {
-            Some(last) if last.is_ours(&self.keys.chain) => last.head.clone(),
+            Some(last) if last.is_ours(&self.chain) => last.head.clone(),
             Some(last) => return Err(core.health.disagrees(TrailFault::EndForged { seq: last.head.seq })),
             None => LogHead::default(),
         };
@@ -579,8 +562,8 @@ impl Writer {
         self.in_doubt(expected.clone(), rows.clone());
         self.rollback(statements).await;
         let ends = self.read_ends(statements).await.map_err(|_| error.clone())?;
-        let is_kept = ends.last.is_some_and(|last| last.is_ours(&self.keys.chain) && last.head == expected)
-            && ends.head == rows.head;
+        let is_kept =
+            ends.last.is_some_and(|last| last.is_ours(&self.chain) && last.head == expected) && ends.head == rows.head;
         if !is_kept {
             return Err(error);
         }
@@ -607,7 +590,8 @@ impl Writer {
     }
 
     async fn read_ends(&mut self, statements: &Statements) -> Result<Ends, StoreError> {
-        Ends::read(&mut Reader::Conn(self.conn()?, statements)).await
+        let chain = self.chain.clone();
+        Ends::read(&mut Reader::Conn(self.conn()?, statements), &chain).await
     }
 
     /// Reads all that the snapshot holds, and the mark of every row; refuses what is not as it was written. `head` is what

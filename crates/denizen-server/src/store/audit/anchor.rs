@@ -5,7 +5,7 @@
 //! behind it, or the store is not opened ([`judge`]).
 //!
 //! ```text
-//! NAME.head   one line of JSON: deployment, revision, seq, hash, spool, spooled, at, tag
+//! NAME.head   one line of JSON: deployment, chain, revision, seq, hash, spool, spooled, at, tag
 //! ```
 //!
 //! [`Keeper`] writes it at most once a second, after the chain has moved, and when the store is closed; always what is
@@ -32,9 +32,9 @@ use tokio::{
 };
 
 use super::super::{
-    Core, Revision, StoreError, StoreKeys, TrailFault,
-    audit::chain::{SELECT_START, Start, StartWhy, StoredRow, last_row, row_ending_at},
-    db::Reader,
+    Core, Engine, HeadFault, Revision, StoreError, StoreKeys, TrailFault,
+    audit::chain::{Chain, SELECT_START, Start, StartWhy, StoredRow, chains, last_row, row_ending_at},
+    db::{Reader, args},
     files,
     head::Head as RowsHead,
     writer::{Ends, LogHead},
@@ -49,6 +49,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub struct Head {
     /// Which root key it was written under: no secret.
     deployment: String,
+    /// Which chain: each replica has one.
+    pub chain: String,
     /// The directory's revision.
     pub revision: Revision,
     /// The place of the last record; zero before the first.
@@ -79,10 +81,10 @@ pub enum BadHead {
 }
 
 impl Head {
-    pub(super) fn new(head: &LogHead, spooled: u64, key: &MacKey) -> Self {
+    pub(super) fn new(chain: &Chain, head: &LogHead, spooled: u64, key: &MacKey) -> Self {
         let LogHead { revision, seq, hash, spool, at, .. } = head.clone();
-        let mut made =
-            Self { deployment: deployment(key), revision, seq, hash, spool, spooled, at, tag: String::new() };
+        let (deployment, chain) = (deployment(key), chain.id.to_string());
+        let mut made = Self { deployment, chain, revision, seq, hash, spool, spooled, at, tag: String::new() };
         made.tag = hash::hex(&made.tag(key));
         made
     }
@@ -129,10 +131,11 @@ impl Head {
     }
 
     fn tag(&self, key: &MacKey) -> [u8; denizen_keys::mac::TAG_BYTES] {
-        let Self { deployment, revision, seq, hash, spool, spooled, at, tag: _ } = self;
+        let Self { deployment, chain, revision, seq, hash, spool, spooled, at, tag: _ } = self;
         key.tag(&[
             b"head",
             deployment.as_bytes(),
+            chain.as_bytes(),
             &revision.0.to_be_bytes(),
             &seq.to_be_bytes(),
             hash.as_bytes(),
@@ -186,6 +189,10 @@ pub(super) struct Found {
     pub(super) peopled: bool,
     /// The row that ends where the anchor says.
     at_anchor: Option<StoredRow>,
+    /// What the newest row of all chains says that the directory's rows are.
+    newest: (Revision, Vec<u8>),
+    /// How many chains there are.
+    chains: usize,
 }
 
 impl Found {
@@ -193,6 +200,7 @@ impl Found {
     pub(super) async fn read(
         db: &mut Reader<'_>,
         keys: &StoreKeys,
+        chain: &Chain,
         expected: Option<&Head>,
     ) -> Result<Self, StoreError> {
         let sql = "SELECT COALESCE(MAX(revision), 0), (SELECT COUNT(*) FROM (SELECT 1 FROM tenants LIMIT 1) AS one) FROM changes";
@@ -201,14 +209,24 @@ impl Found {
             Some(row) => (Revision(row.count(0)?), row.count(1)? > 0),
             None => (Revision(0), false),
         };
-        let start = Start::read(&db.rows(SELECT_START, &[]).await?, &keys.chain);
+        let start = Start::read(&db.rows(SELECT_START, args![&*chain.id]).await?, chain);
         let at_anchor = match expected {
-            Some(head) => row_ending_at(db, head.seq).await?,
+            Some(head) => row_ending_at(db, chain, head.seq).await?,
             None => None,
         };
-        let last = last_row(db, start.as_ref().unwrap_or(&Start::default())).await?;
+        let last = last_row(db, chain, start.as_ref().unwrap_or(&Start::default())).await?;
         let end_follows = last.is_some_and(|(_, follows)| follows);
-        Ok(Self { ends: Ends::read(db).await?, end_follows, start, logged, peopled, at_anchor })
+        let ends = Ends::read(db, chain).await?;
+        let chains = chains(db).await?;
+        let mut newest = ends.last.as_ref().map(|last| (last.head.revision, last.head.state.clone()));
+        for other in chains.iter().filter(|other| ***other != *chain.id) {
+            let other = Chain::named(other, keys);
+            let end = Ends::read(db, &other).await?.last.filter(|last| last.is_ours(&other));
+            let end = end.map(|end| (end.head.revision, end.head.state));
+            newest = [newest, end].into_iter().flatten().max_by_key(|(revision, _)| *revision);
+        }
+        let (newest, chains) = (newest.unwrap_or_default(), chains.len());
+        Ok(Self { ends, end_follows, start, logged, peopled, at_anchor, newest, chains })
     }
 
     /// The last row, whether or not it is ours.
@@ -233,7 +251,19 @@ impl Found {
 
     /// Refuses a head that is not ours: nothing can be accepted where nothing vouches for the rows.
     pub(super) fn refuse_foreign_rows(&self, keys: &StoreKeys) -> Result<(), StoreError> {
-        self.ends.own_head(keys).map(drop)
+        match &self.ends.head {
+            Some(head) if head.is_ours(keys) => Ok(()),
+            Some(_) => Err(StoreError::Head(HeadFault::Forged)),
+            None if self.newest.1.is_empty() => Ok(()),
+            None => Err(StoreError::Head(HeadFault::Missing)),
+        }
+    }
+
+    /// Whether the rows are those at the end of the trail.
+    fn belong_together(&self) -> Result<(), TrailFault> {
+        let rows = (self.revision(), self.state());
+        let (trail, _) = self.newest;
+        if rows == self.newest { Ok(()) } else { Err(TrailFault::OfOtherRows { rows: rows.0.0, trail: trail.0 }) }
     }
 
     /// Where the chain ends.
@@ -244,18 +274,24 @@ impl Found {
 
     /// Whether nothing was ever written to this database.
     pub(super) fn is_new(&self) -> bool {
-        self.end().is_none() && self.ends.head.is_none() && !self.peopled && self.start == Ok(Start::default())
+        self.chains == 0 && self.ends.head.is_none() && !self.peopled && self.start == Ok(Start::default())
     }
 }
 
 /// Whether the database is what the anchor says it was, or has gone on from there.
-pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) -> Result<(), TrailFault> {
+pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, is_shared: bool) -> Result<(), TrailFault> {
     let start = found.start.clone()?;
     let Some(end) = found.end() else {
         let records = expected.map_or(0, |head| head.seq);
-        return if found.is_new() && records == 0 { Ok(()) } else { Err(TrailFault::Removed { records }) };
+        if records > 0 || !(found.is_new() || is_shared) {
+            return Err(TrailFault::Removed { records });
+        }
+        // A replica that has written nothing yet.
+        found.belong_together()?;
+        let revisions = expected.map_or(0, |head| head.revision.0.saturating_sub(found.revision().0));
+        return if revisions == 0 { Ok(()) } else { Err(TrailFault::Older { records, revisions }) };
     };
-    if !end.is_ours(&keys.chain) {
+    if !end.is_ours(chain) {
         return Err(TrailFault::EndForged { seq: end.place().0 });
     }
     let written = end.head.seq;
@@ -271,7 +307,7 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) ->
             _ => TrailFault::Older { records, revisions },
         });
     }
-    found.ends.belong_together()?;
+    found.belong_together()?;
     if revisions > 0 {
         return Err(TrailFault::Older { records: 0, revisions });
     }
@@ -280,13 +316,14 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, keys: &StoreKeys) ->
         // What was pruned or given up since cannot be compared, and the tag says that it was this server's to do.
         seq if seq < start.seq => true,
         seq if seq == start.seq => start.hash == expected.hash,
-        _ => found.at_anchor.as_ref().is_some_and(|row| row.is_ours(&keys.chain) && row.head.hash == expected.hash),
+        _ => found.at_anchor.as_ref().is_some_and(|row| row.is_ours(chain) && row.head.hash == expected.hash),
     };
     if same { Ok(()) } else { Err(TrailFault::Rewritten { seq: expected.seq }) }
 }
 
 /// What the store needs to know before it may be used.
 pub(in crate::store) struct Admitted {
+    pub(in crate::store) chain: Chain,
     pub(in crate::store) head: LogHead,
     /// What has to vouch for the rows.
     pub(in crate::store) rows: Option<RowsHead>,
@@ -302,12 +339,14 @@ pub(in crate::store) struct Admitted {
 pub(in crate::store) async fn admit(
     db: &mut Reader<'_>,
     keys: &StoreKeys,
-    path: &Path,
+    engine: &Engine,
 ) -> Result<Admitted, StoreError> {
+    let path = &engine.anchor();
     let expected = read(path, keys)?;
-    let found = Found::read(db, keys, expected.as_ref()).await?;
+    let chain = own_chain(db, keys, expected.as_ref(), engine.is_shared()).await?;
+    let found = Found::read(db, keys, &chain, expected.as_ref()).await?;
     found.refuse_foreign_rows(keys)?;
-    judge(expected.as_ref(), &found, keys)?;
+    judge(expected.as_ref(), &found, &chain, engine.is_shared())?;
     let head = found.head();
     if found.logged < head.revision {
         let (logged, revision) = (found.logged.0, head.revision.0);
@@ -315,10 +354,25 @@ pub(in crate::store) async fn admit(
     }
     if expected.is_none() {
         // Before the first record, so that there is no moment at which a database with records has no anchor.
-        write(path, &Head::new(&head, 0, &keys.anchor))?;
+        write(path, &Head::new(&chain, &head, 0, &keys.anchor))?;
     }
     let spooled = (head.seq > 0).then(|| expected.map_or(0, |anchor| anchor.spooled));
-    Ok(Admitted { head, rows: found.ends.head, start: found.start?, spooled })
+    Ok(Admitted { chain, head, rows: found.ends.head, start: found.start?, spooled })
+}
+
+/// This replica's chain: the one that its anchor names. Without one, where nobody shares the database, the only one there is;
+/// elsewhere a new one.
+pub(super) async fn own_chain(
+    db: &mut Reader<'_>,
+    keys: &StoreKeys,
+    expected: Option<&Head>,
+    is_shared: bool,
+) -> Result<Chain, StoreError> {
+    if let Some(head) = expected {
+        return Ok(Chain::named(&head.chain, keys));
+    }
+    let there = if is_shared { Vec::new() } else { chains(db).await? };
+    Ok(there.first().map_or_else(|| Chain::new(keys), |chain| Chain::named(chain, keys)))
 }
 
 /// The same before there is a database: making an empty one would hide that another was there.
@@ -396,7 +450,7 @@ impl Task {
         // Both are in the database, or in the file, by now: the anchor never claims too much of either.
         let head = self.heads.borrow_and_update().clone();
         let spooled = self.core.spool.position().1;
-        let head = Head::new(&head, spooled, &self.core.keys.anchor);
+        let head = Head::new(&self.core.chain, &head, spooled, &self.core.keys.anchor);
         let (core, path, known) = (self.core.clone(), self.path.clone(), self.written.as_ref() == Some(&head));
         let done = tokio::task::spawn_blocking(move || {
             core.spool.look_after();
@@ -420,5 +474,5 @@ impl Task {
 /// The anchor of a database that has no records yet.
 #[cfg(test)]
 pub(in crate::store) fn of_nothing(keys: &StoreKeys) -> String {
-    Head::new(&LogHead::default(), 0, &keys.anchor).line().unwrap()
+    Head::new(&Chain::new(keys), &LogHead::default(), 0, &keys.anchor).line().unwrap()
 }

@@ -3,6 +3,7 @@
 //! A row holds one record of a transaction, or many of the spool that belong to one tenant:
 //!
 //! ```text
+//! chain       which chain it is in: 32 hexadecimal digits
 //! seq, last   the places of its first and its last record
 //! tenant      whose they are
 //! lines       the records, one line of JSON each
@@ -11,25 +12,25 @@
 //! total       the bytes that this row, all before it and their changes take
 //! spool       the position up to which the spool is in the chain
 //! state       of all rows of the directory, when the row was written: the head's
-//! hash        SHA-256(hash of the row before ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
+//! hash        SHA-256(hash of the row before ‖ chain ‖ SP ‖ seq ‖ SP ‖ last ‖ SP ‖ spool ‖ SP ‖ tenant ‖ LF ‖ lines), in lower-case
 //!             hexadecimal
 //! tag         HMAC over the hash and everything else but the lines, under a key that is derived from the root key
 //! ```
 //!
 //! Anybody can check the hashes; only who has the root key can make the tags. So whoever edits, inserts or removes a
-//! record in the middle is found out, and whoever removes the last ones by the [`super::anchor`]. One chain for all
-//! tenants, because one writer orders them; each tenant reads its own records only. Where records stand tells their
-//! order only roughly: those of the spool come after the transactions that committed while they waited. `at` says when.
-//! Tests: the contract suite.
+//! record in the middle is found out, and whoever removes the last ones by the [`super::anchor`]. Each replica has a chain
+//! of its own, for all tenants, and writes to no other; [`super::witness`] says what holds them together. Each tenant
+//! reads its own records only. Where records stand tells their order only roughly: those of the spool come after the
+//! transactions that committed while they waited. `at` says when. Tests: the contract suite.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use denizen_keys::{hash, mac::MacKey, secret::json_fault};
 use denizen_wire::{TenantId, UnixTime};
 use serde::Deserialize;
 
 use super::super::{
-    AuditRecord, Core, Store, StoreError, TrailFault,
+    AuditRecord, Core, Store, StoreError, StoreKeys, TrailFault,
     audit::spool::{BATCH, Batch},
     db::{self, Arg, Reader, Sql, Statements, args},
     writer::{LogHead, Writer},
@@ -42,12 +43,33 @@ pub(super) const PAGE: i64 = 16;
 const ROW: usize = 256 * 1024;
 /// What a row takes beside its lines, bytes, its place in the index among them.
 pub(super) const ROW_OVERHEAD: u64 = 320;
-const INSERT: &str = "INSERT INTO audit (seq, last, tenant, at, revision, total, spool, state, hash, tag, lines)";
+const INSERT: &str =
+    "INSERT INTO audit (chain, seq, last, tenant, at, revision, total, spool, state, hash, tag, lines)";
 /// Columns of a row.
-const WIDTH: usize = 11;
+const WIDTH: usize = 12;
+
+/// A chain: which one, and what its rows are tagged under.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Chain {
+    pub(in crate::store) id: Arc<str>,
+    key: MacKey,
+}
+
+impl Chain {
+    /// The chain of that name.
+    pub(in crate::store) fn named(id: &str, keys: &StoreKeys) -> Self {
+        Self { id: id.into(), key: keys.chain.clone() }
+    }
+
+    /// A new one.
+    pub(in crate::store) fn new(keys: &StoreKeys) -> Self {
+        Self::named(&denizen_keys::random::uuid_v4().simple().to_string(), keys)
+    }
+}
 
 /// A row.
 pub(in crate::store) struct Row {
+    chain: Arc<str>,
     seq: i64,
     last: i64,
     tenant: String,
@@ -65,7 +87,7 @@ impl Row {
     /// The row after `head`, which has the revision and the spool's position that it is to have, and the head after it.
     fn after(
         head: &LogHead,
-        key: &MacKey,
+        chain: &Chain,
         tenant: TenantId,
         lines: String,
         records: u64,
@@ -74,12 +96,13 @@ impl Row {
         let last = head.seq.saturating_add(records);
         let after = LogHead {
             seq: last,
-            hash: link(&head.hash, (seq, last, head.spool), &tenant, &lines),
+            hash: link(chain, &head.hash, (seq, last, head.spool), &tenant, &lines),
             at: written_at(&lines).unwrap_or(head.at),
             total: head.total.saturating_add(ROW_OVERHEAD).saturating_add(lines.len() as u64),
             ..head.clone()
         };
         let row = Self {
+            chain: chain.id.clone(),
             seq: int(seq)?,
             last: int(after.seq)?,
             at: after.at.0,
@@ -88,7 +111,7 @@ impl Row {
             spool: int(after.spool)?,
             state: after.state.clone(),
             hash: after.hash.clone(),
-            tag: tag(key, seq, &tenant, &after),
+            tag: tag(chain, seq, &tenant, &after),
             tenant,
             lines,
         };
@@ -98,18 +121,18 @@ impl Row {
     /// A transaction's own record.
     pub(in crate::store) fn of_transaction(
         head: &LogHead,
-        key: &MacKey,
+        chain: &Chain,
         tenant: TenantId,
         line: String,
     ) -> Result<(Self, LogHead), StoreError> {
-        Self::after(head, key, tenant, line, 1)
+        Self::after(head, chain, tenant, line, 1)
     }
 
     /// The rows of a batch: each tenant's records in their order. Only the last row says that the spool has been
     /// shipped, so the rows are worth something only together.
     pub(in crate::store) fn of_batch(
         head: &LogHead,
-        key: &MacKey,
+        chain: &Chain,
         batch: &Batch,
     ) -> Result<(Vec<Self>, LogHead), StoreError> {
         let mut parts: Vec<Part> = Vec::new();
@@ -138,7 +161,7 @@ impl Row {
             if at == last {
                 head.spool = batch.end;
             }
-            let (row, after) = Self::after(&head, key, part.tenant, part.lines, part.records)?;
+            let (row, after) = Self::after(&head, chain, part.tenant, part.lines, part.records)?;
             rows.push(row);
             head = after;
         }
@@ -161,7 +184,7 @@ pub(in crate::store) async fn append(
     rows: &[Row],
     previous: &LogHead,
 ) -> Result<(), StoreError> {
-    const ENDS_WITH: &str = "COALESCE((SELECT hash FROM audit ORDER BY seq DESC LIMIT 1), '') = ";
+    const ENDS_WITH: &str = "COALESCE((SELECT hash FROM audit WHERE chain = $1 ORDER BY seq DESC LIMIT 1), '') = ";
     let mut args = values(rows);
     args.push(Arg::Text(&previous.hash));
     let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
@@ -179,10 +202,23 @@ pub(super) async fn force(writer: &mut Writer, statements: &Statements, rows: &[
 
 fn values(rows: &[Row]) -> Vec<Arg<'_>> {
     let values = rows.iter().flat_map(|row| -> [Arg<'_>; WIDTH] {
-        let Row { seq, last, tenant, at, revision, total, spool, state, hash, tag, lines } = row;
+        let Row { chain, seq, last, tenant, at, revision, total, spool, state, hash, tag, lines } = row;
         let [seq, last, at, revision, total, spool] = [seq, last, at, revision, total, spool].map(|it| Arg::Int(*it));
         let (state, tag) = (Arg::Bytes(state), Arg::Bytes(tag));
-        [seq, last, Arg::Text(tenant), at, revision, total, spool, state, Arg::Text(hash), tag, Arg::Text(lines)]
+        [
+            Arg::Text(chain),
+            seq,
+            last,
+            Arg::Text(tenant),
+            at,
+            revision,
+            total,
+            spool,
+            state,
+            Arg::Text(hash),
+            tag,
+            Arg::Text(lines),
+        ]
     });
     values.collect()
 }
@@ -241,15 +277,20 @@ impl StoredRow {
     }
 
     /// Whether who has the root key wrote it.
-    pub(in crate::store) fn is_ours(&self, key: &MacKey) -> bool {
-        denizen_keys::constant_time_eq(&tag(key, self.seq, &self.tenant, &self.head), &self.tag)
+    pub(in crate::store) fn is_ours(&self, chain: &Chain) -> bool {
+        denizen_keys::constant_time_eq(&tag(chain, self.seq, &self.tenant, &self.head), &self.tag)
     }
 }
 
 /// The last row, and whether its hash follows from its records and what is before it; none when there is none.
-pub(super) async fn last_row(db: &mut Reader<'_>, start: &Start) -> Result<Option<(StoredRow, bool)>, StoreError> {
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit ORDER BY seq DESC LIMIT 2";
-    let rows = db.rows(sql, &[]).await?;
+pub(super) async fn last_row(
+    db: &mut Reader<'_>,
+    chain: &Chain,
+    start: &Start,
+) -> Result<Option<(StoredRow, bool)>, StoreError> {
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit \
+               WHERE chain = $1 ORDER BY seq DESC LIMIT 2";
+    let rows = db.rows(sql, args![&*chain.id]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let last = StoredRow::read_any(row)?;
     let before = last.seq.checked_sub(1);
@@ -263,24 +304,37 @@ pub(super) async fn last_row(db: &mut Reader<'_>, start: &Start) -> Result<Optio
             .map(|row| row.head.hash),
     };
     let follows = previous.zip(row.text(10).ok()).is_some_and(|(previous, lines)| {
-        link(&previous, (last.seq, last.head.seq, last.head.spool), &last.tenant, &lines) == last.head.hash
+        link(chain, &previous, (last.seq, last.head.seq, last.head.spool), &last.tenant, &lines) == last.head.hash
     });
     Ok(Some((last, follows)))
 }
 
 /// The row whose last record is at `seq`; none when no row ends there.
-pub(super) async fn row_ending_at(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
+pub(super) async fn row_ending_at(
+    db: &mut Reader<'_>,
+    chain: &Chain,
+    seq: u64,
+) -> Result<Option<StoredRow>, StoreError> {
     let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
-               WHERE seq <= $1 ORDER BY seq DESC LIMIT 1";
-    let row = db.rows(sql, args![int(seq)?]).await?.first().map(StoredRow::read_any).transpose()?;
+               WHERE chain = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1";
+    let row = db.rows(sql, args![&*chain.id, int(seq)?]).await?.first().map(StoredRow::read_any).transpose()?;
     Ok(row.filter(|row| row.head.seq == seq))
 }
 
 /// The last row that begins at a place up to `seq`, or before it.
-pub(super) async fn last_row_to(db: &mut Reader<'_>, seq: u64) -> Result<Option<StoredRow>, StoreError> {
+pub(super) async fn last_row_to(db: &mut Reader<'_>, chain: &Chain, seq: u64) -> Result<Option<StoredRow>, StoreError> {
     let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
-               WHERE seq > 0 AND seq <= $1 ORDER BY seq DESC LIMIT 1";
-    db.rows(sql, args![int(seq)?]).await?.first().map(StoredRow::read_any).transpose()
+               WHERE chain = $1 AND seq > 0 AND seq <= $2 ORDER BY seq DESC LIMIT 1";
+    db.rows(sql, args![&*chain.id, int(seq)?]).await?.first().map(StoredRow::read_any).transpose()
+}
+
+/// The chains there are, whether or not they are ours; found by one look into the index for each.
+pub(super) async fn chains(db: &mut Reader<'_>) -> Result<Vec<String>, StoreError> {
+    let sql = "WITH RECURSIVE each (chain) AS (SELECT MIN(chain) FROM audit UNION ALL \
+               SELECT (SELECT MIN(a.chain) FROM audit AS a WHERE a.chain > each.chain) FROM each \
+               WHERE each.chain IS NOT NULL) \
+               SELECT chain FROM each WHERE chain IS NOT NULL UNION SELECT chain FROM audit_start ORDER BY 1";
+    db.rows(sql, &[]).await?.iter().map(|row| row.text(0)).collect()
 }
 
 /// Where the chain starts: the last record that is not part of it any more.
@@ -316,20 +370,20 @@ impl StartWhy {
 }
 
 /// What reads the start of the chain.
-pub(super) const SELECT_START: &str = "SELECT seq, hash, total, why, tag FROM audit_start WHERE id = 1";
-/// What writes it, with [`Start::row`].
-pub(super) const PUT_START: &str = "INSERT INTO audit_start (id, seq, hash, total, why, tag) VALUES (1, $1, $2, $3, $4, $5) \
-     ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, total = excluded.total, \
+pub(super) const SELECT_START: &str = "SELECT seq, hash, total, why, tag FROM audit_start WHERE chain = $1";
+/// What writes it, with [`Start::args`].
+pub(super) const PUT_START: &str = "INSERT INTO audit_start (chain, seq, hash, total, why, tag) VALUES ($1, $2, $3, $4, $5, $6) \
+     ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, total = excluded.total, \
      why = excluded.why, tag = excluded.tag";
 
 impl Start {
     /// Of the rows that [`SELECT_START`] gave. An error when it was not written under this root key.
-    pub(super) fn read(rows: &[db::Row], key: &MacKey) -> Result<Self, TrailFault> {
+    pub(super) fn read(rows: &[db::Row], chain: &Chain) -> Result<Self, TrailFault> {
         let Some(row) = rows.first() else { return Ok(Self::default()) };
         Self::of_row(row)
             .ok()
             .flatten()
-            .filter(|(start, tag)| denizen_keys::constant_time_eq(&start.tag(key), tag))
+            .filter(|(start, tag)| denizen_keys::constant_time_eq(&start.tag(chain), tag))
             .map(|(start, _)| start)
             .ok_or(TrailFault::StartForged)
     }
@@ -346,29 +400,50 @@ impl Start {
         self.total
     }
 
-    pub(super) fn tag(&self, key: &MacKey) -> [u8; denizen_keys::mac::TAG_BYTES] {
+    pub(super) fn tag(&self, chain: &Chain) -> [u8; denizen_keys::mac::TAG_BYTES] {
         let Self { seq, hash, total, why } = self;
-        key.tag(&[b"start", &seq.to_be_bytes(), hash.as_bytes(), &total.to_be_bytes(), why.as_str().as_bytes()])
+        chain.key.tag(&[
+            b"start",
+            chain.id.as_bytes(),
+            &seq.to_be_bytes(),
+            hash.as_bytes(),
+            &total.to_be_bytes(),
+            why.as_str().as_bytes(),
+        ])
     }
 
     /// The placeholders of [`PUT_START`].
-    pub(super) fn args<'a>(&'a self, tag: &'a [u8]) -> Result<[Arg<'a>; 5], StoreError> {
+    pub(super) fn args<'a>(&'a self, chain: &'a Chain, tag: &'a [u8]) -> Result<[Arg<'a>; 6], StoreError> {
         let Self { seq, hash, total, why } = self;
-        Ok([Arg::Int(int(*seq)?), Arg::Text(hash), Arg::Int(int(*total)?), Arg::Text(why.as_str()), Arg::Bytes(tag)])
+        Ok([
+            Arg::Text(&chain.id),
+            Arg::Int(int(*seq)?),
+            Arg::Text(hash),
+            Arg::Int(int(*total)?),
+            Arg::Text(why.as_str()),
+            Arg::Bytes(tag),
+        ])
     }
 }
 
 /// The hash of a row: of all that stands in it, and of all before it.
-pub(super) fn link(previous: &str, (seq, last, spool): (u64, u64, u64), tenant: &str, lines: &str) -> String {
-    let text = format!("{previous}{seq} {last} {spool} {tenant}\n");
+pub(super) fn link(
+    chain: &Chain,
+    previous: &str,
+    (seq, last, spool): (u64, u64, u64),
+    tenant: &str,
+    lines: &str,
+) -> String {
+    let text = format!("{previous}{} {seq} {last} {spool} {tenant}\n", chain.id);
     hash::hex(&hash::sha256_of(&[text.as_bytes(), lines.as_bytes()]))
 }
 
 /// The tag of the row that starts at `seq` and leaves the chain at `head`.
-fn tag(key: &MacKey, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_keys::mac::TAG_BYTES] {
+fn tag(chain: &Chain, seq: u64, tenant: &str, head: &LogHead) -> [u8; denizen_keys::mac::TAG_BYTES] {
     let LogHead { revision, state, seq: last, hash, spool, total, at } = head;
-    key.tag(&[
+    chain.key.tag(&[
         b"row",
+        chain.id.as_bytes(),
         hash.as_bytes(),
         &seq.to_be_bytes(),
         &last.to_be_bytes(),
@@ -415,11 +490,23 @@ impl Store {
     pub async fn audit_tail(&self, ctx: &Ctx, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
         self.shipper.shipped().await?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut all = Vec::new();
+        for chain in chains(&mut Reader::Pool(&self.core.readers, &self.core.statements)).await? {
+            all.extend(self.tail_of(&chain, ctx, limit).await?);
+        }
+        // Each chain's are in their order; those of several replicas are in that of their clocks.
+        all.sort_by_key(|record: &AuditRecord| record.at);
+        all.drain(..all.len().saturating_sub(limit));
+        Ok(all)
+    }
+
+    async fn tail_of(&self, chain: &str, ctx: &Ctx, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
         let tenant = ctx.tenant.to_string();
-        let sql = "SELECT seq, lines FROM audit WHERE tenant = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+        let sql =
+            "SELECT seq, lines FROM audit WHERE tenant = $1 AND chain = $2 AND seq < $3 ORDER BY seq DESC LIMIT $4";
         let (mut found, mut before) = (Vec::new(), i64::MAX as u64);
         while found.len() < limit {
-            let page = self.rows(sql, args![&tenant, int(before)?, PAGE]).await?;
+            let page = self.rows(sql, args![&tenant, chain, int(before)?, PAGE]).await?;
             if page.is_empty() {
                 break;
             }

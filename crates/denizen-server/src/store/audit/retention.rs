@@ -17,10 +17,11 @@ use super::super::{
     Store, StoreError, TrailFault,
     audit::{
         self, AuditEvent,
-        chain::{PUT_START, SELECT_START, Start, StartWhy, StoredRow, int},
+        chain::{Chain, PUT_START, SELECT_START, Start, StartWhy, StoredRow, chains, int},
         verify::PRUNED,
     },
-    db::args,
+    db::{Reader, args},
+    writer::{Ends, LogHead},
 };
 
 /// Rows that one transaction removes, and bytes: a writer waits for one of them.
@@ -92,46 +93,61 @@ impl Store {
     /// The store's. What was removed before one stays removed, and recorded.
     pub async fn prune(&self, retention: Retention, now: UnixTime) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
-        let until = self.core.heads.borrow().seq;
-        loop {
-            let start = self.audit_start().await?;
-            let Some(step) = self.next_step(&start, retention, now, until).await? else { break };
-            if start.is_accepted() && self.remove_given_up(&start, now).await? {
-                continue;
-            }
-            if self.remove(&start, &step, now).await? {
-                pruned.records += step.records;
-                self.core.health.pruned.fetch_add(step.records, Ordering::Relaxed);
-                self.core.health.start_total.store(step.start.total(), Ordering::Relaxed);
+        let mut db = Reader::Pool(&self.core.readers, &self.core.statements);
+        let chains = chains(&mut db).await?;
+        // They share what all may take.
+        let share = retention.bytes.map(|bytes| bytes / chains.len().max(1) as u64);
+        let retention = Retention { bytes: share, ..retention };
+        for id in &chains {
+            let chain = Chain::named(id, &self.core.keys);
+            let is_own = *chain.id == *self.core.chain.id;
+            let end = match is_own {
+                true => Some(self.core.heads.borrow().clone()),
+                false => Ends::read(&mut db, &chain).await?.last.filter(|end| end.is_ours(&chain)).map(|end| end.head),
+            };
+            let Some(end) = end else { continue };
+            loop {
+                let start = self.audit_start(&chain).await?;
+                let Some(step) = self.next_step(&chain, &start, retention, now, &end).await? else { break };
+                if start.is_accepted() && self.remove_given_up(&chain, &start, now).await? {
+                    continue;
+                }
+                if self.remove(&chain, &start, &step, now).await? {
+                    pruned.records += step.records;
+                    self.core.health.pruned.fetch_add(step.records, Ordering::Relaxed);
+                    if is_own {
+                        self.core.health.start_total.store(step.start.total(), Ordering::Relaxed);
+                    }
+                }
             }
         }
-        pruned.changes = self.prune_changes(now).await?;
+        pruned.changes = self.prune_changes(&chains, now).await?;
         Ok(pruned)
     }
 
-    async fn audit_start(&self) -> Result<Start, StoreError> {
-        Ok(Start::read(&self.rows(SELECT_START, &[]).await?, &self.core.keys.chain)?)
+    async fn audit_start(&self, chain: &Chain) -> Result<Start, StoreError> {
+        Ok(Start::read(&self.rows(SELECT_START, args![&*chain.id]).await?, chain)?)
     }
 
     /// The rows to remove next. The last of the chain never goes.
     async fn next_step(
         &self,
+        chain: &Chain,
         start: &Start,
         retention: Retention,
         now: UnixTime,
-        until: u64,
+        end: &LogHead,
     ) -> Result<Option<Step>, StoreError> {
         let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
-                   WHERE seq > $1 ORDER BY seq LIMIT $2";
-        let rows = self.rows(sql, args![int(start.seq)?, STEP_ROWS]).await?;
-        let end = self.core.heads.borrow().clone();
+                   WHERE chain = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let rows = self.rows(sql, args![&*chain.id, int(start.seq)?, STEP_ROWS]).await?;
         let (mut before, mut step): (Start, Option<Step>) = (start.clone(), None);
         for row in &rows {
             let row = StoredRow::read(row)?;
             let why = retention.why(now, row.head.at, end.total.saturating_sub(before.total));
-            let Some(why) = why.filter(|_| row.head.seq < until) else { break };
+            let Some(why) = why.filter(|_| row.head.seq < end.seq) else { break };
             // What somebody else wrote is not removed as if it were ours: it would vanish with nobody having seen it.
-            if row.seq != before.seq + 1 || !row.is_ours(&self.core.keys.chain) {
+            if row.seq != before.seq + 1 || !row.is_ours(chain) {
                 return Err(self.core.health.disagrees(TrailFault::Rewritten { seq: before.seq + 1 }));
             }
             if step.is_some() && row.head.total.saturating_sub(start.total) > STEP_BYTES {
@@ -145,32 +161,32 @@ impl Store {
     }
 
     /// Removes the rows of a step, unless somebody else did meanwhile.
-    async fn remove(&self, start: &Start, step: &Step, now: UnixTime) -> Result<bool, StoreError> {
+    async fn remove(&self, chain: &Chain, start: &Start, step: &Step, now: UnixTime) -> Result<bool, StoreError> {
         let mut tx = self.begin(&audit::own(now, "retention")).await?;
-        let key = &self.core.keys.chain;
-        if Start::read(&tx.rows(SELECT_START, &[]).await?, key)? != *start {
+        if Start::read(&tx.rows(SELECT_START, args![&*chain.id]).await?, chain)? != *start {
             return Ok(false);
         }
-        tx.execute("DELETE FROM audit WHERE seq > $1 AND seq <= $2", args![int(start.seq)?, int(step.start.seq)?])
-            .await?;
-        tx.execute(PUT_START, &step.start.args(&step.start.tag(key))?).await?;
-        tx.commit(removed(start.seq + 1, step.start.seq, step.why)).await?;
+        let sql = "DELETE FROM audit WHERE chain = $1 AND seq > $2 AND seq <= $3";
+        tx.execute(sql, args![&*chain.id, int(start.seq)?, int(step.start.seq)?]).await?;
+        tx.execute(PUT_START, &step.start.args(chain, &step.start.tag(chain))?).await?;
+        tx.commit(removed(chain, start.seq + 1, step.start.seq, step.why)).await?;
         Ok(true)
     }
 
     /// Removes a few of the rows before an accepted start; says whether there were any.
-    async fn remove_given_up(&self, start: &Start, now: UnixTime) -> Result<bool, StoreError> {
+    async fn remove_given_up(&self, chain: &Chain, start: &Start, now: UnixTime) -> Result<bool, StoreError> {
         let mut tx = self.begin(&audit::own(now, "retention")).await?;
-        let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq <= $1 ORDER BY seq LIMIT 32)";
-        if tx.execute(sql, args![int(start.seq)?]).await? == 0 {
+        let sql = "DELETE FROM audit WHERE chain = $1 \
+                   AND seq IN (SELECT seq FROM audit WHERE chain = $1 AND seq <= $2 ORDER BY seq LIMIT 32)";
+        if tx.execute(sql, args![&*chain.id, int(start.seq)?]).await? == 0 {
             return Ok(false);
         }
-        tx.commit(removed(1, start.seq, "it was given up, and what follows it is removed")).await?;
+        tx.commit(removed(chain, 1, start.seq, "it was given up, and what follows it is removed")).await?;
         Ok(true)
     }
 
     /// Removes the changes whose records were removed.
-    async fn prune_changes(&self, now: UnixTime) -> Result<u64, StoreError> {
+    async fn prune_changes(&self, chains: &[String], now: UnixTime) -> Result<u64, StoreError> {
         // The newest of a kind and of a vault stay, wherever they are: they are gone through each time.
         const OLD: &str = "SELECT COUNT(*) FROM changes WHERE revision >= $1 AND revision < $2 \
              AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
@@ -178,12 +194,20 @@ impl Store {
         const REMOVE: &str = "DELETE FROM changes WHERE revision >= $1 AND revision < $2 \
              AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
              AND (parent IS NULL OR revision < (SELECT MAX(revision) FROM changes AS p WHERE p.parent = changes.parent))";
-        let start = self.audit_start().await?;
-        if start.why != StartWhy::Pruned {
+        let mut end = i64::MAX;
+        for id in chains {
+            let chain = Chain::named(id, &self.core.keys);
+            if self.audit_start(&chain).await?.why == StartWhy::Pruned || *chain.id != *self.core.chain.id {
+                let sql = "SELECT revision FROM audit WHERE chain = $1 ORDER BY seq LIMIT 1";
+                let first = self.rows(sql, args![id]).await?;
+                end = end.min(first.first().map_or(Ok(i64::MAX), |row| row.int(0))?);
+            } else {
+                return Ok(0);
+            }
+        }
+        if end == i64::MAX {
             return Ok(0);
         }
-        let first = self.rows("SELECT revision FROM audit ORDER BY seq LIMIT 1", &[]).await?;
-        let end = first.first().map_or(Ok(0), |row| row.int(0))?;
         let (mut from, mut removed) = (0, 0);
         while from < end {
             let sql = "SELECT revision FROM changes WHERE revision >= $1 AND revision < $2 \
@@ -209,9 +233,9 @@ impl Store {
     }
 }
 
-fn removed(from: u64, to: u64, why: &'static str) -> AuditEvent<'static> {
+fn removed(chain: &Chain, from: u64, to: u64, why: &'static str) -> AuditEvent<'static> {
     AuditEvent {
-        detail: Some(json!({ "from": from, "to": to })),
+        detail: Some(json!({ "chain": &*chain.id, "from": from, "to": to })),
         ..AuditEvent::allowed(PRUNED, format!("audit/{from}-{to}"), why)
     }
 }

@@ -193,7 +193,7 @@ impl Task {
             )));
         }
         if start.spool < end {
-            let (rows, log) = Row::of_batch(&start, &core.keys.chain, batch)?;
+            let (rows, log) = Row::of_batch(&start, &core.chain, batch)?;
             let joined = async {
                 chain::append(&mut writer, &core, &rows, &start).await?;
                 let rows = writer.group()?.rows.clone();

@@ -8,17 +8,18 @@ use std::{io, sync::Arc};
 use denizen_keys::hash;
 use denizen_wire::UnixTime;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::super::{
     AuditBroken, Engine, Store, StoreError, StoreKeys, TrailFault,
     audit::{
         self, AuditEvent, DEPLOYMENT, Head,
         anchor::{self, Found},
-        chain::{self, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, int},
+        chain::{self, Chain, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, chains, int},
         verify::{ACCEPTED, Mark, Verified, records_to, walk},
     },
-    db::{self, Pool, Reader, Statements, args},
-    writer::{LogHead, Writer},
+    db::{self, Conn, Reader, Statements, args},
+    writer::{Ends, LogHead, Writer},
 };
 
 /// How often a trail is looked at again when it seems wrong: its server may have moved it between two looks.
@@ -26,7 +27,7 @@ const LOOKS: u32 = 3;
 
 /// The audit's trail of a database that this process does not serve.
 pub struct Trail {
-    pool: Pool,
+    conn: Mutex<Conn>,
     statements: Statements,
     keys: StoreKeys,
     engine: Engine,
@@ -38,8 +39,10 @@ const FURTHEST: u64 = i64::MAX as u64 / 2;
 /// What verifying found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The chain, which is whole.
+    /// This replica's chain, which is whole.
     pub verified: Verified,
+    /// The other replicas' chains, which are whole too, by name.
+    pub others: Vec<(String, Verified)>,
     /// Where it ends.
     pub head: Head,
     /// Why nothing beside the database says that it has to end there.
@@ -63,7 +66,7 @@ impl Trail {
     /// # Errors
     /// The store's.
     pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
-        Ok(Self { pool: db::open_to_read(&engine).await?, statements: Statements::default(), keys, engine })
+        Ok(Self { conn: Mutex::new(db::open_to_read(&engine).await?), statements: Statements::default(), keys, engine })
     }
 
     /// Where the trail ends, once it is known to be what the anchor says.
@@ -71,8 +74,8 @@ impl Trail {
     /// # Errors
     /// [`StoreError::Trail`] when it is not.
     pub async fn head(&self) -> Result<Head, StoreError> {
-        let (head, anchor) = self.examine().await?;
-        Ok(Head::new(&head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor))
+        let (chain, head, anchor) = self.examine().await?;
+        Ok(Head::new(&chain, &head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor))
     }
 
     /// Goes through the whole chain; `since` is a head that must be in it.
@@ -80,26 +83,65 @@ impl Trail {
     /// # Errors
     /// [`StoreError::Trail`] when it is not what the anchor says, [`StoreError::Broken`] at the first bad record.
     pub async fn verify(&self, since: Option<&Head>) -> Result<Checked, StoreError> {
-        let (head, anchor, unanchored) = match self.examine().await {
+        let (chain, head, anchor, unanchored) = match self.examine().await {
             Err(StoreError::Trail(fault @ (TrailFault::AnchorMissing | TrailFault::AnchorUnreadable { .. }))) => {
-                let mut db = Reader::Pool(&self.pool, &self.statements);
-                let found = Found::read(&mut db, &self.keys, None).await?;
-                match anchor::judge(None, &found, &self.keys) {
-                    Ok(()) | Err(TrailFault::AnchorMissing) => (found.head(), None, Some(fault)),
+                let (chain, found) = self.found(None).await?;
+                match anchor::judge(None, &found, &chain, self.engine.is_shared()) {
+                    Ok(()) | Err(TrailFault::AnchorMissing) => (chain, found.head(), None, Some(fault)),
                     Err(fault) => return Err(fault.into()),
                 }
             }
             examined => {
-                let (head, anchor) = examined?;
-                (head, anchor, None)
+                let (chain, head, anchor) = examined?;
+                (chain, head, anchor, None)
             }
         };
-        let since = since.map(|head| Mark { seq: head.seq, hash: &head.hash, by: "the head that was given" });
-        let marks: Vec<_> = since.into_iter().collect();
-        let mut db = Reader::Pool(&self.pool, &self.statements);
-        let verified = walk(&mut db, &self.keys.chain, &head, &marks).await?;
-        let head = Head::new(&head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor);
-        Ok(Checked { verified, head, unanchored })
+        let marks = |of: &Chain| -> Vec<Mark<'_>> {
+            let since = since.filter(|head| *head.chain == *of.id);
+            since
+                .into_iter()
+                .map(|head| Mark { seq: head.seq, hash: &head.hash, by: "the head that was given" })
+                .collect()
+        };
+        let mut conn = self.conn.lock().await;
+        let mut db = Reader::Conn(&mut conn, &self.statements);
+        let verified = walk(&mut db, &chain, &head, &marks(&chain)).await?;
+        let mut witnessed = verified.witnessed.clone();
+        let mut others = Vec::new();
+        for id in chains(&mut db).await?.into_iter().filter(|id| **id != *chain.id) {
+            let other = Chain::named(&id, &self.keys);
+            let Some(end) = Ends::read(&mut db, &other).await?.last else { continue };
+            let of_other = |broken: AuditBroken| AuditBroken { why: format!("chain {id}: {}", broken.why), ..broken };
+            let verified = walk(&mut db, &other, &end.head, &marks(&other)).await.map_err(of_other)?;
+            witnessed.extend(verified.witnessed.clone());
+            others.push((id, verified));
+        }
+        if let Some(head) =
+            since.filter(|head| *head.chain != *chain.id && !others.iter().any(|(id, _)| *id == head.chain))
+        {
+            let why = format!("the head that was given is of the chain {}, which is not there", head.chain);
+            return Err(AuditBroken { at: head.seq, why }.into());
+        }
+        for it in &witnessed {
+            it.check(&mut db, &Chain::named(&it.chain, &self.keys)).await?;
+        }
+        let head = Head::new(&chain, &head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor);
+        Ok(Checked { verified, others, head, unanchored })
+    }
+
+    /// What the database has, seen at one moment.
+    async fn found(&self, anchor: Option<&Head>) -> Result<(Chain, Found), StoreError> {
+        let mut conn = self.conn.lock().await;
+        conn.begin_to_read().await?;
+        let found = async {
+            let mut db = Reader::Conn(&mut conn, &self.statements);
+            let chain = anchor::own_chain(&mut db, &self.keys, anchor, self.engine.is_shared()).await?;
+            let found = Found::read(&mut db, &self.keys, &chain, anchor).await?;
+            Ok((chain, found))
+        };
+        let found = found.await;
+        conn.rollback(&self.statements).await?;
+        found
     }
 
     /// Hands out the records from a place on, each as one line of JSON with its place in it and no newline. The trail is
@@ -112,37 +154,40 @@ impl Trail {
         from: u64,
         mut each: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let sql = "SELECT seq, lines FROM audit WHERE last >= $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let sql = "SELECT seq, lines FROM audit WHERE chain = $1 AND last >= $2 AND seq > $3 ORDER BY seq LIMIT $4";
         // No record is beyond what a column holds.
         let Ok(place) = int(from) else { return Ok(()) };
-        let mut after = 0;
-        loop {
-            let page = self.pool.rows(&self.statements, sql, args![place, after, PAGE]).await?;
-            for row in &page {
-                after = row.int(0)?;
-                for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
-                    if seq >= from {
-                        each(&line.replacen('{', &format!("{{\"seq\":{seq},"), 1))?;
+        let mut conn = self.conn.lock().await;
+        for chain in chains(&mut Reader::Conn(&mut conn, &self.statements)).await? {
+            let mut after = 0;
+            loop {
+                let page = conn.rows(&self.statements, sql, args![&chain, place, after, PAGE]).await?;
+                for row in &page {
+                    after = row.int(0)?;
+                    for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
+                        if seq >= from {
+                            each(&line.replacen('{', &format!("{{\"chain\":\"{chain}\",\"seq\":{seq},"), 1))?;
+                        }
                     }
                 }
-            }
-            if page.is_empty() {
-                return Ok(());
+                if page.is_empty() {
+                    break;
+                }
             }
         }
+        Ok(())
     }
 
     /// Where the trail ends, and the anchor, when the one fits the other.
-    async fn examine(&self) -> Result<(LogHead, Option<Head>), StoreError> {
+    async fn examine(&self) -> Result<(Chain, LogHead, Option<Head>), StoreError> {
         let mut looks = 0;
         loop {
             looks += 1;
             // The anchor first: the database can only have gone on from there.
             let anchor = anchor::read(&self.engine.anchor(), &self.keys)?;
-            let mut db = Reader::Pool(&self.pool, &self.statements);
-            let found = Found::read(&mut db, &self.keys, anchor.as_ref()).await?;
-            match anchor::judge(anchor.as_ref(), &found, &self.keys) {
-                Ok(()) => return Ok((found.head(), anchor)),
+            let (chain, found) = self.found(anchor.as_ref()).await?;
+            match anchor::judge(anchor.as_ref(), &found, &chain, self.engine.is_shared()) {
+                Ok(()) => return Ok((chain, found.head(), anchor)),
                 Err(fault) if looks == LOOKS => return Err(fault.into()),
                 Err(_) => {}
             }
@@ -169,8 +214,12 @@ impl Trail {
         }
         let statements = Statements::default();
         let opened = db::open(engine).await?;
-        let mut writer = Writer::new(opened.writer, opened.lock, opened.schema, keys.clone());
-        let done = accept(&mut writer, &statements, engine, keys, now).await;
+        let anchor = anchor::read(&path, keys).ok().flatten();
+        let mut conn = opened.writer;
+        let mut db = Reader::Conn(&mut conn, &statements);
+        let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.is_shared()).await?;
+        let mut writer = Writer::new(conn, opened.lock, opened.schema, keys.clone(), chain.clone());
+        let done = accept(&mut writer, &statements, engine, keys, &chain, now).await;
         opened.readers.close().await;
         writer.close(None).await;
         let done = done?;
@@ -194,24 +243,25 @@ async fn accept(
     statements: &Statements,
     engine: &Engine,
     keys: &StoreKeys,
+    chain: &Chain,
     now: UnixTime,
 ) -> Result<Option<Accepted>, StoreError> {
     let read = anchor::read(&engine.anchor(), keys);
     let expected = read.clone().ok().flatten();
     let mut db = Reader::Conn(writer.conn()?, statements);
-    let found = Found::read(&mut db, keys, expected.as_ref()).await?;
+    let found = Found::read(&mut db, keys, chain, expected.as_ref()).await?;
     if found.is_new() {
         refuse_nothing(&read)?;
-    } else if !is_under(keys, writer, statements, &found, &read).await? {
+    } else if !is_under(keys, chain, writer, statements, &found, &read).await? {
         return Err(StoreError::OtherRootKey);
     }
     found.refuse_foreign_rows(keys)?;
     let mut db = Reader::Conn(writer.conn()?, statements);
     let walked = match found.end() {
-        Some(end) => walk(&mut db, &keys.chain, &end.head, &[]).await.map(drop),
+        Some(end) => walk(&mut db, chain, &end.head, &[]).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
-    let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, keys));
+    let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.is_shared()));
     let was = match (judged, &walked) {
         (Err(fault), _) => fault.to_string(),
         (Ok(()), Err(_)) if found.is_new() => return Ok(None),
@@ -221,7 +271,7 @@ async fn accept(
     let (head, start) = match walked {
         Ok(()) => (found.head(), None),
         Err(_) => {
-            let (head, start) = restart(&mut db, &found, expected.as_ref()).await?;
+            let (head, start) = restart(&mut db, chain, &found, expected.as_ref()).await?;
             (head, Some(start))
         }
     };
@@ -240,13 +290,13 @@ async fn accept(
         ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
     };
     let line = audit::line(&audit::own(now, "denizen audit accept"), &event, None)?;
-    let (row, after) = Row::of_transaction(&head, &keys.chain, DEPLOYMENT, line)?;
+    let (row, after) = Row::of_transaction(&head, chain, DEPLOYMENT, line)?;
     writer.begin(statements).await?;
     if let Some(start) = &start {
         // Rows that leave no place for others, or have none.
-        let sql = "DELETE FROM audit WHERE seq < 1 OR seq > $1";
-        writer.execute(statements, sql, args![int(FURTHEST)?]).await?;
-        writer.execute(statements, PUT_START, &start.args(&start.tag(&keys.chain))?).await?;
+        let sql = "DELETE FROM audit WHERE chain = $1 AND (seq < 1 OR seq > $2)";
+        writer.execute(statements, sql, args![&*chain.id, int(FURTHEST)?]).await?;
+        writer.execute(statements, PUT_START, &start.args(chain, &start.tag(chain))?).await?;
     }
     // What the log says of transactions that the rows do not have would stand in the way of the next ones.
     let of_other_rows = "DELETE FROM changes WHERE revision > $1";
@@ -254,19 +304,25 @@ async fn accept(
     chain::force(writer, statements, &[row]).await?;
     writer.commit(statements, after.clone(), writer.rows_now()).await?;
     let spooled = expected.map_or(0, |head| head.spooled());
-    anchor::write(&engine.anchor(), &Head::new(&after, spooled, &keys.anchor))?;
+    anchor::write(&engine.anchor(), &Head::new(chain, &after, spooled, &keys.anchor))?;
     let given_up = match start {
-        Some(_) => records_to(&mut Reader::Conn(writer.conn()?, statements), head.seq).await?,
+        Some(_) => records_to(&mut Reader::Conn(writer.conn()?, statements), chain, head.seq).await?,
         None => 0,
     };
     Ok(Some(Accepted { was, seq: after.seq, given_up }))
 }
 
 /// Where a chain goes on that is not whole: after all that is there and all that is known to have been.
-async fn restart(db: &mut Reader<'_>, found: &Found, expected: Option<&Head>) -> Result<(LogHead, Start), StoreError> {
-    let rows = db.rows("SELECT COALESCE(SUM(LENGTH(lines) + 320), 0) FROM audit", &[]).await?;
+async fn restart(
+    db: &mut Reader<'_>,
+    chain: &Chain,
+    found: &Found,
+    expected: Option<&Head>,
+) -> Result<(LogHead, Start), StoreError> {
+    let sql = "SELECT COALESCE(SUM(LENGTH(lines) + 320), 0) FROM audit WHERE chain = $1";
+    let rows = db.rows(sql, args![&*chain.id]).await?;
     let total = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    let end = chain::last_row_to(db, FURTHEST).await?.map(|row| row.place()).unwrap_or_default();
+    let end = chain::last_row_to(db, chain, FURTHEST).await?.map(|row| row.place()).unwrap_or_default();
     let (seq, hash) = match expected {
         Some(head) if head.seq >= end.0 && head.seq <= FURTHEST => (head.seq, head.hash.clone()),
         // The hash of a row that somebody else wrote may be any text.
@@ -290,6 +346,7 @@ fn refuse_nothing(anchor: &Result<Option<Head>, TrailFault>) -> Result<(), Store
 /// Whether anything that is there was written under these keys.
 async fn is_under(
     keys: &StoreKeys,
+    chain: &Chain,
     writer: &mut Writer,
     statements: &Statements,
     found: &Found,
@@ -301,12 +358,13 @@ async fn is_under(
     {
         return Ok(true);
     }
-    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit WHERE seq > $1 ORDER BY seq LIMIT 1000";
+    let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
+               WHERE chain = $1 AND seq > $2 ORDER BY seq LIMIT 1000";
     let mut after = i64::MIN;
     loop {
-        let page = writer.conn()?.rows(statements, sql, args![after]).await?;
+        let page = writer.conn()?.rows(statements, sql, args![&*chain.id, after]).await?;
         let Some(last) = page.last() else { break };
-        if page.iter().any(|row| StoredRow::read(row).is_ok_and(|row| row.is_ours(&keys.chain))) {
+        if page.iter().any(|row| StoredRow::read(row).is_ok_and(|row| row.is_ours(chain))) {
             return Ok(true);
         }
         after = last.int(0)?;

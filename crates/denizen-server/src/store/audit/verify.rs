@@ -3,14 +3,14 @@
 //! Reads page by page, so that a long chain is never in memory and no reader holds the engine up; what retention removes
 //! meanwhile is skipped. Tests: the contract suite.
 
-use denizen_keys::mac::MacKey;
 use denizen_wire::UnixTime;
 
 use super::super::{
     AuditBroken, AuditRecord, Store, StoreError,
     audit::{
         DEPLOYMENT,
-        chain::{PAGE, SELECT_START, Start, StoredRow, int, link, records},
+        chain::{Chain, PAGE, SELECT_START, Start, StoredRow, int, link, records},
+        witness::Witnessed,
     },
     db::{Reader, args},
     writer::LogHead,
@@ -29,6 +29,8 @@ pub struct Verified {
     pub accepted: Vec<Acceptance>,
     /// When retention last removed records, when the chain starts where it did.
     pub pruned: Option<UnixTime>,
+    /// What it says of other chains.
+    pub(super) witnessed: Vec<Witnessed>,
 }
 
 /// What `denizen audit accept` recorded.
@@ -80,17 +82,18 @@ pub(super) struct Mark<'a> {
 /// [`AuditBroken`] at the first record that is not as it was written, or does not fit a mark.
 pub(super) async fn walk(
     db: &mut Reader<'_>,
-    key: &MacKey,
+    chain: &Chain,
     end: &LogHead,
     marks: &[Mark<'_>],
 ) -> Result<Verified, AuditBroken> {
-    let mut start = read_start(db, key).await?;
+    let mut start = read_start(db, chain).await?;
     let mut verified = Verified {
         records: 0,
         first: start.seq + 1,
-        given_up: before(db, &start).await?,
+        given_up: before(db, chain, &start).await?,
         accepted: Vec::new(),
         pruned: None,
+        witnessed: Vec::new(),
     };
     let (mut seq, mut hash) = (start.seq, start.hash.clone());
     // What says that a mark's record was given up stands after it.
@@ -100,15 +103,15 @@ pub(super) async fn walk(
     }
     'pages: while seq < end.seq {
         let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit \
-                   WHERE seq > $1 ORDER BY seq LIMIT $2";
+                   WHERE chain = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let broken = |at: u64, why: &str| AuditBroken { at, why: why.to_owned() };
         let unreadable = |at: u64| move |error: StoreError| AuditBroken { at, why: error.to_string() };
         let after = int(seq).map_err(unreadable(seq))?;
-        let page = db.rows(sql, args![after, PAGE]).await.map_err(unreadable(seq + 1))?;
+        let page = db.rows(sql, args![&*chain.id, after, PAGE]).await.map_err(unreadable(seq + 1))?;
         let mut rows = page.iter().peekable();
         if rows.peek().is_none_or(|row| row.count(0).ok() != Some(seq + 1)) {
             // Removed by retention while we came here?
-            let now = read_start(db, key).await?;
+            let now = read_start(db, chain).await?;
             if now.seq <= seq {
                 return Err(broken(seq + 1, "it is missing, and {by} has it"));
             }
@@ -129,11 +132,11 @@ pub(super) async fn walk(
             }
             let lines = row.text(10).map_err(unreadable(at))?;
             let last = stored.head.seq;
-            hash = link(&hash, (at, last, stored.head.spool), &stored.tenant, &lines);
+            hash = link(chain, &hash, (at, last, stored.head.spool), &stored.tenant, &lines);
             if hash != stored.head.hash {
                 return Err(broken(at, "its hash does not follow from it and the row before"));
             }
-            if !stored.is_ours(key) {
+            if !stored.is_ours(chain) {
                 return Err(broken(at, "its tag was not made under this root key: it was written by somebody else"));
             }
             let records = records(at, &lines).map_err(unreadable(at))?;
@@ -145,6 +148,7 @@ pub(super) async fn walk(
                 return Err(broken(at, "its row does not hold as many records as it says"));
             }
             verified.accepted.extend(records.iter().filter_map(Acceptance::of));
+            verified.witnessed.extend(records.iter().flat_map(Witnessed::of));
             let pruned = records.iter().rfind(|record| record.action == PRUNED && record.tenant == DEPLOYMENT);
             verified.pruned = pruned.map(|record| record.at).or(verified.pruned);
             if let Some(mark) = given_up.take() {
@@ -204,28 +208,30 @@ impl Mark<'_> {
     }
 }
 
-async fn read_start(db: &mut Reader<'_>, key: &MacKey) -> Result<Start, AuditBroken> {
+async fn read_start(db: &mut Reader<'_>, chain: &Chain) -> Result<Start, AuditBroken> {
     let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
-    let rows = db.rows(SELECT_START, &[]).await.map_err(unreadable)?;
-    Ok(Start::read(&rows, key)?)
+    let rows = db.rows(SELECT_START, args![&*chain.id]).await.map_err(unreadable)?;
+    Ok(Start::read(&rows, chain)?)
 }
 
 /// How many lines the rows up to a place have: they may be anybody's, so that what their other columns say is worth
 /// nothing.
-pub(super) async fn records_to(db: &mut Reader<'_>, seq: u64) -> Result<u64, StoreError> {
-    let sql = "SELECT COALESCE(SUM(LENGTH(lines) - LENGTH(REPLACE(lines, '\n', ''))), 0) FROM audit WHERE seq <= $1";
-    db.rows(sql, args![int(seq)?]).await?.first().map_or(Ok(0), |row| row.count(0))
+pub(super) async fn records_to(db: &mut Reader<'_>, chain: &Chain, seq: u64) -> Result<u64, StoreError> {
+    let sql = "SELECT COALESCE(SUM(LENGTH(lines) - LENGTH(REPLACE(lines, '\n', ''))), 0) FROM audit \
+               WHERE chain = $1 AND seq <= $2";
+    db.rows(sql, args![&*chain.id, int(seq)?]).await?.first().map_or(Ok(0), |row| row.count(0))
 }
 
 /// How many records stand before the start. There may be some only where somebody gave them up.
-async fn before(db: &mut Reader<'_>, start: &Start) -> Result<u64, AuditBroken> {
+async fn before(db: &mut Reader<'_>, chain: &Chain, start: &Start) -> Result<u64, AuditBroken> {
     let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
     if start.is_accepted() {
-        return records_to(db, start.seq).await.map_err(unreadable);
+        return records_to(db, chain, start.seq).await.map_err(unreadable);
     }
     // One statement, because retention moves both.
-    let sql = "SELECT seq FROM audit WHERE seq <= COALESCE((SELECT seq FROM audit_start WHERE id = 1), 0) LIMIT 1";
-    match db.rows(sql, &[]).await.map_err(unreadable)?.first() {
+    let sql = "SELECT seq FROM audit WHERE chain = $1 \
+               AND seq <= COALESCE((SELECT seq FROM audit_start WHERE chain = $1), 0) LIMIT 1";
+    match db.rows(sql, args![&*chain.id]).await.map_err(unreadable)?.first() {
         Some(row) => {
             let at = row.count(0).map_err(unreadable)?;
             Err(AuditBroken { at, why: "it stands before the start of the trail".to_owned() })
@@ -235,13 +241,13 @@ async fn before(db: &mut Reader<'_>, start: &Start) -> Result<u64, AuditBroken> 
 }
 
 impl Store {
-    /// Recomputes the chain from its first record; gives the number of records.
+    /// Recomputes this replica's chain from its first record; gives the number of records.
     pub async fn audit_verify(&self) -> Result<u64, AuditBroken> {
         let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
         self.shipper.shipped().await.map_err(unreadable)?;
         // Read before the records, so that a record written meanwhile is not taken for one that was added.
         let end = self.core.writer.lock().await.ready(&self.core).await.map_err(unreadable)?;
         let mut db = Reader::Pool(&self.core.readers, &self.core.statements);
-        Ok(walk(&mut db, &self.core.keys.chain, &end, &[]).await?.records)
+        Ok(walk(&mut db, &self.core.chain, &end, &[]).await?.records)
     }
 }

@@ -127,7 +127,10 @@ pub(super) async fn a_rewritten_chain_is_refused(place: impl DataPlace) {
     assert_eq!((accepted.seq, accepted.given_up), (7, 5), "five are there, whatever the last of them says");
     goes_on(&place, &accepted).await;
     place
-        .sql("INSERT INTO audit_start VALUES (1, 3, '', 0, 'pruned', x'00') ON CONFLICT (id) DO UPDATE SET seq = 3")
+        .sql(
+            "INSERT INTO audit_start (chain, seq, hash, total, why, tag) \
+             SELECT chain, 3, '', 0, 'pruned', tag FROM audit WHERE seq = 1 ON CONFLICT (chain) DO UPDATE SET seq = 3",
+        )
         .await;
     assert_eq!(refused(&place).await, TrailFault::StartForged);
 }
@@ -139,10 +142,11 @@ struct Raw {
     spool: u64,
     tenant: String,
     lines: String,
+    chain: String,
 }
 
 async fn raw(store: &Store) -> Vec<Raw> {
-    let rows = store.rows("SELECT seq, last, spool, tenant, lines FROM audit ORDER BY seq", &[]).await.unwrap();
+    let rows = store.rows("SELECT seq, last, spool, tenant, lines, chain FROM audit ORDER BY seq", &[]).await.unwrap();
     rows.iter()
         .map(|row| Raw {
             seq: row.count(0).unwrap(),
@@ -150,6 +154,7 @@ async fn raw(store: &Store) -> Vec<Raw> {
             spool: row.count(2).unwrap(),
             tenant: row.text(3).unwrap(),
             lines: row.text(4).unwrap(),
+            chain: row.text(5).unwrap(),
         })
         .collect()
 }
@@ -157,8 +162,8 @@ async fn raw(store: &Store) -> Vec<Raw> {
 /// The statements that write these rows over the ones that are there, with the hashes that belong to them.
 fn rewrite(rows: &[Raw]) -> &'static str {
     let (mut hash, mut sql) = (String::new(), String::new());
-    for Raw { seq, last, spool, tenant, lines } in rows {
-        hash = hash::hex(&hash::sha256(format!("{hash}{seq} {last} {spool} {tenant}\n{lines}").as_bytes()));
+    for Raw { seq, last, spool, tenant, lines, chain } in rows {
+        hash = hash::hex(&hash::sha256(format!("{hash}{chain} {seq} {last} {spool} {tenant}\n{lines}").as_bytes()));
         sql += &format!("UPDATE audit SET lines = '{lines}', tenant = '{tenant}', hash = '{hash}' WHERE seq = {seq};");
     }
     sql.leak()
@@ -518,7 +523,10 @@ pub(super) async fn a_trail_removed_under_a_running_server_refuses_writes_and_sa
 pub(super) async fn a_trail_added_to_under_a_running_server_refuses_writes_and_says_why(place: impl DataPlace) {
     let store = lived(&place).await;
     place
-        .sql("INSERT INTO audit SELECT 7, 7, tenant, at, revision, total, spool, state, 'x', tag, lines FROM audit WHERE seq = 6")
+        .sql(
+            "INSERT INTO audit (chain, seq, last, tenant, at, revision, total, spool, state, hash, tag, lines) \
+             SELECT chain, 7, 7, tenant, at, revision, total, spool, state, 'x', tag, lines FROM audit WHERE seq = 6",
+        )
         .await;
     let error = store.begin(&ctx(1)).await.unwrap().commit(event("x")).await.unwrap_err();
     assert!(matches!(error, StoreError::Trail(TrailFault::ChangedByAnother { seq: 6 })), "{error}");

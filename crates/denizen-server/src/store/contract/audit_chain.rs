@@ -84,6 +84,7 @@ pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
     let tail = store.audit_tail(&ctx(1), 9).await.unwrap();
     let rows = store.rows("SELECT spool FROM audit ORDER BY seq", &[]).await.unwrap();
     let positions: Vec<i64> = rows.iter().map(|row| row.int(0).unwrap()).collect();
+    let chain = &store.core.chain.id;
     let forge = |text: &str| {
         let mut hash = String::new();
         let mut last = String::new();
@@ -94,7 +95,7 @@ pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
             let place = format!("\"seq\":{},", record.seq);
             last = serde_json::to_string::<AuditRecord>(&record).unwrap().replace(&place, "") + "\n";
             let (seq, tenant, spool) = (record.seq, record.tenant, positions[usize::try_from(record.seq).unwrap() - 1]);
-            hash = hash::hex(&hash::sha256(format!("{hash}{seq} {seq} {spool} {tenant}\n{last}").as_bytes()));
+            hash = hash::hex(&hash::sha256(format!("{hash}{chain} {seq} {seq} {spool} {tenant}\n{last}").as_bytes()));
         }
         format!("UPDATE audit SET lines = '{last}', hash = '{hash}' WHERE seq = 4").leak()
     };
@@ -109,11 +110,11 @@ pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
         lines + &serde_json::to_string::<AuditRecord>(record).unwrap().replace(&place, "") + "\n"
     });
     let (tenant, spool) = (tail[0].tenant, positions[3]);
-    let hash = hash::hex(&hash::sha256(format!("1 5 {spool} {tenant}\n{lines}").as_bytes()));
+    let hash = hash::hex(&hash::sha256(format!("{chain} 1 5 {spool} {tenant}\n{lines}").as_bytes()));
     let whole = format!(
         "DELETE FROM audit; \
-         INSERT INTO audit (seq, last, tenant, at, revision, total, spool, state, hash, tag, lines) \
-         VALUES (1, 5, '{tenant}', 0, 0, 0, {spool}, x'', '{hash}', x'', '{lines}')"
+         INSERT INTO audit (chain, seq, last, tenant, at, revision, total, spool, state, hash, tag, lines) \
+         VALUES ('{chain}', 1, 5, '{tenant}', 0, 0, 0, {spool}, x'', '{hash}', x'', '{lines}')"
     );
     place.sql(whole.leak()).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);
@@ -265,7 +266,7 @@ pub(super) async fn a_batch_whose_commit_ended_in_doubt_is_written_once(place: i
         let start = writer.ready(&store.core).await.unwrap();
         let known = spool::Known { shipped: start.spool, spooled: None };
         let spool = spool::Spool::open(store.core.spool.folder(), known, &store.core.keys.spool).unwrap();
-        let (rows, head) = chain::Row::of_batch(&start, &store.core.keys.chain, &spool.take().unwrap()).unwrap();
+        let (rows, head) = chain::Row::of_batch(&start, &store.core.chain, &spool.take().unwrap()).unwrap();
         chain::append(&mut writer, &store.core, &rows, &start).await.unwrap();
         writer.advance(head);
     }

@@ -44,7 +44,8 @@ pub(super) async fn old_records_go_and_the_rest_is_verified(place: impl DataPlac
     assert_eq!(pruned.records, 11);
     let own = store.audit_tail(&audit_ctx(), 10).await.unwrap();
     assert_eq!(own[0].action, "audit/prune");
-    assert_eq!(own[0].detail, Some(serde_json::json!({ "from": 1, "to": 11 })));
+    let chain = &*store.core.chain.id;
+    assert_eq!(own[0].detail, Some(serde_json::json!({ "chain": chain, "from": 1, "to": 11 })));
     assert!(own[0].because.contains("older"), "{}", own[0].because);
     let kept: Vec<_> = store.audit_tail(&ctx(1), 100).await.unwrap().into_iter().map(|it| it.action).collect();
     assert_eq!((kept.len(), kept[0].as_str()), (10, "change/6"));
@@ -157,7 +158,8 @@ pub(super) async fn a_pruned_front_that_is_forged_is_found(place: impl DataPlace
     place.sql("DELETE FROM audit WHERE seq < 4").await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);
     place
-        .sql("INSERT INTO audit_start VALUES (1, 3, (SELECT hash FROM kept WHERE last = 3), 0, 'pruned', x'00')")
+        .sql("INSERT INTO audit_start (chain, seq, hash, total, why, tag) SELECT chain, 3, hash, 0, 'pruned', tag FROM kept \
+             WHERE last = 3")
         .await;
     assert!(store.audit_verify().await.unwrap_err().why.contains("start"));
     assert!(store.prune(days(1), on_day(6).now).await.is_err());

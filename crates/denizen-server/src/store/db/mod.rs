@@ -323,6 +323,15 @@ impl Conn {
         }
     }
 
+    /// Starts a transaction that reads, and sees one moment.
+    pub(super) async fn begin_to_read(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(conn) => _ = conn.execute(&"BEGIN".into(), &[])?,
+            Self::Postgres(conn) => Box::pin(conn.begin_to_read()).await?,
+        }
+        Ok(())
+    }
+
     /// Starts a transaction that holds the right to write from its first moment.
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
         statements.writes.fetch_add(1, Ordering::Relaxed);
@@ -479,10 +488,10 @@ async fn lock(path: &Path) -> Result<File, StoreError> {
 }
 
 /// Opens what is there for reading alone, beside the process that may be writing to it.
-pub(super) async fn open_to_read(engine: &Engine) -> Result<Pool, StoreError> {
+pub(super) async fn open_to_read(engine: &Engine) -> Result<Conn, StoreError> {
     match engine {
-        Engine::Sqlite { path } => Ok(Pool::Sqlite(sqlite::open_to_read(path)?)),
-        Engine::Postgres(postgres) => Ok(Pool::Postgres(Box::pin(postgres::open_to_read(postgres)).await?)),
+        Engine::Sqlite { path } => Ok(Conn::Sqlite(sqlite::open_to_read(path)?)),
+        Engine::Postgres(postgres) => Ok(Conn::Postgres(Box::new(Box::pin(postgres::open_to_read(postgres)).await?))),
     }
 }
 
@@ -517,6 +526,14 @@ impl Engine {
     /// Whether there was a database whose trail somebody may want to go on from.
     pub fn has_trail(&self) -> bool {
         self.anchor().symlink_metadata().is_ok()
+    }
+
+    /// Whether other replicas may write to it.
+    pub(super) const fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite { .. } => false,
+            Self::Postgres(_) => true,
+        }
     }
 
     /// Where the audit's head is kept outside the database.

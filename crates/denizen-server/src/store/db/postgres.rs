@@ -205,6 +205,12 @@ impl Conn {
         Ok(())
     }
 
+    pub(super) async fn begin_to_read(&mut self) -> Result<(), DbError> {
+        self.execute(&"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), &[]).await?;
+        self.is_open = true;
+        Ok(())
+    }
+
     pub(super) const fn is_open(&self) -> bool {
         self.is_open
     }
@@ -296,12 +302,12 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
 }
 
 /// Opens what is there for reading alone, beside the replicas that may be writing to it.
-pub(super) async fn open_to_read(engine: &Postgres) -> Result<Pool, StoreError> {
+pub(super) async fn open_to_read(engine: &Postgres) -> Result<Conn, StoreError> {
     let options = engine.parsed()?;
     let mut conn = connect(&options).await?;
     expected(&mut conn).await?.admit(&Objects::read_postgres(&mut conn).await?)?;
     conn.close().await.map_err(DbError::from)?;
-    Ok(pool(options.options([("default_transaction_read_only", "on")]), 1))
+    Ok(Conn { options: options.options([("default_transaction_read_only", "on")]), conn: None, is_open: false })
 }
 
 /// Refuses a server that cannot be used.

@@ -339,16 +339,15 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
 }
 
 /// Opens what is there for reading alone, beside the process that may be writing to it.
-pub(super) fn open_to_read(path: &Path) -> Result<Pool, StoreError> {
+pub(super) fn open_to_read(path: &Path) -> Result<Conn, StoreError> {
     if !path.exists() {
         let source = Arc::new(std::io::Error::from(std::io::ErrorKind::NotFound));
         return Err(StoreError::File { path: path.to_owned(), source });
     }
     regular_files(path)?;
-    let at = path.to_owned();
-    let open = move || connect(&at, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    expected()?.admit(&schema::Objects::read(&open()?)?)?;
-    Ok(Pool::new(1, open))
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    expected()?.admit(&schema::Objects::read(&conn)?)?;
+    Ok(Conn::new(conn))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {

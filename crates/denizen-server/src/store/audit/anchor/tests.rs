@@ -15,7 +15,7 @@ fn head(seq: u64) -> LogHead {
 #[test]
 fn a_line_says_what_was_written_and_any_change_is_noticed() {
     let keys = StoreKeys::of_test();
-    let made = Head::new(&head(7), 80, &keys.anchor);
+    let made = Head::new(&Chain::named("c0", &keys), &head(7), 80, &keys.anchor);
     let line = made.line().unwrap();
     assert!(!line.contains('\n'));
     assert_eq!(Head::parse(&format!("{line}\n"), &keys).unwrap(), made);
@@ -34,6 +34,7 @@ fn a_line_says_what_was_written_and_any_change_is_noticed() {
 #[test]
 fn another_deployments_is_told_from_a_damaged_one() {
     let keys = StoreKeys::of_test();
-    let theirs = Head::new(&head(7), 80, &denizen_keys::mac::MacKey::new(&[9; 32])).line().unwrap();
+    let theirs =
+        Head::new(&Chain::named("c0", &keys), &head(7), 80, &denizen_keys::mac::MacKey::new(&[9; 32])).line().unwrap();
     assert_eq!(Head::parse(&theirs, &keys), Err(BadHead::Foreign));
 }
