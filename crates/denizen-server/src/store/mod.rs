@@ -22,7 +22,7 @@
 //! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
 //! | [`retention`], [`health`] | what is removed, and when; how the audit is |
 //! | [`files`] | opening what must not be a link or a pipe |
-//! | [`snapshot`] | the directory in memory |
+//! | [`snapshot`], [`tree`] | the directory in memory, and the map that holds most of it |
 //!
 //! Nothing is reached without a [`Ctx`], and its tenant is part of every key and query. Tests: `contract`, a list of
 //! functions that every engine must pass.
@@ -44,6 +44,7 @@ mod secrets;
 mod seen;
 mod snapshot;
 mod tags;
+mod tree;
 mod tx;
 mod write;
 mod writer;
