@@ -68,7 +68,7 @@ pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError,
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
-pub use snapshot::Snapshot;
+pub use snapshot::{Published, Snapshot};
 pub use tx::Tx;
 pub use write::{Write, WriteProof, Writing};
 
@@ -101,6 +101,7 @@ pub(in crate::store) struct Core {
     heads: watch::Receiver<writer::LogHead>,
     engine: Engine,
     schema: db::Watch,
+    published: snapshot::Clocked,
     /// Which file the engine opened: another may take its name.
     identity: Option<files::Identity>,
 }
@@ -132,6 +133,7 @@ impl Store {
         let core = Arc::new(Core {
             readers: opened.readers,
             schema: opened.schema,
+            published: snapshot::Clocked::default(),
             heads: heads.clone(),
             identity: engine.identity(),
             engine: engine.clone(),
@@ -166,6 +168,11 @@ impl Store {
     /// How often the database was asked since the store was opened.
     pub fn counters(&self) -> Counters {
         self.core.statements.now(self.core.spool.written())
+    }
+
+    /// How many transactions' changes were published since the store was opened, and how long that took.
+    pub fn published(&self) -> Published {
+        self.core.published.now()
     }
 
     /// Bytes of the audit's spool that are not in the chain yet.
@@ -217,6 +224,18 @@ impl Store {
 }
 
 impl Core {
+    /// Makes what has committed visible: to whoever checks a row, then to whoever asks for the directory.
+    fn publish(&self, revision: Revision, rows: &live::Pending, effects: Vec<snapshot::Effect>) {
+        if effects.is_empty() {
+            return self.live.publish(rows);
+        }
+        self.published.clock(|| {
+            self.live.publish(rows);
+            let next = self.snapshot.load().with(revision, effects);
+            self.snapshot.store(Arc::new(next));
+        });
+    }
+
     /// Checks rows by what has committed.
     fn checks(&self) -> live::Checks<'_> {
         live::Checks { keys: &self.keys, live: &self.live, pending: None }

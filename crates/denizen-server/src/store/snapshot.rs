@@ -21,7 +21,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
@@ -535,4 +539,35 @@ pub(super) enum Effect {
     InVault(ResourceId),
     /// Nothing: the snapshot does not hold what changed.
     NotIndexed,
+}
+
+/// How often something was published, and how long it took in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// How often.
+    pub changes: u64,
+    /// How long.
+    pub time: Duration,
+}
+
+/// [`Published`], while it counts.
+#[derive(Default)]
+pub(super) struct Clocked {
+    changes: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Clocked {
+    pub(super) fn clock(&self, publish: impl FnOnce()) {
+        let start = Instant::now();
+        publish();
+        let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(took, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> Published {
+        let time = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        Published { changes: self.changes.load(Ordering::Relaxed), time }
+    }
 }

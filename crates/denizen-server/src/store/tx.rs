@@ -411,11 +411,7 @@ impl PendingCommit {
             }
         };
         writer.commit(statements, head, rows).await?;
-        self.core.live.publish(&self.rows);
-        if !self.effects.is_empty() {
-            let next = self.core.snapshot.load().with(self.revision, self.effects);
-            self.core.snapshot.store(Arc::new(next));
-        }
+        self.core.publish(self.revision, &self.rows, self.effects);
         if self.purged
             && let Ok(conn) = writer.conn()
         {
