@@ -14,8 +14,8 @@ use denizen_server::{
     run::{database_in, root_key_in},
     store::{Engine, Store, StoreKeys},
 };
+use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::end_with_our_parent;
 
@@ -70,19 +70,19 @@ pub(crate) async fn run(args: Open) -> Result<()> {
             (Took { seconds, machines }, Some(store))
         }
         By::Bare => {
-            let mut conn = SqliteConnectOptions::new().filename(path).read_only(true).connect().await?;
-            let machines = pages::<Machine>(&mut conn, MACHINES).await?;
-            let principals = pages::<ServicePrincipal>(&mut conn, PRINCIPALS).await?;
+            let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let machines = pages::<Machine>(&conn, MACHINES)?;
+            let principals = pages::<ServicePrincipal>(&conn, PRINCIPALS)?;
             ensure!(machines <= principals, "each machine has a principal");
-            conn.close().await?;
+            drop(conn);
             (Took { seconds: start.elapsed().as_secs_f64(), machines }, None)
         }
         By::Tags => {
-            let mut conn = SqliteConnectOptions::new().filename(path).read_only(true).connect().await?;
+            let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let key = MacKey::new(&[7; 32]);
-            let (machines, first) = tags(&mut conn, MACHINES, &key).await?;
-            let (_, second) = tags(&mut conn, PRINCIPALS, &key).await?;
-            conn.close().await?;
+            let (machines, first) = tags(&conn, MACHINES, &key)?;
+            let (_, second) = tags(&conn, PRINCIPALS, &key)?;
+            drop(conn);
             (Took { seconds: (first + second).as_secs_f64(), machines }, None)
         }
     };
@@ -96,39 +96,44 @@ const MACHINES: &str =
 const PRINCIPALS: &str =
     "SELECT tenant, id, body FROM service_principals WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3";
 
-async fn pages<T: DeserializeOwned>(conn: &mut SqliteConnection, sql: &'static str) -> Result<usize> {
+fn pages<T: DeserializeOwned>(conn: &Connection, sql: &'static str) -> Result<usize> {
     let (mut tenant, mut id, mut count) = (String::new(), String::new(), 0);
     loop {
-        let page = sqlx::query(sql).bind(&tenant).bind(&id).bind(PAGE).fetch_all(&mut *conn).await?;
-        let Some(last) = page.last() else { return Ok(count) };
-        (tenant, id) = (last.try_get(0)?, last.try_get(1)?);
-        for row in &page {
-            let (_tenant, _id, body): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            std::hint::black_box(serde_json::from_str::<T>(&body)?);
+        let page = page(conn, sql, &tenant, &id)?;
+        let Some([last_tenant, last_id, _]) = page.last() else { return Ok(count) };
+        (tenant, id) = (last_tenant.clone(), last_id.clone());
+        for [_, _, body] in &page {
+            std::hint::black_box(serde_json::from_str::<T>(body)?);
         }
         count += page.len();
     }
 }
 
+/// The rows after a key.
+fn page(conn: &Connection, sql: &'static str, tenant: &str, id: &str) -> Result<Vec<[String; 3]>> {
+    // By name: to SQLite `$1` is a name.
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(&[("$1", &tenant as &dyn rusqlite::ToSql), ("$2", &id), ("$3", &PAGE)], |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Two tags for each row, one over all of it and one over a few bytes: timed apart from reading.
-async fn tags(conn: &mut SqliteConnection, sql: &'static str, key: &MacKey) -> Result<(usize, Duration)> {
+fn tags(conn: &Connection, sql: &'static str, key: &MacKey) -> Result<(usize, Duration)> {
     let (mut tenant, mut id) = (String::new(), String::new());
     let (mut count, mut took) = (0, Duration::ZERO);
     loop {
-        let page = sqlx::query(sql).bind(&tenant).bind(&id).bind(PAGE).fetch_all(&mut *conn).await?;
-        let Some(last) = page.last() else { return Ok((count, took)) };
-        (tenant, id) = (last.try_get(0)?, last.try_get(1)?);
-        let mut rows: Vec<[String; 3]> = Vec::with_capacity(page.len());
-        for row in &page {
-            rows.push([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?]);
-        }
+        let rows = page(conn, sql, &tenant, &id)?;
+        let Some([last_tenant, last_id, _]) = rows.last() else { return Ok((count, took)) };
+        (tenant, id) = (last_tenant.clone(), last_id.clone());
         let start = Instant::now();
         for [tenant, id, body] in &rows {
             let tag = key.tag(&[b"machine", tenant.as_bytes(), id.as_bytes(), body.as_bytes()]);
             std::hint::black_box(key.tag(&[tag.first_chunk::<16>().map_or(&[][..], |half| half.as_slice())]));
         }
         took += start.elapsed();
-        count += page.len();
+        count += rows.len();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use super::Kind;
+use super::{Kind, db::DbError};
 
 /// Why the store refused or failed.
 ///
@@ -45,6 +45,10 @@ pub enum StoreError {
     /// The caller: it was allowed when it asked, and is not any more.
     #[error("the right to this was taken away meanwhile")]
     NotAuthorized,
+    /// The system: the database ended the transaction, or the connection broke, for a reason that is not this write's.
+    /// Nothing was kept; it can be tried again.
+    #[error("the database ended the transaction; nothing of it was kept")]
+    Interrupted,
     /// The caller: an earlier statement of the transaction failed, so nothing of it is kept.
     #[error("an earlier statement of this transaction failed")]
     Aborted,
@@ -63,7 +67,7 @@ pub enum StoreError {
     },
     /// The system: the database cannot be reached or does not do what it is asked.
     #[error("the database is unavailable")]
-    Unavailable(#[source] Arc<sqlx::Error>),
+    Unavailable(#[source] Arc<DbError>),
     /// The system: the store was closed.
     #[error("the store is closed")]
     Closed,
@@ -227,8 +231,8 @@ pub enum HeadFault {
     Replaced,
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
         Self::Unavailable(Arc::new(error))
     }
 }

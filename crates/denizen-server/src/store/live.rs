@@ -178,12 +178,12 @@ impl Live {
         *self.marks.write().unwrap_or_else(PoisonError::into_inner) = marks;
     }
 
-    /// What the sum is once a transaction has committed.
-    pub(super) fn sum_with(&self, keys: &StoreKeys, sum: Sum, pending: &Pending) -> Sum {
+    /// What the sum is once a transaction has committed that follows `earlier` ones.
+    pub(super) fn sum_with(&self, keys: &StoreKeys, sum: Sum, earlier: &Pending, pending: &Pending) -> Sum {
         let marks = self.marks.read().unwrap_or_else(PoisonError::into_inner);
         let mut sum = sum;
         for (name, after) in pending {
-            if let Some(before) = marks.get(*name) {
+            if let Some(before) = earlier.get(name).copied().unwrap_or_else(|| marks.get(*name)) {
                 sum.remove(keys, before);
             }
             if let Some(after) = after {
@@ -211,12 +211,14 @@ impl Live {
     }
 }
 
-/// Checks rows that were read: at any time by what has committed, in a transaction also by what it has written.
+/// Checks rows that were read: at any time by what has committed, in a transaction also by what it has written, and
+/// those that commit with it.
 #[derive(Clone, Copy)]
 pub(super) struct Checks<'a> {
     pub(super) keys: &'a StoreKeys,
     pub(super) live: &'a Live,
-    pub(super) pending: Option<&'a Pending>,
+    /// The last one that knows of a row is right.
+    pub(super) pending: [Option<&'a Pending>; 2],
 }
 
 impl Checks<'_> {
@@ -248,10 +250,8 @@ impl Checks<'_> {
 
     fn expected(&self, name: RowName<'_>) -> Option<Mark> {
         let name = self.live.name(name);
-        match self.pending.and_then(|pending| pending.get(&name)) {
-            Some(written) => *written,
-            None => self.live.mark(name),
-        }
+        let written = |pending: &&Pending| pending.get(&name).copied();
+        self.pending.iter().rev().flatten().find_map(written).unwrap_or_else(|| self.live.mark(name))
     }
 }
 
@@ -413,7 +413,7 @@ mod tests {
             Err(StoreError::Tampered { why, .. }) => Some(why),
             Err(other) => panic!("{other}"),
         };
-        let now = Checks { keys: &keys, live: &live, pending: None };
+        let now = Checks { keys: &keys, live: &live, pending: [None; 2] };
         assert_eq!(why(&now, 1), Some(Tampering::Unknown));
         assert!(now.absent(name).is_ok());
         live.publish(&Pending::from_iter([(live.name(name), Some(Mark::of(&tagged(2))))]));
@@ -422,7 +422,7 @@ mod tests {
         assert!(matches!(now.row(name, &[], 2, &tagged(1)), Err(StoreError::Tampered { why: Tampering::Forged, .. })));
         // A transaction sees its own writes.
         let pending = Pending::from_iter([(live.name(name), None)]);
-        let within = Checks { pending: Some(&pending), ..now };
+        let within = Checks { pending: [None, Some(&pending)], ..now };
         assert_eq!(why(&within, 2), Some(Tampering::Unknown));
         assert!(within.absent(name).is_ok());
         live.publish(&pending);

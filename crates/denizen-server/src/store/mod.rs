@@ -63,7 +63,7 @@ pub use audit::{
     Retention, Trail, Verified,
 };
 pub use changes::Change;
-pub use db::{Counters, Engine};
+pub use db::{Counters, DbError, Engine};
 pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError, Tampering, TrailFault};
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};
@@ -91,6 +91,7 @@ pub struct Store {
 pub(in crate::store) struct Core {
     readers: db::Pool,
     writer: Arc<Mutex<writer::Writer>>,
+    queue: writer::Queue,
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
     keys: StoreKeys,
@@ -138,6 +139,7 @@ impl Store {
             identity: engine.identity(),
             engine: engine.clone(),
             writer: Arc::new(Mutex::new(writer)),
+            queue: writer::Queue::default(),
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
@@ -170,7 +172,7 @@ impl Store {
         self.core.statements.now(self.core.spool.written())
     }
 
-    /// How many transactions' changes were published since the store was opened, and how long that took.
+    /// How many changed directories were published since the store was opened, and how long that took.
     pub fn published(&self) -> Published {
         self.core.published.now()
     }
@@ -192,7 +194,7 @@ impl Store {
         self.shipper.close().await;
         self.keeper.close().await;
         self.core.readers.close().await;
-        self.core.writer.lock().await.close().await;
+        self.core.writer.lock().await.close(Some(&self.core)).await;
     }
 
     async fn rows(&self, sql: &'static str, args: &[db::Arg<'_>]) -> Result<Vec<db::Row>, StoreError> {
@@ -224,20 +226,8 @@ impl Store {
 }
 
 impl Core {
-    /// Makes what has committed visible: to whoever checks a row, then to whoever asks for the directory.
-    fn publish(&self, revision: Revision, rows: &live::Pending, effects: Vec<snapshot::Effect>) {
-        if effects.is_empty() {
-            return self.live.publish(rows);
-        }
-        self.published.clock(|| {
-            self.live.publish(rows);
-            let next = self.snapshot.load().with(revision, effects);
-            self.snapshot.store(Arc::new(next));
-        });
-    }
-
     /// Checks rows by what has committed.
     fn checks(&self) -> live::Checks<'_> {
-        live::Checks { keys: &self.keys, live: &self.live, pending: None }
+        live::Checks { keys: &self.keys, live: &self.live, pending: [None; 2] }
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::{
     Kind, StoreError, Tampering, Tx,
     changes::Entry,
-    db::{Row, args},
+    db::{DbError, Row, args},
     live::Checks,
     secrets::{Found, SecretRow, VersionRow, canonical, id_of_secret, id_of_version},
     snapshot::Effect,
@@ -279,11 +279,9 @@ impl Tx<'_> {
             None => {
                 let sql = "INSERT INTO secrets (tenant, vault, name, written, latest, revision, tag) \
                            VALUES ($1, $2, $3, $4, $5, $6, $7)";
-                let no_vault = |error: sqlx::Error| match error.as_database_error() {
-                    Some(fault) if fault.is_foreign_key_violation() => {
-                        StoreError::NotFound { kind: Kind::Vault, key: vault_id.clone() }
-                    }
-                    Some(_) | None => error.into(),
+                let no_vault = |error: DbError| match error.is_foreign_key_violation() {
+                    true => StoreError::NotFound { kind: Kind::Vault, key: vault_id.clone() },
+                    false => error.into(),
                 };
                 let args = args![tenant, vault_id, name, written, latest, revision, &tag[..]];
                 let added = self.constrained(sql, args, no_vault).await?;

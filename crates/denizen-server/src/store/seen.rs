@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use denizen_wire::{Clock, UnixTime};
 
-use super::{Store, StoreError, head::Head};
+use super::{Store, StoreError, head::Head, writer::Writer};
 use crate::domain::clock_watch::{ClockStanding, ClockWatch};
 
 /// How to say that the clock is right.
@@ -70,7 +70,7 @@ impl Store {
     /// Looks at the clock, and keeps what was seen.
     pub async fn look_at_clock(&self) -> Result<ClockStanding, StoreError> {
         let standing = self.clock_standing();
-        self.core.writer.lock().await.keep_seen(&self.core).await?;
+        Writer::keep_seen(&self.core).await?;
         Ok(standing)
     }
 

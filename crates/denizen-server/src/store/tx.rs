@@ -2,7 +2,8 @@
 //!
 //! [`Tx::commit`] publishes the new snapshot before it returns, and runs to its end in a task of its own: a caller
 //! that goes away in the middle (a client hung up) leaves neither half a transaction nor a snapshot behind the
-//! database. Dropping a [`Tx`] rolls back. Tests: the contract suite.
+//! database. Dropping a [`Tx`] rolls back. Transactions that wait for each other commit together ([`super::writer`]): a
+//! later one sees what those before it have written, and is kept only if they are. Tests: the contract suite.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -15,12 +16,12 @@ use super::{
     AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError, Tampering,
     audit::{self, chain},
     changes::{self, Entry},
-    db::{Arg, Row, args},
+    db::{Arg, DbError, Row, args},
     live::{Checks, Mark, Pending},
     record::{content, decode, encode, encode_over, found, logged},
     snapshot::{Applied, Effect},
     tags::{self, RowName},
-    writer::{LogHead, Writer},
+    writer::{Done, LogHead, Queue, Writer},
 };
 use crate::domain::Ctx;
 
@@ -34,6 +35,7 @@ pub struct Tx<'s> {
     /// None once it has been handed to the commit.
     writer: Option<OwnedMutexGuard<Writer>>,
     head: LogHead,
+    snapshot: Arc<Snapshot>,
     pub(super) ctx: Ctx,
     pub(super) tenant: String,
     /// The revision it will have: every row that it writes says so.
@@ -50,11 +52,16 @@ pub struct Tx<'s> {
 
 impl<'s> Tx<'s> {
     pub(super) async fn begin(core: Arc<Core>, ctx: &Ctx) -> Result<Self, StoreError> {
-        let mut writer = core.writer.clone().lock_owned().await;
-        let head = writer.ready(&core).await?;
-        writer.begin(&core.statements).await?;
+        let mut writer = Queue::writer(&core).await;
+        let group = writer.join(&core).await?;
+        let (head, snapshot) = (group.log.clone(), group.snapshot.clone());
+        if let Err(error) = core.schema.refuse_changed() {
+            writer.quit(&core).await;
+            return Err(error);
+        }
         Ok(Self {
             core,
+            snapshot,
             writer: Some(writer),
             revision: Revision(head.revision.0 + 1),
             head,
@@ -72,7 +79,7 @@ impl<'s> Tx<'s> {
     /// The directory as it is at this transaction: nobody else can write while it lasts, so what is decided by it
     /// still holds when it commits. What this transaction itself has written is not in it.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.core.snapshot.load_full()
+        self.snapshot.clone()
     }
 
     /// A record as this transaction sees it.
@@ -156,6 +163,24 @@ impl<'s> Tx<'s> {
         self.end(writer, &event).await
     }
 
+    /// Rolls back, and waits until what it has seen is committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Interrupted`] when it was not: whatever was decided by it was decided by nothing.
+    pub(super) async fn dismiss(mut self) -> Result<(), StoreError> {
+        let Some(mut writer) = self.writer.take() else { return Err(StoreError::Interrupted) };
+        let core = self.core.clone();
+        let ended = tokio::spawn(async move {
+            writer.abandon(&core.statements).await;
+            Writer::finish(&core, writer).await
+        });
+        match ended.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::Interrupted),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
     async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {
         let revision = if self.entries.is_empty() { self.head.revision } else { self.revision };
         let ending = PendingCommit {
@@ -209,8 +234,7 @@ impl<'s> Tx<'s> {
         take: impl FnOnce(&[Row], Checks<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let rows = self.rows(sql, args).await?;
-        let checks = Checks { pending: Some(&self.rows), ..self.core.checks() };
-        take(&rows, checks).map_err(|error| self.mark_failed(error))
+        take(&rows, self.checks()).map_err(|error| self.mark_failed(error))
     }
 
     /// Runs a statement that writes; a violated constraint is the caller's to name.
@@ -223,7 +247,7 @@ impl<'s> Tx<'s> {
         &mut self,
         sql: &'static str,
         args: &[Arg<'_>],
-        means: impl FnOnce(sqlx::Error) -> StoreError,
+        means: impl FnOnce(DbError) -> StoreError,
     ) -> Result<u64, StoreError> {
         let core = self.core.clone();
         let result = match self.writer()?.conn() {
@@ -263,7 +287,8 @@ impl<'s> Tx<'s> {
 
     /// What this transaction is checked by: it knows what it has written itself.
     pub(super) fn checks(&self) -> Checks<'_> {
-        Checks { pending: Some(&self.rows), ..self.core.checks() }
+        let group = self.writer.as_ref().and_then(|writer| writer.group().ok());
+        Checks { pending: [group.map(|group| &group.pending), Some(&self.rows)], ..self.core.checks() }
     }
 
     /// Remembers that a statement failed, so that nothing of the transaction is kept.
@@ -354,7 +379,7 @@ impl Drop for Tx<'_> {
         // The writer rolls back before its next use in any case; this does it now, when there is a runtime to do it.
         if let (Some(mut writer), Ok(runtime)) = (self.writer.take(), Handle::try_current()) {
             let core = self.core.clone();
-            runtime.spawn(async move { writer.rollback(&core.statements).await });
+            runtime.spawn(async move { writer.quit(&core).await });
         }
     }
 }
@@ -366,11 +391,8 @@ fn exists<R: Record>(record: &R) -> StoreError {
     StoreError::Exists { kind: R::KIND, key: R::key_text(&record.key()) }
 }
 
-fn violated<R: Record>(error: sqlx::Error, record: &R) -> StoreError {
-    match error.as_database_error() {
-        Some(fault) if fault.is_unique_violation() => exists(record),
-        Some(_) | None => error.into(),
-    }
+fn violated<R: Record>(error: DbError, record: &R) -> StoreError {
+    if error.is_unique_violation() { exists(record) } else { error.into() }
 }
 
 /// A commit on its way: it owns all it needs, so that nobody's going away can stop it half-way.
@@ -389,34 +411,24 @@ struct PendingCommit {
 
 impl PendingCommit {
     async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
-        let statements = &self.core.statements;
-        let rows = writer.vouch(&self.core, self.revision, &self.rows);
-        let written = async {
-            writer.write_head(statements, &rows).await?;
-            let changed =
-                changes::append(writer.conn()?, statements, self.revision, self.tenant, self.at, &self.entries).await?;
-            let state = rows.head.as_ref().map(|head| head.state.clone()).unwrap_or_default();
-            let total = self.head.total + changed;
-            let start = LogHead { revision: self.revision, state, total, ..self.head.clone() };
-            let (row, head) = chain::Row::of_transaction(&start, &self.core.keys.chain, self.tenant, self.line)?;
-            chain::append(&mut writer, &self.core, std::slice::from_ref(&row), &self.head).await?;
-            Ok(head)
+        let (core, revision) = (self.core.clone(), self.revision);
+        if let Err(error) = self.join(&mut writer).await {
+            writer.quit(&core).await;
+            return Err(error);
         }
-        .await;
-        let head = match written {
-            Ok(head) => head,
-            Err(error) => {
-                writer.rollback(statements).await;
-                return Err(error);
-            }
-        };
-        writer.commit(statements, head, rows).await?;
-        self.core.publish(self.revision, &self.rows, self.effects);
-        if self.purged
-            && let Ok(conn) = writer.conn()
-        {
-            conn.forget(statements).await;
-        }
-        Ok(self.revision)
+        Writer::finish(&core, writer).await.map(|()| revision)
+    }
+
+    /// Writes both logs, and leaves the rest to the group.
+    async fn join(self, writer: &mut Writer) -> Result<(), StoreError> {
+        let Self { core, revision, head: before, line, at, tenant, entries, effects, rows: pending, purged } = self;
+        let statements = &core.statements;
+        let rows = writer.vouch(&core, revision, &pending)?;
+        let changed = changes::append(writer.conn()?, statements, revision, tenant, at, &entries).await?;
+        let state = rows.head.as_ref().map(|head| head.state.clone()).unwrap_or_default();
+        let start = LogHead { revision, state, total: before.total + changed, ..before.clone() };
+        let (row, log) = chain::Row::of_transaction(&start, &core.keys.chain, tenant, line)?;
+        chain::append(writer, &core, std::slice::from_ref(&row), &before).await?;
+        writer.keep(statements, Done { log, rows, pending, effects, has_purged: purged, is_shipment: false }).await
     }
 }

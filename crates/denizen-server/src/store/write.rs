@@ -17,6 +17,9 @@ use crate::domain::Ctx;
 #[cfg(test)]
 mod tests;
 
+/// How often a body is run at most.
+const ATTEMPTS: u32 = 5;
+
 /// Proof that somebody may change something of a tenant.
 ///
 /// `app::access::Authorization` is the one implementation, and only `app::access` can make one. The layer check
@@ -92,8 +95,8 @@ impl Store {
     /// Runs `body` in a transaction and commits it with its audit record, or rolls back.
     ///
     /// There is one writer at a time: the next one waits. The body must decide by [`Tx::snapshot`], which nobody else
-    /// can change while it runs, and must have no effect but its writes: an engine that wants a transaction repeated will run
-    /// it again. SQLite does not.
+    /// can change while it runs, and must have no effect but its writes: it runs again when the engine wants the
+    /// transaction repeated, or when one that commits with it, and whose writes it saw, could not be kept.
     ///
     /// # Errors
     /// [`StoreError::NotAuthorized`] when the proof does not hold any more; the body's own error; the store's.
@@ -106,21 +109,39 @@ impl Store {
         A: WriteProof,
         E: From<StoreError>,
     {
-        let mut tx = self.begin(proof.ctx()).await?;
-        if !proof.still_holds(&tx.snapshot()) {
-            drop(tx);
-            let because = "the right was taken away while the write waited";
-            self.note(proof, &AuditEvent::refused(proof.action(), proof.target(), because));
-            return Err(StoreError::NotAuthorized.into());
-        }
-        match body(&mut tx).await? {
-            Write::Commit { value, action, target, detail } => {
-                let because = proof.reason().into();
-                let event = AuditEvent { action: action.into(), outcome: Outcome::Allowed, target, because, detail };
-                tx.commit(event).await?;
-                Ok(value)
+        for attempt in 1.. {
+            let mut tx = self.begin(proof.ctx()).await?;
+            let is_last = attempt == ATTEMPTS;
+            let is_refused = !proof.still_holds(&tx.snapshot());
+            let decided = match is_refused {
+                true => Err(StoreError::NotAuthorized.into()),
+                false => body(&mut tx).await,
+            };
+            let decided = match decided {
+                Ok(Write::Commit { value, action, target, detail }) => {
+                    let because = proof.reason().into();
+                    let event =
+                        AuditEvent { action: action.into(), outcome: Outcome::Allowed, target, because, detail };
+                    match tx.commit(event).await {
+                        Ok(_) => return Ok(value),
+                        Err(StoreError::Interrupted) if !is_last => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Ok(Write::Unchanged(value)) => Ok(value),
+                Err(error) => Err(error),
+            };
+            match tx.dismiss().await {
+                Ok(()) => {}
+                Err(StoreError::Interrupted) if !is_last => continue,
+                Err(error) => return decided.and(Err(error.into())),
             }
-            Write::Unchanged(value) => Ok(value),
+            if is_refused {
+                let because = "the right was taken away while the write waited";
+                self.note(proof, &AuditEvent::refused(proof.action(), proof.target(), because));
+            }
+            return decided;
         }
+        Err(StoreError::Interrupted.into())
     }
 }

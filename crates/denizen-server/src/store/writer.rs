@@ -1,14 +1,26 @@
-//! The one connection that writes, and what it knows of the ends of both logs.
+//! The one connection that writes, what it knows of the ends of both logs, and the group of transactions that commits next.
+//!
+//! Whoever writes joins a [`Group`]: one transaction of the database, with a savepoint for each member. When the last of
+//! those who waited for the writer has had its turn, the group commits, once for all of them, and each is answered. So
+//! writers share what a commit costs, and one alone waits for nobody. Nothing of a group is published, and nobody is
+//! answered by it, before it has committed.
 //!
 //! A statement whose outcome is not known (the connection broke while it committed) leaves `head` empty. The next use
 //! then reads both ends again. They are what this process knew before, or exactly what it meant to write: then the
 //! snapshot is loaded again. Whatever else stands there was written by somebody else, and is never adopted. Tests: the
 //! contract suite.
 
-use std::{fs::File, sync::Arc};
+use std::{
+    fs::File,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use denizen_wire::UnixTime;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
 use super::{
     Core, HeadFault, Revision, Snapshot, StoreError, StoreKeys, TrailFault,
@@ -17,13 +29,16 @@ use super::{
     head::Head,
     live::{Live, Pending, Sum},
     load::{Loaded, load},
+    snapshot::Effect,
 };
+
+/// Members of a group at most: the first of them waits for the last.
+const MOST: usize = 256;
 
 pub(super) struct Writer {
     /// None once the store is closed; and with it goes what keeps other processes out.
     conn: Option<(Conn, File)>,
-    /// Whether a transaction may be open on the connection.
-    open: bool,
+    group: Option<Group>,
     head: Option<LogHead>,
     /// What a write meant to leave whose outcome is not known.
     doubt: Option<Meant>,
@@ -32,6 +47,77 @@ pub(super) struct Writer {
     keys: StoreKeys,
     schema: Watch,
     rows: Vouched,
+}
+
+/// Transactions that commit together.
+pub(super) struct Group {
+    /// Where both logs end after the last member.
+    pub(super) log: LogHead,
+    /// What vouches for the rows then.
+    pub(super) rows: Vouched,
+    /// What all members did to the rows.
+    pub(super) pending: Pending,
+    /// The directory after the last member.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// What making it took.
+    publishing: Duration,
+    /// Whoever waits to hear how it ended.
+    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Whether the savepoint of a member is open.
+    has_member: bool,
+    /// Whether a task is on its way that commits it.
+    has_committer: bool,
+    /// Whether a member wrote anything.
+    has_written: bool,
+    /// Whether a member changed anything, or is recorded for itself.
+    has_changed: bool,
+    /// How many statements had written before it was begun, and before its last member was.
+    writes_before: u64,
+    writes_before_member: u64,
+    /// Whether sealed bytes were removed that must not survive in the log of the engine.
+    has_purged: bool,
+    /// Whether its commit was begun: whoever waited for that may have gone away.
+    is_committing: bool,
+}
+
+/// What a member leaves to its group.
+pub(super) struct Done {
+    pub(super) log: LogHead,
+    pub(super) rows: Vouched,
+    pub(super) pending: Pending,
+    pub(super) effects: Vec<Effect>,
+    pub(super) has_purged: bool,
+    /// Whether these are records of the audit's spool, and nothing else.
+    pub(super) is_shipment: bool,
+}
+
+/// How many wait for the writer in order to join a group.
+#[derive(Default)]
+pub(super) struct Queue(AtomicUsize);
+
+impl Queue {
+    /// The writer, when it is this one's turn.
+    pub(super) async fn writer(core: &Core) -> OwnedMutexGuard<Writer> {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let waiting = &core.queue.0;
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(waiting);
+        core.writer.clone().lock_owned().await
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What vouches for the rows there are.
@@ -122,7 +208,7 @@ impl Default for LogHead {
 impl Writer {
     pub(super) fn new(conn: Conn, lock: File, schema: Watch, keys: StoreKeys) -> Self {
         let (conn, told, rows) = (Some((conn, lock)), watch::Sender::default(), Vouched::default());
-        Self { conn, open: false, head: None, doubt: None, told, keys, schema, rows }
+        Self { conn, group: None, head: None, doubt: None, told, keys, schema, rows }
     }
 
     /// The last head that is known to be committed, and those that follow.
@@ -130,8 +216,11 @@ impl Writer {
         self.told.subscribe()
     }
 
-    /// Closes the connection, then lets other processes in.
-    pub(super) async fn close(&mut self) {
+    /// Commits what is under way, closes the connection, then lets other processes in.
+    pub(super) async fn close(&mut self, core: Option<&Core>) {
+        if let Some(core) = core {
+            self.commit_group(core).await;
+        }
         let Some((conn, lock)) = self.conn.take() else { return };
         if let Err(error) = conn.close().await {
             tracing::warn!(%error, "the database was not closed cleanly; nothing acknowledged is lost");
@@ -155,11 +244,179 @@ impl Writer {
         Ok(self.conn()?.execute(statements, sql, args).await?)
     }
 
+    /// Opens a savepoint for a member, in the group that commits next.
+    pub(super) async fn join(&mut self, core: &Core) -> Result<&Group, StoreError> {
+        self.end_what_was_left(core).await;
+        if self.group.is_none() {
+            let log = self.settled(core).await?;
+            let writes_before = core.statements.writes.load(Ordering::Relaxed);
+            self.conn()?.begin(&core.statements).await?;
+            // Nobody can change it while this lasts. The audit goes on whatever the schema is; who changes rows asks.
+            if let Err(error) = self.note_schema().await {
+                self.rollback(&core.statements).await;
+                return Err(error);
+            }
+            self.group = Some(Group {
+                log,
+                rows: self.rows.clone(),
+                pending: Pending::default(),
+                snapshot: core.snapshot.load_full(),
+                publishing: Duration::ZERO,
+                waiting: Vec::new(),
+                has_member: false,
+                has_committer: false,
+                has_written: false,
+                has_changed: false,
+                writes_before,
+                writes_before_member: 0,
+                has_purged: false,
+                is_committing: false,
+            });
+        }
+        let writes_before_member = core.statements.writes.load(Ordering::Relaxed);
+        self.execute(&core.statements, "SAVEPOINT member", &[]).await?;
+        let group = self.group.as_mut().ok_or(StoreError::Closed)?;
+        (group.has_member, group.writes_before_member) = (true, writes_before_member);
+        Ok(group)
+    }
+
+    /// The group that a member is in.
+    pub(super) fn group(&self) -> Result<&Group, StoreError> {
+        self.group.as_ref().ok_or(StoreError::Aborted)
+    }
+
+    /// Takes a member's work into its group.
+    pub(super) async fn keep(&mut self, statements: &Statements, done: Done) -> Result<(), StoreError> {
+        self.execute(statements, "RELEASE SAVEPOINT member", &[]).await?;
+        let group = self.group.as_mut().ok_or(StoreError::Aborted)?;
+        group.has_member = false;
+        group.has_written = true;
+        group.has_changed |= !done.is_shipment;
+        if done.is_shipment {
+            // Nobody else writes. What is counted of the group already is not of it any more.
+            let writes = statements.writes.load(Ordering::Relaxed).saturating_sub(group.writes_before_member);
+            statements.audit_statements.fetch_add(writes, Ordering::Relaxed);
+            group.writes_before += writes;
+        }
+        group.has_purged |= done.has_purged;
+        if !done.effects.is_empty() {
+            let start = Instant::now();
+            group.snapshot = Arc::new(group.snapshot.with(done.log.revision, done.effects));
+            group.publishing += start.elapsed();
+        }
+        group.pending.extend(done.pending);
+        (group.log, group.rows) = (done.log, done.rows);
+        Ok(())
+    }
+
+    /// Undoes what the member has done. Where the engine has ended the whole transaction, the group is over.
+    pub(super) async fn abandon(&mut self, statements: &Statements) {
+        let Some(group) = self.group.as_mut().filter(|group| group.has_member) else { return };
+        group.has_member = false;
+        let undone = async {
+            self.execute(statements, "ROLLBACK TO SAVEPOINT member", &[]).await?;
+            self.execute(statements, "RELEASE SAVEPOINT member", &[]).await
+        };
+        if let Err(error) = undone.await {
+            tracing::debug!(%error, "a transaction was ended by the database");
+            self.rollback(statements).await;
+            self.answer(&Err(StoreError::Interrupted));
+        }
+    }
+
+    /// Undoes what the member has done, and leaves no transaction open that nobody will end.
+    pub(super) async fn quit(&mut self, core: &Core) {
+        self.abandon(&core.statements).await;
+        if self.group.as_ref().is_some_and(|group| !group.has_committer) {
+            self.commit_group(core).await;
+        }
+    }
+
+    /// Commits the group when nobody waits to join it, or leaves that to a task that comes after those who wait. Then waits
+    /// for the outcome.
+    pub(super) async fn finish(core: &Arc<Core>, mut writer: OwnedMutexGuard<Self>) -> Result<(), StoreError> {
+        let (tell, told) = oneshot::channel();
+        let Some(group) = writer.group.as_mut() else { return Err(StoreError::Interrupted) };
+        group.waiting.push(tell);
+        if core.queue.is_empty() || group.waiting.len() >= MOST {
+            writer.commit_group(core).await;
+        } else if !std::mem::replace(&mut group.has_committer, true) {
+            let core = core.clone();
+            // The writer is given in the order in which it was asked for.
+            tokio::spawn(async move { core.writer.lock().await.commit_group(&core).await });
+        }
+        drop(writer);
+        told.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Commits the group, if there is one, publishes it and answers its members.
+    async fn commit_group(&mut self, core: &Core) {
+        self.end_what_was_left(core).await;
+        let Some(group) = self.group.as_mut() else { return };
+        if !group.has_written {
+            self.rollback(&core.statements).await;
+            return self.answer(&Ok(()));
+        }
+        group.is_committing = true;
+        let (log, rows) = (group.log.clone(), group.rows.clone());
+        let outcome = match self.write_head(&core.statements, &rows).await {
+            Ok(()) => self.commit(&core.statements, log, rows).await,
+            Err(error) => {
+                self.rollback(&core.statements).await;
+                Err(error)
+            }
+        };
+        self.publish(core, &outcome).await;
+    }
+
+    /// What a group leaves behind whose member, or whose committer, went away in the middle.
+    async fn end_what_was_left(&mut self, core: &Core) {
+        self.abandon(&core.statements).await;
+        let Some(group) = self.group.as_ref().filter(|group| group.is_committing) else { return };
+        let (log, rows) = (group.log.clone(), group.rows.clone());
+        let outcome = self.settle_rows(&core.statements, log, rows, StoreError::Interrupted).await;
+        self.publish(core, &outcome).await;
+    }
+
+    async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
+        if let (Ok(()), Some(group)) = (outcome, &self.group) {
+            let start = Instant::now();
+            core.live.publish(&group.pending);
+            if group.snapshot.revision() > core.snapshot.load().revision() {
+                core.snapshot.store(group.snapshot.clone());
+                core.published.add(group.publishing + start.elapsed());
+            }
+        }
+        let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);
+        if let Some(group) = self.group.as_ref().filter(|group| !group.has_changed) {
+            // So were those that began and ended it.
+            let writes = core.statements.writes.load(Ordering::Relaxed).saturating_sub(group.writes_before);
+            core.statements.audit_statements.fetch_add(writes, Ordering::Relaxed);
+        }
+        self.answer(outcome);
+        if has_purged
+            && outcome.is_ok()
+            && let Ok(conn) = self.conn()
+        {
+            conn.forget().await;
+        }
+    }
+
+    /// Ends the group, and tells its members how.
+    fn answer(&mut self, outcome: &Result<(), StoreError>) {
+        for member in self.group.take().into_iter().flat_map(|group| group.waiting) {
+            // Whoever has gone away does not ask any more.
+            let _ = member.send(outcome.clone());
+        }
+    }
+
     /// The ends of both logs, with no transaction open and the snapshot up to date.
     pub(super) async fn ready(&mut self, core: &Core) -> Result<LogHead, StoreError> {
-        if self.open {
-            self.rollback(&core.statements).await;
-        }
+        self.commit_group(core).await;
+        self.settled(core).await
+    }
+
+    async fn settled(&mut self, core: &Core) -> Result<LogHead, StoreError> {
         core.health.in_place()?;
         if let Some(head) = &self.head {
             return Ok(head.clone());
@@ -203,11 +460,12 @@ impl Writer {
         Ok(log)
     }
 
-    /// What will vouch for the rows once a transaction has committed.
-    pub(super) fn vouch(&self, core: &Core, revision: Revision, pending: &Pending) -> Vouched {
-        let sum = core.live.sum_with(&core.keys, self.rows.sum, pending);
-        let seen = core.seen.next(self.rows.head.as_ref());
-        Vouched { head: Some(Head::new(&core.keys, revision, seen, &sum)), sum }
+    /// What will vouch for the rows once the member of the group that has done this has committed.
+    pub(super) fn vouch(&self, core: &Core, revision: Revision, pending: &Pending) -> Result<Vouched, StoreError> {
+        let group = self.group()?;
+        let sum = core.live.sum_with(&core.keys, group.rows.sum, &group.pending, pending);
+        let seen = core.seen.next(group.rows.head.as_ref());
+        Ok(Vouched { head: Some(Head::new(&core.keys, revision, seen, &sum)), sum })
     }
 
     /// The time that was seen last, as the head has it.
@@ -216,36 +474,44 @@ impl Writer {
     }
 
     /// Writes the time that was seen last into the head, where there is one.
-    pub(super) async fn keep_seen(&mut self, core: &Core) -> Result<(), StoreError> {
-        let LogHead { revision, .. } = self.ready(core).await?;
-        if self.rows.head.is_none() {
-            return Ok(());
+    pub(super) async fn keep_seen(core: &Arc<Core>) -> Result<(), StoreError> {
+        let mut writer = Queue::writer(core).await;
+        let log = writer.join(core).await?.log.clone();
+        if let Err(error) = core.schema.refuse_changed() {
+            writer.quit(core).await;
+            return Err(error);
         }
-        self.refuse_changed_schema().await?;
-        let rows = self.vouch(core, revision, &Pending::default());
-        match self.write_head(&core.statements, &rows).await {
-            Ok(()) => self.rows = rows,
-            // It is known that nothing was written.
-            Err(error @ StoreError::Head(_)) => return Err(error),
-            Err(error) => {
-                // Whether it was kept is read before the next write.
-                let log = self.told.borrow().clone();
-                self.in_doubt(log, rows);
+        if writer.group()?.rows.head.is_none() {
+            writer.abandon(&core.statements).await;
+        } else {
+            let kept = async {
+                let rows = writer.vouch(core, log.revision, &Pending::default())?;
+                let done = Done {
+                    log,
+                    rows,
+                    pending: Pending::default(),
+                    effects: Vec::new(),
+                    has_purged: false,
+                    is_shipment: false,
+                };
+                writer.keep(&core.statements, done).await
+            };
+            if let Err(error) = kept.await {
+                writer.quit(core).await;
                 return Err(error);
             }
         }
-        Ok(())
+        Self::finish(core, writer).await
     }
 
     /// Writes the head of the rows, in the transaction that changes them.
-    pub(super) async fn write_head(&mut self, statements: &Statements, rows: &Vouched) -> Result<(), StoreError> {
+    async fn write_head(&mut self, statements: &Statements, rows: &Vouched) -> Result<(), StoreError> {
         let over = self.rows.head.clone();
         let Some(head) = rows.head.as_ref().filter(|head| over.as_ref() != Some(*head)) else { return Ok(()) };
         head.write(self.conn()?, statements, over.as_ref()).await
     }
 
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
-        self.open = true;
         self.conn()?.begin(statements).await?;
         // Nobody can change it while this transaction lasts.
         match self.refuse_changed_schema().await {
@@ -264,7 +530,7 @@ impl Writer {
     }
 
     /// Notes the schema that the connection has now.
-    pub(super) async fn note_schema(&mut self) -> Result<(), StoreError> {
+    async fn note_schema(&mut self) -> Result<(), StoreError> {
         let version = self.conn()?.schema_version().await?;
         self.schema.note(version);
         Ok(())
@@ -273,13 +539,12 @@ impl Writer {
     /// Ends what may be open. An error means that nothing was open, or that the connection is gone: the next
     /// statement tells.
     pub(super) async fn rollback(&mut self, statements: &Statements) {
-        if self.open
-            && let Ok(conn) = self.conn()
+        if let Ok(conn) = self.conn()
+            && conn.is_open()
             && let Err(error) = conn.execute(statements, "ROLLBACK", &[]).await
         {
             tracing::debug!(%error, "nothing was rolled back");
         }
-        self.open = false;
     }
 
     /// Commits, with what vouches for the rows then. When the engine's answer is an error, whether it committed is found
@@ -290,18 +555,18 @@ impl Writer {
         expected: LogHead,
         rows: Vouched,
     ) -> Result<(), StoreError> {
-        match self.execute(statements, "COMMIT", &[]).await {
-            Ok(_) => {
-                self.open = false;
+        match self.conn()?.commit(statements).await {
+            Ok(()) => {
                 self.rows = rows;
                 self.advance(expected);
                 Ok(())
             }
-            Err(error) => self.settle_rows(statements, expected, rows, error).await,
+            Err(error) => self.settle_rows(statements, expected, rows, error.into()).await,
         }
     }
 
-    /// Finds out whether a write that failed, and changed no row of the directory, was kept after all.
+    /// The same, of a write that changed no row of the directory.
+    #[cfg(test)]
     pub(super) async fn settle(
         &mut self,
         statements: &Statements,
@@ -311,7 +576,7 @@ impl Writer {
         self.settle_rows(statements, expected, self.rows.clone(), error).await
     }
 
-    /// The same of any write: it was kept if both ends are those that it meant to leave.
+    /// Finds out whether a write that failed was kept after all: it was if both ends are those that it meant to leave.
     async fn settle_rows(
         &mut self,
         statements: &Statements,

@@ -219,7 +219,7 @@ impl Sources {
     fn check_words(&self, row: &Crate, faults: &mut Vec<String>) {
         for Source { file, module, content } in &self.0 {
             for (home, word, why) in row.words {
-                if module.first().is_some_and(|first| first == home) {
+                if home.split("::").enumerate().all(|(at, part)| module.get(at).is_some_and(|found| found == part)) {
                     continue;
                 }
                 for (line, _) in content.words.iter().filter(|(_, found)| found == word) {

@@ -63,7 +63,8 @@ pub(super) const CRATES: &[Crate] = &[
     Crate {
         words: &[
             ("http", "StatusCode", "status codes are decided in http/ only"),
-            ("store", "sqlx", "SQL is spoken in store/ only"),
+            ("store::db", "sqlx", "a driver is spoken to in store/db/ only"),
+            ("store::db", "rusqlite", "a driver is spoken to in store/db/ only"),
         ],
         sole: &[
             ("app::access::authorization", "WriteProof", "whoever implements it may write whatever it likes"),

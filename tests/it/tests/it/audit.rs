@@ -2,8 +2,6 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
-
 use crate::{
     dev::{Dev, Launch},
     sandbox::{Ended, Sandbox, User, ended},
@@ -14,10 +12,11 @@ const TRY_AGAIN: Option<i32> = Some(75);
 
 /// What who can write the database can do.
 async fn sql(data: &Path, text: &'static str) {
-    let options = SqliteConnectOptions::new().filename(data.join("denizen.db")).foreign_keys(false);
-    let mut conn = options.connect().await.unwrap();
-    sqlx::raw_sql(text).execute(&mut conn).await.unwrap();
-    conn.close().await.unwrap();
+    let conn = rusqlite::Connection::open(data.join("denizen.db")).unwrap();
+    conn.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    conn.pragma_update(None, "foreign_keys", "OFF").unwrap();
+    conn.execute_batch(text).unwrap();
+    conn.close().unwrap();
 }
 
 async fn audit(sandbox: &Sandbox, data: &Path, words: &[&str]) -> Ended {

@@ -146,13 +146,11 @@ async fn what_is_authorized_and_fails_is_recorded_as_that() {
 /// Every operation, when the store cannot do it: recorded as failed, with the cause.
 #[tokio::test]
 async fn what_the_store_cannot_do_is_recorded_as_failed() {
-    use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
     let fixture = Fixture::new().await;
     fixture.set("s", "v").await;
-    let file = SqliteConnectOptions::new().filename(fixture.dir.path().join("denizen.db"));
-    let mut database = file.connect().await.unwrap();
+    let database = rusqlite::Connection::open(fixture.dir.path().join("denizen.db")).unwrap();
     let sql = "ALTER TABLE secret_versions RENAME TO elsewhere_1; ALTER TABLE secrets RENAME TO elsewhere_2";
-    sqlx::raw_sql(sql).execute(&mut database).await.unwrap();
+    database.execute_batch(sql).unwrap();
     let (auth, vault, s) = (fixture.auth(), &fixture.vault, name("s"));
     let secrets = &fixture.secrets;
     let failed = [

@@ -23,6 +23,8 @@ use super::super::{
         chain::{self, Row},
         spool::{BATCH, Batch},
     },
+    live::Pending,
+    writer::{Done, Queue, Writer},
 };
 
 /// How long records are let gather. Also how much of the spool a loss of power may cost, beside one commit.
@@ -170,39 +172,44 @@ impl Task {
 
     async fn carry(&mut self) -> Result<(), StoreError> {
         let core = self.core.clone();
-        let mut writer = core.writer.lock().await;
-        let start = writer.ready(&core).await?;
+        let mut writer = Queue::writer(&core).await;
+        let start = writer.join(&core).await?.log.clone();
         // Taken now and not before: whatever came while another held the writer goes along.
         if self.batch.is_none() {
             self.batch = core.spool.take();
         }
-        let Some(batch) = &self.batch else { return Ok(()) };
+        let Some(batch) = &self.batch else {
+            writer.abandon(&core.statements).await;
+            return Writer::finish(&core, writer).await;
+        };
         // Nobody but this task moves the position, and a batch is kept whole or not at all: it is where the spool was
         // left, or where the batch ends, when the commit that ended in doubt was kept.
         let (shipped, end) = (core.spool.position().0, batch.end);
         if start.spool > shipped && start.spool != end {
             let said = start.spool;
+            writer.quit(&core).await;
             return Err(StoreError::Corrupt(format!(
                 "the chain claims the spool up to {said}, and has had it up to {shipped} or {end}"
             )));
         }
         if start.spool < end {
-            let (rows, head) = Row::of_batch(&start, &core.keys.chain, batch)?;
-            // One statement is its own transaction: no BEGIN, no COMMIT, one trip.
-            core.statements.audit_statements.fetch_add(1, Ordering::Relaxed);
-            let added = chain::append(&mut writer, &core, &rows, &start).await;
-            // Outside a transaction the statement may have waited for its turn. A schema that was changed meanwhile, and is
-            // put back later, is seen here and nowhere else.
-            let noted = writer.note_schema().await;
-            match added.and(noted) {
-                Ok(()) => writer.advance(head),
-                // It is known that nothing was written.
-                Err(error @ StoreError::Trail(_)) => return Err(error),
-                Err(error) => writer.settle(&core.statements, head, error).await?,
+            let (rows, log) = Row::of_batch(&start, &core.keys.chain, batch)?;
+            let joined = async {
+                chain::append(&mut writer, &core, &rows, &start).await?;
+                let rows = writer.group()?.rows.clone();
+                let (pending, effects) = (Pending::default(), Vec::new());
+                let done = Done { log, rows, pending, effects, has_purged: false, is_shipment: true };
+                writer.keep(&core.statements, done).await
+            };
+            if let Err(error) = joined.await {
+                writer.quit(&core).await;
+                return Err(error);
             }
             core.statements.audit_commits.fetch_add(1, Ordering::Relaxed);
+        } else {
+            writer.abandon(&core.statements).await;
         }
-        drop(writer);
+        Writer::finish(&core, writer).await?;
         if let Some(batch) = self.batch.take() {
             core.spool.give_back(batch);
         }

@@ -172,7 +172,7 @@ impl Trail {
         let mut writer = Writer::new(opened.writer, opened.lock, opened.schema, keys.clone());
         let done = accept(&mut writer, &statements, engine, keys, now).await;
         opened.readers.close().await;
-        writer.close().await;
+        writer.close(None).await;
         let done = done?;
         let opened = async {
             let store = Store::open(engine.clone(), keys.clone()).await?;

@@ -93,6 +93,9 @@ macro_rules! on {
                 the_change_log_says_what_changed_and_no_sealed_byte
                 revisions_name_the_last_change
                 a_commit_survives_its_caller
+                writers_who_wait_commit_together
+                who_fails_in_a_group_fails_alone
+                what_was_decided_by_a_group_that_failed_is_decided_again
                 what_a_newer_release_wrote_stays
                 the_snapshot_equals_what_is_loaded_after_a_thousand_changes;
             isolation:

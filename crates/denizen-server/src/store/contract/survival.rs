@@ -88,8 +88,8 @@ pub(super) async fn newer_data_is_refused(place: impl DataPlace) {
     founded(&place).await.close().await;
     place
         .sql(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-             VALUES (77, 'from the future', TRUE, x'00', 0)",
+            "INSERT INTO schema_migrations (version, name, checksum) \
+             SELECT 77, 'from the future', checksum FROM schema_migrations WHERE version = 1",
         )
         .await;
     let refused = Store::open(place.engine(), crate::store::StoreKeys::of_test()).await.err().unwrap();
@@ -99,7 +99,7 @@ pub(super) async fn newer_data_is_refused(place: impl DataPlace) {
 
 pub(super) async fn data_of_another_build_is_refused_with_what_to_do(place: impl DataPlace) {
     founded(&place).await.close().await;
-    place.sql("UPDATE _sqlx_migrations SET checksum = x'00'").await;
+    place.sql("UPDATE schema_migrations SET checksum = (SELECT state FROM head)").await;
     let refused = Store::open(place.engine(), crate::store::StoreKeys::of_test()).await.err().unwrap();
     assert!(matches!(refused, StoreError::SchemaUnknown(_)), "{refused}");
     assert!(refused.to_string().contains("name an empty directory"), "{refused}");

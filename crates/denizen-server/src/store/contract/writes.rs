@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{DataPlace, fixtures::*};
+use super::{DataPlace, attacks::until, fixtures::*};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal, SigningKey, Tenant},
@@ -301,6 +301,112 @@ pub(super) async fn a_commit_survives_its_caller(place: impl DataPlace) {
     assert_eq!(now.principals(tenant_id(1)).count(), 40, "a commit that was begun goes through");
     store.close().await;
     assert!(*place.open().await.snapshot() == *now);
+}
+
+/// Sixty-four who want to write at once cost a few commits, and each is told of its own.
+pub(super) async fn writers_who_wait_commit_together(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let before = store.counters().commits;
+    let first = store.begin(&ctx(1)).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..64u8 {
+        let store = store.clone();
+        writers.spawn(async move {
+            let new = &principal(1, n);
+            let by = ctx(1);
+            let written = store.write(&by, |tx| {
+                Box::pin(async move {
+                    tx.insert(new).await?;
+                    Ok::<_, StoreError>(Write::commit("x", new.id.to_string(), tx.snapshot().revision()))
+                })
+            });
+            let seen = written.await.unwrap();
+            (seen, store.snapshot().principal(tenant_id(1), principal_id(n)).is_some())
+        });
+    }
+    until("all wait", async || store.core.queue.len() == 64).await;
+    first.commit(event("first")).await.unwrap();
+    let mut seen: Vec<_> = writers.join_all().await;
+    assert!(seen.iter().all(|(_, is_published)| *is_published), "answered before it was published");
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 64, "each saw those before it, and nobody else saw the same");
+    let commits = store.counters().commits - before;
+    assert!(commits <= 3, "{commits} commits for 65 writes");
+    let now = store.snapshot();
+    assert_eq!(store.audit_verify().await.unwrap(), 66);
+    store.close().await;
+    assert!(*place.open().await.snapshot() == *now);
+}
+
+/// What one of a group writes is undone when it fails, and what the others write is kept.
+pub(super) async fn who_fails_in_a_group_fails_alone(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let first = store.begin(&ctx(1)).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..24u8 {
+        let store = store.clone();
+        writers.spawn(async move {
+            let new = &principal(1, n);
+            let by = ctx(1);
+            let written = store.write(&by, |tx| {
+                Box::pin(async move {
+                    tx.insert(new).await?;
+                    match n % 3 {
+                        0 => Ok(Write::commit("x", new.id.to_string(), ())),
+                        // A name that another has.
+                        1 => tx.insert(&tenant(1)).await.map(|()| Write::commit("x", "", ())),
+                        _ => Ok(Write::Unchanged(())),
+                    }
+                })
+            });
+            (n, written.await)
+        });
+    }
+    until("all wait", async || store.core.queue.len() == 24).await;
+    drop(first);
+    for (n, written) in writers.join_all().await {
+        match n % 3 {
+            1 => assert!(matches!(written, Err(StoreError::Exists { .. })), "{n}: {written:?}"),
+            _ => written.unwrap(),
+        }
+        let is_there = store.snapshot().principal(tenant_id(1), principal_id(n)).is_some();
+        assert_eq!(is_there, n % 3 == 0, "{n}");
+    }
+    let now = store.snapshot();
+    store.close().await;
+    assert!(*place.open().await.snapshot() == *now);
+}
+
+/// An answer that leans on what another has written is worth nothing when that is lost.
+pub(super) async fn what_was_decided_by_a_group_that_failed_is_decided_again(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let mut first = store.begin(&ctx(1)).await.unwrap();
+    first.insert(&principal(1, 1)).await.unwrap();
+    let unless_there = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let new = &principal(1, 1);
+            let by = ctx(1);
+            let written = store.write(&by, |tx| {
+                Box::pin(async move {
+                    if tx.snapshot().principal(tenant_id(1), principal_id(1)).is_some() {
+                        return Ok(Write::Unchanged("it was there"));
+                    }
+                    tx.insert(new).await?;
+                    Ok::<_, StoreError>(Write::commit("x", "", "it was not there"))
+                })
+            });
+            written.await.unwrap()
+        })
+    };
+    until("it waits", async || store.core.queue.len() == 1).await;
+    store.core.statements.fail_next_commit();
+    let lost = first.commit(event("lost")).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    assert_eq!(unless_there.await.unwrap(), "it was not there");
+    assert!(store.snapshot().principal(tenant_id(1), principal_id(1)).is_some());
+    assert_eq!(store.audit_verify().await.unwrap(), 2);
 }
 
 /// The snapshot is made of changes; what is loaded at start is made of rows. They must never differ.

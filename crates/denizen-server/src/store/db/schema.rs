@@ -14,9 +14,12 @@ use std::{
     },
 };
 
-use sqlx::{Row as _, SqliteConnection};
+use rusqlite::Connection;
 
-use super::super::{SchemaFault, StoreError, tags::shown};
+use super::{
+    super::{SchemaFault, StoreError, tags::shown},
+    sqlite,
+};
 
 /// Every object: kind and name, and the table it is of with the statement that made it.
 #[derive(PartialEq, Eq)]
@@ -38,12 +41,11 @@ const INDEXED: [&str; 3] = [
 ];
 
 impl Objects {
-    pub(super) async fn read(conn: &mut SqliteConnection) -> Result<Self, StoreError> {
+    pub(super) fn read(conn: &Connection) -> Result<Self, StoreError> {
         let sql = "SELECT type, name, tbl_name, COALESCE(sql, '') FROM sqlite_schema";
         let mut found = BTreeMap::new();
-        for row in sqlx::query(sql).fetch_all(conn).await? {
-            let text = |at: usize| row.try_get::<String, _>(at).map_err(|error| unreadable(&error));
-            let (kind, name, table, made_by) = (text(0)?, text(1)?, text(2)?, text(3)?);
+        for row in sqlite::query(conn, &sql.into(), &[]).map_err(|error| unreadable(&error))? {
+            let (kind, name, table, made_by) = (row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?);
             if kind == "table" && ENGINES_OWN.contains(&made_by.as_str()) {
                 continue;
             }
@@ -129,10 +131,10 @@ impl Watch {
 }
 
 /// Refuses indexes that do not say what their tables say.
-pub(super) async fn check_indexes(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+pub(super) fn check_indexes(conn: &Connection) -> Result<(), StoreError> {
     for check in INDEXED {
-        for row in sqlx::query(check).fetch_all(&mut *conn).await? {
-            let said: String = row.try_get(0).map_err(|error| unreadable(&error))?;
+        for row in sqlite::query(conn, &check.into(), &[])? {
+            let said = row.text(0)?;
             if said != "ok" {
                 return Err(StoreError::Corrupt(format!("the database's own check ({check}): {}", shown(&said))));
             }
@@ -142,8 +144,8 @@ pub(super) async fn check_indexes(conn: &mut SqliteConnection) -> Result<(), Sto
 }
 
 /// The number that the engine raises with each change of the schema.
-pub(super) async fn version(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
-    Ok(sqlx::query("PRAGMA schema_version").fetch_one(conn).await?.try_get(0)?)
+pub(super) fn version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }
 
 fn named((kind, name): &(String, String), why: SchemaFault) -> StoreError {
@@ -154,6 +156,6 @@ fn fault(object: &str, why: SchemaFault) -> StoreError {
     StoreError::Schema { object: shown(object), why }
 }
 
-fn unreadable(error: &sqlx::Error) -> StoreError {
+fn unreadable(error: &rusqlite::Error) -> StoreError {
     StoreError::Corrupt(format!("the database's schema: {error}"))
 }

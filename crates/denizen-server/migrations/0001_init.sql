@@ -3,124 +3,124 @@
 -- revision is the transaction that wrote a row; tag binds all that stands in the row under a key that is not in here.
 
 CREATE TABLE tenants (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    domain   TEXT   NOT NULL UNIQUE,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    domain   {text}   NOT NULL UNIQUE,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE applications (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- What an application calls itself as a resource: no two of a tenant may answer to one name. It repeats the applications'
 -- own rows and is compared with them at start, so it has no tag.
 CREATE TABLE application_uris (
-    tenant      TEXT NOT NULL,
-    uri         TEXT NOT NULL,
-    application TEXT NOT NULL,
+    tenant      {text} NOT NULL,
+    uri         {text} NOT NULL,
+    application {text} NOT NULL,
     PRIMARY KEY (tenant, uri)
 );
 CREATE INDEX application_uris_by_application ON application_uris (tenant, application);
 
 CREATE TABLE service_principals (
-    tenant    TEXT   NOT NULL,
-    id        TEXT   NOT NULL,
-    client_id TEXT   NOT NULL,
-    body      TEXT   NOT NULL,
+    tenant    {text}   NOT NULL,
+    id        {text}   NOT NULL,
+    client_id {text}   NOT NULL,
+    body      {text}   NOT NULL,
     revision  BIGINT NOT NULL,
-    tag       BLOB   NOT NULL,
+    tag       {blob}   NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, client_id)
 );
 
 CREATE TABLE signing_keys (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- A subscription's id is all that a resource id says of its owner, so it belongs to one tenant.
 CREATE TABLE subscriptions (
-    tenant       TEXT   NOT NULL,
-    id           TEXT   NOT NULL,
-    subscription TEXT   NOT NULL UNIQUE,
-    body         TEXT   NOT NULL,
+    tenant       {text}   NOT NULL,
+    id           {text}   NOT NULL,
+    subscription {text}   NOT NULL UNIQUE,
+    body         {text}   NOT NULL,
     revision     BIGINT NOT NULL,
-    tag          BLOB   NOT NULL,
+    tag          {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE resource_groups (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE machines (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- A vault's name is a host name.
 CREATE TABLE vaults (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    name     TEXT   NOT NULL UNIQUE,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    name     {text}   NOT NULL UNIQUE,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE role_assignments (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 CREATE TABLE role_definitions (
-    tenant   TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
-    body     TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    id       {text}   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
 
 -- What is consumed once. The secret itself is kept nowhere: hash is SHA-256 of it. used_at is set once, by the update
 -- that consumes it.
 CREATE TABLE one_time (
-    tenant   TEXT   NOT NULL,
-    purpose  TEXT   NOT NULL,
-    hash     TEXT   NOT NULL,
-    id       TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    purpose  {text}   NOT NULL,
+    hash     {text}   NOT NULL,
+    id       {text}   NOT NULL,
     expires  BIGINT NOT NULL,
     used_at  BIGINT,
-    body     TEXT   NOT NULL,
+    body     {text}   NOT NULL,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, purpose, hash),
     UNIQUE (purpose, hash),
     UNIQUE (tenant, purpose, id)
@@ -128,15 +128,15 @@ CREATE TABLE one_time (
 
 -- One row per name. A vault cannot go while it has any: removing its secrets is a decision, not a side effect.
 CREATE TABLE secrets (
-    tenant   TEXT   NOT NULL,
-    vault    TEXT   NOT NULL,
-    name     TEXT   NOT NULL,
-    written  TEXT   NOT NULL,
-    latest   TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
+    vault    {text}   NOT NULL,
+    name     {text}   NOT NULL,
+    written  {text}   NOT NULL,
+    latest   {text}   NOT NULL,
     deleted  BIGINT,
     purge_at BIGINT,
     revision BIGINT NOT NULL,
-    tag      BLOB   NOT NULL,
+    tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, vault, name),
     FOREIGN KEY (tenant, vault) REFERENCES vaults (tenant, id)
 );
@@ -145,23 +145,23 @@ CREATE INDEX secrets_by_purge ON secrets (tenant, purge_at);
 -- ordinal counts the versions of a name: seconds are too coarse to tell which came last. sealed_hash is SHA-256 of what is
 -- sealed: the tag covers it in the place of the bytes, which need not be read at start.
 CREATE TABLE secret_versions (
-    tenant       TEXT   NOT NULL,
-    vault        TEXT   NOT NULL,
-    name         TEXT   NOT NULL,
-    version      TEXT   NOT NULL,
+    tenant       {text}   NOT NULL,
+    vault        {text}   NOT NULL,
+    name         {text}   NOT NULL,
+    version      {text}   NOT NULL,
     ordinal      BIGINT NOT NULL,
-    content_type TEXT,
-    tags         TEXT   NOT NULL,
+    content_type {text},
+    tags         {text}   NOT NULL,
     enabled      BIGINT NOT NULL,
     nbf          BIGINT,
     exp          BIGINT,
     created      BIGINT NOT NULL,
     updated      BIGINT NOT NULL,
-    wrapped_key  BLOB   NOT NULL,
-    sealed_value BLOB   NOT NULL,
-    sealed_hash  BLOB   NOT NULL,
+    wrapped_key  {blob}   NOT NULL,
+    sealed_value {blob}   NOT NULL,
+    sealed_hash  {blob}   NOT NULL,
     revision     BIGINT NOT NULL,
-    tag          BLOB   NOT NULL,
+    tag          {blob}   NOT NULL,
     PRIMARY KEY (tenant, vault, name, version),
     UNIQUE (tenant, vault, name, ordinal),
     FOREIGN KEY (tenant, vault, name) REFERENCES secrets (tenant, vault, name)
@@ -173,21 +173,21 @@ CREATE TABLE head (
     id       BIGINT NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
     seen     BIGINT NOT NULL,
-    state    BLOB   NOT NULL,
-    tag      BLOB   NOT NULL
+    state    {blob}   NOT NULL,
+    tag      {blob}   NOT NULL
 );
 
 -- One revision per transaction, one row per row it changed. parent is the vault, where there is one.
 CREATE TABLE changes (
     revision    BIGINT NOT NULL,
     ordinal     BIGINT NOT NULL,
-    tenant      TEXT   NOT NULL,
+    tenant      {text}   NOT NULL,
     at          BIGINT NOT NULL,
-    kind        TEXT   NOT NULL,
-    id          TEXT   NOT NULL,
-    parent      TEXT,
-    before_body TEXT,
-    after_body  TEXT,
+    kind        {text}   NOT NULL,
+    id          {text}   NOT NULL,
+    parent      {text},
+    before_body {text},
+    after_body  {text},
     PRIMARY KEY (revision, ordinal)
 );
 CREATE INDEX changes_by_tenant ON changes (tenant, revision);
@@ -201,17 +201,17 @@ CREATE INDEX changes_by_kind ON changes (kind, revision);
 -- without them.
 -- state is the head's when the row was written: rows and trail that do not belong together are told apart by it.
 CREATE TABLE audit (
-    seq      INTEGER NOT NULL PRIMARY KEY,
+    seq      BIGINT NOT NULL PRIMARY KEY,
     last     BIGINT NOT NULL,
-    tenant   TEXT   NOT NULL,
+    tenant   {text}   NOT NULL,
     at       BIGINT NOT NULL,
     revision BIGINT NOT NULL,
     total    BIGINT NOT NULL,
     spool    BIGINT NOT NULL,
-    state    BLOB   NOT NULL,
-    hash     TEXT   NOT NULL,
-    tag      BLOB   NOT NULL,
-    lines    TEXT   NOT NULL
+    state    {blob}   NOT NULL,
+    hash     {text}   NOT NULL,
+    tag      {blob}   NOT NULL,
+    lines    {text}   NOT NULL
 );
 CREATE INDEX audit_by_tenant ON audit (tenant, seq);
 
@@ -220,8 +220,8 @@ CREATE INDEX audit_by_tenant ON audit (tenant, seq);
 CREATE TABLE audit_start (
     id    BIGINT NOT NULL PRIMARY KEY,
     seq   BIGINT NOT NULL,
-    hash  TEXT   NOT NULL,
+    hash  {text}   NOT NULL,
     total BIGINT NOT NULL,
-    why   TEXT   NOT NULL,
-    tag   BLOB   NOT NULL
+    why   {text}   NOT NULL,
+    tag   {blob}   NOT NULL
 );

@@ -1,40 +1,36 @@
 //! The database engines behind one interface: opening, migrating, and running a statement.
 //!
-//! Everything that differs between engines is in this file. SQL is written once, with `$1` placeholders; a second
-//! engine is a second arm of [`Pool`], [`Conn`] and [`Row`], and a folder of migrations. Every statement goes through
-//! [`run!`], so each is counted. Tests: the contract suite.
+//! Everything that differs between engines is in this folder. SQL is written once, with `$1` placeholders; an engine is an
+//! arm of [`Pool`], [`Conn`] and [`Row`]. Every statement is counted.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`sqlite`] | SQLite: a library, called where the work is; what waits for the disk is done on a thread for that |
+//! | [`error`] | what a driver says, and what it means |
+//! | [`migrations`] | the schema's history, written once for both dialects |
+//! | [`schema`] | whether a database has that schema and no other |
+//!
+//! Tests: the contract suite.
 
+mod error;
+mod migrations;
 mod schema;
+mod sqlite;
 
 use std::{
-    fs::{File, TryLockError},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    borrow::Cow,
+    fs::File,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Row as _, SqlSafeStr as _, SqlStr,
-    SqliteConnection, SqlitePool,
-    migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
-};
-
+pub use error::DbError;
 pub(super) use schema::Watch;
 
 use super::{
     StoreError,
     files::{self, beside},
 };
-
-/// How often the lock of a data file is tried, and how long is waited in between.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// Connections that read; writes have one of their own.
-const READERS: u32 = 4;
 
 /// Where the data is.
 #[derive(Clone, Debug)]
@@ -57,6 +53,8 @@ pub struct Counters {
     pub audit_commits: u64,
     /// Audit events recorded, other than those of transactions.
     pub audit_events: u64,
+    /// Commits of the database: one for all that wait together.
+    pub commits: u64,
 }
 
 /// [`Counters`], while they count.
@@ -67,9 +65,19 @@ pub(super) struct Statements {
     /// Those of `writes` that were a group commit of audit events.
     pub(super) audit_statements: AtomicU64,
     pub(super) audit_commits: AtomicU64,
+    pub(super) commits: AtomicU64,
+    /// A test asks what comes of a commit that is not kept.
+    #[cfg(test)]
+    fails: std::sync::atomic::AtomicBool,
 }
 
 impl Statements {
+    /// The next commit is not kept.
+    #[cfg(test)]
+    pub(super) fn fail_next_commit(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+    }
+
     /// The counts; the spool keeps the one of `audit_events`.
     pub(super) fn now(&self, audit_events: u64) -> Counters {
         Counters {
@@ -78,6 +86,7 @@ impl Statements {
             writes: self.writes.load(Ordering::Relaxed).saturating_sub(self.audit_statements.load(Ordering::Relaxed)),
             audit_commits: self.audit_commits.load(Ordering::Relaxed),
             audit_events,
+            commits: self.commits.load(Ordering::Relaxed),
         }
     }
 }
@@ -141,15 +150,16 @@ macro_rules! args {
 pub(super) use args;
 
 /// A statement: fixed text, or text made of nothing but placeholders.
+#[derive(Clone)]
 pub(super) struct Sql {
-    text: SqlStr,
+    text: Cow<'static, str>,
     /// Whether the prepared statement is kept for the next time.
     keep: bool,
 }
 
 impl From<&'static str> for Sql {
     fn from(text: &'static str) -> Self {
-        Self { text: text.into_sql_str(), keep: true }
+        Self { text: Cow::Borrowed(text), keep: true }
     }
 }
 
@@ -170,7 +180,7 @@ impl Sql {
         text.push_str(insert);
         text.push_str(" SELECT * FROM (VALUES ");
         placeholders(&mut text, rows, columns);
-        text.push_str(") WHERE ");
+        text.push_str(") AS added WHERE ");
         text.push_str(condition);
         text.push('$');
         text.push_str(&(rows * columns + 1).to_string());
@@ -179,7 +189,7 @@ impl Sql {
 
     fn made(text: String, rows: usize) -> Self {
         // Small groups are all but a few and come again; there are too many different large ones to keep each.
-        Self { text: AssertSqlSafe(text).into_sql_str(), keep: rows <= 16 }
+        Self { text: Cow::Owned(text), keep: rows <= 16 }
     }
 }
 
@@ -198,27 +208,9 @@ fn placeholders(text: &mut String, rows: usize, columns: usize) {
     }
 }
 
-/// Binds `$args` to `$sql` and runs `$method` on `$on`.
-macro_rules! run {
-    ($sql:expr, $args:expr, $method:ident, $on:expr) => {{
-        let sql: Sql = $sql;
-        let mut query = sqlx::query(sql.text).persistent(sql.keep);
-        for arg in $args {
-            query = match *arg {
-                Arg::Text(value) => query.bind(value),
-                Arg::TextOrNull(value) => query.bind(value),
-                Arg::Int(value) => query.bind(value),
-                Arg::IntOrNull(value) => query.bind(value),
-                Arg::Bytes(value) => query.bind(value),
-            };
-        }
-        query.$method($on).await
-    }};
-}
-
 /// The connections that read.
 pub(super) enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(sqlite::Pool),
 }
 
 impl Pool {
@@ -230,7 +222,7 @@ impl Pool {
     ) -> Result<Vec<Row>, StoreError> {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
-            Self::Sqlite(pool) => Ok(run!(sql.into(), args, fetch_all, pool)?.into_iter().map(Row::Sqlite).collect()),
+            Self::Sqlite(pool) => pool.rows(sql.into(), args, None).await,
         }
     }
 
@@ -244,12 +236,7 @@ impl Pool {
     ) -> Result<Vec<Row>, StoreError> {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
-            Self::Sqlite(pool) => {
-                let mut conn = pool.acquire().await?;
-                let rows = run!(sql.into(), args, fetch_all, &mut *conn)?;
-                schema.note(schema::version(&mut conn).await?);
-                Ok(rows.into_iter().map(Row::Sqlite).collect())
-            }
+            Self::Sqlite(pool) => pool.rows(sql.into(), args, Some(schema)).await,
         }
     }
 
@@ -262,7 +249,7 @@ impl Pool {
 
 /// The connection that writes.
 pub(super) enum Conn {
-    Sqlite(SqliteConnection),
+    Sqlite(sqlite::Conn),
 }
 
 impl Conn {
@@ -275,7 +262,7 @@ impl Conn {
     ) -> Result<Vec<Row>, StoreError> {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
-            Self::Sqlite(conn) => Ok(run!(sql.into(), args, fetch_all, conn)?.into_iter().map(Row::Sqlite).collect()),
+            Self::Sqlite(conn) => Ok(conn.rows(&sql.into(), args)?),
         }
     }
 
@@ -288,7 +275,7 @@ impl Conn {
     ) -> Result<Vec<Row>, StoreError> {
         statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
-            Self::Sqlite(conn) => Ok(run!(sql.into(), args, fetch_all, conn)?.into_iter().map(Row::Sqlite).collect()),
+            Self::Sqlite(conn) => Ok(conn.rows(&sql.into(), args)?),
         }
     }
 
@@ -299,17 +286,17 @@ impl Conn {
         statements: &Statements,
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<u64, DbError> {
         statements.writes.fetch_add(1, Ordering::Relaxed);
         match self {
-            Self::Sqlite(conn) => Ok(run!(sql.into(), args, execute, conn)?.rows_affected()),
+            Self::Sqlite(conn) => conn.execute(&sql.into(), args),
         }
     }
 
     /// The number that the engine raises with each change of the schema.
     pub(super) async fn schema_version(&mut self) -> Result<i64, StoreError> {
         match self {
-            Self::Sqlite(conn) => schema::version(conn).await,
+            Self::Sqlite(conn) => conn.schema_version(),
         }
     }
 
@@ -321,11 +308,32 @@ impl Conn {
         Ok(())
     }
 
+    /// Commits what [`Self::begin`] started. It waits for the disk.
+    pub(super) async fn commit(&mut self, statements: &Statements) -> Result<(), DbError> {
+        statements.writes.fetch_add(1, Ordering::Relaxed);
+        statements.commits.fetch_add(1, Ordering::Relaxed);
+        #[cfg(test)]
+        if statements.fails.swap(false, Ordering::Relaxed) {
+            self.execute(statements, "ROLLBACK", &[]).await?;
+            return Err(DbError::Ending);
+        }
+        match self {
+            Self::Sqlite(conn) => conn.commit().await,
+        }
+    }
+
+    /// Whether a transaction is open: an engine ends one by itself when the disk is full, for one.
+    pub(super) fn is_open(&self) -> bool {
+        match self {
+            Self::Sqlite(conn) => conn.is_open(),
+        }
+    }
+
     /// Overwrites what a purge removed wherever the engine still keeps a copy. Best effort: a reader may be in the
     /// way, and the next checkpoint does it then.
-    pub(super) async fn forget(&mut self, statements: &Statements) {
+    pub(super) async fn forget(&mut self) {
         let done = match self {
-            Self::Sqlite(_) => self.rows(statements, "PRAGMA wal_checkpoint(TRUNCATE)", &[]).await,
+            Self::Sqlite(conn) => conn.forget().await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "the write-ahead log was not cleared after a purge");
@@ -334,7 +342,7 @@ impl Conn {
 
     pub(super) async fn close(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(conn) => Ok(conn.close().await?),
+            Self::Sqlite(conn) => conn.close().await,
         }
     }
 }
@@ -356,14 +364,14 @@ impl Reader<'_> {
 
 /// One row of an answer, read by position.
 pub(super) enum Row {
-    Sqlite(SqliteRow),
+    Sqlite(sqlite::Row),
 }
 
 macro_rules! column {
     ($($name:ident -> $type:ty),*) => {
         $(pub(super) fn $name(&self, at: usize) -> Result<$type, StoreError> {
             match self {
-                Self::Sqlite(row) => row.try_get(at),
+                Self::Sqlite(row) => row.$name(at),
             }
             .map_err(|error| StoreError::Corrupt(format!("its column {}: {error}", self.column(at))))
         })*
@@ -383,7 +391,7 @@ impl Row {
     /// A column's name, for an error.
     fn column(&self, at: usize) -> &str {
         match self {
-            Self::Sqlite(row) => row.columns().get(at).map_or("?", |column| column.name()),
+            Self::Sqlite(row) => row.column(at),
         }
     }
 
@@ -407,98 +415,14 @@ pub(super) struct Opened {
 /// Opens and migrates.
 pub(super) async fn open(engine: &Engine) -> Result<Opened, StoreError> {
     match engine {
-        Engine::Sqlite { path } => open_sqlite(path).await,
+        Engine::Sqlite { path } => sqlite::open(path).await,
     }
-}
-
-async fn open_sqlite(path: &Path) -> Result<Opened, StoreError> {
-    let lock = claim(path).await?;
-    let options = sqlite(path);
-    let mut writer = options
-        .clone()
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // An acknowledged write survives the loss of power, not only of the process.
-        .synchronous(SqliteSynchronous::Full)
-        // What a purge removes is overwritten in the file, not merely unlinked.
-        .pragma("secure_delete", "ON")
-        // A whole page may be on its way while the one before is looked at.
-        .row_buffer_size(super::load::PAGE as usize)
-        .connect()
-        .await?;
-    let migrator = migrator();
-    migrate(&migrator, &mut writer).await?;
-    let expected = Arc::new(expected(&migrator).await?);
-    // One moment for both.
-    sqlx::query("BEGIN").execute(&mut writer).await?;
-    let found = (schema::Objects::read(&mut writer).await?, schema::version(&mut writer).await?);
-    sqlx::query("COMMIT").execute(&mut writer).await?;
-    expected.admit(&found.0)?;
-    schema::check_indexes(&mut writer).await?;
-    let schema = Watch::new(found.1);
-    let watch = schema.clone();
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        // The file does not go away: a ping before each use would double the cost of a read.
-        .test_before_acquire(false)
-        // One that is opened later reads the schema anew.
-        .after_connect(move |conn, _| {
-            let (expected, watch) = (expected.clone(), watch.clone());
-            Box::pin(async move {
-                // An error here would be tried again for as long as a connection may take.
-                let found = schema::Objects::read(conn).await;
-                if found.and_then(|found| expected.admit(&found)).is_err() {
-                    watch.note_change();
-                }
-                Ok(())
-            })
-        })
-        .connect_with(options.read_only(true))
-        .await?;
-    Ok(Opened { readers: Pool::Sqlite(readers), writer: Conn::Sqlite(writer), lock, schema })
-}
-
-/// The schema that the migrations make.
-async fn expected(migrator: &Migrator) -> Result<schema::Objects, StoreError> {
-    let mut made = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await?;
-    migrate(migrator, &mut made).await?;
-    let objects = schema::Objects::read(&mut made).await?;
-    made.close().await?;
-    Ok(objects)
-}
-
-fn migrator() -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "init".into(),
-        MigrationType::Simple,
-        include_str!("../../migrations/sqlite/0001_init.sql").into_sql_str(),
-        false,
-    )])
-}
-
-fn sqlite(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(Duration::from_secs(5))
-        .foreign_keys(true)
-        .disable_statement_logging()
 }
 
 /// Opens what is there for reading alone, beside the process that may be writing to it.
 pub(super) async fn open_to_read(engine: &Engine) -> Result<Pool, StoreError> {
     match engine {
-        Engine::Sqlite { path } => {
-            let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
-            if !path.exists() {
-                return Err(failed(std::io::Error::from(std::io::ErrorKind::NotFound)));
-            }
-            regular_files(path)?;
-            let one = SqlitePoolOptions::new().max_connections(1);
-            let pool = one.connect_with(sqlite(path).read_only(true)).await?;
-            expected(&migrator()).await?.admit(&schema::Objects::read(&mut *pool.acquire().await?).await?)?;
-            Ok(Pool::Sqlite(pool))
-        }
+        Engine::Sqlite { path } => Ok(Pool::Sqlite(sqlite::open_to_read(path)?)),
     }
 }
 
@@ -538,52 +462,3 @@ impl Engine {
         }
     }
 }
-
-/// Refuses links, pipes and whatever else may stand in the place of the files that the engine will open by name.
-fn regular_files(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let path = beside(path, suffix);
-        files::regular_or_absent(&path).map_err(|source| StoreError::File { path, source: Arc::new(source) })?;
-    }
-    Ok(())
-}
-
-/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends. A
-/// process that has just ended may have left it for a moment to a child that it was about to start, so it is tried again.
-async fn claim(path: &Path) -> Result<File, StoreError> {
-    let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
-    files::private(path).map_err(failed)?;
-    regular_files(path)?;
-    let lock_path = beside(path, ".lock");
-    let lock = files::private(&lock_path)
-        .map_err(|source| StoreError::File { path: lock_path.clone(), source: Arc::new(source) })?;
-    for _ in 0..LOCK_TRIES {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-    }
-    Err(StoreError::InUse { path: path.to_owned() })
-}
-
-/// Brings the schema up to date. A newer one is refused before anything is touched.
-async fn migrate(migrator: &Migrator, conn: &mut SqliteConnection) -> Result<(), StoreError> {
-    let failed = |error| {
-        if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
-            return StoreError::from(error);
-        }
-        StoreError::SchemaUnknown(error.to_string())
-    };
-    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
-    conn.ensure_migrations_table(&migrator.table_name).await.map_err(failed)?;
-    let applied = conn.list_applied_migrations(&migrator.table_name).await.map_err(failed)?;
-    let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if found > known {
-        return Err(StoreError::SchemaTooNew { found, known });
-    }
-    migrator.run_direct(None, conn, false).await.map_err(failed)
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,427 @@
+//! SQLite: a file, one connection that writes and some that read.
+//!
+//! A statement is a function call of a few microseconds, and runs where the work is. What waits for the disk, a commit
+//! above all, runs on a thread that may wait; so do statements that read outside a transaction, whose pages may be cold.
+//!
+//! Touches its files. Tests: the contract suite.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{
+    Connection, OpenFlags, Statement,
+    types::{Value, ValueRef},
+};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use super::{
+    super::{
+        StoreError,
+        files::{self, beside},
+    },
+    Arg, DbError, Opened, Sql,
+    migrations::{self, APPLIED, APPLY, Dialect, TABLE},
+    schema::{self, Watch},
+};
+
+/// How often the lock of a data file is tried, and how long is waited in between.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// Connections that read; writes have one of their own.
+const READERS: usize = 4;
+/// How long a statement waits for another connection of this file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the checkpoint after a purge waits for readers: writers wait for it.
+const FORGET_TIMEOUT: Duration = Duration::from_millis(100);
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 128;
+
+pub(super) const DIALECT: Dialect = Dialect { text: "TEXT", blob: "BLOB" };
+
+/// One row of an answer.
+pub(in crate::store) struct Row {
+    values: Vec<Value>,
+    columns: Arc<[String]>,
+}
+
+impl Row {
+    pub(super) fn text(&self, at: usize) -> Result<String, String> {
+        self.text_or_null(at)?.ok_or_else(|| wrong(&Value::Null, "text"))
+    }
+
+    pub(super) fn text_or_null(&self, at: usize) -> Result<Option<String>, String> {
+        match self.value(at)? {
+            Value::Text(text) => Ok(Some(text.clone())),
+            Value::Null => Ok(None),
+            other => Err(wrong(other, "text")),
+        }
+    }
+
+    pub(super) fn int(&self, at: usize) -> Result<i64, String> {
+        self.int_or_null(at)?.ok_or_else(|| wrong(&Value::Null, "a number"))
+    }
+
+    pub(super) fn int_or_null(&self, at: usize) -> Result<Option<i64>, String> {
+        match self.value(at)? {
+            Value::Integer(number) => Ok(Some(*number)),
+            Value::Null => Ok(None),
+            other => Err(wrong(other, "a number")),
+        }
+    }
+
+    pub(super) fn bytes(&self, at: usize) -> Result<Vec<u8>, String> {
+        match self.value(at)? {
+            Value::Blob(bytes) => Ok(bytes.clone()),
+            other => Err(wrong(other, "bytes")),
+        }
+    }
+
+    pub(super) fn flag(&self, at: usize) -> Result<bool, String> {
+        self.int(at).map(|number| number != 0)
+    }
+
+    pub(super) fn column(&self, at: usize) -> &str {
+        self.columns.get(at).map_or("?", String::as_str)
+    }
+
+    fn value(&self, at: usize) -> Result<&Value, String> {
+        self.values.get(at).ok_or_else(|| format!("there is no column {at}"))
+    }
+}
+
+/// What stands in a column in the place of what should.
+fn wrong(found: &Value, wanted: &str) -> String {
+    let found = match found {
+        Value::Null => "nothing",
+        Value::Integer(_) => "a whole number",
+        Value::Real(_) => "a number with a fraction",
+        Value::Text(_) => "text",
+        Value::Blob(_) => "bytes",
+    };
+    format!("{found} stands where {wanted} should")
+}
+
+impl Arg<'_> {
+    fn value(&self) -> ValueRef<'_> {
+        match *self {
+            Arg::Text(text) | Arg::TextOrNull(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Arg::Int(number) | Arg::IntOrNull(Some(number)) => ValueRef::Integer(number),
+            Arg::Bytes(bytes) => ValueRef::Blob(bytes),
+            Arg::TextOrNull(None) | Arg::IntOrNull(None) => ValueRef::Null,
+        }
+    }
+
+    /// A copy that can go to another thread.
+    fn owned(&self) -> Value {
+        match *self {
+            Arg::Text(text) | Arg::TextOrNull(Some(text)) => Value::Text(text.to_owned()),
+            Arg::Int(number) | Arg::IntOrNull(Some(number)) => Value::Integer(number),
+            Arg::Bytes(bytes) => Value::Blob(bytes.to_owned()),
+            Arg::TextOrNull(None) | Arg::IntOrNull(None) => Value::Null,
+        }
+    }
+}
+
+/// Runs `with` on the prepared statement of a text, its placeholders bound: `$3` is the third value, wherever it stands.
+fn prepared<'v, T>(
+    conn: &Connection,
+    sql: &Sql,
+    value: impl Fn(usize) -> Option<ValueRef<'v>>,
+    with: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let bound = |statement: &mut Statement<'_>| {
+        for place in 1..=statement.parameter_count() {
+            let number = statement.parameter_name(place).and_then(|name| name.get(1..)?.parse::<usize>().ok());
+            let value = number.and_then(|number| value(number.checked_sub(1)?));
+            let value = value.ok_or(rusqlite::Error::InvalidParameterCount(place, 0))?;
+            statement.raw_bind_parameter(place, rusqlite::types::ToSqlOutput::Borrowed(value))?;
+        }
+        with(statement)
+    };
+    if sql.keep { bound(&mut *conn.prepare_cached(&sql.text)?) } else { bound(&mut conn.prepare(&sql.text)?) }
+}
+
+fn fetch<'v>(
+    conn: &Connection,
+    sql: &Sql,
+    value: impl Fn(usize) -> Option<ValueRef<'v>>,
+) -> rusqlite::Result<Vec<super::Row>> {
+    prepared(conn, sql, value, |statement| {
+        let width = statement.column_count();
+        let mut columns: Option<Arc<[String]>> = None;
+        let mut found = Vec::new();
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            let mut values = Vec::with_capacity(width);
+            for at in 0..width {
+                values.push(match row.get_ref(at)? {
+                    // What is no text is nothing that any column's reader takes for one.
+                    ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+                        Ok(text) => Value::Text(text.to_owned()),
+                        Err(_) => Value::Blob(bytes.to_owned()),
+                    },
+                    ValueRef::Null => Value::Null,
+                    ValueRef::Integer(number) => Value::Integer(number),
+                    ValueRef::Real(number) => Value::Real(number),
+                    ValueRef::Blob(bytes) => Value::Blob(bytes.to_owned()),
+                });
+            }
+            let columns = columns.get_or_insert_with(|| {
+                row.as_ref().column_names().into_iter().map(str::to_owned).collect::<Vec<_>>().into()
+            });
+            found.push(super::Row::Sqlite(Row { values, columns: columns.clone() }));
+        }
+        Ok(found)
+    })
+}
+
+pub(super) fn query(conn: &Connection, sql: &Sql, args: &[Arg<'_>]) -> rusqlite::Result<Vec<super::Row>> {
+    fetch(conn, sql, |at| args.get(at).map(Arg::value))
+}
+
+fn execute(conn: &Connection, sql: &Sql, args: &[Arg<'_>]) -> rusqlite::Result<u64> {
+    prepared(conn, sql, |at| args.get(at).map(Arg::value), |statement| statement.raw_execute().map(|rows| rows as u64))
+}
+
+/// The connection that writes. Shared with the thread that waits for the disk: whoever started a commit may go away in the
+/// middle, and the next one waits for it here.
+pub(in crate::store) struct Conn(Arc<Mutex<Connection>>);
+
+impl Conn {
+    fn new(conn: Connection) -> Self {
+        Self(Arc::new(Mutex::new(conn)))
+    }
+
+    fn get(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn rows(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
+        Ok(query(&self.get(), sql, args)?)
+    }
+
+    pub(super) fn execute(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, DbError> {
+        Ok(execute(&self.get(), sql, args)?)
+    }
+
+    pub(super) fn schema_version(&self) -> Result<i64, StoreError> {
+        Ok(schema::version(&self.get())?)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.get().is_autocommit()
+    }
+
+    pub(super) async fn commit(&self) -> Result<(), DbError> {
+        self.blocking(|conn| execute(conn, &"COMMIT".into(), &[]).map(drop)).await
+    }
+
+    pub(super) async fn forget(&self) -> Result<(), DbError> {
+        self.blocking(|conn| {
+            conn.busy_timeout(FORGET_TIMEOUT)?;
+            let done = query(conn, &"PRAGMA wal_checkpoint(TRUNCATE)".into(), &[]).map(drop);
+            conn.busy_timeout(BUSY_TIMEOUT)?;
+            done
+        })
+        .await
+    }
+
+    /// Runs something on a thread that may wait for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let conn = self.0.clone();
+        let done = spawn_blocking(move || work(&conn.lock().unwrap_or_else(PoisonError::into_inner)));
+        Ok(done.await.map_err(|_| DbError::Ending)??)
+    }
+
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        // One that a thread still works with is closed when that is done.
+        let Some(conn) = Arc::into_inner(self.0) else { return Ok(()) };
+        let conn = conn.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match spawn_blocking(move || conn.close()).await {
+            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Err((_, error))) => Err(error.into()),
+        }
+    }
+}
+
+/// The connections that read.
+pub(in crate::store) struct Pool(Arc<Readers>);
+
+struct Readers {
+    /// One for each connection there may be.
+    permits: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+    open: Box<dyn Fn() -> Result<Connection, StoreError> + Send + Sync>,
+}
+
+impl Pool {
+    fn new(readers: usize, open: impl Fn() -> Result<Connection, StoreError> + Send + Sync + 'static) -> Self {
+        let (permits, idle) = (Semaphore::new(readers), Mutex::default());
+        Self(Arc::new(Readers { permits, idle, open: Box::new(open) }))
+    }
+
+    /// Runs a statement; notes the schema that the connection has, where somebody watches it.
+    pub(super) async fn rows(
+        &self,
+        sql: Sql,
+        args: &[Arg<'_>],
+        watch: Option<&Watch>,
+    ) -> Result<Vec<super::Row>, StoreError> {
+        let args: Vec<Value> = args.iter().map(Arg::owned).collect();
+        let (readers, watch) = (self.0.clone(), watch.cloned());
+        let _permit = self.0.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let read = spawn_blocking(move || {
+            let conn = readers.take()?;
+            let done = fetch(&conn, &sql, |at| args.get(at).map(ValueRef::from));
+            let version = watch.is_some().then(|| schema::version(&conn)).transpose();
+            // One that failed is not used again.
+            let rows = done?;
+            if let (Some(watch), Some(version)) = (watch, version?) {
+                watch.note(version);
+            }
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+            Ok(rows)
+        });
+        read.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.permits.close();
+        let idle = std::mem::take(&mut *self.0.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = spawn_blocking(move || drop(idle)).await;
+    }
+}
+
+impl Readers {
+    fn take(&self) -> Result<Connection, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| (self.open)(), Ok)
+    }
+}
+
+/// Opens and migrates.
+pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
+    let lock = claim(path).await?;
+    let at = path.to_owned();
+    let opened = spawn_blocking(move || -> Result<_, StoreError> {
+        let writer = connect(&at, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        // An acknowledged write survives the loss of power, not only of the process.
+        writer.pragma_update(None, "synchronous", "FULL")?;
+        // What a purge removes is overwritten in the file, not merely unlinked.
+        writer.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
+        migrate(&writer)?;
+        let expected = Arc::new(expected()?);
+        // One moment for both.
+        writer.execute_batch("BEGIN")?;
+        let found = schema::Objects::read(&writer).and_then(|found| Ok((found, schema::version(&writer)?)));
+        writer.execute_batch("COMMIT")?;
+        let (found, version) = found?;
+        expected.admit(&found)?;
+        schema::check_indexes(&writer)?;
+        let schema = Watch::new(version);
+        let watch = schema.clone();
+        let readers = Pool::new(READERS, move || {
+            let conn = connect(&at, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            // One that is opened later reads the schema anew.
+            if schema::Objects::read(&conn).and_then(|found| expected.admit(&found)).is_err() {
+                watch.note_change();
+            }
+            Ok(conn)
+        });
+        Ok((readers, writer, schema))
+    });
+    let (readers, writer, schema) = opened.await.map_err(|_| StoreError::Closed)??;
+    Ok(Opened { readers: super::Pool::Sqlite(readers), writer: super::Conn::Sqlite(Conn::new(writer)), lock, schema })
+}
+
+/// Opens what is there for reading alone, beside the process that may be writing to it.
+pub(super) fn open_to_read(path: &Path) -> Result<Pool, StoreError> {
+    if !path.exists() {
+        let source = Arc::new(std::io::Error::from(std::io::ErrorKind::NotFound));
+        return Err(StoreError::File { path: path.to_owned(), source });
+    }
+    regular_files(path)?;
+    let at = path.to_owned();
+    let open = move || connect(&at, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    expected()?.admit(&schema::Objects::read(&open()?)?)?;
+    Ok(Pool::new(1, open))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "foreign_keys", "ON")?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+/// The schema that the migrations make.
+fn expected() -> Result<schema::Objects, StoreError> {
+    let made = Connection::open_in_memory()?;
+    migrate(&made)?;
+    schema::Objects::read(&made)
+}
+
+/// Brings the schema up to date, or changes nothing.
+fn migrate(conn: &Connection) -> Result<(), StoreError> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let done = migrate_within(conn);
+    conn.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    done
+}
+
+fn migrate_within(conn: &Connection) -> Result<(), StoreError> {
+    let sql = "SELECT COUNT(*), COALESCE(SUM(name = 'schema_migrations'), 0) FROM sqlite_schema WHERE type = 'table'";
+    let (tables, recorded): (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match (tables, recorded) {
+        (0, _) => conn.execute_batch(&DIALECT.words(TABLE))?,
+        (_, 0) => return Err(migrations::unrecorded()),
+        _ => {}
+    }
+    let mut applied = Vec::new();
+    for row in query(conn, &APPLIED.into(), &[])? {
+        applied.push((row.int(0)?, row.bytes(1)?));
+    }
+    for migration in migrations::missing(&applied)? {
+        conn.execute_batch(&migration.sql(DIALECT))?;
+        let args = [migration.version.into(), migration.name.into(), Arg::Bytes(&migration.checksum())];
+        execute(conn, &APPLY.into(), &args)?;
+    }
+    Ok(())
+}
+
+/// Refuses links, pipes and whatever else may stand in the place of the files that the engine will open by name.
+fn regular_files(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let path = beside(path, suffix);
+        files::regular_or_absent(&path).map_err(|source| StoreError::File { path, source: Arc::new(source) })?;
+    }
+    Ok(())
+}
+
+/// Makes the file private to its owner and takes it for this process. The lock goes with the process, however it ends. A
+/// process that has just ended may have left it for a moment to a child that it was about to start, so it is tried again.
+async fn claim(path: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source: Arc::new(source) };
+    files::private(path).map_err(failed)?;
+    regular_files(path)?;
+    let lock_path = beside(path, ".lock");
+    let lock = files::private(&lock_path)
+        .map_err(|source| StoreError::File { path: lock_path.clone(), source: Arc::new(source) })?;
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+    Err(StoreError::InUse { path: path.to_owned() })
+}
