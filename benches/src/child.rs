@@ -34,6 +34,8 @@ pub(crate) struct Memory {
     pub(crate) resident: u64,
     /// The part that is the process's own, not backed by a file.
     pub(crate) anonymous: u64,
+    /// `VmHWM`: the most that was ever resident.
+    pub(crate) peak: u64,
 }
 
 impl Child {
@@ -102,7 +104,7 @@ impl Child {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
             Ok(line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
         };
-        Ok(Memory { resident: kib("VmRSS")?, anonymous: kib("RssAnon")? })
+        Ok(Memory { resident: kib("VmRSS")?, anonymous: kib("RssAnon")?, peak: kib("VmHWM")? })
     }
 
     /// Asks it to end and waits until it has.

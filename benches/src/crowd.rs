@@ -14,6 +14,7 @@ use denizen_server::{
     domain::{
         claims::{Audience, ClientAuthMethod, IssuedBy, NewToken, access_token},
         directory::TokenVersion,
+        hot::Principal,
         secrets::NewSecret,
     },
     run::{Server, root_key_in},
@@ -55,7 +56,8 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
         let now = Clock::system().now();
         let claims = access_token(&NewToken {
             authority: &manifest.authority,
-            principal: &principal,
+            tenant,
+            principal: &Principal::of(&principal, |id| id.into()),
             proof: ClientAuthMethod::Certificate,
             audience: &audience,
             now,

@@ -15,8 +15,8 @@ use crate::{
     machine::{self, Machine},
 };
 
-/// It makes keys and a database at its first start.
-const START: Duration = Duration::from_secs(60);
+/// It makes keys and a database at its first start, and may read a large one at the next.
+const START: Duration = Duration::from_secs(300);
 /// Where runs keep their files: not under `/tmp`, which on some systems is memory and would flatter file work.
 const OUT: &str = "benches/out";
 /// A free port.
@@ -28,6 +28,8 @@ pub(crate) struct Dev {
     pub(crate) child: Child,
     /// What it wrote about itself.
     pub(crate) manifest: Manifest,
+    /// From its start until it said that it is ready.
+    pub(crate) ready: Duration,
     directory: TempDir,
     ca_pem: String,
 }
@@ -93,7 +95,12 @@ impl Dev {
     pub(crate) async fn start_prepared<T>(
         prepare: impl AsyncFnOnce(&Path, &Manifest) -> Result<T>,
     ) -> Result<(Self, T)> {
-        let Self { child, manifest, directory, .. } = Self::start().await?;
+        Self::start().await?.again(prepare).await
+    }
+
+    /// Stops it, lets `prepare` write into what it keeps, and starts it again under the same names.
+    pub(crate) async fn again<T>(self, prepare: impl AsyncFnOnce(&Path, &Manifest) -> Result<T>) -> Result<(Self, T)> {
+        let Self { child, manifest, directory, .. } = self;
         child.stop().await?;
         let prepared = prepare(&directory.path().join("data"), &manifest).await?;
         let again = |url: &str| -> Result<String> {
@@ -125,18 +132,19 @@ impl Dev {
             "--imds-listen",
             ANY,
         ];
+        let start = Instant::now();
         let mut child = Child::start(&beside_us("denizen")?, &arguments, true)?;
         child.ignore_output();
-        let start = Instant::now();
         while !ready.exists() {
             child.alive()?;
             ensure!(start.elapsed() < START, "denizen dev is not ready after {START:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let ready_after = start.elapsed();
         let manifest = std::fs::read(data.join("dev.json")).context("reading dev.json")?;
         let manifest = serde_json::from_slice(&manifest).context("dev.json")?;
         let ca_pem = std::fs::read_to_string(data.join("ca.pem")).context("reading ca.pem")?;
-        Ok(Self { child, manifest, directory, ca_pem })
+        Ok(Self { child, manifest, ready: ready_after, directory, ca_pem })
     }
 
     /// A directory for the run's other files; it goes away with this.

@@ -5,6 +5,7 @@ pub(crate) mod agent_token;
 pub(crate) mod footprint;
 pub(crate) mod held;
 pub(crate) mod identity;
+pub(crate) mod scale;
 pub(crate) mod start;
 pub(crate) mod token_issue;
 pub(crate) mod vault_get;
@@ -30,8 +31,8 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     /// Whether what takes minutes to build is built, to time that.
     pub(crate) compile: bool,
-    /// Machines in the directory that is opened.
-    pub(crate) machines: u32,
+    /// Machines in the directory that is opened; each figure has a number of its own where none is told.
+    pub(crate) machines: Option<u32>,
 }
 
 /// What a figure came to.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`figures`] | one file for each figure |
 //! | [`dev`], [`agent`], [`machine`] | what is measured, started and spoken to |
+//! | [`fleet`] | directories with many machines |
 //! | [`peer`], [`limit`] | what it is held against |
 //! | [`hold`] | clients that hold connections and do nothing good with them |
 //! | [`load`], [`http`] | the load: bounded in time and number, loopback only |
@@ -21,6 +22,7 @@ mod child;
 mod crowd;
 mod dev;
 mod figures;
+mod fleet;
 mod hold;
 mod http;
 mod limit;
@@ -36,7 +38,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::figures::{Page, Plan, agent_token, footprint, held, identity, start, token_issue, vault_get};
+use crate::figures::{Page, Plan, agent_token, footprint, held, identity, scale, start, token_issue, vault_get};
 
 /// Measures Denizen against what the machine could do.
 #[derive(Parser)]
@@ -54,9 +56,9 @@ struct Cli {
     /// Connections of the load
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
-    /// Machines in the directory that is opened (start only)
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    machines: u32,
+    /// Machines in the directory that is opened (start: 100,000 unless told; scale: in the largest, a million)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    machines: Option<u32>,
     /// Keeps what was printed in benches/RESULTS.md
     #[arg(long)]
     record: bool,
@@ -81,6 +83,8 @@ enum Name {
     Held,
     /// Opening a large directory, against bare reading of its rows
     Start,
+    /// Memory, start and publishing of directories up to a million machines, against fixed limits
+    Scale,
     /// The credential library's chain, against fixed limits, beside the official ones
     Identity,
     /// Each in turn
@@ -115,6 +119,8 @@ enum Peer {
     Tls(peer::tls::Tls),
     /// A database, opened
     Open(peer::open::Open),
+    /// Changes, published
+    Publish(peer::publish::Publish),
 }
 
 impl Name {
@@ -128,6 +134,7 @@ impl Name {
                     Self::Footprint,
                     Self::Held,
                     Self::Start,
+                    Self::Scale,
                     Self::Identity,
                 ]
             }
@@ -137,6 +144,7 @@ impl Name {
             | Self::Footprint
             | Self::Held
             | Self::Start
+            | Self::Scale
             | Self::Identity) => vec![one],
         }
     }
@@ -147,6 +155,7 @@ impl Name {
             Self::AgentToken => agent_token::run(plan).await.map(Some),
             Self::VaultGet => vault_get::run(plan).await.map(Some),
             Self::Start => start::run(plan).await.map(Some),
+            Self::Scale => scale::run(plan).await.map(Some),
             Self::Footprint => footprint::run(plan).await.map(Some),
             Self::Held => held::run(plan).await.map(Some),
             Self::Identity => identity::run(plan).await.map(Some),
@@ -171,6 +180,7 @@ fn main() -> Result<ExitCode> {
         Some(Internal::Peer(Peer::Tls(args))) => runtime(false)?.block_on(peer::tls::run(args))?,
         Some(Internal::Hold(args)) => runtime(false)?.block_on(hold::run(args))?,
         Some(Internal::Peer(Peer::Open(args))) => runtime(false)?.block_on(peer::open::run(args))?,
+        Some(Internal::Peer(Peer::Publish(args))) => runtime(false)?.block_on(peer::publish::run(args))?,
         Some(Internal::IdentityStage { rounds, node }) => {
             runtime(false)?.block_on(identity::stage::run(rounds, &node))?;
         }
@@ -211,7 +221,9 @@ async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode>
         if record {
             let flags = match name {
                 Name::Identity if plan.compile => " --compile".to_owned(),
-                Name::Start => format!(" --machines {}", plan.machines),
+                Name::Start | Name::Scale => {
+                    plan.machines.map_or_else(String::new, |machines| format!(" --machines {machines}"))
+                }
                 Name::TokenIssue
                 | Name::AgentToken
                 | Name::VaultGet

@@ -5,6 +5,7 @@
 
 pub(crate) mod arc;
 pub(crate) mod open;
+pub(crate) mod publish;
 pub(crate) mod tls;
 
 use std::path::Path;

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_largest_of_the_three_decides() {
-        let memory = |mib: u64| Memory { resident: mib << 20, anonymous: 0 };
+        let memory = |mib: u64| Memory { resident: mib << 20, anonymous: 0, peak: 0 };
         assert!((ratio(memory(5), memory(10), 3 << 20) - 1.5).abs() < 1e-9);
         assert!((ratio(memory(5), memory(10), 30 << 20) - 0.5).abs() < 1e-9);
         assert!((ratio(memory(30), memory(10), 3 << 20) - 0.5).abs() < 1e-9);

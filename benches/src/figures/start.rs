@@ -7,30 +7,26 @@
 use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use denizen_keys::{envelope::RootKey, hash, random};
+use denizen_keys::envelope::RootKey;
 use denizen_server::{
     app::access::SystemReason,
-    domain::{
-        directory::{KeyCredential, PrincipalKind, ServicePrincipal},
-        resources::Machine,
-    },
     run::{Server, root_key_in},
-    store::{StoreError, Write},
 };
-use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime, node::MachineFacts};
+use denizen_wire::{Clock, SubscriptionId, TenantId};
 use uuid::Uuid;
 
 use super::{Page, Plan};
 use crate::{
     child::Child,
+    fleet,
     peer::open::{OPENED, Took},
     report::{Verdict, median},
 };
 
 const NAME: &str = "start";
 const BAR: f64 = 0.60;
-/// Machines enrolled in one transaction when the directory is made.
-const AT_ONCE: u32 = 1000;
+/// Machines in the directory, unless told.
+const MACHINES: u32 = 100_000;
 /// Where runs keep their files: not under `/tmp`, which on some systems is memory.
 const OUT: &str = "benches/out";
 const TENANT: TenantId = TenantId(Uuid::from_u128(0x7e));
@@ -40,17 +36,18 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     std::fs::create_dir_all(OUT)?;
     let folder = tempfile::Builder::new().prefix("start").tempdir_in(OUT)?;
     let data = folder.path().canonicalize()?;
-    fill(&data, plan.machines).await?;
-    let machines = f64::from(plan.machines);
+    let count = plan.machines.unwrap_or(MACHINES);
+    fill(&data, count).await?;
+    let machines = f64::from(count);
     let mut text = format!(
         "{} machines\n{:<8}{:>12}{:>10}{:>14}{:>14}{:>10}{:>8}\n",
-        plan.machines, "round", "store, s", "CPU-s", "B a machine", "bare, s", "CPU-s", "ratio"
+        count, "round", "store, s", "CPU-s", "B a machine", "bare, s", "CPU-s", "ratio"
     );
     let (mut ratios, mut stores, mut cpus, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let empty = opened("nothing", &data, 0).await?.resident;
     for round in 1..=plan.rounds {
-        let store = opened("store", &data, plan.machines).await?;
-        let bare = opened("bare", &data, plan.machines).await?;
+        let store = opened("store", &data, count).await?;
+        let bare = opened("bare", &data, count).await?;
         let (ratio, held) = (bare.seconds / store.seconds, (store.resident - empty) / machines);
         let _ = writeln!(
             text,
@@ -62,7 +59,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
         cpus.push(store.cpu);
         bytes.push(held);
     }
-    let tags = opened("tags", &data, plan.machines).await?.seconds;
+    let tags = opened("tags", &data, count).await?.seconds;
     let (ratio, store, cpu) = (median(ratios), median(stores), median(cpus));
     let _ = writeln!(text, "median  {store:>12.2}{cpu:>10.2}{:>14.0}{:>14}{:>10}{ratio:>8.3}", median(bytes), "", "");
     let _ = writeln!(
@@ -100,71 +97,8 @@ async fn fill(data: &Path, machines: u32) -> Result<()> {
     let set_up = || server.authorize(TENANT, SystemReason::SetUp);
     server.directory.create_tenant(&set_up(), "bench.example", "Bench").await?;
     let subscription = SubscriptionId(Uuid::from_u128(0x5b));
-    let group = &server.directory.create_resource_group(&set_up(), subscription, "bench", "local").await?.id;
-    let mut first = 0;
-    while first < machines {
-        let last = machines.min(first + AT_ONCE);
-        let authorization = set_up();
-        let now = authorization.now();
-        server
-            .store
-            .write(&authorization, |tx| {
-                Box::pin(async move {
-                    for number in first..last {
-                        let (principal, machine) = machine(group, number, now)?;
-                        tx.insert(&principal).await?;
-                        tx.insert(&machine).await?;
-                    }
-                    Ok::<_, StoreError>(Write::commit("bench/fill", "/", ()))
-                })
-            })
-            .await?;
-        first = last;
-    }
+    let group = server.directory.create_resource_group(&set_up(), subscription, "bench", "local").await?.id;
+    fleet::fill(&server, &fleet::Place { tenant: TENANT, group, vault: None }, 0..machines).await?;
     server.store.close().await;
     Ok(())
-}
-
-/// What enrolment makes of a machine.
-fn machine(group: &ResourceId, number: u32, now: UnixTime) -> Result<(ServicePrincipal, Machine), StoreError> {
-    let name = format!("server-{number:07}");
-    let id = group
-        .provider("Microsoft.HybridCompute/machines", &name)
-        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let principal = ServicePrincipal {
-        tenant: TENANT,
-        id: PrincipalId(random::uuid_v4()),
-        client_id: ClientId(random::uuid_v4()),
-        display_name: name.clone(),
-        kind: PrincipalKind::ManagedIdentity { resource_id: id.clone() },
-        enabled: true,
-        epoch: 0,
-        keys: vec![KeyCredential {
-            key_id: random::uuid_v4(),
-            display_name: "node key".to_owned(),
-            start: now,
-            end: now + 365 * 24 * 3600,
-            x5t: random::bytes(),
-            x5t_s256: random::bytes(),
-            n: hash::hex(&random::bytes::<256>()),
-            e: "010001".to_owned(),
-        }],
-        token_lifetime: None,
-    };
-    let machine = Machine {
-        tenant: TENANT,
-        id,
-        machine_id: random::uuid_v4(),
-        principal_id: principal.id,
-        location: "local".to_owned(),
-        facts: MachineFacts {
-            os_type: "linux".to_owned(),
-            os_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
-            os_version: "6.1.0-18-amd64".to_owned(),
-            fqdn: format!("{name}.example.org"),
-            agent_version: "0.1.0".to_owned(),
-        },
-        created: now,
-    };
-    Ok((principal, machine))
 }

@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Open) -> Result<()> {
             let store = Store::open(Engine::Sqlite { path }, keys).await?;
             let seconds = start.elapsed().as_secs_f64();
             let snapshot = store.snapshot();
-            let machines = snapshot.tenants().map(|tenant| snapshot.machines(tenant.id).count()).sum();
+            let machines = snapshot.tenants().map(|tenant| snapshot.principals(tenant.id).count()).sum();
             (Took { seconds, machines }, Some(store))
         }
         By::Bare => {

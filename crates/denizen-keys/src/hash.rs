@@ -54,14 +54,22 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The bytes of a hexadecimal text, in either case; none when it is not one.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
+    /// More than any pair of digits makes.
+    const NONE: u16 = 0x100;
+    const fn digit(byte: u8) -> u16 {
+        match byte {
+            b'0'..=b'9' => (byte - b'0') as u16,
+            b'a'..=b'f' => (byte - b'a' + 10) as u16,
+            b'A'..=b'F' => (byte - b'A' + 10) as u16,
+            _ => NONE,
+        }
     }
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    text.as_bytes()
-        .chunks(2)
-        .map(|pair| pair.iter().try_fold(0u8, |value, byte| Some(value << 4 | digit(byte)?)))
-        .collect()
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let mut bytes = Vec::with_capacity(pairs.len());
+    for [high, low] in pairs {
+        bytes.push(u8::try_from(digit(*high) << 4 | digit(*low)).ok()?);
+    }
+    Some(bytes)
 }
 
 /// Upper-case hexadecimal, as thumbprints are shown to people.

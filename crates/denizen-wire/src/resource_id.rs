@@ -1,9 +1,12 @@
 //! Resource ids: `/subscriptions/{guid}/resourceGroups/{name}/providers/{Namespace}/{type}/{name}…`.
 //!
 //! Azure compares them without regard to case and gives them back in the case of the request that created them, so
-//! a [`ResourceId`] keeps both: what was written, and the lower-case canonical form that equality and hashing use.
+//! a [`ResourceId`] keeps both: what was written, and the lower-case canonical form that equality and hashing use. Both
+//! stand in one shared text, so a clone is one pointer and costs one count.
+//!
+//! Touches nothing. Tests: below.
 
-use std::{fmt, hash, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, hash, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,19 +15,20 @@ use crate::SubscriptionId;
 /// A parsed, canonicalized resource id or scope. `/` is the root scope.
 #[derive(Clone)]
 pub struct ResourceId {
-    written: Arc<str>,
-    canonical: Arc<str>,
+    /// As it was written, then the same in lower case. The letters that have a case are one byte each in both, so each
+    /// form is one half.
+    both: Arc<str>,
 }
 
 impl ResourceId {
     /// The root scope, `/`.
     pub fn root() -> Self {
-        Self { written: "/".into(), canonical: "/".into() }
+        Self { both: "//".into() }
     }
 
     /// `/subscriptions/{id}`.
     pub fn subscription(id: SubscriptionId) -> Self {
-        Self::of(format!("/subscriptions/{id}"))
+        Self::of(&format!("/subscriptions/{id}"))
     }
 
     /// `{self}/resourceGroups/{name}`; `self` is a subscription.
@@ -39,34 +43,34 @@ impl ResourceId {
 
     /// `{self}/{kind}/{name}`, a child of a resource, as `secrets/db-password` is of a vault.
     pub fn child(&self, kind: &str, name: &str) -> Result<Self, BadResourceId> {
-        if self.written.len() < 2 {
+        if self.as_str().len() < 2 {
             return Err(BadResourceId("the root scope has no children of this kind"));
         }
         check_segment(kind)?;
         check_segment(name)?;
         let written = [self.as_str(), "/", kind, "/", name].concat();
         check_length(&written)?;
-        Ok(Self::of(written))
+        Ok(Self::of(&written))
     }
 
     /// As it was written when the resource was created.
     pub fn as_str(&self) -> &str {
-        &self.written
+        self.both.get(..self.both.len() / 2).unwrap_or_default()
     }
 
     /// Lower case: what is compared, hashed and stored as a key.
     pub fn canonical(&self) -> &str {
-        &self.canonical
+        self.both.get(self.both.len() / 2..).unwrap_or_default()
     }
 
     /// The last segment, as written: the resource's name. Empty for the root.
     pub fn name(&self) -> &str {
-        self.written.rsplit('/').next().unwrap_or_default()
+        self.as_str().rsplit('/').next().unwrap_or_default()
     }
 
     /// The resource group's name, as written.
     pub fn resource_group_name(&self) -> Option<&str> {
-        let mut segments = self.written.split('/').skip(1);
+        let mut segments = self.as_str().split('/').skip(1);
         while let Some(segment) = segments.next() {
             if segment.eq_ignore_ascii_case("resourcegroups") {
                 return segments.next();
@@ -77,7 +81,7 @@ impl ResourceId {
 
     /// The subscription's id.
     pub fn subscription_id(&self) -> Option<SubscriptionId> {
-        let mut segments = self.canonical.split('/').skip(1);
+        let mut segments = self.canonical().split('/').skip(1);
         (segments.next() == Some("subscriptions")).then(|| segments.next()?.parse().ok()).flatten()
     }
 
@@ -86,14 +90,13 @@ impl ResourceId {
     /// Only places where an assignment can stand are named: the root, then each prefix that ends after a whole
     /// `key/value` pair. `…/resourceGroups/rg` is never a prefix of `…/resourceGroups/rg-2`.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        let text: &str = &self.canonical;
+        let text = self.canonical();
         let rest = if text == "/" { "" } else { text };
         std::iter::once("/").chain(pair_ends(rest).map(move |end| rest.get(..end).unwrap_or_default()))
     }
 
-    fn of(written: String) -> Self {
-        let canonical = written.to_ascii_lowercase().into();
-        Self { written: written.into(), canonical }
+    fn of(written: &str) -> Self {
+        Self { both: [written, &written.to_ascii_lowercase()].concat().into() }
     }
 }
 
@@ -146,13 +149,13 @@ impl FromStr for ResourceId {
         if !count.is_multiple_of(2) {
             return Err(BadResourceId("its segments do not come in pairs"));
         }
-        Ok(Self::of(text.to_owned()))
+        Ok(Self::of(text))
     }
 }
 
 impl PartialEq for ResourceId {
     fn eq(&self, other: &Self) -> bool {
-        self.canonical == other.canonical
+        Arc::ptr_eq(&self.both, &other.both) || self.canonical() == other.canonical()
     }
 }
 
@@ -160,25 +163,32 @@ impl Eq for ResourceId {}
 
 impl hash::Hash for ResourceId {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {
-        self.canonical.hash(state);
+        self.canonical().hash(state);
+    }
+}
+
+/// A map by resource id can be asked by a canonical text.
+impl Borrow<str> for ResourceId {
+    fn borrow(&self) -> &str {
+        self.canonical()
     }
 }
 
 impl fmt::Display for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for ResourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ResourceId({})", self.written)
+        write!(f, "ResourceId({})", self.as_str())
     }
 }
 
 impl Serialize for ResourceId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.written)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -207,6 +217,16 @@ mod tests {
         assert_eq!(a, b);
         assert_eq!(a.as_str(), VAULT);
         assert_eq!((a.name(), a.resource_group_name()), ("V1", Some("Dev")));
+    }
+
+    #[test]
+    fn both_forms_are_one_pointer_and_a_map_is_asked_by_the_canonical_one() {
+        let id: ResourceId = VAULT.parse().unwrap();
+        assert_eq!((id.as_str(), id.canonical()), (VAULT, VAULT.to_lowercase().as_str()));
+        assert_eq!((ResourceId::root().as_str(), ResourceId::root().canonical()), ("/", "/"));
+        assert_eq!(size_of::<ResourceId>(), 2 * size_of::<usize>());
+        let map = std::collections::HashMap::from([(id, 1)]);
+        assert_eq!((map.get(VAULT.to_lowercase().as_str()), map.get(VAULT)), (Some(&1), None));
     }
 
     #[test]

@@ -33,8 +33,9 @@ use crate::{
         authorize::{Action, Attributes, Because, RoleSource, authorize},
         claims::{audience, issuer},
         directory::{SigningKey, TokenVersion},
+        hot::Assignment,
         resources::JoinToken,
-        roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
+        roles::{BuiltInRoles, RoleDefinition, RoleId},
     },
     store::{Kept, OneTimeRefused, Snapshot, Store, StoreError},
 };
@@ -434,7 +435,7 @@ struct TenantRoles<'a> {
 }
 
 impl<'a> RoleSource<'a> for TenantRoles<'a> {
-    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>] {
+    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<Assignment>] {
         self.snapshot.assignments_of(self.tenant, principal)
     }
 

@@ -25,8 +25,8 @@ use std::{
 };
 
 use denizen_keys::{
-    JwsError, RsaPublic, SecretString,
-    hash::{hmac_sha256, sha256, unhex},
+    JwsError, SecretString,
+    hash::{hmac_sha256, sha256},
     jws::LaxAssertion,
     password, random,
 };
@@ -41,7 +41,8 @@ use crate::domain::{
     Actor, Ctx,
     assertion::{self, Expected, Reason, Validity},
     claims::ClientAuthMethod,
-    directory::{Application, KeyCredential, PasswordCredential, ServicePrincipal, Tenant},
+    directory::{Application, PasswordCredential, Tenant},
+    hot::{Key, KeyCheck, Principal},
 };
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ pub struct Client<'a> {
     /// Its tenant.
     pub tenant: &'a Tenant,
     /// Its identity.
-    pub principal: &'a ServicePrincipal,
+    pub principal: &'a Principal,
     /// Its registration; a managed identity has none.
     pub application: Option<&'a Application>,
 }
@@ -371,11 +372,11 @@ impl Credentials {
             // Whoever presents it elsewhere takes the long way, and is refused there with the reason.
             if known.tenant == client.tenant.id && known.client == client_id {
                 let credential =
-                    keys_of(client).find(|key| key.key_id == known.credential && key.x5t_s256 == known.x5t_s256);
+                    keys_of(client).find(|key| key.key_id == known.credential && *key.x5t_s256 == known.x5t_s256);
                 if let Some(key) = credential {
                     known.validity.covers(now).map_err(CredentialError::Claims)?;
-                    in_time(key, now)?;
-                    return Ok(by_certificate(client_id, key));
+                    in_time(&key, now)?;
+                    return Ok(by_certificate(client_id, &key));
                 }
                 self.assertions.invalidate(&digest);
             }
@@ -385,20 +386,21 @@ impl Credentials {
             return Err(CredentialError::Claims(Reason::Issuer(shown::identifier(issuer).into_owned())));
         }
         let key = named(&parsed, client)?;
-        in_time(key, now)?;
+        in_time(&key, now)?;
         self.verified.fetch_add(1, Ordering::Relaxed);
-        let verified = public(key)
+        let verified = key
+            .public()
             .ok_or(CredentialError::Key(KeyReason::Signature))
             .and_then(|public| parsed.verify(&public).map_err(|_| CredentialError::Key(KeyReason::Signature)))?;
         let validity = assertion::validity(&verified.claims, now).map_err(CredentialError::Claims)?;
-        let by = by_certificate(client_id, key);
+        let by = by_certificate(client_id, &key);
         let expected = Expected { client: client_id, tenant: client.tenant, authorities };
         assertion::check(&verified.claims, &expected).map_err(|reason| CredentialError::Misdirected { by, reason })?;
         let known = VerifiedAssertion {
             tenant: client.tenant.id,
             client: client_id,
             credential: key.key_id,
-            x5t_s256: key.x5t_s256,
+            x5t_s256: *key.x5t_s256,
             validity,
         };
         self.assertions.insert(digest, known);
@@ -414,23 +416,24 @@ impl Credentials {
     }
 }
 
-fn by_certificate(client: ClientId, key: &KeyCredential) -> AuthenticatedClient {
+fn by_certificate(client: ClientId, key: &KeyCheck<'_>) -> AuthenticatedClient {
     AuthenticatedClient { client, proof: ClientAuthMethod::Certificate, credential: key.key_id }
 }
 
-fn in_time(key: &KeyCredential, now: UnixTime) -> Result<(), CredentialError> {
+fn in_time(key: &KeyCheck<'_>, now: UnixTime) -> Result<(), CredentialError> {
     if now + assertion::SKEW < key.start || key.end <= now {
         return Err(CredentialError::Key(KeyReason::OutsideValidity(key.start, key.end)));
     }
     Ok(())
 }
 
-fn keys_of<'a>(client: Client<'a>) -> impl Iterator<Item = &'a KeyCredential> {
-    client.principal.keys.iter().chain(client.application.into_iter().flat_map(|application| &application.keys))
+fn keys_of<'a>(client: Client<'a>) -> impl Iterator<Item = KeyCheck<'a>> {
+    let of_application = client.application.into_iter().flat_map(|application| &application.keys);
+    client.principal.keys.as_slice().iter().map(Key::check).chain(of_application.map(KeyCheck::from))
 }
 
 /// The client's key that the header names. When it names it twice, both must agree.
-fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<&'a KeyCredential, CredentialError> {
+fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<KeyCheck<'a>, CredentialError> {
     let thumbprint = match (&parsed.x5t, &parsed.x5t_s256) {
         (None, None) => return Err(CredentialError::Key(KeyReason::NoThumbprint)),
         (Some(sha1), _) => denizen_keys::hash::hex_upper(sha1),
@@ -438,11 +441,7 @@ fn named<'a>(parsed: &LaxAssertion, client: Client<'a>) -> Result<&'a KeyCredent
     };
     keys_of(client)
         .find(|key| {
-            parsed.x5t.is_none_or(|x5t| x5t == key.x5t) && parsed.x5t_s256.is_none_or(|x5t| x5t == key.x5t_s256)
+            parsed.x5t.is_none_or(|x5t| x5t == *key.x5t) && parsed.x5t_s256.is_none_or(|x5t| x5t == *key.x5t_s256)
         })
         .ok_or(CredentialError::Key(KeyReason::Unknown(thumbprint)))
-}
-
-fn public(key: &KeyCredential) -> Option<RsaPublic> {
-    RsaPublic::from_components(&unhex(&key.n)?, &unhex(&key.e)?).ok()
 }

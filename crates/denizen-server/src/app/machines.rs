@@ -280,9 +280,8 @@ impl Machines {
             })?;
         let public = certificate.public_key().map_err(|e| EnrolError::Malformed(format!("'certificate': {e}")))?;
         let key = &key_credential(&certificate, &public);
-        let already = || self.answered_before(ctx, id, key).ok_or(EnrolError::Token(OneTimeRefused::Used));
         if *used {
-            let enrolled = already()?;
+            let enrolled = self.answered_before(ctx, id, key).await?;
             self.check_proof(ctx, request, &certificate, &public, token_hash)?;
             return Ok(enrolled);
         }
@@ -303,12 +302,10 @@ impl Machines {
             Box::pin(async move {
                 // First, so that of any number of requests with one token, one goes on.
                 tx.redeem::<JoinToken>(token_hash).await?;
-                let snapshot = tx.snapshot();
-                if let Some(machine) = snapshot.machine(ctx.tenant, id) {
-                    let principal = snapshot.principal(ctx.tenant, machine.principal_id);
+                if let Some(machine) = tx.record::<Machine>(id).await? {
+                    let principal = tx.record::<ServicePrincipal>(&machine.principal_id).await?;
                     let mut principal = principal
                         .filter(|principal| principal.keys.iter().any(|kept| is_same_key(kept, key)))
-                        .map(|principal| ServicePrincipal::clone(principal))
                         .ok_or_else(|| EnrolError::Exists(request.machine_name.clone()))?;
                     if !principal.keys.iter().any(|kept| kept.x5t_s256 == key.x5t_s256) {
                         // The machine has made a new certificate of its key, and its assertions name that one.
@@ -317,10 +314,11 @@ impl Machines {
                         tx.put(&principal).await?;
                     }
                     let target = machine.id.as_str().to_owned();
-                    let same = (Machine::clone(machine), principal);
+                    let same = (machine, principal);
                     let detail = serde_json::json!({ "repeated": true, "x5t#S256": b64::url(&key.x5t_s256) });
                     return Ok(Write::commit(CONNECT, target, same).detail(detail));
                 }
+                let snapshot = tx.snapshot();
                 let group = snapshot.resource_group(ctx.tenant, &token.resource_group);
                 let machine = Machine {
                     tenant: ctx.tenant,
@@ -339,19 +337,22 @@ impl Machines {
         match written.await {
             Ok((machine, principal)) => Ok(self.enrolled(&machine, &principal)),
             // By another request since the token was read.
-            Err(EnrolError::Token(OneTimeRefused::Used)) => already(),
+            Err(EnrolError::Token(OneTimeRefused::Used)) => self.answered_before(ctx, id, key).await,
             Err(refused) => Err(refused),
         }
     }
 
     /// What the machine of this name was answered, when it has this key and this certificate: it asks again because it
-    /// never saw the answer.
-    fn answered_before(&self, ctx: &Ctx, id: &ResourceId, key: &KeyCredential) -> Option<Enrolled> {
-        let snapshot = self.store.snapshot();
-        let machine = snapshot.machine(ctx.tenant, id)?;
-        let principal = snapshot.principal(ctx.tenant, machine.principal_id)?;
+    /// never saw the answer. Nobody else's used token says anything.
+    async fn answered_before(&self, ctx: &Ctx, id: &ResourceId, key: &KeyCredential) -> Result<Enrolled, EnrolError> {
+        let used = EnrolError::Token(OneTimeRefused::Used);
+        let Some(machine) = self.store.record::<Machine>(ctx, id).await? else { return Err(used) };
+        let principal = self.store.record::<ServicePrincipal>(ctx, &machine.principal_id).await?;
         let has_both = |kept: &KeyCredential| is_same_key(kept, key) && kept.x5t_s256 == key.x5t_s256;
-        principal.keys.iter().any(has_both).then(|| self.enrolled(machine, principal))
+        match principal {
+            Some(principal) if principal.keys.iter().any(has_both) => Ok(self.enrolled(&machine, &principal)),
+            Some(_) | None => Err(used),
+        }
     }
 
     fn check_proof(

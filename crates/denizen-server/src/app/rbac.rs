@@ -52,8 +52,8 @@ impl Rbac {
                     if snapshot.principal(*tenant, principal).is_none() {
                         return Err(ChangeError::Missing(format!("the principal {principal}")));
                     }
-                    let there = snapshot.assignments(*tenant, scope.canonical());
-                    if there.iter().any(|a| a.principal == principal && a.role == role) {
+                    let there = snapshot.assignments_of(*tenant, principal);
+                    if there.iter().any(|a| a.role == role && a.scope.is(scope)) {
                         return Ok(Write::Unchanged(()));
                     }
                     let assignment = RoleAssignment {

@@ -31,7 +31,7 @@ use crate::{
             self, Audience, IssuedBy, NewToken,
             audience::{self, EntraIssued},
         },
-        directory::{ServicePrincipal, Tenant, TokenVersion},
+        directory::{Tenant, TokenVersion},
         lifetimes,
     },
     store::{AuditEvent, Outcome, Snapshot, Store, StoreError},
@@ -237,7 +237,7 @@ impl TokenService {
         let known = by.known(ctx);
         let issued = if client.principal.enabled {
             self.audience(&snapshot, tenant, resource)
-                .and_then(|audience| self.write(&known, &snapshot, client.principal, by, &audience))
+                .and_then(|audience| self.write(&known, &snapshot, client, by, &audience))
         } else {
             Err(TokenError::Disabled(client.principal.client_id))
         };
@@ -327,14 +327,16 @@ impl TokenService {
         &self,
         known: &Known,
         snapshot: &Snapshot,
-        principal: &ServicePrincipal,
+        client: Client<'_>,
         authenticated: AuthenticatedClient,
         audience: &Audience,
     ) -> Result<Issued, TokenError> {
         let ctx = known.ctx();
+        let Client { tenant, principal, .. } = client;
         let lifetime = lifetimes::access_token(principal, u32::from_le_bytes(random::bytes()));
         let claims = claims::access_token(&NewToken {
             authority: &self.authority,
+            tenant: tenant.id,
             principal,
             proof: authenticated.proof(),
             audience,
@@ -343,7 +345,7 @@ impl TokenService {
             uti: random::bytes(),
         });
         let json = serde_json::to_string(&claims).map_err(TokenError::Unwritten)?;
-        let keys = self.keys.keys(snapshot, principal.tenant).map_err(TokenError::Signing)?;
+        let keys = self.keys.keys(snapshot, tenant.id).map_err(TokenError::Signing)?;
         let signed = keys.sign(&json, audience.version, ctx.now).map_err(TokenError::Signing)?;
         let event = AuditEvent {
             action: ISSUE.into(),

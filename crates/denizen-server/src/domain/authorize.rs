@@ -19,7 +19,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use denizen_wire::{PrincipalId, ResourceId};
 
-use super::roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId};
+use super::{
+    hot::Assignment,
+    roles::{BuiltInRoles, RoleDefinition, RoleId},
+};
 
 #[cfg(test)]
 mod tests;
@@ -72,7 +75,7 @@ pub struct Attributes<'a> {
 pub trait RoleSource<'a> {
     /// What `principal` has been assigned, at any scope. Asked by principal, because that list stays short however
     /// many principals there are; the list at a subscription does not.
-    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>];
+    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<Assignment>];
     /// The role of this id, built in or the tenant's own.
     fn role(&self, id: RoleId) -> Option<&'a RoleDefinition>;
     /// The built-in roles, for what a refusal proposes.
@@ -94,7 +97,7 @@ pub enum Because<'a> {
     /// This assignment of this role allows it.
     Granted {
         /// The assignment.
-        assignment: &'a RoleAssignment,
+        assignment: &'a Assignment,
         /// Its role.
         role: &'a RoleDefinition,
     },
@@ -111,7 +114,7 @@ pub enum Because<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Considered<'a> {
     /// The assignment.
-    pub assignment: &'a RoleAssignment,
+    pub assignment: &'a Assignment,
     /// Its role; none when no such role exists any more.
     pub role: Option<&'a RoleDefinition>,
 }
@@ -128,7 +131,7 @@ pub fn authorize<'a>(
 ) -> Decision<'a> {
     let mut considered = Vec::new();
     for assignment in view.assignments_of(principal) {
-        if assignment.principal != principal || !holds_at(&assignment.scope, scope) {
+        if !assignment.scope.holds_at(scope) {
             continue;
         }
         let role = view.role(assignment.role);
@@ -141,20 +144,6 @@ pub fn authorize<'a>(
     }
     let proposal = view.built_in().proposal(action);
     Decision { allowed: false, because: Because::NotGranted { considered, proposal } }
-}
-
-/// Whether an assignment at `above` holds at `scope`: it is the same, or one of [`ResourceId::scopes`].
-pub fn holds_at(above: &ResourceId, scope: &ResourceId) -> bool {
-    if above.canonical() == "/" {
-        return true;
-    }
-    let Some(below) = scope.canonical().strip_prefix(above.canonical()) else { return false };
-    (below.is_empty() || below.starts_with('/')) && !ends_in_a_namespace(above.canonical())
-}
-
-/// Whether the scope ends in `providers/{namespace}`, which names nothing that can be assigned on.
-fn ends_in_a_namespace(scope: &str) -> bool {
-    scope.rsplit('/').nth(1) == Some("providers")
 }
 
 impl fmt::Display for Because<'_> {

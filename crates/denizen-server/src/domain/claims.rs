@@ -10,7 +10,10 @@ pub mod audience;
 use denizen_keys::b64;
 use denizen_wire::{ClientId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 
-use super::directory::{PrincipalKind, ServicePrincipal, TokenVersion};
+use super::{
+    directory::TokenVersion,
+    hot::{NestedId, Principal},
+};
 
 /// A token is valid from this long before it is issued, seconds, so that a resource whose clock runs late accepts it.
 pub const BACKDATED: i64 = 300;
@@ -63,8 +66,10 @@ pub enum IssuedBy {
 pub struct NewToken<'a> {
     /// Our authority, without a trailing slash.
     pub authority: &'a str,
+    /// The tenant that it is issued in.
+    pub tenant: TenantId,
     /// Who gets it.
-    pub principal: &'a ServicePrincipal,
+    pub principal: &'a Principal,
     /// How it proved itself.
     pub proof: ClientAuthMethod,
     /// What it is for.
@@ -87,11 +92,12 @@ pub fn issuer(authority: &str, tenant: TenantId, version: TokenVersion) -> Strin
 
 /// The claims of an app-only access token.
 pub fn access_token(new: &NewToken<'_>) -> AccessToken {
-    let ServicePrincipal { tenant, id, client_id, kind, epoch, .. } = new.principal;
+    let Principal { id, client_id, resource_id, epoch, .. } = new.principal;
+    let tenant = new.tenant;
     let version = new.audience.version;
     let iss = match new.audience.issued_by {
-        IssuedBy::Us => issuer(new.authority, *tenant, version),
-        IssuedBy::Entra => issuer(ENTRA_V1, *tenant, TokenVersion::V1),
+        IssuedBy::Us => issuer(new.authority, tenant, version),
+        IssuedBy::Entra => issuer(ENTRA_V1, tenant, TokenVersion::V1),
     };
     let acr = Some(new.proof.acr().to_owned());
     let (v1, ver) = match version {
@@ -116,20 +122,18 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
         idtyp: "app".to_owned(),
         oid: *id,
         sub: *id,
-        tid: *tenant,
+        tid: tenant,
         uti: b64::url(&new.uti),
         ver: ver.to_owned(),
-        xms_mirid: match kind {
-            PrincipalKind::ManagedIdentity { resource_id } => Some(as_entra_writes(resource_id)),
-            PrincipalKind::Application => None,
-        },
+        xms_mirid: resource_id.as_ref().and_then(as_entra_writes),
         xms_epoch: *epoch,
     }
 }
 
 /// Entra writes `resourcegroups` in lower case inside tokens, and there are resources that compare the text.
-fn as_entra_writes(id: &ResourceId) -> ResourceId {
-    id.as_str().replacen("/resourceGroups/", "/resourcegroups/", 1).parse().unwrap_or_else(|_| id.clone())
+fn as_entra_writes(id: &NestedId) -> Option<ResourceId> {
+    // It was one when it was written, and letters have no say in that.
+    id.to_string().replacen("/resourceGroups/", "/resourcegroups/", 1).parse().ok()
 }
 
 #[cfg(test)]
@@ -138,23 +142,24 @@ mod tests {
 
     use super::*;
 
-    fn principal(kind: PrincipalKind) -> ServicePrincipal {
-        ServicePrincipal {
-            tenant: TenantId(Uuid::from_u128(1)),
+    const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+
+    fn principal(resource_id: Option<&str>) -> Principal {
+        Principal {
             id: denizen_wire::PrincipalId(Uuid::from_u128(2)),
             client_id: ClientId(Uuid::from_u128(3)),
-            display_name: "a".into(),
-            kind,
+            resource_id: resource_id.map(|id| NestedId::from(&id.parse().unwrap())),
             enabled: true,
             epoch: 7,
-            keys: vec![],
             token_lifetime: None,
+            keys: [].into_iter().collect(),
         }
     }
 
-    fn json(principal: &ServicePrincipal, proof: ClientAuthMethod, audience: &Audience) -> String {
+    fn json(principal: &Principal, proof: ClientAuthMethod, audience: &Audience) -> String {
         let new = NewToken {
             authority: "https://localhost:8443",
+            tenant: TENANT,
             principal,
             proof,
             audience,
@@ -167,9 +172,9 @@ mod tests {
 
     #[test]
     fn a_machine_asks_for_an_azure_resource() {
-        let machine = principal(PrincipalKind::ManagedIdentity {
-            resource_id: "/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/RG-1/providers/Microsoft.HybridCompute/machines/Web01".parse().unwrap(),
-        });
+        let machine = principal(Some(
+            "/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/RG-1/providers/Microsoft.HybridCompute/machines/Web01",
+        ));
         let vault = Audience {
             asked: "https://vault.azure.net/".into(),
             application: None,
@@ -181,14 +186,14 @@ mod tests {
 
     #[test]
     fn an_emulator_is_told_of_entra_and_of_nothing_else_that_is_not_so() {
-        let machine = principal(PrincipalKind::Application);
+        let machine = principal(None);
         let storage = |issued_by| {
             let (asked, version) = ("https://storage.azure.com".into(), TokenVersion::V1);
             let claims =
                 json(&machine, ClientAuthMethod::Secret, &Audience { asked, application: None, version, issued_by });
             serde_json::from_str::<AccessToken>(&claims).unwrap()
         };
-        let issuer = format!("https://sts.windows.net/{}/", machine.tenant);
+        let issuer = format!("https://sts.windows.net/{TENANT}/");
         let expected = AccessToken { iss: issuer.clone(), idp: Some(issuer), ..storage(IssuedBy::Us) };
         assert_eq!(storage(IssuedBy::Entra), expected);
     }
@@ -201,10 +206,7 @@ mod tests {
             version: TokenVersion::V2,
             issued_by: IssuedBy::Us,
         };
-        insta::assert_snapshot!(
-            "application_v2",
-            json(&principal(PrincipalKind::Application), ClientAuthMethod::Secret, &api)
-        );
+        insta::assert_snapshot!("application_v2", json(&principal(None), ClientAuthMethod::Secret, &api));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The directory: tenants, applications, service principals, credentials and the keys that sign tokens.
 //!
 //! These are the records the store keeps and the snapshot serves, so they are plain serializable values. Secrets
-//! are here only as what is kept of them: a password's hash, a key's public half, a sealed private key.
+//! are here only as what is kept of them: a password's hash, a key's public half, a sealed private key. Of a service
+//! principal the snapshot serves [`super::hot::Principal`].
 
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime};
 use serde::{Deserialize, Serialize};
@@ -75,22 +76,6 @@ pub struct ServicePrincipal {
     pub keys: Vec<KeyCredential>,
     /// How long its tokens live, seconds; the default of its kind when absent.
     pub token_lifetime: Option<i64>,
-}
-
-impl ServicePrincipal {
-    /// Whether a token that was issued at `epoch` is still good, as far as its principal is concerned.
-    ///
-    /// # Errors
-    /// What the principal is, or what was done to it.
-    pub fn accepts(&self, epoch: u64) -> Result<(), &'static str> {
-        if !self.enabled {
-            return Err("is disabled");
-        }
-        if epoch < self.epoch {
-            return Err("had its tokens revoked; get a new one");
-        }
-        Ok(())
-    }
 }
 
 /// What a service principal stands for.

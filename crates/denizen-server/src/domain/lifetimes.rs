@@ -2,7 +2,7 @@
 //!
 //! Pure: randomness is an argument. Tests: below.
 
-use super::directory::{PrincipalKind, ServicePrincipal};
+use super::hot::Principal;
 
 /// The shortest life a principal may be given, seconds.
 pub const SHORTEST: i64 = 5 * 60;
@@ -18,12 +18,12 @@ pub const APPLICATION: std::ops::RangeInclusive<i64> = 60 * 60..=90 * 60;
 const LONG: i64 = 2 * 60 * 60;
 
 /// The life of a token for this principal, seconds. `random` is uniform.
-pub fn access_token(principal: &ServicePrincipal, random: u32) -> i64 {
-    match (principal.token_lifetime, &principal.kind) {
+pub fn access_token(principal: &Principal, random: u32) -> i64 {
+    match (principal.token_lifetime, &principal.resource_id) {
         // The bounds hold whatever the record says: they are what the rotation of keys relies on.
-        (Some(seconds), _) => seconds.clamp(SHORTEST, LONGEST),
-        (None, PrincipalKind::ManagedIdentity { .. }) => MANAGED_IDENTITY,
-        (None, PrincipalKind::Application) => {
+        (Some(lifetime), _) => lifetime.seconds().clamp(SHORTEST, LONGEST),
+        (None, Some(_)) => MANAGED_IDENTITY,
+        (None, None) => {
             let width = APPLICATION.end() - APPLICATION.start() + 1;
             APPLICATION.start() + i64::from(random) % width
         }
@@ -37,28 +37,27 @@ pub fn refresh_in(lifetime: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId};
+    use denizen_wire::{ClientId, PrincipalId, ResourceId};
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::hot::{Lifetime, NestedId};
 
-    fn principal(kind: PrincipalKind, token_lifetime: Option<i64>) -> ServicePrincipal {
-        ServicePrincipal {
-            tenant: TenantId(Uuid::nil()),
+    fn principal(resource_id: Option<ResourceId>, token_lifetime: Option<i64>) -> Principal {
+        Principal {
             id: PrincipalId(Uuid::nil()),
             client_id: ClientId(Uuid::nil()),
-            display_name: String::new(),
-            kind,
+            resource_id: resource_id.map(|id| NestedId::from(&id)),
             enabled: true,
             epoch: 0,
-            keys: vec![],
-            token_lifetime,
+            token_lifetime: token_lifetime.map(Lifetime::of),
+            keys: [].into_iter().collect(),
         }
     }
 
     #[test]
     fn an_application_gets_sixty_to_ninety_minutes() {
-        let app = principal(PrincipalKind::Application, None);
+        let app = principal(None, None);
         assert_eq!(access_token(&app, 0), 3600);
         assert_eq!(access_token(&app, 1800), 5400);
         assert_eq!(access_token(&app, 1801), 3600);
@@ -67,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_managed_identity_gets_four_hours() {
-        let machine = principal(PrincipalKind::ManagedIdentity { resource_id: ResourceId::root() }, None);
+        let machine = principal(Some(ResourceId::root()), None);
         assert_eq!(access_token(&machine, 12345), 4 * 3600);
     }
 
@@ -76,7 +75,7 @@ mod tests {
         for (chosen, given) in
             [(i64::MIN, SHORTEST), (299, 300), (300, 300), (7200, 7200), (86_401, 86_400), (i64::MAX, LONGEST)]
         {
-            assert_eq!(access_token(&principal(PrincipalKind::Application, Some(chosen)), 7), given, "{chosen}");
+            assert_eq!(access_token(&principal(None, Some(chosen)), 7), given, "{chosen}");
         }
     }
 

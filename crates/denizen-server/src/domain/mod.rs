@@ -7,6 +7,7 @@
 //! | [`resources`] | subscriptions, resource groups, machines, vaults, join tokens |
 //! | [`secrets`] | a secret version, and the rules its parts obey |
 //! | [`roles`], [`authorize`] | role definitions and assignments; the one decision point |
+//! | [`hot`] | of principals and assignments, what the snapshot holds |
 //! | [`clock_watch`] | whether the clock can be believed |
 //! | [`assertion`], [`claims`], [`lifetimes`], [`rotation`] | what the token service decides |
 
@@ -16,6 +17,7 @@ pub mod claims;
 pub mod clock_watch;
 pub mod ctx;
 pub mod directory;
+pub mod hot;
 pub mod lifetimes;
 pub mod resources;
 pub mod roles;

@@ -31,7 +31,8 @@ pub struct ResourceGroup {
     pub created: UnixTime,
 }
 
-/// A machine outside Azure: `Microsoft.HybridCompute/machines`.
+/// A machine outside Azure: `Microsoft.HybridCompute/machines`. No decision needs one, so the snapshot has none: it is
+/// read by its id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Its tenant.

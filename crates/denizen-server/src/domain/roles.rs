@@ -46,7 +46,8 @@ impl FromStr for RoleId {
     }
 }
 
-/// A role given to a principal at a scope, and at everything below it.
+/// A role given to a principal at a scope, and at everything below it. The snapshot serves
+/// [`super::hot::Assignment`] of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleAssignment {
     /// Its tenant.

@@ -1,25 +1,29 @@
 //! Loading: the snapshot, the mark of every row, and the sum over all of them, made of the rows; each row is checked.
 //!
-//! The snapshot holds records only. Of secrets and of what is consumed once, the rows are read and checked here as well,
+//! The snapshot takes of records what it needs, and of others nothing. Of secrets and of what is consumed once, the rows are read and checked here as well,
 //! without what is sealed: a hash stands for it in the tag. Nothing is served of a database in which one row is wrong.
 //!
 //! Tests: [`super::contract`]; `./bench start` says what it costs.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SendError, SyncSender, channel, sync_channel},
+    },
 };
 
-use denizen_wire::ResourceId;
+use denizen_wire::{ResourceId, TenantId};
 
 use super::{
     HeadFault, Kind, Record, Revision, Snapshot, StoreError, StoreKeys, Tampering,
     db::{Arg, Conn, Row, Statements, args},
     head::{self, Head},
-    live::{Live, Mark, Marks, Sum},
+    live::{Gathering, Live, Mark, Marks, Name, Namer, Sum},
     one_time::OneTimeRow,
-    record::{Kept, decode},
+    record::Kept,
     secrets::{SecretRow, VersionRow},
+    snapshot::Entity,
     tags::{self, RowName, shown},
 };
 use crate::domain::{
@@ -28,14 +32,15 @@ use crate::domain::{
     roles::{RoleAssignment, RoleDefinition},
 };
 
-/// Rows per page.
-pub(super) const PAGE: u32 = 4096;
+/// Rows per page: enough that a statement costs nothing beside them, and few enough that those that wait to be checked take
+/// a few MiB.
+pub(super) const PAGE: u32 = 1024;
 
 /// `every_record!(with)` is `with!(…)` with each entity that the snapshot holds.
 macro_rules! every_record {
     ($with:ident) => {
         $with! {
-            Tenant, Application, ServicePrincipal, SigningKey, Subscription, ResourceGroup, Machine, Vault,
+            Tenant, Application, SigningKey, Subscription, ResourceGroup, Vault, ServicePrincipal, Machine,
             RoleAssignment, RoleDefinition
         }
     };
@@ -60,33 +65,28 @@ pub(super) async fn load(
     let head = Head::read(conn, statements).await?;
     let revision = head.as_ref().map_or_else(Revision::default, |head| head.revision);
     let (signing, vaults) = revisions(conn, statements).await?;
-    let mut to = Loading {
-        keys,
-        live,
-        snapshot: Snapshot::at(revision, signing, vaults),
-        marks: Marks::default(),
-        sum: Sum::default(),
-    };
+    let mut to = Loading::new(keys, live, Snapshot::at(revision, signing, vaults));
     macro_rules! load_each {
         ($($record:ty),*) => { $(records::<$record>(conn, statements, &mut to).await?;)* };
     }
     every_record!(load_each);
-    pages(conn, statements, SECRETS, |row| {
+    pages(conn, statements, SECRETS, &mut to, |row, rows| {
         let row = SecretRow::read(row, 0)?;
-        to.row(row.name(), &row.content(), row.revision, &row.tag)
+        rows.row(row.name(), &row.content(), row.revision, &row.tag)
     })
     .await?;
-    pages(conn, statements, VERSIONS, |row| {
+    pages(conn, statements, VERSIONS, &mut to, |row, rows| {
         let row = VersionRow::read_unsealed(row)?;
-        to.row(row.name(), &row.content(), row.revision, &row.tag)
+        rows.row(row.name(), &row.content(), row.revision, &row.tag)
     })
     .await?;
-    pages(conn, statements, ONE_TIME, |row| {
+    pages(conn, statements, ONE_TIME, &mut to, |row, rows| {
         let row = OneTimeRow::read(row)?;
-        to.row(row.name()?, &row.content(), row.revision, &row.tag)
+        rows.row(row.name()?, &row.content(), row.revision, &row.tag)
     })
     .await?;
-    let Loading { snapshot, marks, sum, .. } = to;
+    let Loading { snapshot, gathering, .. } = to;
+    let (marks, sum) = gathering.finish();
     match &head {
         None if marks.is_empty() => {}
         None => return Err(StoreError::Head(HeadFault::Missing)),
@@ -104,20 +104,55 @@ macro_rules! keys_of_each {
 const RECORDS: &[(Kind, &str)] = every_record!(keys_of_each);
 
 /// A load on its way.
-struct Loading<'a> {
-    keys: &'a StoreKeys,
-    live: &'a Live,
+struct Loading {
+    keys: StoreKeys,
+    namer: Namer,
     snapshot: Snapshot,
-    marks: Marks,
-    sum: Sum,
+    gathering: Gathering,
+    checkers: Checkers,
 }
 
-impl Loading<'_> {
+impl Loading {
+    fn new(keys: &StoreKeys, live: &Live, snapshot: Snapshot) -> Self {
+        let (gathering, checkers) = (Gathering::default(), Checkers::default());
+        Self { keys: keys.clone(), namer: live.namer(), snapshot, gathering, checkers }
+    }
+
+    /// What a page is checked with.
+    fn rows(&self) -> Rows {
+        Rows {
+            keys: self.keys.clone(),
+            namer: self.namer.clone(),
+            marks: Vec::new(),
+            sum: Sum::default(),
+            entities: Vec::new(),
+        }
+    }
+
+    /// Takes what was found in a page.
+    fn take(&mut self, rows: Rows) {
+        self.gathering.add(&rows.marks, rows.sum);
+        for (tenant, entity) in rows.entities {
+            self.snapshot.insert(tenant, entity);
+        }
+    }
+}
+
+/// What is found in the rows of one page.
+struct Rows {
+    keys: StoreKeys,
+    namer: Namer,
+    marks: Vec<(Name, Mark)>,
+    sum: Sum,
+    entities: Vec<(TenantId, Entity)>,
+}
+
+impl Rows {
     fn row(&mut self, name: RowName<'_>, content: &[Arg<'_>], revision: u64, tag: &[u8]) -> Result<(), StoreError> {
         match Mark::read(tag) {
-            Some(mark) if tags::carries(self.keys, name, Revision(revision), content, tag) => {
-                self.marks.insert(self.live.name(name), mark);
-                self.sum.add(self.keys, mark);
+            Some(mark) if tags::carries(&self.keys, name, Revision(revision), content, tag) => {
+                self.marks.push((self.namer.name(name), mark));
+                self.sum.add(&self.keys, mark);
                 Ok(())
             }
             _ => Err(name.tampered(Tampering::Forged)),
@@ -125,13 +160,88 @@ impl Loading<'_> {
     }
 }
 
-async fn records<R: Record>(conn: &mut Conn, statements: &Statements, to: &mut Loading<'_>) -> Result<(), StoreError> {
+/// The threads that check pages while the next ones are read. They are started when there is a whole page of something:
+/// a small directory needs none.
+#[derive(Default)]
+struct Checkers {
+    jobs: Option<SyncSender<Job>>,
+    done: Option<Receiver<Done>>,
+    /// Pages that were given and not taken back.
+    out: usize,
+    /// The number of the next page.
+    next: usize,
+}
+
+/// Checks one page.
+type Check = Box<dyn FnOnce() -> Result<Rows, StoreError> + Send>;
+/// A page to check, with its number.
+type Job = (usize, Check);
+/// A page that was checked.
+type Done = (usize, Result<Rows, StoreError>);
+
+impl Checkers {
+    /// More than a few are of no use: one thread reads what they check.
+    const MOST: usize = 4;
+
+    /// Has a page checked; gives those that are done meanwhile. Waits while every thread has one and one waits.
+    fn give(&mut self, check: Check, is_whole: bool) -> Vec<Done> {
+        let number = self.next;
+        self.next += 1;
+        if self.jobs.is_none() && is_whole {
+            self.start();
+        }
+        let Some(jobs) = &self.jobs else { return vec![(number, check())] };
+        match jobs.send((number, check)) {
+            Ok(()) => self.out += 1,
+            // No thread is there.
+            Err(SendError((number, check))) => return vec![(number, check())],
+        }
+        let done: Vec<Done> = self.done.iter().flat_map(Receiver::try_iter).collect();
+        self.out -= done.len();
+        done
+    }
+
+    /// Waits for those that are still being checked.
+    fn rest(&mut self) -> Vec<Done> {
+        let done: Vec<Done> = self.done.iter().flat_map(Receiver::iter).take(self.out).collect();
+        self.out = 0;
+        done
+    }
+
+    fn start(&mut self) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(Self::MOST);
+        let ((jobs, todo), (tell, done)) = (sync_channel::<Job>(1), channel());
+        let todo = Arc::new(Mutex::new(todo));
+        for _ in 0..threads {
+            let (todo, tell) = (Arc::clone(&todo), tell.clone());
+            let work = move || {
+                loop {
+                    // Whoever waits for a page holds the lock; it is free while one is checked.
+                    let job = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((number, check)) = job else { return };
+                    if tell.send((number, check())).is_err() {
+                        return;
+                    }
+                }
+            };
+            if let Err(error) = std::thread::Builder::new().name("load".to_owned()).spawn(work) {
+                tracing::warn!(%error, "a thread to check rows was not started: the start takes longer");
+            }
+        }
+        (self.jobs, self.done) = (Some(jobs), Some(done));
+    }
+}
+
+async fn records<R: Record>(conn: &mut Conn, statements: &Statements, to: &mut Loading) -> Result<(), StoreError> {
     let pages_of = Pages { sql: R::TABLE.page, count: R::TABLE.count, columns: 2, shown: 2, kind: R::KIND };
-    pages(conn, statements, pages_of, |row| {
+    // Vaults and resource groups come before what shares its resource id with them.
+    let among = to.snapshot.clone();
+    pages(conn, statements, pages_of, to, move |row, rows| {
         let kept = Kept::read::<R>(row)?;
-        to.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
-        let record: R = decode(&kept.tenant, &kept.id, &kept.body)?;
-        to.snapshot.insert(R::entity(Arc::new(record)));
+        rows.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
+        let entity = R::entity_of(&kept, &among)?;
+        let tenant = kept.tenant.parse().map_err(|_| StoreError::Corrupt("its tenant is no id".to_owned()))?;
+        rows.entities.push((tenant, entity));
         Ok(())
     })
     .await
@@ -177,35 +287,64 @@ impl Pages {
 }
 
 /// Reads a table page by page, so that a million rows never stand beside what is made of them. The next page is on its way
-/// while one is looked at. A row whose key is no text is in no page: so all are counted.
+/// while others are checked. A row whose key is no text is in no page: so all are counted. Of several wrong rows the first
+/// is named.
 async fn pages(
     conn: &mut Conn,
     statements: &Statements,
     of: Pages,
-    mut each: impl FnMut(&Row) -> Result<(), StoreError>,
+    to: &mut Loading,
+    each: impl Fn(&Row, &mut Rows) -> Result<(), StoreError> + Send + Sync + 'static,
 ) -> Result<(), StoreError> {
-    let mut each = |row: &Row| each(row).map_err(|error| of.naming(row, error));
+    let each = Arc::new(each);
     let mut after = vec![String::new(); of.columns];
-    let (mut page, mut seen) = (page_after(conn, statements, of.sql, &after).await?, 0);
-    while let Some(last) = page.last() {
+    let (mut seen, mut wrong) = (0, None::<(usize, StoreError)>);
+    loop {
+        let page = page_after(conn, statements, of.sql, &after).await?;
+        let Some(last) = page.last() else { break };
         seen += page.len() as u64;
         let key = (0..of.columns).map(|column| last.text(column)).collect::<Result<_, _>>();
-        after = key.map_err(|error| of.naming(last, error))?;
-        let is_last = page.len() < PAGE as usize;
-        let look = async { page.iter().try_for_each(&mut each) };
-        if is_last {
-            look.await?;
-            break;
+        let (next, is_whole) = (key.map_err(|error| of.naming(last, error)), page.len() == PAGE as usize);
+        let (each, mut rows) = (Arc::clone(&each), to.rows());
+        let check = move || {
+            page.iter().try_for_each(|row| each(row, &mut rows).map_err(|error| of.naming(row, error)))?;
+            Ok(rows)
+        };
+        let done = to.checkers.give(Box::new(check), is_whole);
+        wrong = taken(to, done, wrong);
+        match next {
+            Ok(next) if is_whole && wrong.is_none() => after = next,
+            Ok(_) => break,
+            Err(error) => {
+                // What is wrong before it is found by then.
+                let number = to.checkers.next;
+                wrong = wrong.or(Some((number, error)));
+                break;
+            }
         }
-        let (next, looked) = tokio::join!(biased; page_after(conn, statements, of.sql, &after), look);
-        looked?;
-        page = next?;
+    }
+    let rest = to.checkers.rest();
+    if let Some((_, error)) = taken(to, rest, wrong) {
+        return Err(error);
     }
     let all = conn.rows(statements, of.count, &[]).await?.first().map_or(Ok(0), |row| row.count(0))?;
     match all == seen {
         true => Ok(()),
         false => Err(StoreError::Corrupt(format!("a {}: its tenant, or another part of its key, is no text", of.kind))),
     }
+}
+
+/// Takes what was found in pages; gives what is wrong in the first page that has anything wrong.
+fn taken(to: &mut Loading, done: Vec<Done>, wrong: Option<(usize, StoreError)>) -> Option<(usize, StoreError)> {
+    let mut wrong = wrong;
+    for (number, rows) in done {
+        match rows {
+            Ok(rows) => to.take(rows),
+            Err(error) if wrong.as_ref().is_none_or(|(first, _)| number < *first) => wrong = Some((number, error)),
+            Err(_) => {}
+        }
+    }
+    wrong
 }
 
 async fn page_after(

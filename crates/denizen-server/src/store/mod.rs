@@ -22,7 +22,7 @@
 //! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
 //! | [`retention`], [`health`] | what is removed, and when; how the audit is |
 //! | [`files`] | opening what must not be a link or a pipe |
-//! | [`snapshot`] | the directory in memory |
+//! | [`snapshot`], [`tree`] | the directory in memory, and the map that holds most of it |
 //!
 //! Nothing is reached without a [`Ctx`], and its tenant is part of every key and query. Tests: `contract`, a list of
 //! functions that every engine must pass.
@@ -44,6 +44,7 @@ mod secrets;
 mod seen;
 mod snapshot;
 mod tags;
+mod tree;
 mod tx;
 mod write;
 mod writer;
@@ -67,7 +68,7 @@ pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError,
 pub use keys::StoreKeys;
 pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
-pub use snapshot::Snapshot;
+pub use snapshot::{Published, Snapshot};
 pub use tx::Tx;
 pub use write::{Write, WriteProof, Writing};
 
@@ -105,6 +106,7 @@ pub(in crate::store) struct Core {
     heads: watch::Receiver<writer::LogHead>,
     engine: Engine,
     schema: db::Watch,
+    published: snapshot::Clocked,
     /// Which file the engine opened: another may take its name.
     identity: Option<files::Identity>,
 }
@@ -127,12 +129,13 @@ impl Store {
         let mut conn = opened.writer;
         // One moment for all that is read: other replicas may be writing.
         conn.begin_to_read().await?;
-        let found = audit::anchor::admit(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine).await?;
+        let found =
+            Box::pin(audit::anchor::admit(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine)).await?;
         let chain = found.chain.clone();
         let mut writer = writer::Writer::new(conn, opened.lock, opened.schema.clone(), keys.clone(), chain.clone());
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
         let live = live::Live::default();
-        let snapshot = writer.load(&statements, &live, found.rows.as_ref()).await?;
+        let snapshot = Box::pin(writer.load(&statements, &live, found.rows.as_ref())).await?;
         writer.rollback(&statements).await;
         writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
@@ -140,6 +143,7 @@ impl Store {
         let core = Arc::new(Core {
             readers: opened.readers,
             schema: opened.schema,
+            published: snapshot::Clocked::default(),
             heads: heads.clone(),
             identity: engine.identity(),
             engine: engine.clone(),
@@ -177,6 +181,11 @@ impl Store {
     /// How often the database was asked since the store was opened.
     pub fn counters(&self) -> Counters {
         self.core.statements.now(self.core.spool.written())
+    }
+
+    /// How many changed directories were published since the store was opened, and how long that took.
+    pub fn published(&self) -> Published {
+        self.core.published.now()
     }
 
     /// Bytes of the audit's spool that are not in the chain yet.

@@ -4,7 +4,7 @@
 //! unique. The change log gets the same JSON without the members an entity names in [`Record::UNLOGGED`]: sealed keys
 //! and hashes leave the database with the row that holds them. Tests: the contract suite.
 
-use std::{fmt, hash::Hash, sync::Arc};
+use std::{fmt, hash::Hash};
 
 use denizen_keys::secret::json_fault;
 use denizen_wire::TenantId;
@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Snapshot, StoreError,
-    db::{Arg, Row},
+    Snapshot, Store, StoreError, Tampering,
+    db::{Arg, Row, args},
+    live::Checks,
     snapshot::Entity,
     tags::RowName,
 };
+use crate::domain::Ctx;
 
 /// The kinds of things the change log speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,8 +143,12 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + '
     fn rivals(&self, _: &Snapshot) -> Vec<(TenantId, Self::Key)> {
         Vec::new()
     }
-    /// Itself among the others, for the snapshot.
-    fn entity(record: Arc<Self>) -> Entity;
+    /// What the snapshot takes of it; `among` is one that has its tenant's vaults and resource groups.
+    fn entity(self, among: &Snapshot) -> Entity;
+    /// The same of its body as it is kept, for a start: it may leave unread what the snapshot does not take.
+    fn entity_of(row: &Kept, among: &Snapshot) -> Result<Entity, StoreError> {
+        Ok(decode::<Self>(&row.tenant, &row.id, &row.body)?.entity(among))
+    }
 }
 
 /// The statements of one entity's table.
@@ -167,7 +173,7 @@ pub struct Table {
 }
 
 /// A record's row, as [`Table::select`] and [`Table::page`] read it.
-pub(super) struct Kept {
+pub struct Kept {
     pub(super) tenant: String,
     pub(super) id: String,
     pub(super) body: String,
@@ -287,6 +293,53 @@ pub(super) fn decode<R: Record>(tenant: &str, id: &str, body: &str) -> Result<R,
         return Err(damaged("its body names another".to_owned()));
     }
     Ok(record)
+}
+
+/// The part of a record that `T` reads, which must name its row's tenant and key as well.
+pub(super) fn decode_part<'b, R: Record, T: Deserialize<'b>>(
+    row: &'b Kept,
+    named: impl FnOnce(&T) -> (TenantId, R::Key),
+) -> Result<T, StoreError> {
+    let Kept { tenant, id, body, .. } = row;
+    let damaged = |why: String| StoreError::Corrupt(format!("{} {id} of tenant {tenant}: {why}", R::KIND));
+    let part: T = serde_json::from_str(body).map_err(|error| damaged(json_fault(&error)))?;
+    let (owner, key) = named(&part);
+    if owner.to_string() != *tenant || R::key_text(&key) != *id {
+        return Err(damaged("its body names another".to_owned()));
+    }
+    Ok(part)
+}
+
+/// The row of a look-up by key, checked; none when there is none, and that is right.
+pub(super) fn found<R: Record>(
+    rows: &[Row],
+    checks: Checks<'_>,
+    tenant: &str,
+    id: &str,
+) -> Result<Option<Kept>, StoreError> {
+    let Some(row) = rows.first() else {
+        checks.absent(RowName { kind: R::KIND, tenant, id })?;
+        return Ok(None);
+    };
+    let kept = Kept::read::<R>(row)?;
+    if (kept.tenant.as_str(), kept.id.as_str()) != (tenant, id) {
+        return Err(kept.name::<R>().tampered(Tampering::Misplaced));
+    }
+    checks.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
+    Ok(Some(kept))
+}
+
+impl Store {
+    /// A record as it is committed, read from the database: for what the snapshot does not hold.
+    ///
+    /// # Errors
+    /// [`StoreError::Tampered`] when its row is not the one that was written last; the database's.
+    pub async fn record<R: Record>(&self, ctx: &Ctx, key: &R::Key) -> Result<Option<R>, StoreError> {
+        let (tenant, id) = (ctx.tenant.to_string(), R::key_text(key));
+        let take = |rows: &[Row], checks: Checks<'_>| found::<R>(rows, checks, &tenant, &id);
+        let kept = self.read(R::TABLE.select, args![&tenant, &id], take).await?;
+        kept.map(|kept| decode(&tenant, &id, &kept.body)).transpose()
+    }
 }
 
 /// The record as the change log repeats it.

@@ -5,62 +5,71 @@
 //!                     └─ tenant B ─ TenantState { … }
 //! ```
 //!
+//! It holds what issuing tokens and authorizing need, and no more: of principals and role assignments the hot half
+//! ([`crate::domain::hot`]), of machines nothing. The records are in the store, which reads one by its key.
+//!
 //! The maps are persistent: a change copies the path to what it changes and shares the rest, so publishing costs
-//! O(log n) whatever the size. Everything of a tenant hangs below that tenant, so that a look-up cannot reach
-//! another's by leaving out a filter. No I/O here. Tests: below, and the contract suite, which compares the snapshot
-//! after many changes with one loaded afresh.
+//! O(log n) whatever the size. What there may be a million of is in a [`Tree`], which costs few bytes beside its entries.
+//! Everything of a tenant hangs below that tenant, so that a look-up cannot reach another's by leaving out a filter.
+//!
+//! A change says which record it is of and how that is now ([`Applied`]); what was there before, the snapshot knows. So
+//! a change of this process and one that is read in a change log go the same way, and changes of one transaction may come
+//! in any order.
+//!
+//! No I/O here. Tests: `snapshot/tests.rs`, and the contract suite, which compares the snapshot after many changes with
+//! one loaded afresh.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    hash::Hash,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use rpds::HashTrieMapSync;
 use uuid::Uuid;
 
-use super::Revision;
+use super::{Kind, Revision, tree::Tree};
 use crate::domain::{
-    directory::{Application, ServicePrincipal, SigningKey, Tenant},
-    resources::{Machine, ResourceGroup, Subscription, Vault},
-    roles::{RoleAssignment, RoleDefinition, RoleId},
+    directory::{Application, SigningKey, Tenant},
+    hot::{Assignment, NestedId, Principal},
+    resources::{ResourceGroup, Subscription, Vault},
+    roles::{RoleDefinition, RoleId},
 };
 
-type Map<K, V> = HashTrieMapSync<K, V, foldhash::fast::RandomState>;
-/// A short list that is shared until it changes.
-type List<T> = Arc<Vec<Arc<T>>>;
+#[cfg(test)]
+mod tests;
 
-/// A record of any kind the snapshot serves.
-#[derive(Clone, Debug, PartialEq)]
+type Map<K, V> = HashTrieMapSync<K, V, foldhash::fast::RandomState>;
+
+/// What the snapshot takes of a record.
+#[derive(Clone, Debug)]
 pub enum Entity {
     Tenant(Arc<Tenant>),
     Application(Arc<Application>),
-    ServicePrincipal(Arc<ServicePrincipal>),
+    ServicePrincipal(Arc<Principal>),
     SigningKey(Arc<SigningKey>),
     Subscription(Arc<Subscription>),
     ResourceGroup(Arc<ResourceGroup>),
-    Machine(Arc<Machine>),
+    /// Nothing.
+    Machine,
     Vault(Arc<Vault>),
-    RoleAssignment(Arc<RoleAssignment>),
+    RoleAssignment(PrincipalId, Arc<Assignment>),
     RoleDefinition(Arc<RoleDefinition>),
 }
 
-impl Entity {
-    fn tenant(&self) -> Option<TenantId> {
-        match self {
-            Self::Tenant(it) => Some(it.id),
-            Self::Application(it) => Some(it.tenant),
-            Self::ServicePrincipal(it) => Some(it.tenant),
-            Self::SigningKey(it) => Some(it.tenant),
-            Self::Subscription(it) => Some(it.tenant),
-            Self::ResourceGroup(it) => Some(it.tenant),
-            Self::Machine(it) => Some(it.tenant),
-            Self::Vault(it) => Some(it.tenant),
-            Self::RoleAssignment(it) => Some(it.tenant),
-            Self::RoleDefinition(it) => it.tenant,
-        }
-    }
+/// Which record a transaction has changed, and how it is now. How it was, the snapshot knows.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    pub(super) kind: Kind,
+    pub(super) tenant: TenantId,
+    /// The record's key, as the store and the change log have it.
+    pub(super) id: String,
+    /// None when it is gone.
+    pub(super) after: Option<Entity>,
 }
 
 /// All that issuing and authorizing need, at one revision.
@@ -87,17 +96,60 @@ struct TenantState {
     tenant: Option<Arc<Tenant>>,
     applications: Map<ClientId, Arc<Application>>,
     resources: Map<String, Arc<Application>>,
-    principals: Map<PrincipalId, Arc<ServicePrincipal>>,
-    clients: Map<ClientId, Arc<ServicePrincipal>>,
-    signing_keys: List<SigningKey>,
+    principals: Tree<PrincipalId, Arc<Principal>>,
+    clients: Tree<ClientId, Arc<Principal>>,
+    signing_keys: Arc<Vec<Arc<SigningKey>>>,
     subscriptions: Map<SubscriptionId, Arc<Subscription>>,
     resource_groups: Map<ResourceId, Arc<ResourceGroup>>,
-    machines: Map<ResourceId, Arc<Machine>>,
     vaults: Map<ResourceId, Arc<Vault>>,
-    assignments: Map<Uuid, Arc<RoleAssignment>>,
-    at_scope: Map<String, List<RoleAssignment>>,
-    of_principal: Map<PrincipalId, List<RoleAssignment>>,
+    /// Whose each assignment is.
+    assignments: Tree<Uuid, PrincipalId>,
+    of_principal: Tree<PrincipalId, Assignments>,
     roles: Map<RoleId, Arc<RoleDefinition>>,
+}
+
+/// What a principal has been assigned, by id. Most have one, which takes no list.
+#[derive(Clone, PartialEq)]
+enum Assignments {
+    One(Arc<Assignment>),
+    Several(Arc<Vec<Arc<Assignment>>>),
+}
+
+impl Assignments {
+    fn as_slice(&self) -> &[Arc<Assignment>] {
+        match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Several(list) => list,
+        }
+    }
+
+    /// Adds one that is not there. Loaded in the order of ids, it is always the last.
+    fn add(&mut self, it: Arc<Assignment>) {
+        if let Self::One(only) = self {
+            *self = Self::Several(Arc::new(vec![Arc::clone(only)]));
+        }
+        if let Self::Several(list) = self {
+            let list = Arc::make_mut(list);
+            let at = list.partition_point(|other| other.id < it.id);
+            list.insert(at, it);
+        }
+    }
+
+    /// Takes one out; whether none is left.
+    fn take(&mut self, id: Uuid) -> bool {
+        match self {
+            Self::One(only) => only.id == id,
+            Self::Several(list) => {
+                let left = Arc::make_mut(list);
+                left.retain(|other| other.id != id);
+                if let [only] = left.as_slice() {
+                    *self = Self::One(Arc::clone(only));
+                    return false;
+                }
+                left.is_empty()
+            }
+        }
+    }
 }
 
 impl Snapshot {
@@ -155,38 +207,32 @@ impl Snapshot {
     }
 
     /// A service principal by object id.
-    pub fn principal(&self, tenant: TenantId, id: PrincipalId) -> Option<&Arc<ServicePrincipal>> {
+    pub fn principal(&self, tenant: TenantId, id: PrincipalId) -> Option<&Arc<Principal>> {
         self.of(tenant)?.principals.get(&id)
     }
 
     /// The service principal a client authenticates as.
-    pub fn principal_of_client(&self, tenant: TenantId, client: ClientId) -> Option<&Arc<ServicePrincipal>> {
+    pub fn principal_of_client(&self, tenant: TenantId, client: ClientId) -> Option<&Arc<Principal>> {
         self.of(tenant)?.clients.get(&client)
     }
 
-    /// A tenant's service principals, in no order.
-    pub fn principals(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<ServicePrincipal>> {
+    /// A tenant's service principals, by object id. For tests and figures: a list that somebody asks for is read from the
+    /// store, page by page.
+    pub fn principals(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Principal>> {
         self.of(tenant).into_iter().flat_map(|state| state.principals.values())
     }
 
-    /// The assignments that stand exactly at a scope (canonical, lower case), by id.
-    pub fn assignments(&self, tenant: TenantId, canonical_scope: &str) -> &[Arc<RoleAssignment>] {
-        self.of(tenant).and_then(|state| state.at_scope.get(canonical_scope)).map_or(&[], |list| list)
-    }
-
     /// What a principal has been assigned, at any scope, by id.
-    pub fn assignments_of(&self, tenant: TenantId, principal: PrincipalId) -> &[Arc<RoleAssignment>] {
-        self.of(tenant).and_then(|state| state.of_principal.get(&principal)).map_or(&[], |list| list)
+    pub fn assignments_of(&self, tenant: TenantId, principal: PrincipalId) -> &[Arc<Assignment>] {
+        self.of(tenant).and_then(|state| state.of_principal.get(&principal)).map_or(&[], Assignments::as_slice)
     }
 
-    /// An assignment by id.
-    pub fn assignment(&self, tenant: TenantId, id: Uuid) -> Option<&Arc<RoleAssignment>> {
-        self.of(tenant)?.assignments.get(&id)
-    }
-
-    /// A tenant's assignments, in no order.
-    pub fn all_assignments(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<RoleAssignment>> {
-        self.of(tenant).into_iter().flat_map(|state| state.assignments.values())
+    /// An assignment by id, with whose it is.
+    pub fn assignment(&self, tenant: TenantId, id: Uuid) -> Option<(PrincipalId, &Arc<Assignment>)> {
+        let principal = *self.of(tenant)?.assignments.get(&id)?;
+        let list = self.assignments_of(tenant, principal);
+        let at = list.binary_search_by(|it| it.id.cmp(&id)).ok()?;
+        Some((principal, list.get(at)?))
     }
 
     /// A custom role by id.
@@ -229,16 +275,6 @@ impl Snapshot {
         self.of(tenant).into_iter().flat_map(|state| state.resource_groups.values())
     }
 
-    /// A machine by resource id.
-    pub fn machine(&self, tenant: TenantId, id: &ResourceId) -> Option<&Arc<Machine>> {
-        self.of(tenant)?.machines.get(id)
-    }
-
-    /// A tenant's machines, in no order.
-    pub fn machines(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Machine>> {
-        self.of(tenant).into_iter().flat_map(|state| state.machines.values())
-    }
-
     /// A vault by the first label of its host name, in any case. Which tenant it belongs to is for the caller to check.
     pub fn vault(&self, name: &str) -> Option<&Arc<Vault>> {
         self.vault_names.get(name.to_ascii_lowercase().as_str())
@@ -254,6 +290,20 @@ impl Snapshot {
         self.of(tenant).into_iter().flat_map(|state| state.vaults.values())
     }
 
+    /// A resource id as the hot half of a record has it: it shares its beginning with the vault or the resource group
+    /// that it lies in.
+    pub(super) fn nested(&self, tenant: TenantId, id: &ResourceId) -> NestedId {
+        let base = self.of(tenant).and_then(|state| {
+            let found = |scope: &str| match state.vaults.get(scope) {
+                Some(vault) => Some(&vault.id),
+                None => state.resource_groups.get(scope).map(|group| &group.id),
+            };
+            // The last is the nearest.
+            id.scopes().filter_map(found).last()
+        });
+        NestedId::within(base, id)
+    }
+
     fn of(&self, tenant: TenantId) -> Option<&TenantState> {
         self.tenants.get(&tenant).map(AsRef::as_ref)
     }
@@ -264,33 +314,36 @@ impl Snapshot {
         next.revision = revision;
         for effect in effects {
             match effect {
-                Effect::Record { before, after } => {
-                    if let Some(entity) = &before {
-                        next.remove(entity);
-                    }
-                    for entity in before.iter().chain(&after) {
-                        match entity {
-                            Entity::Vault(vault) => next.vault_revisions.insert_mut(vault.id.clone(), revision),
-                            Entity::SigningKey(_) => next.signing_revision = revision,
-                            Entity::Tenant(_)
-                            | Entity::Application(_)
-                            | Entity::ServicePrincipal(_)
-                            | Entity::Subscription(_)
-                            | Entity::ResourceGroup(_)
-                            | Entity::Machine(_)
-                            | Entity::RoleAssignment(_)
-                            | Entity::RoleDefinition(_) => {}
-                        }
-                    }
-                    if let Some(entity) = after {
-                        next.insert(entity);
-                    }
-                }
+                Effect::Record(applied) => next.apply(revision, applied),
                 Effect::InVault(vault) => next.vault_revisions.insert_mut(vault, revision),
                 Effect::NotIndexed => {}
             }
         }
         next
+    }
+
+    /// Puts what a record is now in the place of what it was.
+    fn apply(&mut self, revision: Revision, Applied { kind, tenant, id, after }: Applied) {
+        match kind {
+            // A key that is none is no vault's: nothing of it can be cached.
+            Kind::Vault => _ = id.parse().map(|vault| self.vault_revisions.insert_mut(vault, revision)),
+            Kind::SigningKey => self.signing_revision = revision,
+            Kind::Tenant
+            | Kind::Application
+            | Kind::ServicePrincipal
+            | Kind::Subscription
+            | Kind::ResourceGroup
+            | Kind::Machine
+            | Kind::RoleAssignment
+            | Kind::RoleDefinition
+            | Kind::JoinToken
+            | Kind::Secret
+            | Kind::SecretVersion => {}
+        }
+        self.remove(kind, tenant, &id);
+        if let Some(entity) = after {
+            self.insert(tenant, entity);
+        }
     }
 
     /// What a snapshot loaded from the database starts with: which revisions the change log says things have.
@@ -307,24 +360,22 @@ impl Snapshot {
     }
 
     /// Adds a record that is not there.
-    pub(super) fn insert(&mut self, entity: Entity) {
+    pub(super) fn insert(&mut self, tenant: TenantId, entity: Entity) {
         match &entity {
             Entity::Tenant(it) => self.domains.insert_mut(it.domain.to_ascii_lowercase(), it.id),
             Entity::Vault(it) => self.vault_names.insert_mut(it.name.to_ascii_lowercase(), it.clone()),
             Entity::SigningKey(it) => {
-                let tenants = self.signers(&it.kid).chain([it.tenant]).collect();
+                let tenants = self.signers(&it.kid).chain([tenant]).collect();
                 self.signers.insert_mut(it.kid.clone(), tenants);
             }
+            Entity::Machine => return,
             Entity::Application(_)
             | Entity::ServicePrincipal(_)
             | Entity::Subscription(_)
             | Entity::ResourceGroup(_)
-            | Entity::Machine(_)
-            | Entity::RoleAssignment(_)
+            | Entity::RoleAssignment(..)
             | Entity::RoleDefinition(_) => {}
         }
-        // What has no tenant is compiled in, and never stored.
-        let Some(tenant) = entity.tenant() else { return };
         if !self.tenants.contains_key(&tenant) {
             self.tenants.insert_mut(tenant, Arc::default());
         }
@@ -333,36 +384,60 @@ impl Snapshot {
         }
     }
 
-    fn remove(&mut self, entity: &Entity) {
-        match entity {
-            Entity::Tenant(it) => _ = self.domains.remove_mut(it.domain.to_ascii_lowercase().as_str()),
-            Entity::Vault(it) => _ = self.vault_names.remove_mut(it.name.to_ascii_lowercase().as_str()),
-            Entity::SigningKey(it) => {
-                let others: BTreeSet<_> = self.signers(&it.kid).filter(|tenant| *tenant != it.tenant).collect();
-                self.signers.remove_mut(it.kid.as_str());
-                if !others.is_empty() {
-                    self.signers.insert_mut(it.kid.clone(), others);
+    /// Takes a record out, if it is there, with every name that it is found by. A name that another record has taken since
+    /// stays that one's.
+    fn remove(&mut self, kind: Kind, tenant: TenantId, id: &str) {
+        if !self.of(tenant).is_some_and(|state| state.has(kind, id)) {
+            return;
+        }
+        match kind {
+            Kind::Tenant => {
+                let domain = self.tenant(tenant).map(|it| it.domain.to_ascii_lowercase());
+                if let Some(domain) = domain.filter(|domain| self.domains.get(domain) == Some(&tenant)) {
+                    self.domains.remove_mut(&domain);
                 }
             }
-            Entity::Application(_)
-            | Entity::ServicePrincipal(_)
-            | Entity::Subscription(_)
-            | Entity::ResourceGroup(_)
-            | Entity::Machine(_)
-            | Entity::RoleAssignment(_)
-            | Entity::RoleDefinition(_) => {}
+            Kind::Vault => {
+                let vault = self.of(tenant).and_then(|state| state.vaults.get(id));
+                let name = vault.map(|it| it.name.to_ascii_lowercase());
+                let is_own = |other: &Arc<Vault>| other.tenant == tenant && other.id.canonical() == id;
+                if let Some(name) = name.filter(|name| self.vault_names.get(name).is_some_and(is_own)) {
+                    self.vault_names.remove_mut(&name);
+                }
+            }
+            Kind::SigningKey => {
+                let others: BTreeSet<_> = self.signers(id).filter(|other| *other != tenant).collect();
+                self.signers.remove_mut(id);
+                if !others.is_empty() {
+                    self.signers.insert_mut(id.to_owned(), others);
+                }
+            }
+            Kind::Application
+            | Kind::ServicePrincipal
+            | Kind::Subscription
+            | Kind::ResourceGroup
+            | Kind::Machine
+            | Kind::RoleAssignment
+            | Kind::RoleDefinition
+            | Kind::JoinToken
+            | Kind::Secret
+            | Kind::SecretVersion => {}
         }
-        let Some(tenant) = entity.tenant() else { return };
         let mut emptied = false;
         if let Some(state) = self.tenants.get_mut(&tenant) {
             let state = Arc::make_mut(state);
-            state.remove(entity);
+            state.remove(kind, id);
             emptied = state.is_empty();
         }
         if emptied {
             self.tenants.remove_mut(&tenant);
         }
     }
+}
+
+/// What a key's text names; none when it is no such key, and so no record's that is here.
+fn key<K: std::str::FromStr>(id: &str) -> Option<K> {
+    id.parse().ok()
 }
 
 impl TenantState {
@@ -376,8 +451,8 @@ impl TenantState {
                 self.applications.insert_mut(it.client_id, it);
             }
             Entity::ServicePrincipal(it) => {
-                self.clients.insert_mut(it.client_id, it.clone());
-                self.principals.insert_mut(it.id, it);
+                self.clients.insert(it.client_id, it.clone());
+                self.principals.insert(it.id, it);
             }
             Entity::SigningKey(it) => {
                 let keys = Arc::make_mut(&mut self.signing_keys);
@@ -386,41 +461,67 @@ impl TenantState {
             }
             Entity::Subscription(it) => self.subscriptions.insert_mut(it.id, it),
             Entity::ResourceGroup(it) => self.resource_groups.insert_mut(it.id.clone(), it),
-            Entity::Machine(it) => self.machines.insert_mut(it.id.clone(), it),
+            Entity::Machine => {}
             Entity::Vault(it) => self.vaults.insert_mut(it.id.clone(), it),
-            Entity::RoleAssignment(it) => {
-                insert_sorted(&mut self.at_scope, &it.scope.canonical().to_owned(), &it);
-                insert_sorted(&mut self.of_principal, &it.principal, &it);
-                self.assignments.insert_mut(it.id, it);
+            Entity::RoleAssignment(principal, it) => {
+                self.assignments.insert(it.id, principal);
+                match self.of_principal.get_mut(&principal) {
+                    Some(list) => list.add(it),
+                    None => self.of_principal.insert(principal, Assignments::One(it)),
+                }
             }
             Entity::RoleDefinition(it) => self.roles.insert_mut(it.id, it),
         }
     }
 
-    fn remove(&mut self, entity: &Entity) {
-        match entity {
-            Entity::Tenant(_) => self.tenant = None,
-            Entity::Application(it) => {
-                for uri in &it.identifier_uris {
-                    self.resources.remove_mut(uri.as_str());
+    /// Whether a record is here.
+    fn has(&self, kind: Kind, id: &str) -> bool {
+        match kind {
+            Kind::Tenant => self.tenant.as_ref().is_some_and(|it| key(id) == Some(it.id)),
+            Kind::Application => key(id).is_some_and(|id| self.applications.contains_key::<ClientId>(&id)),
+            Kind::ServicePrincipal => key(id).is_some_and(|id| self.principals.get(&id).is_some()),
+            Kind::SigningKey => self.signing_keys.iter().any(|it| it.kid == id),
+            Kind::Subscription => key(id).is_some_and(|id| self.subscriptions.contains_key::<SubscriptionId>(&id)),
+            Kind::ResourceGroup => self.resource_groups.contains_key(id),
+            Kind::Vault => self.vaults.contains_key(id),
+            Kind::RoleAssignment => key(id).is_some_and(|id| self.assignments.get(&id).is_some()),
+            Kind::RoleDefinition => key(id).is_some_and(|id| self.roles.contains_key::<RoleId>(&id)),
+            Kind::Machine | Kind::JoinToken | Kind::Secret | Kind::SecretVersion => false,
+        }
+    }
+
+    /// Takes a record out, with the names that it is found by in its tenant and that no other has taken since.
+    fn remove(&mut self, kind: Kind, id: &str) {
+        match kind {
+            Kind::Tenant => self.tenant = None,
+            Kind::Application => {
+                let Some(before) = key(id).and_then(|id: ClientId| self.applications.get(&id)).cloned() else { return };
+                for uri in &before.identifier_uris {
+                    if self.resources.get(uri).is_some_and(|other| other.client_id == before.client_id) {
+                        self.resources.remove_mut(uri);
+                    }
                 }
-                self.applications.remove_mut(&it.client_id);
+                self.applications.remove_mut(&before.client_id);
             }
-            Entity::ServicePrincipal(it) => {
-                self.clients.remove_mut(&it.client_id);
-                self.principals.remove_mut(&it.id);
+            Kind::ServicePrincipal => {
+                let Some(before) = key(id).and_then(|id| self.principals.remove(&id)) else { return };
+                if self.clients.get(&before.client_id).is_some_and(|other| other.id == before.id) {
+                    self.clients.remove(&before.client_id);
+                }
             }
-            Entity::SigningKey(it) => Arc::make_mut(&mut self.signing_keys).retain(|key| key.kid != it.kid),
-            Entity::Subscription(it) => _ = self.subscriptions.remove_mut(&it.id),
-            Entity::ResourceGroup(it) => _ = self.resource_groups.remove_mut(&it.id),
-            Entity::Machine(it) => _ = self.machines.remove_mut(&it.id),
-            Entity::Vault(it) => _ = self.vaults.remove_mut(&it.id),
-            Entity::RoleAssignment(it) => {
-                remove_assignment(&mut self.at_scope, it.scope.canonical(), it.id);
-                remove_assignment(&mut self.of_principal, &it.principal, it.id);
-                self.assignments.remove_mut(&it.id);
+            Kind::SigningKey => Arc::make_mut(&mut self.signing_keys).retain(|it| it.kid != id),
+            Kind::Subscription => _ = key(id).map(|id: SubscriptionId| self.subscriptions.remove_mut(&id)),
+            Kind::ResourceGroup => _ = self.resource_groups.remove_mut(id),
+            Kind::Vault => _ = self.vaults.remove_mut(id),
+            Kind::RoleAssignment => {
+                let Some(id) = key(id) else { return };
+                let Some(principal) = self.assignments.remove(&id) else { return };
+                if self.of_principal.get_mut(&principal).is_some_and(|list| list.take(id)) {
+                    self.of_principal.remove(&principal);
+                }
             }
-            Entity::RoleDefinition(it) => _ = self.roles.remove_mut(&it.id),
+            Kind::RoleDefinition => _ = key(id).map(|id: RoleId| self.roles.remove_mut(&id)),
+            Kind::Machine | Kind::JoinToken | Kind::Secret | Kind::SecretVersion => {}
         }
     }
 
@@ -429,46 +530,42 @@ impl TenantState {
     }
 }
 
-/// Adds an assignment to a list in a map, in the order of ids: loaded in that order, it is always the last.
-fn insert_sorted<K: Eq + Hash + Clone>(map: &mut Map<K, List<RoleAssignment>>, key: &K, it: &Arc<RoleAssignment>) {
-    if !map.contains_key(key) {
-        map.insert_mut(key.clone(), Arc::default());
-    }
-    if let Some(list) = map.get_mut(key) {
-        let list = Arc::make_mut(list);
-        let at = list.partition_point(|other| other.id < it.id);
-        list.insert(at, it.clone());
-    }
-}
-
-/// Takes an assignment out of a list in a map; an empty list goes too.
-fn remove_assignment<K, Q>(map: &mut Map<K, List<RoleAssignment>>, key: &Q, id: Uuid)
-where
-    K: Eq + Hash + Clone + std::borrow::Borrow<Q>,
-    Q: Eq + Hash + ?Sized,
-{
-    let mut emptied = false;
-    if let Some(list) = map.get_mut(key) {
-        let list = Arc::make_mut(list);
-        list.retain(|other| other.id != id);
-        emptied = list.is_empty();
-    }
-    if emptied {
-        map.remove_mut(key);
-    }
-}
-
 /// What one change of a transaction does to the snapshot.
+#[derive(Debug)]
 pub(super) enum Effect {
     /// A record came, changed or went.
-    Record {
-        /// As it was.
-        before: Option<Entity>,
-        /// As it is.
-        after: Option<Entity>,
-    },
+    Record(Applied),
     /// Something in a vault changed that the snapshot does not hold.
     InVault(ResourceId),
     /// Nothing: the snapshot does not hold what changed.
     NotIndexed,
+}
+
+/// How often a changed directory was published, and how long it took in all to make it and to hand it out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// How often.
+    pub changes: u64,
+    /// How long.
+    pub time: Duration,
+}
+
+/// [`Published`], while it counts.
+#[derive(Default)]
+pub(super) struct Clocked {
+    changes: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Clocked {
+    pub(super) fn add(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(took, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> Published {
+        let time = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed));
+        Published { changes: self.changes.load(Ordering::Relaxed), time }
+    }
 }

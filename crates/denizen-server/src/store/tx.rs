@@ -18,8 +18,8 @@ use super::{
     changes::{self, Entry},
     db::{Arg, DbError, Row, args},
     live::{Checks, Mark, Pending},
-    record::{Kept, content, decode, encode, encode_over, logged},
-    snapshot::Effect,
+    record::{content, decode, encode, encode_over, found, logged},
+    snapshot::{Applied, Effect},
     tags::{self, RowName},
     writer::{Done, LogHead, Queue, Writer},
 };
@@ -91,18 +91,7 @@ impl<'s> Tx<'s> {
     async fn kept<R: Record>(&mut self, key: &R::Key) -> Result<Option<(R, String)>, StoreError> {
         let (tenant, id) = (self.tenant.clone(), R::key_text(key));
         let kept = self
-            .read(R::TABLE.select, args![&tenant, &id], |rows, checks| {
-                let Some(row) = rows.first() else {
-                    checks.absent(RowName { kind: R::KIND, tenant: &tenant, id: &id })?;
-                    return Ok(None);
-                };
-                let kept = Kept::read::<R>(row)?;
-                if (&kept.tenant, &kept.id) != (&tenant, &id) {
-                    return Err(kept.name::<R>().tampered(Tampering::Misplaced));
-                }
-                checks.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
-                Ok(Some(kept))
-            })
+            .read(R::TABLE.select, args![&tenant, &id], |rows, checks| found::<R>(rows, checks, &tenant, &id))
             .await?;
         let Some(kept) = kept else { return Ok(None) };
         Ok(Some((decode(&tenant, &id, &kept.body)?, kept.body)))
@@ -126,7 +115,7 @@ impl<'s> Tx<'s> {
         if names != record.also_known_as() {
             self.rename(record, names.len()).await?;
         }
-        self.note(before, Some(record.clone()))
+        self.note(before.as_ref(), Some(record.clone()))
     }
 
     /// Writes a record that is not there: [`StoreError::Exists`] when it is, or when a name it takes is taken.
@@ -158,7 +147,7 @@ impl<'s> Tx<'s> {
         self.did_all(R::KIND, &id, gone, 1)?;
         self.removed(RowName { kind: R::KIND, tenant: &tenant, id: &id });
         self.purged |= !R::UNLOGGED.is_empty();
-        self.note(Some(before.clone()), None)?;
+        self.note(Some(&before), None)?;
         Ok(Some(before))
     }
 
@@ -366,21 +355,21 @@ impl<'s> Tx<'s> {
         Ok(())
     }
 
-    fn note<R: Record>(&mut self, before: Option<R>, after: Option<R>) -> Result<(), StoreError> {
-        let Some(key) = after.as_ref().or(before.as_ref()).map(|record| R::key_text(&record.key())) else {
+    fn note<R: Record>(&mut self, before: Option<&R>, after: Option<R>) -> Result<(), StoreError> {
+        let Some(key) = after.as_ref().or(before).map(|record| R::key_text(&record.key())) else {
             return Ok(());
         };
-        let body =
-            |record: &Option<R>| -> Result<Option<Value>, StoreError> { record.as_ref().map(logged).transpose() };
+        let body = |record: Option<&R>| -> Result<Option<Value>, StoreError> { record.map(logged).transpose() };
         let entry = Entry {
             kind: R::KIND,
             parent: (R::KIND == Kind::Vault).then(|| key.clone()),
             id: key,
-            before: body(&before)?,
-            after: body(&after)?,
+            before: body(before)?,
+            after: body(after.as_ref())?,
         };
-        let entity = |record: Option<R>| record.map(|record| R::entity(Arc::new(record)));
-        self.change(entry, Effect::Record { before: entity(before), after: entity(after) });
+        let after = after.map(|record| record.entity(&self.snapshot()));
+        let applied = Applied { kind: R::KIND, tenant: self.ctx.tenant, id: entry.id.clone(), after };
+        self.change(entry, Effect::Record(applied));
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use denizen_wire::UnixTime;
@@ -59,6 +60,8 @@ pub(super) struct Group {
     pub(super) pending: Pending,
     /// The directory after the last member.
     pub(super) snapshot: Arc<Snapshot>,
+    /// What making it took.
+    publishing: Duration,
     /// Whoever waits to hear how it ended.
     waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// Whether the savepoint of a member is open.
@@ -241,6 +244,7 @@ impl Writer {
                 rows: self.rows.clone(),
                 pending: Pending::default(),
                 snapshot: core.snapshot.load_full(),
+                publishing: Duration::ZERO,
                 waiting: Vec::new(),
                 has_member: false,
                 has_committer: false,
@@ -279,7 +283,9 @@ impl Writer {
         }
         group.has_purged |= done.has_purged;
         if !done.effects.is_empty() {
+            let start = Instant::now();
             group.snapshot = Arc::new(group.snapshot.with(done.log.revision, done.effects));
+            group.publishing += start.elapsed();
         }
         group.pending.extend(done.pending);
         (group.log, group.rows) = (done.log, done.rows);
@@ -357,9 +363,11 @@ impl Writer {
 
     async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
         if let (Ok(()), Some(group)) = (outcome, &self.group) {
+            let start = Instant::now();
             core.live.publish(&group.pending);
             if group.snapshot.revision() > core.snapshot.load().revision() {
                 core.snapshot.store(group.snapshot.clone());
+                core.published.add(group.publishing + start.elapsed());
             }
         }
         let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);

@@ -115,7 +115,7 @@ async fn identity(
     // Held only while it is read: the agent takes it next.
     let held = StateDirectory::open(&state).map_err(&fault)?;
     if let Some(mut known) = held.identity().map_err(&fault)? {
-        if server.store.snapshot().machine(dev_tenant.tenant, &known.enrolled.resource_id).is_none() {
+        if server.store.snapshot().principal(dev_tenant.tenant, known.enrolled.principal_id).is_none() {
             let text = "is enrolled in a database that is gone; remove the whole data directory and start again";
             return Err(Failure::new(exit::DATA, format!("the agent in {} {text}", state.display())));
         }

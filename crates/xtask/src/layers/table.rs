@@ -162,11 +162,13 @@ const SERVER: &[Layers] = &[
     },
     Layers {
         inside: "domain",
-        // An authorization reads roles, and a role's patterns use its matcher.
-        exceptions: &[except("domain::authorize", "domain::roles")],
+        // An authorization reads roles and assignments, and a role's patterns use its matcher.
+        exceptions: &[except("domain::authorize", "domain::roles"), except("domain::authorize", "domain::hot")],
         ..layers(&[
             &["authorize", "clock_watch", "ctx", "directory", "resources", "secrets"],
-            &["assertion", "lifetimes", "roles"],
+            &["roles"],
+            &["hot"],
+            &["assertion", "lifetimes"],
             &["claims", "rotation"],
         ])
     },

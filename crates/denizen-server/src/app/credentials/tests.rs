@@ -12,7 +12,7 @@ use crate::{
 
 struct Known {
     tenant: Tenant,
-    principal: ServicePrincipal,
+    principal: Principal,
     application: Application,
 }
 
@@ -26,7 +26,7 @@ impl Known {
                 sealed_kek: String::new(),
                 created: NOW,
             },
-            principal: principal(CONTOSO, APP),
+            principal: Principal::of(&principal(CONTOSO, APP), |id| id.into()),
             application: application(CONTOSO, APP),
         }
     }
@@ -184,7 +184,7 @@ fn an_assertion_is_verified_once_and_remembered_only_while_everything_holds() {
     let (credentials, mut known) = (Credentials::new(), Known::new());
     let text = assertion(&SIGNER, NOW.0 + 600);
     let verify = |known: &Known, now| credentials.verify_assertion(known.client(), &text, &[AUTHORITY.to_owned()], now);
-    let proved = Ok(by_certificate(APP, &key_credential()));
+    let proved = Ok(by_certificate(APP, &KeyCheck::from(&key_credential())));
     for _ in 0..5 {
         assert_eq!(verify(&known, NOW), proved);
     }
@@ -201,7 +201,7 @@ fn an_assertion_is_verified_once_and_remembered_only_while_everything_holds() {
     known.application.keys.clear();
     let Err(CredentialError::Key(KeyReason::Unknown(_))) = verify(&known, NOW) else { panic!("a removed key proves") };
     // The credential moved to the principal proves again: it is the same one.
-    known.principal.keys = vec![key_credential()];
+    known.principal.keys = [Key::of(&key_credential())].into_iter().collect();
     assert_eq!(verify(&known, NOW), proved);
 }
 
@@ -246,6 +246,6 @@ fn d34_a_remembered_assertion_is_refused_in_another_tenant() {
     other.tenant.id = TenantId(Uuid::from_u128(0xfa));
     other.tenant.domain = "fabrikam.test".into();
     let refused = credentials.verify_assertion(other.client(), &text, &[AUTHORITY.to_owned()], NOW);
-    let by = by_certificate(APP, &key_credential());
+    let by = by_certificate(APP, &KeyCheck::from(&key_credential()));
     assert_eq!(refused, Err(CredentialError::Misdirected { by, reason: Reason::Audience }));
 }

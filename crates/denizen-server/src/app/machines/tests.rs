@@ -104,6 +104,11 @@ impl Fixture {
         tail.into_iter().filter(|record| record.action == CONNECT).collect()
     }
 
+    /// A machine's principal as it is kept.
+    async fn principal(&self, of: &Enrolled) -> ServicePrincipal {
+        self.store.record(&self.ctx, &of.principal_id).await.unwrap().unwrap()
+    }
+
     async fn refusal(&self, request: &EnrolRequest) -> String {
         match self.enrol(request).await {
             Ok(enrolled) => panic!("{} was let in", enrolled.resource_id),
@@ -118,8 +123,7 @@ async fn a_machine_comes_in_once_and_its_identity_has_its_key() {
     let node = Node::new();
     let request = node.request(&fixture.token(Some("m1")).await, "m1", |_| {});
     let enrolled = fixture.enrol(&request).await.unwrap();
-    let snapshot = fixture.store.snapshot();
-    let principal = snapshot.principal(fixture.ctx.tenant, enrolled.principal_id).unwrap();
+    let principal = fixture.principal(&enrolled).await;
     assert_eq!(principal.kind, PrincipalKind::ManagedIdentity { resource_id: enrolled.resource_id.clone() });
     assert_eq!(principal.keys[0].x5t_s256, node.certificate.thumbprint_sha256());
     assert_eq!(enrolled.token_endpoint, format!("{AUTHORITY}/{}/oauth2/v2.0/token", fixture.ctx.tenant));
@@ -143,10 +147,7 @@ async fn a_machine_that_is_there_gets_its_identity_again_by_its_key() {
     let same = |other: &Enrolled| serde_json::to_value(other).unwrap() == serde_json::to_value(&first).unwrap();
     assert!(same(&again), "{again:?}");
     assert!(fixture.store.redeemable::<JoinToken>(&fixture.ctx).await.unwrap().is_empty(), "the token is used up");
-    let keys = |fixture: &Fixture| {
-        fixture.store.snapshot().principal(fixture.ctx.tenant, first.principal_id).unwrap().keys.clone()
-    };
-    assert_eq!(keys(&fixture).len(), 1);
+    assert_eq!(fixture.principal(&first).await.keys.len(), 1);
 
     // Its certificate was made anew. The next assertions name that one, so it takes the old one's place.
     node.certificate = x509::self_signed(&node.signer, "m1", NOW.0 - 30, NOW.0 + 90_000).unwrap();
@@ -154,7 +155,7 @@ async fn a_machine_that_is_there_gets_its_identity_again_by_its_key() {
     assert!(fixture.refusal(&renewed).await.contains("make a new one"), "a used token registers nothing");
     let renewed = node.request(&fixture.token(None).await, "m1", |_| {});
     assert!(same(&fixture.enrol(&renewed).await.unwrap()));
-    let found = keys(&fixture);
+    let found = fixture.principal(&first).await.keys;
     assert_eq!((found.len(), found[0].x5t_s256), (1, node.certificate.thumbprint_sha256()));
     assert!(same(&fixture.enrol(&renewed).await.unwrap()), "the answer was lost once more");
 
@@ -177,13 +178,10 @@ async fn a_disabled_identity_stays_so_when_its_machine_comes_again() {
     let fixture = fixture().await;
     let node = Node::new();
     let first = fixture.enrol(&node.request(&fixture.token(None).await, "m1", |_| {})).await.unwrap();
-    let snapshot = fixture.store.snapshot();
-    let principal = snapshot.principal(fixture.ctx.tenant, first.principal_id).unwrap();
-    let disabled = ServicePrincipal { enabled: false, epoch: 4, ..ServicePrincipal::clone(principal) };
+    let disabled = ServicePrincipal { enabled: false, epoch: 4, ..fixture.principal(&first).await };
     crate::app::access::tests::fixture::put(&fixture.store, &fixture.ctx, &disabled).await;
     fixture.enrol(&node.request(&fixture.token(None).await, "m1", |_| {})).await.unwrap();
-    let snapshot = fixture.store.snapshot();
-    assert_eq!(**snapshot.principal(fixture.ctx.tenant, first.principal_id).unwrap(), disabled);
+    assert_eq!(fixture.principal(&first).await, disabled);
 }
 
 /// Whoever guesses at join tokens keeps nobody from writing, and has nothing verified for him.

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 
-use denizen_wire::{TenantId, UnixTime};
+use denizen_wire::TenantId;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::hot::NestedId;
 
 const VAULT: &str =
     "/subscriptions/6f9619ff-8b86-d011-b42d-00cf4fc964ff/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/V1";
@@ -15,11 +16,11 @@ const WHO: PrincipalId = PrincipalId(Uuid::from_u128(1));
 struct Directory {
     built_in: BuiltInRoles,
     custom: HashMap<RoleId, RoleDefinition>,
-    assignments: HashMap<PrincipalId, Vec<Arc<RoleAssignment>>>,
+    assignments: HashMap<PrincipalId, Vec<Arc<Assignment>>>,
 }
 
 impl<'a> RoleSource<'a> for &'a Directory {
-    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<RoleAssignment>] {
+    fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<Assignment>] {
         self.assignments.get(&principal).map_or(&[], Vec::as_slice)
     }
 
@@ -46,15 +47,7 @@ impl Directory {
             .unwrap_or(RoleId(Uuid::from_u128(0xdead)));
         let scope: ResourceId = scope.parse().unwrap();
         let at = self.assignments.entry(principal).or_default();
-        at.push(Arc::new(RoleAssignment {
-            tenant: TenantId(Uuid::nil()),
-            id: Uuid::from_u128(7),
-            scope,
-            principal,
-            role,
-            created: UnixTime(0),
-            created_by: String::new(),
-        }));
+        at.push(Arc::new(Assignment { id: Uuid::from_u128(7), scope: NestedId::from(&scope), role }));
         self
     }
 
@@ -258,7 +251,7 @@ proptest! {
         for above in [&text[..ends[cut % ends.len()]], other.as_str(), "/", text.as_str()] {
             let Ok(above) = above.to_uppercase().parse::<ResourceId>() else { continue };
             prop_assert_eq!(
-                holds_at(&above, &scope),
+                NestedId::from(&above).holds_at(&scope),
                 scope.scopes().any(|s| s == above.canonical()),
                 "{} over {}", above, scope
             );

@@ -105,14 +105,14 @@ impl Trail {
         };
         let mut conn = self.conn.lock().await;
         let mut db = Reader::Conn(&mut conn, &self.statements);
-        let verified = walk(&mut db, &chain, &head, &marks(&chain)).await?;
+        let verified = Box::pin(walk(&mut db, &chain, &head, &marks(&chain))).await?;
         let mut witnessed = verified.witnessed.clone();
         let mut others = Vec::new();
         for id in chains(&mut db).await?.into_iter().filter(|id| **id != *chain.id) {
             let other = Chain::named(&id, &self.keys);
             let Some(end) = Ends::read(&mut db, &other).await?.last else { continue };
             let of_other = |broken: AuditBroken| AuditBroken { why: format!("chain {id}: {}", broken.why), ..broken };
-            let verified = walk(&mut db, &other, &end.head, &marks(&other)).await.map_err(of_other)?;
+            let verified = Box::pin(walk(&mut db, &other, &end.head, &marks(&other))).await.map_err(of_other)?;
             witnessed.extend(verified.witnessed.clone());
             others.push((id, verified));
         }
@@ -219,12 +219,12 @@ impl Trail {
         let mut db = Reader::Conn(&mut conn, &statements);
         let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.is_shared()).await?;
         let mut writer = Writer::new(conn, opened.lock, opened.schema, keys.clone(), chain.clone());
-        let done = accept(&mut writer, &statements, engine, keys, &chain, now).await;
+        let done = Box::pin(accept(&mut writer, &statements, engine, keys, &chain, now)).await;
         opened.readers.close().await;
         writer.close(None).await;
         let done = done?;
         let opened = async {
-            let store = Store::open(engine.clone(), keys.clone()).await?;
+            let store = Box::pin(Store::open(engine.clone(), keys.clone())).await?;
             // Opening it may have found something in the spool, and is the only one to know.
             let recorded = store.record_findings(now);
             store.close().await;
@@ -258,7 +258,7 @@ async fn accept(
     found.refuse_foreign_rows(keys)?;
     let mut db = Reader::Conn(writer.conn()?, statements);
     let walked = match found.end() {
-        Some(end) => walk(&mut db, chain, &end.head, &[]).await.map(drop),
+        Some(end) => Box::pin(walk(&mut db, chain, &end.head, &[])).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
     let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.is_shared()));

@@ -9,11 +9,12 @@ use crate::{
         directory::{
             Application, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant, TokenVersion,
         },
+        hot::Principal,
         resources::{JoinToken, Machine, ResourceGroup, Subscription, Vault},
         roles::{RoleAssignment, RoleDefinition, RoleId},
         secrets::SecretVersion,
     },
-    store::AuditEvent,
+    store::{AuditEvent, Store},
 };
 
 pub(super) const NOW: UnixTime = UnixTime(1_795_239_900);
@@ -85,6 +86,16 @@ pub(super) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
         keys: Vec::new(),
         token_lifetime: None,
     }
+}
+
+/// What the snapshot has of a principal.
+pub(super) fn hot(principal: &ServicePrincipal) -> Principal {
+    Principal::of(principal, |id| id.into())
+}
+
+/// How many machines there are, of all tenants: the snapshot has none.
+pub(super) async fn machines_of(store: &Store) -> u64 {
+    store.rows("SELECT COUNT(*) FROM machines", &[]).await.unwrap()[0].count(0).unwrap()
 }
 
 pub(super) fn signing_key(tenant: u8, n: u8) -> SigningKey {

@@ -166,6 +166,8 @@ macro_rules! on {
                 records_that_were_given_up_go_when_their_time_comes;
             tampering:
                 a_row_that_was_edited_is_refused_at_start
+                the_first_wrong_row_of_many_pages_is_named
+                a_body_that_names_another_is_refused_at_start
                 a_row_that_was_added_is_refused_at_start
                 a_row_that_was_rolled_back_is_refused_at_start
                 a_row_that_was_removed_is_refused_at_start

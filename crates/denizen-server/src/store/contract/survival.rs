@@ -15,13 +15,17 @@ pub(super) async fn a_restart_finds_everything(place: impl DataPlace) {
     assert!(*now == *before);
     let one = tenant_id(1);
     assert_eq!(**now.application_for_resource(one, "api://a").unwrap(), application(1, 1, &["api://a"]));
-    assert_eq!(**now.principal_of_client(one, client(1)).unwrap(), principal(1, 1));
+    assert_eq!(**now.principal_of_client(one, client(1)).unwrap(), hot(&principal(1, 1)));
     assert_eq!(*now.signing_keys(one)[0], signing_key(1, 1));
     assert_eq!(**now.subscription(one, subscription_id(1)).unwrap(), subscription(1, 1));
     assert_eq!(**now.resource_group(one, &group_id(1, "rg")).unwrap(), group(1, "rg"));
-    assert_eq!(**now.machine(one, &machine(1, 1).id).unwrap(), machine(1, 1));
+    assert_eq!(store.record(&ctx(1), &machine(1, 1).id).await.unwrap(), Some(machine(1, 1)));
+    assert_eq!(store.record(&ctx(1), &principal_id(1)).await.unwrap(), Some(principal(1, 1)));
     assert_eq!(**now.vault("v").unwrap(), vault(1, "v"));
-    assert_eq!(**now.assignment(one, uuid(0xF0, 1)).unwrap(), assignment(1, 1, &vault_id(1, "v"), 1));
+    let given = assignment(1, 1, &vault_id(1, "v"), 1);
+    assert_eq!(store.record(&ctx(1), &given.id).await.unwrap(), Some(given.clone()));
+    let (whose, found) = now.assignment(one, given.id).unwrap();
+    assert_eq!((whose, found.role, found.scope.is(&given.scope)), (given.principal, given.role, true));
     assert_eq!(**now.custom_role(one, custom_role(1, 1).id).unwrap(), custom_role(1, 1));
     assert_eq!(store.secret(&ctx(1), &vault_id(1, "v"), "s", None).await.unwrap(), Some(secret(1, "v", "s", 1)));
     assert_eq!(now.tenants().count(), 1);
@@ -112,7 +116,7 @@ pub(super) async fn reading_the_snapshot_asks_the_database_nothing(place: impl D
     for _ in 0..1000 {
         let now = store.snapshot();
         assert!(now.principal_of_client(tenant_id(1), client(1)).is_some());
-        assert_eq!(now.assignments(tenant_id(1), group_id(1, "rg").canonical()).len(), 1);
+        assert_eq!(now.assignments_of(tenant_id(1), principal_id(1)).len(), 1);
     }
     assert_eq!(store.counters(), before);
     assert!(before.reads > 0 && before.writes > 0, "nothing is counted");

@@ -131,6 +131,63 @@ pub(super) async fn a_row_that_was_edited_is_refused_at_start(place: impl DataPl
     opened(&place.after_a_power_cut()).await.unwrap();
 }
 
+/// Pages are checked by several threads at once. Nothing of that is seen from outside.
+pub(super) async fn the_first_wrong_row_of_many_pages_is_named(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let ids: Vec<uuid::Uuid> = (0..5 * u128::from(load::PAGE) + 7).map(|n| uuid::Uuid::from_u128(n + 1)).collect();
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    for (n, id) in ids.iter().enumerate() {
+        let principal = u8::try_from(n % 200).unwrap();
+        let given = RoleAssignment { id: *id, ..assignment(1, 1, &vault_id(1, "v"), principal) };
+        tx.insert(&given).await.unwrap();
+    }
+    tx.commit(event("x")).await.unwrap();
+    let before = store.snapshot();
+    store.close().await;
+    let store = place.open().await;
+    assert!(*store.snapshot() == *before);
+    assert_eq!(before.assignments_of(tenant_id(1), principal_id(7)).len(), ids.len().div_ceil(200));
+    store.close().await;
+    for first in [1, ids.len() / 2, ids.len() - 2] {
+        let wrong = [ids[first], ids[first + 1], *ids.last().unwrap()];
+        let edit = |id: &uuid::Uuid| format!("UPDATE role_assignments SET body = body || ' ' WHERE id = '{id}';");
+        for _ in 0..3 {
+            let error = start_after(&place, &wrong.iter().map(edit).collect::<String>()).await;
+            assert_tampered(&error, Kind::RoleAssignment, Tampering::Forged, "one of many");
+            assert!(error.to_string().contains(&wrong[0].to_string()), "{error}");
+        }
+    }
+}
+
+/// What a start reads a part of, it holds against its row as it does what it reads whole. The rows carry good tags: such
+/// a body is a fault of ours.
+pub(super) async fn a_body_that_names_another_is_refused_at_start(place: impl DataPlace) {
+    async fn wrong<R: Record>(place: &impl DataPlace, record: R, edit: (&str, &str)) {
+        let store = place.open().await;
+        let mut tx = store.begin(&ctx(1)).await.unwrap();
+        let body = serde_json::to_string(&record).unwrap();
+        let edited = body.replacen(edit.0, edit.1, 1);
+        assert_ne!(edited, body);
+        tx.write(R::TABLE.upsert, &record, &edited).await.unwrap();
+        tx.commit(event("x")).await.unwrap();
+        store.close().await;
+        let error = opened(place).await.map(drop).unwrap_err();
+        let expected = format!("{} {} of tenant", R::KIND, R::key_text(&record.key()));
+        assert!(matches!(&error, StoreError::Corrupt(why) if why.contains(&expected)), "{error}");
+    }
+    const OTHER: (&str, &str) = ("a0000000-0000-0000-0000-000000000001", "a0000000-0000-0000-0000-000000000002");
+    for edit in [OTHER, ("b0000000-0000-0000-0000-000000000001", "b0000000-0000-0000-0000-000000000002")] {
+        wrong(&place.another(), principal(1, 1), edit).await;
+    }
+    for edit in [OTHER, ("Srv1", "Srv2")] {
+        wrong(&place.another(), machine(1, 1), edit).await;
+    }
+    for edit in [OTHER, ("f0000000-0000-0000-0000-000000000001", "f0000000-0000-0000-0000-000000000002")] {
+        wrong(&place.another(), assignment(1, 1, &vault_id(1, "v"), 1), edit).await;
+    }
+    wrong(&place.another(), signing_key(1, 1), OTHER).await;
+}
+
 /// The attack of the run: one added signing key, or one added role assignment, opens every vault.
 pub(super) async fn a_row_that_was_added_is_refused_at_start(place: impl DataPlace) {
     one_of_each(&place).await.close().await;

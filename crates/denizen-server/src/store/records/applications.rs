@@ -40,7 +40,7 @@ impl Record for Application {
         self.identifier_uris.iter().filter_map(named).map(|other| (other.tenant, other.client_id)).collect()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::Application(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::Application(Arc::new(self))
     }
 }

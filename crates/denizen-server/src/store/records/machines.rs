@@ -1,14 +1,13 @@
-//! Machines, by resource id.
-
-use std::sync::Arc;
+//! Machines, by resource id. The snapshot takes nothing of them.
 
 use denizen_wire::{ResourceId, TenantId};
+use serde::Deserialize;
 
 use crate::{
     domain::resources::Machine,
     store::{
-        Kind, Record,
-        record::{Table, table},
+        Kind, Record, Snapshot, StoreError,
+        record::{Kept, Table, decode_part, table},
         snapshot::Entity,
     },
 };
@@ -30,7 +29,19 @@ impl Record for Machine {
         key.canonical().to_owned()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::Machine(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::Machine
     }
+
+    fn entity_of(row: &Kept, _: &Snapshot) -> Result<Entity, StoreError> {
+        decode_part::<Self, Named>(row, |it| (it.tenant, it.id.clone()))?;
+        Ok(Entity::Machine)
+    }
+}
+
+/// What its row is held against.
+#[derive(Deserialize)]
+struct Named {
+    tenant: TenantId,
+    id: ResourceId,
 }

@@ -7,7 +7,7 @@ use denizen_wire::{ResourceId, TenantId};
 use crate::{
     domain::resources::ResourceGroup,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -30,7 +30,7 @@ impl Record for ResourceGroup {
         key.canonical().to_owned()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::ResourceGroup(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::ResourceGroup(Arc::new(self))
     }
 }

@@ -1,15 +1,19 @@
-//! Role assignments, by their id.
+//! Role assignments, by their id. The snapshot takes their hot half.
 
 use std::sync::Arc;
 
-use denizen_wire::TenantId;
+use denizen_wire::{PrincipalId, ResourceId, TenantId};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    domain::roles::RoleAssignment,
+    domain::{
+        hot::Assignment,
+        roles::{RoleAssignment, RoleId},
+    },
     store::{
-        Kind, Record,
-        record::{Table, table},
+        Kind, Record, Snapshot, StoreError,
+        record::{Kept, Table, decode_part, table},
         snapshot::Entity,
     },
 };
@@ -31,7 +35,29 @@ impl Record for RoleAssignment {
         key.to_string()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::RoleAssignment(record)
+    fn entity(self, among: &Snapshot) -> Entity {
+        let Self { tenant, id, scope, principal, role, .. } = self;
+        Hot { tenant, id, scope, principal, role }.entity(among)
+    }
+
+    fn entity_of(row: &Kept, among: &Snapshot) -> Result<Entity, StoreError> {
+        Ok(decode_part::<Self, Hot>(row, |it| (it.tenant, it.id))?.entity(among))
+    }
+}
+
+/// What the snapshot takes.
+#[derive(Deserialize)]
+struct Hot {
+    tenant: TenantId,
+    id: Uuid,
+    scope: ResourceId,
+    principal: PrincipalId,
+    role: RoleId,
+}
+
+impl Hot {
+    fn entity(self, among: &Snapshot) -> Entity {
+        let scope = among.nested(self.tenant, &self.scope);
+        Entity::RoleAssignment(self.principal, Arc::new(Assignment { id: self.id, role: self.role, scope }))
     }
 }

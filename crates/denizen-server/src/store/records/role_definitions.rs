@@ -7,7 +7,7 @@ use denizen_wire::TenantId;
 use crate::{
     domain::roles::{RoleDefinition, RoleId},
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -30,7 +30,7 @@ impl Record for RoleDefinition {
         key.to_string()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::RoleDefinition(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::RoleDefinition(Arc::new(self))
     }
 }

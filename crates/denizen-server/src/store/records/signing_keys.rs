@@ -7,7 +7,7 @@ use denizen_wire::TenantId;
 use crate::{
     domain::directory::SigningKey,
     store::{
-        Kind, Record,
+        Kind, Record, Snapshot,
         record::{Table, table},
         snapshot::Entity,
     },
@@ -31,7 +31,7 @@ impl Record for SigningKey {
         key.clone()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::SigningKey(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::SigningKey(Arc::new(self))
     }
 }

@@ -39,7 +39,7 @@ impl Record for Subscription {
         others.map(|tenant| (tenant, self.id)).collect()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::Subscription(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::Subscription(Arc::new(self))
     }
 }

@@ -39,7 +39,7 @@ impl Record for Tenant {
         snapshot.tenant_named(&self.domain).map(|it| (it.id, it.id)).into_iter().collect()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::Tenant(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::Tenant(Arc::new(self))
     }
 }

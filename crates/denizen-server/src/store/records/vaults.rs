@@ -39,7 +39,7 @@ impl Record for Vault {
         snapshot.vault(&self.name).map(|it| (it.tenant, it.id.clone())).into_iter().collect()
     }
 
-    fn entity(record: Arc<Self>) -> Entity {
-        Entity::Vault(record)
+    fn entity(self, _: &Snapshot) -> Entity {
+        Entity::Vault(Arc::new(self))
     }
 }

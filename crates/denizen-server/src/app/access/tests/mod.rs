@@ -258,7 +258,7 @@ async fn decisions_read_the_tenants_assignments_and_roles() {
     };
     put(&fixture.store, &fixture.ctx(), &custom).await;
     let who = fixture.principal().await;
-    let assignment = RoleAssignment {
+    let assignment = crate::domain::roles::RoleAssignment {
         tenant: fixture.tenant,
         id: Uuid::from_u128(78),
         scope: fixture.vault.id.clone(),
