@@ -23,6 +23,7 @@ use crate::{
         machines::Machines,
         rbac::Rbac,
         secrets::Secrets,
+        set_up::SetUp,
         signing::KeyRing,
         tokens::TokenService,
         vaults::Vaults,
@@ -70,6 +71,8 @@ pub struct Server {
     pub machines: Machines,
     /// Role assignments.
     pub rbac: Rbac,
+    /// The first tenant.
+    pub set_up: SetUp,
     /// Vaults.
     pub vaults: Vaults,
     /// Secrets.
@@ -124,8 +127,10 @@ impl Server {
         let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
+        let directory = Directory::new(store.clone(), key_encryption_keys);
         Ok(Self {
-            directory: Directory::new(store.clone(), key_encryption_keys),
+            set_up: SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone()),
+            directory,
             machines: Machines::new(store.clone(), access.clone(), &names.authority)
                 .with_other_authorities(&names.other_authorities),
             rbac: Rbac::new(store.clone(), roles),
@@ -152,10 +157,10 @@ impl Server {
         })
     }
 
-    /// Opens what is in a data directory that no process serves, for use cases alone: `authority` stands in the tokens
-    /// it may sign, and its other names are never seen.
-    pub async fn open_at_rest(
-        data: &Path,
+    /// Opens a database for use cases alone, without serving: `authority` stands in the tokens it may sign, and its
+    /// other names are never seen.
+    pub async fn open_engine_at_rest(
+        engine: Engine,
         root_key: RootKey,
         authority: &str,
         clock: Clock,
@@ -167,9 +172,18 @@ impl Server {
             vault_port: 443,
             vault_local: None,
         };
-        let engine = Engine::Sqlite { path: database_in(data) };
         let (entra_issued, retention) = (EntraIssued::default(), Retention::default());
         Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0, retention }).await
+    }
+
+    /// The same of the embedded database in a data directory.
+    pub async fn open_at_rest(
+        data: &Path,
+        root_key: RootKey,
+        authority: &str,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        Self::open_engine_at_rest(Engine::Sqlite { path: database_in(data) }, root_key, authority, clock).await
     }
 
     /// Authorizes what the owner of this process does with the use cases.

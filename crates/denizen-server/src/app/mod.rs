@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`strangers`] | what is kept of a request that proved nothing |
+//! | [`set_up`] | the first tenant, with all that it needs to be used |
 //! | [`directory`] | tenants, applications, client secrets |
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |
@@ -20,6 +21,7 @@ pub mod key_encryption_keys;
 pub mod machines;
 pub mod rbac;
 pub mod secrets;
+pub mod set_up;
 pub mod signing;
 pub mod strangers;
 pub mod tokens;

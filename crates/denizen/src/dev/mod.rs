@@ -151,7 +151,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if args.confirm_clock {
         server.confirm_clock().await.map_err(Failure::while_(exit::DATA, "--confirm-clock"))?;
     }
-    let dev_tenant = tenant::DevTenant::open(&server, &data.previous()?).await?;
+    let dev_tenant = tenant::DevTenant::open(&server, &clock, &data.previous()?).await?;
 
     let serving = server.serve(ports.server, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
     let machine = machine::Machine::start(

@@ -175,7 +175,7 @@ const SERVER: &[Layers] = &[
             &["key_encryption_keys", "strangers"],
             &["access"],
             &["clock", "credentials", "directory", "machines", "rbac", "signing", "vaults"],
-            &["secrets", "tokens"],
+            &["secrets", "set_up", "tokens"],
         ])
     },
     // The protocols know nothing of one another.
