@@ -83,7 +83,7 @@ impl Ports {
         let (local, local_port) = bind_pair("--agent-listen", args.agent_listen).await?;
         let (imds, imds_addr) = bind_imds("--imds-listen", args.imds_listen).await?;
         Ok(Self {
-            server: run::Listeners { control, vault, metrics },
+            server: run::Listeners { control, vault, metrics, admin: None },
             control_port,
             vault_port,
             metrics_port,

@@ -152,6 +152,7 @@ const SERVER: &[Layers] = &[
         exceptions: &[
             // A refusal of the write path becomes a 403 there.
             except("http::vault::fault", "store::StoreError"),
+            except("http::admin", "store::StoreError"),
             // It shows the store's own counters.
             except("http::metrics", "store::Store"),
             except("http::metrics", "store::AuditHealth"),
@@ -174,8 +175,8 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &["key_encryption_keys", "strangers"],
             &["access"],
-            &["clock", "credentials", "directory", "machines", "rbac", "signing", "vaults"],
-            &["secrets", "set_up", "tokens"],
+            &["clock", "credentials", "directory", "machines", "rbac", "readiness", "signing", "vaults"],
+            &["administration", "secrets", "set_up", "tokens"],
         ])
     },
     // The protocols know nothing of one another.
@@ -184,12 +185,12 @@ const SERVER: &[Layers] = &[
         // A protocol's routes are typed by its `Api`, and an `Api` names its routes.
         exceptions: &[except("http::route", "http::dispatch::Api")],
         ..layers(&[
-            &["reply"],
+            &["reply", "requests", "tls"],
             &["call"],
             &["route"],
             &["dispatch"],
             &["listen"],
-            &["health", "metrics", "node", "sts", "vault"],
+            &["admin", "health", "metrics", "node", "sts", "vault"],
         ])
     },
 ];
@@ -253,7 +254,13 @@ const VALIDATE: &[Layers] = &[Layers {
 }];
 
 const DENIZEN: &[Layers] = &[
-    layers(&[&["exit", "logging"], &["token"], &["vault_client"], &["dev", "secret"], &["audit", "signing_key"]]),
+    layers(&[
+        &["exit", "logging"],
+        &["config", "token"],
+        &["vault_client"],
+        &["dev", "secret"],
+        &["audit", "signing_key"],
+    ]),
     Layers {
         inside: "dev",
         ..layers(&[
