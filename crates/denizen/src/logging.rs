@@ -7,6 +7,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use crate::config::Log;
+
 /// Starts logging for `denizen dev`. `filter` is `DENIZEN_LOG`'s value.
 pub(crate) fn development(filter: Option<&str>) {
     let filter = EnvFilter::try_new(filter.unwrap_or("warn")).unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -18,6 +20,17 @@ pub(crate) fn development(filter: Option<&str>) {
         .with_ansi(false)
         .event_format(format)
         .try_init();
+}
+
+/// Starts logging as a configuration says. A line within a request carries the request's span.
+pub(crate) fn server(log: &Log) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let _ = if log.json {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+    } else {
+        lines.try_init()
+    };
 }
 
 struct Marked<F>(F);

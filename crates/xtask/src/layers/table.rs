@@ -255,16 +255,28 @@ const VALIDATE: &[Layers] = &[Layers {
 
 const DENIZEN: &[Layers] = &[
     layers(&[
-        &["exit", "logging"],
-        &["config", "token"],
-        &["vault_client"],
-        &["dev", "secret"],
+        &["exit"],
+        &["config", "data", "token"],
+        &["logging", "vault_client"],
+        &["server"],
+        &["admin_client"],
+        &["dev", "init", "join_token", "role", "secret"],
         &["audit", "signing_key"],
     ]),
     Layers {
+        inside: "config",
+        // A reader collects the faults that its folder's file names.
+        exceptions: &[except("config::read", "config::Fault")],
+        ..layers(&[&["address", "keys"], &["read"]])
+    },
+    Layers {
+        inside: "server",
+        ..layers(&[&["admin_socket", "manager", "sockets", "stop", "tls_files"], &["launch"], &["ports"]])
+    },
+    Layers {
         inside: "dev",
         ..layers(&[
-            &["data", "environment", "namespace", "ports", "tenant"],
+            &["environment", "namespace", "ports", "tenant"],
             &["certificates", "machine"],
             &["manifest"],
             &["command", "self_test"],
