@@ -32,7 +32,11 @@ use denizen_identity::Environment;
 use denizen_keys::envelope::RootKey;
 use denizen_server::{domain::claims::audience::EntraIssued, http::tls::Pair, run::Server};
 use denizen_wire::{Clock, host::is_local};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::UnixStream,
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep},
+};
 
 use self::{
     launch::Faulty,
@@ -49,6 +53,9 @@ use crate::{
 
 /// Everything has ended this long after the stop: answers under way within 5 s, then the store.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A command that has the data directory is waited for this long.
+const COMMANDS: Duration = Duration::from_secs(10);
 
 /// The server.
 #[derive(Parser)]
@@ -145,7 +152,7 @@ async fn prepare(
             None
         }
     };
-    let data = data_dir(config, faulty);
+    let data = data_dir(config, faulty).await;
     let sockets = Sockets::given(&Environment::of_process())?;
     let bound = Bound::bind(config, sockets, faulty).await;
     let connections = match room_for_connections() {
@@ -198,17 +205,28 @@ async fn prepare(
     }
 }
 
-fn data_dir(config: &Config, faulty: &mut Faulty) -> Option<DataDir> {
+async fn data_dir(config: &Config, faulty: &mut Faulty) -> Option<DataDir> {
     // One more server over the same database starts with an empty directory; any other was made by `denizen init`.
     if matches!(config.store.url, StoreUrl::Sqlite(_)) && !config.data_dir.exists() {
         faulty.add(exit::CONFIG, not_set_up(config, &format!("there is no directory {}", config.data_dir.display())));
         return None;
     }
-    match DataDir::open_at(&config.data_dir, OF_CONFIG) {
-        Ok(data) => Some(data),
-        Err(failure) => {
-            faulty.add(failure.code, Fault::new("data_dir", failure.to_string()));
-            None
+    let deadline = Instant::now() + COMMANDS;
+    loop {
+        match DataDir::open_at(&config.data_dir, OF_CONFIG) {
+            Ok(data) => return Some(data),
+            // A command has it, and ends soon. A server answers at its socket.
+            Err(failure)
+                if failure.code == exit::TRY_AGAIN
+                    && Instant::now() < deadline
+                    && UnixStream::connect(admin_socket::path_in(&config.data_dir)).await.is_err() =>
+            {
+                sleep(Duration::from_millis(50)).await;
+            }
+            Err(failure) => {
+                faulty.add(failure.code, Fault::new("data_dir", failure.to_string()));
+                return None;
+            }
         }
     }
 }
@@ -270,7 +288,7 @@ async fn serve(
     server.readiness.drain();
     tracing::info!(seconds = config.drain.as_secs(), "draining");
     tokio::select! {
-        () = tokio::time::sleep(config.drain) => {}
+        () = sleep(config.drain) => {}
         () = stop.wait() => tracing::info!("told to stop again: not draining any longer"),
     }
     if let Some(file) = ready_file {

@@ -149,6 +149,25 @@ async fn commands_work_without_a_server_as_well_and_wait_for_one_that_stops() {
     assert!(!operator.path("data/admin.sock").exists());
 }
 
+/// A command that found no server holds the data for a moment, and a server that starts meanwhile does not give up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_waits_for_a_command_that_has_its_data() {
+    let sandbox = Sandbox::new().await;
+    let operator = Operator::new(&sandbox);
+    operator.init().await.ok();
+    for _ in 0..3 {
+        let mut commands = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            commands.spawn(ended(operator.denizen(&["join-token", "create", "--resource-group", "servers"])));
+        }
+        let server = operator.start().await;
+        for command in commands.join_all().await {
+            assert!(command.ok().starts_with("dzj."));
+        }
+        server.stop().await;
+    }
+}
+
 /// The credential in FILE is the administrator's.
 async fn has_a_working_secret(operator: &Operator<'_>) {
     let (admin, data) = (operator.admin(), operator.path("data").canonicalize().unwrap());
