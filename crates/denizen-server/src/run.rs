@@ -157,6 +157,7 @@ impl Server {
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)
             .with_other_authorities(&names.other_authorities);
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
+        let set_up = SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone());
         Ok(Self {
             administration: Administration::new(
                 store.clone(),
@@ -164,10 +165,11 @@ impl Server {
                 machines.clone(),
                 rbac.clone(),
                 signing.clone(),
+                (set_up.clone(), directory.clone()),
             ),
             readiness: Readiness::of(&store, &clock),
             tls_health: TlsHealth::default(),
-            set_up: SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone()),
+            set_up,
             directory,
             machines,
             rbac,

@@ -29,10 +29,12 @@ use denizen_keys::{SecretString, password, random};
 use denizen_server::{
     app::{
         access::SystemReason,
+        administration::AdministratorCredential,
         set_up::{Existing, NewSetUp, Outcome, Plan},
         vaults::NewVault,
     },
     domain::claims::audience::EntraIssued,
+    http::admin::ADMINISTRATOR_SECRET,
     run::Server,
 };
 use denizen_wire::{ClientId, Clock, PrincipalId, SubscriptionId, TenantId};
@@ -44,6 +46,7 @@ use tokio::{
 };
 
 use crate::{
+    admin_client::Administrator,
     config::{Config, Sources, StoreUrl, TRIAL_VAULT},
     data::{DataDir, OF_CONFIG, root_key},
     exit::{self, Failure},
@@ -67,6 +70,9 @@ pub(crate) struct Args {
     /// Where the administrator's credential is written, mode 0600; there must be no such file yet
     #[arg(long, value_name = "FILE")]
     admin_out: PathBuf,
+    /// Make a new secret for the administrator of what is set up; the one before it ends
+    #[arg(long)]
+    new_secret: bool,
     /// The domain name that the tenant also goes by [default: the host of public_url, or tenant.denizen.test]
     #[arg(long, value_name = "NAME")]
     tenant_domain: Option<String>,
@@ -96,6 +102,9 @@ struct Credential {
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = args.sources.load()?;
     let out = Out::of(&args.admin_out)?;
+    if args.new_secret {
+        return new_secret(&config, &out).await;
+    }
     let has_database = matches!(&config.store.url, StoreUrl::Sqlite(path) if path.exists());
     let may_be_new = !has_database && matches!(config.store.url, StoreUrl::Sqlite(_));
     if out.is_there()? {
@@ -114,6 +123,35 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         None => "everything is set up: a server is running on it. Nothing was changed".to_owned(),
     };
     writeln!(io::stdout(), "{said}").map_err(Failure::while_(exit::OS_ERROR, "it cannot be printed"))?;
+    Ok(ExitCode::from(exit::OK))
+}
+
+/// A new secret for the administrator, by the server that runs or by this process.
+async fn new_secret(config: &Config, out: &Out) -> Result<ExitCode, Failure> {
+    if out.is_there()? {
+        return Err(out.failed("there is such a file; name a new one"));
+    }
+    out.try_writing()?;
+    let nothing = serde_json::Map::new();
+    let made: AdministratorCredential = Administrator::reach(config).await?.ask(ADMINISTRATOR_SECRET, &nothing).await?;
+    let AdministratorCredential { tenant, resource_group, vault, client, principal, secret } = made;
+    let subscription = resource_group.subscription_id();
+    out.keep(&Credential {
+        tenant_id: tenant,
+        subscription_id: subscription.ok_or_else(|| Failure::new(exit::SOFTWARE, "a resource group's id"))?,
+        resource_group: resource_group.name().to_owned(),
+        client_id: client,
+        client_secret: secret,
+        object_id: principal,
+        vault: vault.name().to_owned(),
+    })?;
+    out.finish()?;
+    writeln!(
+        io::stdout(),
+        "the administrator has a new secret, in {}; the one before it has ended",
+        out.path.display()
+    )
+    .map_err(Failure::while_(exit::OS_ERROR, "it cannot be printed"))?;
     Ok(ExitCode::from(exit::OK))
 }
 
@@ -201,7 +239,7 @@ async fn set_up(args: &Args, config: &Config, out: &Out, server: &Server) -> Res
     out.forget()?;
     Ok(format!(
         "everything is set up already{tenant}. Nothing was changed, and {} was not written: the administrator's secret is kept \
-         in the file that the first run wrote, and nowhere else",
+         in the file that the first run wrote, and nowhere else; --new-secret makes another",
         out.path.display()
     ))
 }

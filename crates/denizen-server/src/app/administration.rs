@@ -5,14 +5,16 @@
 //!
 //! Tests: below, and `tests/it`.
 
-use denizen_wire::{PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
+use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
 use serde::{Deserialize, Serialize};
 
 use super::{
     ChangeError,
     access::{Authorization, System, SystemReason},
+    directory::Directory,
     machines::Machines,
     rbac::Rbac,
+    set_up::SetUp,
     signing::{KeyRing, SigningError},
 };
 use crate::store::{Snapshot, Store};
@@ -41,6 +43,26 @@ pub struct Administration {
     machines: Machines,
     rbac: Rbac,
     signing: KeyRing,
+    set_up: SetUp,
+    directory: Directory,
+}
+
+/// The first administrator's credential. Has no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdministratorCredential {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The resource group that was made with it.
+    pub resource_group: ResourceId,
+    /// The vault that was made with it.
+    pub vault: ResourceId,
+    /// The administrator's client.
+    pub client: ClientId,
+    /// Its object id.
+    pub principal: PrincipalId,
+    /// Its new secret: it is kept nowhere.
+    pub secret: String,
 }
 
 /// A join token that is wanted.
@@ -121,8 +143,38 @@ pub enum AdministrationError {
 
 impl Administration {
     /// Creates the use cases of a store.
-    pub fn new(store: Store, system: System, machines: Machines, rbac: Rbac, signing: KeyRing) -> Self {
-        Self { store, system, machines, rbac, signing }
+    pub fn new(
+        store: Store,
+        system: System,
+        machines: Machines,
+        rbac: Rbac,
+        signing: KeyRing,
+        (set_up, directory): (SetUp, Directory),
+    ) -> Self {
+        Self { store, system, machines, rbac, signing, set_up, directory }
+    }
+
+    /// Replaces the secrets of the first administrator by a new one.
+    ///
+    /// # Errors
+    /// There is no such administrator any more; the store's.
+    pub async fn new_administrator_secret(&self, _: Owner) -> Result<AdministratorCredential, AdministrationError> {
+        let snapshot = self.store.snapshot();
+        let missing =
+            || ChangeError::Missing("the administrator, the resource group or the vault of the set-up".to_owned());
+        let there = self.set_up.existing(&snapshot).ok_or_else(missing)?;
+        let authorization = self.system.authorize(there.tenant, SystemReason::Command("denizen init --new-secret"));
+        let name = "denizen init --new-secret";
+        let secret = self.directory.reset_password(&authorization, there.administrator, name).await?;
+        let principal = snapshot.principal_of_client(there.tenant, there.administrator).ok_or_else(missing)?.id;
+        Ok(AdministratorCredential {
+            tenant: there.tenant,
+            resource_group: there.resource_group,
+            vault: there.vault,
+            client: there.administrator,
+            principal,
+            secret: secret.expose().to_owned(),
+        })
     }
 
     /// Makes a join token.

@@ -31,6 +31,9 @@ pub const ROLE_ASSIGNMENTS: &str = "/admin/v1/role-assignments";
 /// Where signing keys are rotated.
 pub const ROTATE_SIGNING_KEYS: &str = "/admin/v1/signing-keys/rotate";
 
+/// Where the administrator gets a new secret.
+pub const ADMINISTRATOR_SECRET: &str = "/admin/v1/administrator/secret";
+
 /// No request is larger, bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// What stands behind each request.
@@ -108,6 +111,18 @@ impl Api for Admin {
                     credential: CREDENTIAL,
                     run: |admin, Request { call, .. }| {
                         Box::pin(answer(call, async |owner, new| admin.administration.assign_role(owner, &new).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: ADMINISTRATOR_SECRET,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, _: serde_json::Map<String, serde_json::Value>| {
+                            admin.administration.new_administrator_secret(owner).await
+                        }))
                     },
                 },
             },

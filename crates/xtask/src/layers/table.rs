@@ -176,7 +176,8 @@ const SERVER: &[Layers] = &[
             &["key_encryption_keys", "strangers"],
             &["access"],
             &["clock", "credentials", "directory", "machines", "rbac", "readiness", "signing", "vaults"],
-            &["administration", "secrets", "set_up", "tokens"],
+            &["secrets", "set_up", "tokens"],
+            &["administration"],
         ])
     },
     // The protocols know nothing of one another.
