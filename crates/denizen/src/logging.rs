@@ -2,12 +2,17 @@
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
 };
 
-use crate::config::Log;
+use crate::{
+    config::{Fault, Log},
+    traces::{self, Traces},
+};
 
 /// Starts logging for `denizen dev`. `filter` is `DENIZEN_LOG`'s value.
 pub(crate) fn development(filter: Option<&str>) {
@@ -22,15 +27,21 @@ pub(crate) fn development(filter: Option<&str>) {
         .try_init();
 }
 
-/// Starts logging as a configuration says. A line within a request carries the request's span.
-pub(crate) fn server(log: &Log) {
+/// Starts logging as a configuration says, and sends traces where it says. A line within a request carries the request's
+/// span.
+///
+/// # Errors
+/// Traces are wanted, and cannot be sent.
+pub(crate) fn server(log: &Log, otlp: Option<&str>) -> Result<Traces, Fault> {
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    let _ = if log.json {
-        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
-    } else {
-        lines.try_init()
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match log.json {
+        true => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        false => lines.boxed(),
     };
+    let (traces, spans) = traces::start(otlp)?;
+    let _ = tracing_subscriber::registry().with(lines).with(spans).with(filter).try_init();
+    Ok(traces)
 }
 
 struct Marked<F>(F);

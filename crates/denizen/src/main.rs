@@ -30,6 +30,7 @@ mod secret;
 mod server;
 mod signing_key;
 mod token;
+mod traces;
 mod vault_client;
 
 use std::{process::ExitCode, time::Duration};

@@ -146,6 +146,14 @@ pub(super) const KEYS: &[Key] = &[
         ],
     ),
     key(
+        "trace.otlp_endpoint",
+        Such("\"http://127.0.0.1:4318\""),
+        &[
+            "Where a trace of each request is sent: an OpenTelemetry collector that takes OTLP over HTTP. Needs a build with",
+            "the feature otlp. Default: nowhere.",
+        ],
+    ),
+    key(
         "limits.connections",
         Is("0"),
         &[

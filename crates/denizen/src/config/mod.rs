@@ -95,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) root_key: PathBuf,
     pub(crate) retention: Retention,
     pub(crate) log: Log,
+    /// Where traces are sent.
+    pub(crate) otlp: Option<String>,
     /// None: as many as the process's descriptors leave room for.
     pub(crate) connections: Option<usize>,
 }
@@ -282,6 +284,7 @@ fn config(reader: &mut Reader<'_>, others_read: bool) -> Config {
             bytes: (bytes > 0).then_some(bytes),
         },
         log: log(reader),
+        otlp: otlp(reader),
         connections: connections(reader),
     }
 }
@@ -401,6 +404,21 @@ fn log(reader: &mut Reader<'_>) -> Log {
         found.value
     });
     Log { json, level }
+}
+
+fn otlp(reader: &mut Reader<'_>) -> Option<String> {
+    let Found { value, at, .. } = reader.text("trace.otlp_endpoint")?;
+    let uri = value.parse::<Uri>().ok();
+    let is_good = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && uri.path_and_query().is_none_or(|path| path.as_str() == "/")
+    });
+    if !is_good {
+        reader.fault(at, "write http://HOST:PORT or https://HOST:PORT, without a path and without a user");
+        return None;
+    }
+    Some(value.trim_end_matches('/').to_owned())
 }
 
 /// Whether each part says a level: a filter takes any single word for a target.

@@ -196,6 +196,8 @@ fn wrong_types_and_values_are_named_by_the_rule() {
         ("public_url = \"https://u@a.example\"", "without a user"),
         ("public_url = \"https://a.example:0\"", "HOST:PORT"),
         ("public_url = \"https://a.example?x\"", "without a path"),
+        ("[trace]\notlp_endpoint = \"127.0.0.1:4318\"", "http://HOST:PORT"),
+        ("[trace]\notlp_endpoint = \"http://h:1/v1/traces\"", "without a path"),
         ("[store]\nurl = \"mysql://h/d\"", "sqlite:PATH or postgres://"),
         ("[store]\nurl = \"sqlite:\"", "sqlite:PATH"),
         ("[store]\nurl = \"sqlite://x.db\"", "without '//'"),

@@ -203,6 +203,7 @@ fn config(args: &Args, data: &DataDir) -> Result<Config, Failure> {
         root_key: root_key_in(data.path()),
         retention: Retention::default(),
         log: Log { json: false, level: String::new() },
+        otlp: None,
         connections: Some(ports::room_for_connections()?.server),
     })
 }

@@ -49,6 +49,7 @@ use crate::{
     data::{self, DataDir, OF_CONFIG},
     exit::{self, Failure},
     logging,
+    traces::Traces,
 };
 
 /// Everything has ended this long after the stop: answers under way within 5 s, then the store.
@@ -91,13 +92,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(exit::OK));
     }
     let (config, faults) = args.sources.load_all()?;
-    logging::server(&config.log);
+    let mut faulty = Faulty::default();
+    faulty.add_all(faults);
+    let traces = logging::server(&config.log, config.otlp.as_deref()).unwrap_or_else(|fault| {
+        faulty.add(exit::CONFIG, fault);
+        Traces::none()
+    });
     if let Some(file) = args.ready_file.as_ref().filter(|_| !args.check) {
         data::remove_if_there(file)?;
     }
     let clock = Clock::system();
-    let mut faulty = Faulty::default();
-    faulty.add_all(faults);
     // Before anything is ready: who reads that may signal us at once.
     let hang_up = signal(SignalKind::hangup()).map_err(Failure::while_(exit::OS_ERROR, "SIGHUP"))?;
     let stop = StopSignals::catch()?;
@@ -120,7 +124,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if args.confirm_clock {
         prepared.server.confirm_clock().await.map_err(Failure::while_(exit::DATA, "--confirm-clock"))?;
     }
-    serve(prepared, &config, clock, args.ready_file.as_deref(), hang_up, stop).await?;
+    let served = serve(prepared, &config, clock, args.ready_file.as_deref(), hang_up, stop).await;
+    traces.finish().await;
+    served?;
     Ok(ExitCode::from(exit::OK))
 }
 

@@ -258,7 +258,8 @@ const DENIZEN: &[Layers] = &[
     layers(&[
         &["exit"],
         &["config", "data", "token"],
-        &["logging", "vault_client"],
+        &["traces", "vault_client"],
+        &["logging"],
         &["server"],
         &["admin_client"],
         &["dev", "init", "join_token", "role", "secret"],

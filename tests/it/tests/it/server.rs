@@ -1,6 +1,11 @@
 //! `denizen init` and `denizen server`: from nothing to a machine that reads a secret, and what happens to both on the way.
 
-use std::{os::unix::net::UnixDatagram, process::Stdio, time::Duration};
+use std::{
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use denizen_keys::{SecretString, envelope::RootKey, password};
 use denizen_server::run::{Server, root_key_in};
@@ -15,7 +20,7 @@ use tokio::{
 use crate::{
     jwt,
     operator::{CONFIG, Operator, Running, mode, write_certificate},
-    sandbox::{Sandbox, TIMEOUT, ended},
+    sandbox::{Sandbox, TIMEOUT, User, ended},
     wire::{Wire, encoded},
 };
 
@@ -401,7 +406,7 @@ async fn sockets_are_taken_and_the_service_manager_is_told() {
         String::from_utf8(text[..length].to_vec()).unwrap()
     };
     let activate = |names: &str| {
-        let mut command = sandbox.command(crate::sandbox::User::Ours, "python3");
+        let mut command = sandbox.command(User::Ours, "python3");
         command.args(["-c", ACTIVATE, names]).arg(sandbox.program_path("denizen")).arg("server");
         command.arg("--config").arg(operator.path("denizen.toml"));
         command.env("NOTIFY_SOCKET", &manager).env("WATCHDOG_USEC", "2000000").stdout(Stdio::piped());
@@ -465,5 +470,23 @@ async fn the_administrators_socket_is_closed_to_others_and_outlives_silence() {
     }
     operator.run(&["join-token", "create", "--resource-group", "servers"]).await.ok();
     drop(silent);
+    if denizen_skip::is_root() {
+        let as_nobody = async || {
+            let mut command = sandbox.denizen(User::Nobody);
+            command.args(["join-token", "create", "--resource-group", "servers", "--config"]);
+            command.arg(operator.path("denizen.toml"));
+            ended(command).await
+        };
+        let refused = as_nobody().await;
+        assert!(refused.code == Some(77) && refused.err.contains("run this as the user"), "{refused:?}");
+        // Were directory and socket open to all, the kernel would still say who it is.
+        let open = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        open(&operator.path("data"), 0o711);
+        open(&socket, 0o666);
+        let refused = as_nobody().await;
+        assert!(refused.code == Some(77) && refused.err.contains("only the user that runs this server"), "{refused:?}");
+        assert!(refused.out.is_empty(), "{refused:?}");
+        open(&operator.path("data"), 0o700);
+    }
     server.stop().await;
 }
