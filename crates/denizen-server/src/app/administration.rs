@@ -24,11 +24,6 @@ use crate::store::{Snapshot, Store};
 pub struct Owner(());
 
 impl Owner {
-    /// Whoever runs this process.
-    pub fn of_this_process() -> Self {
-        Self(())
-    }
-
     /// The user at the other end of a socket, as the kernel says; none for anybody but us and root.
     pub fn at_other_end(uid: u32) -> Option<Self> {
         (uid == 0 || uid == rustix::process::geteuid().as_raw()).then_some(Self(()))
@@ -290,7 +285,7 @@ mod tests {
     async fn commands_need_a_tenant_a_group_and_a_scope_that_are_there() {
         let folder = tempfile::tempdir().unwrap();
         let server = server(&folder).await;
-        let owner = Owner::of_this_process();
+        let owner = Owner::at_other_end(rustix::process::geteuid().as_raw()).unwrap();
         let token = |group: &str| NewJoinToken {
             tenant: None,
             resource_group: group.to_owned(),
