@@ -10,31 +10,48 @@ use std::{
 
 use denizen_keys::{SecretString, envelope::RootKey};
 use denizen_wire::{Causes, Clock, TenantId};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
 
 use crate::{
     app::{
         ChangeError,
         access::{Access, Authorization, System, SystemReason},
+        administration::Administration,
         clock::ServerClock,
         credentials::Credentials,
         directory::Directory,
         key_encryption_keys::KeyEncryptionKeys,
         machines::Machines,
         rbac::Rbac,
+        readiness::Readiness,
         secrets::Secrets,
+        set_up::SetUp,
         signing::KeyRing,
         tokens::TokenService,
         vaults::Vaults,
     },
     domain::{claims::audience::EntraIssued, roles::BuiltInRoles},
     http::{
-        BadRoute, PublicNames, RouteInfo, Service, health::Health, listen, listen::Budgets, metrics::Metrics,
-        node::Node, sts::Sts, vault::Vault,
+        BadRoute, PublicNames, RouteInfo, Service,
+        admin::Admin,
+        health::Health,
+        listen,
+        listen::Budgets,
+        metrics::Metrics,
+        node::Node,
+        sts::Sts,
+        tls::{Certificates, Pair, TlsHealth},
+        vault::Vault,
     },
     store::{Engine, Retention, Store, StoreError, StoreKeys},
 };
 
+/// The first segments of the health API's paths.
+const HEALTH: &[&str] = &["healthz", "readyz"];
 /// How often the schedules (signing keys, deleted secrets) are looked at.
 const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
 /// How often it is looked whether the audit has outgrown the size that is kept.
@@ -70,12 +87,20 @@ pub struct Server {
     pub machines: Machines,
     /// Role assignments.
     pub rbac: Rbac,
+    /// The first tenant.
+    pub set_up: SetUp,
     /// Vaults.
     pub vaults: Vaults,
     /// Secrets.
     pub secrets: Secrets,
     /// The keys that sign tokens.
     pub signing: KeyRing,
+    /// What the owner of the process does by command.
+    pub administration: Administration,
+    /// Whether this server should be sent requests.
+    pub readiness: Readiness,
+    /// What the metrics show of the certificate.
+    pub tls_health: TlsHealth,
     system: System,
     tokens: TokenService,
     access: Access,
@@ -93,6 +118,8 @@ pub struct Listeners {
     pub vault: Vec<TcpListener>,
     /// Metrics, on loopback: the caller has checked.
     pub metrics: Vec<TcpListener>,
+    /// Administration, closed to other users: the caller has checked. None where the process is administered otherwise.
+    pub admin: Option<UnixListener>,
 }
 
 /// What each listener serves.
@@ -103,6 +130,8 @@ pub struct Services {
     pub vault: Arc<Service>,
     /// Metrics.
     pub metrics: Arc<Service>,
+    /// Administration.
+    pub admin: Arc<Service>,
 }
 
 /// A listening server.
@@ -124,11 +153,26 @@ impl Server {
         let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
+        let directory = Directory::new(store.clone(), key_encryption_keys);
+        let machines = Machines::new(store.clone(), access.clone(), &names.authority)
+            .with_other_authorities(&names.other_authorities);
+        let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
+        let set_up = SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone());
         Ok(Self {
-            directory: Directory::new(store.clone(), key_encryption_keys),
-            machines: Machines::new(store.clone(), access.clone(), &names.authority)
-                .with_other_authorities(&names.other_authorities),
-            rbac: Rbac::new(store.clone(), roles),
+            administration: Administration::new(
+                store.clone(),
+                system.clone(),
+                machines.clone(),
+                rbac.clone(),
+                signing.clone(),
+                (set_up.clone(), directory.clone()),
+            ),
+            readiness: Readiness::of(&store, &clock),
+            tls_health: TlsHealth::default(),
+            set_up,
+            directory,
+            machines,
+            rbac,
             secrets: Secrets::new(store.clone(), vaults.clone()),
             tokens: TokenService::new(
                 store.clone(),
@@ -152,10 +196,10 @@ impl Server {
         })
     }
 
-    /// Opens what is in a data directory that no process serves, for use cases alone: `authority` stands in the tokens
-    /// it may sign, and its other names are never seen.
-    pub async fn open_at_rest(
-        data: &Path,
+    /// Opens a database for use cases alone, without serving: `authority` stands in the tokens it may sign, and its
+    /// other names are never seen.
+    pub async fn open_engine_at_rest(
+        engine: Engine,
         root_key: RootKey,
         authority: &str,
         clock: Clock,
@@ -167,9 +211,18 @@ impl Server {
             vault_port: 443,
             vault_local: None,
         };
-        let engine = Engine::Sqlite { path: database_in(data) };
         let (entra_issued, retention) = (EntraIssued::default(), Retention::default());
         Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0, retention }).await
+    }
+
+    /// The same of the embedded database in a data directory.
+    pub async fn open_at_rest(
+        data: &Path,
+        root_key: RootKey,
+        authority: &str,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        Self::open_engine_at_rest(Engine::Sqlite { path: database_in(data) }, root_key, authority, clock).await
     }
 
     /// Authorizes what the owner of this process does with the use cases.
@@ -194,14 +247,27 @@ impl Server {
     /// [`BadRoute`] when a route table cannot be served.
     pub fn services(&self) -> Result<Services, BadRoute> {
         let sts = Sts::new(self.tokens.clone(), self.names.clone());
-        let control =
-            Service::new("control", sts)?.mount("healthz", Health)?.mount("node", Node::new(self.machines.clone()))?;
+        let health = || Health::new(self.readiness.clone());
+        let control = Service::new("control", sts)?
+            .mount(HEALTH, health())?
+            .mount(&["node"], Node::new(self.machines.clone()))?;
         let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
-        let metrics = Metrics::new(self.store.clone(), self.access.strangers().clone(), self.budgets.clone());
+        let vault = Service::new("vault", vault)?;
+        let admin = Service::new("admin", Admin::new(self.administration.clone()))?;
+        let metrics = Metrics::new(
+            self.store.clone(),
+            self.access.strangers().clone(),
+            self.budgets.clone(),
+            self.tls_health.clone(),
+            self.readiness.clone(),
+            &[&control, &vault, &admin],
+        );
+        let metrics = Service::new("metrics", metrics)?.mount(HEALTH, health())?;
         Ok(Services {
             control: Arc::new(control),
-            vault: Arc::new(Service::new("vault", vault)?),
-            metrics: Arc::new(Service::new("metrics", metrics)?),
+            vault: Arc::new(vault),
+            metrics: Arc::new(metrics),
+            admin: Arc::new(admin),
         })
     }
 
@@ -221,6 +287,9 @@ impl Server {
         ] {
             let tls = tls.map(Arc::clone);
             tasks.spawn(listen::serve(listeners, tls, service, budget, self.clock.clone(), stopped.clone()));
+        }
+        if let Some(listener) = listeners.admin {
+            tasks.spawn(listen::serve_local(listener, services.admin, self.clock.clone(), stopped.clone()));
         }
         tasks.spawn(self.clone().keep_size(stopped.clone()));
         tasks.spawn(self.clone().keep_schedules(stopped));
@@ -295,7 +364,7 @@ impl Server {
 impl Services {
     /// Everything that can be reached, on any listener.
     pub fn routes(&self) -> Vec<RouteInfo> {
-        [&self.control, &self.vault, &self.metrics].iter().flat_map(|service| service.routes()).collect()
+        [&self.control, &self.vault, &self.metrics, &self.admin].iter().flat_map(|service| service.routes()).collect()
     }
 }
 
@@ -310,18 +379,17 @@ impl Serving {
 
 /// The TLS side of a listener: one chain and its key, HTTP/1.1, no resumption.
 pub fn tls(chain_pem: &str, key_pem: &SecretString) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    // The parser's own error shows the line, of a private key as well.
-    let damaged = |what: &str| rustls::Error::General(format!("{what} is not PEM, or damaged"));
-    let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| damaged("the certificate chain"))?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes()).map_err(|_| damaged("the private key"))?;
+    let pair = Pair::read(chain_pem, key_pem).map_err(|error| rustls::Error::General(error.to_string()))?;
+    tls_of(Certificates::new(&pair, TlsHealth::default()))
+}
+
+/// The same of a certificate that is replaced while listeners serve.
+pub fn tls_of(certificates: Arc<Certificates>) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
     let mut config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+            .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

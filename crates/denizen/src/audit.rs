@@ -22,7 +22,8 @@ use denizen_server::{
 use denizen_wire::{Causes, Clock};
 
 use crate::{
-    dev::data::{DataDir, existing_path},
+    config::{Config, Sources, engine},
+    data::{DataDir, OF_CONFIG, existing_path},
     exit::{self, Failure},
 };
 
@@ -32,11 +33,29 @@ const MAX_HEAD: u64 = 64 * 1024;
 /// The audit's trail: what was done, by whom, and whether it is as it was written.
 #[derive(Parser)]
 pub(crate) struct Args {
-    /// The development server's data directory [default: $XDG_STATE_HOME/denizen/dev]
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    sources: AuditSources,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Whose trail it is.
+#[derive(Parser)]
+struct AuditSources {
+    /// The configuration of the server
+    #[arg(long, global = true, value_name = "FILE", env = "DENIZEN_CONFIG")]
+    config: Option<PathBuf>,
+    /// A development server's data directory, without a configuration [default: $XDG_STATE_HOME/denizen/dev]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Where the trail is, and the root key that its records are tagged under.
+struct Place {
+    engine: Engine,
+    root_key: PathBuf,
+    /// Held by who writes.
+    data: Option<DataDir>,
 }
 
 #[derive(Subcommand)]
@@ -61,29 +80,74 @@ enum Command {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let environment = Environment::of_process();
+    let sources = args.sources;
     match args.command {
-        Command::Verify { since } => verify(&open(args.data.as_deref(), &environment).await?, since.as_deref()).await?,
+        Command::Verify { since } => verify(&open(&sources).await?, since.as_deref()).await?,
         Command::Head => {
-            let (trail, _) = open(args.data.as_deref(), &environment).await?;
+            let (trail, _) = open(&sources).await?;
             print(&line(&trail.head().await.map_err(|error| wrong(&error))?)?)?;
         }
-        Command::Export { from } => export(&open(args.data.as_deref(), &environment).await?.0, from).await?,
-        Command::Accept => accept(DataDir::existing(args.data.as_deref(), &environment)?).await?,
+        Command::Export { from } => export(&open(&sources).await?.0, from).await?,
+        Command::Accept => accept(sources.held()?).await?,
     }
     Ok(ExitCode::from(exit::OK))
 }
 
-/// The trail in a data directory, and the keys that its records are tagged under.
-async fn open(data: Option<&Path>, environment: &Environment) -> Result<(Trail, StoreKeys), Failure> {
-    let path = existing_path(data, environment)?;
-    let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
-    let database = database_in(&path);
-    if !database.exists() {
-        return Err(no_database(&path));
+impl AuditSources {
+    fn config(&self) -> Result<Option<Config>, Failure> {
+        if self.data.is_some() || self.config.is_none() {
+            return Ok(None);
+        }
+        Sources { config: self.config.clone(), set: Vec::new() }.load().map(Some)
     }
-    let keys = keys(&path)?;
-    Ok((Trail::open(Engine::Sqlite { path: database }, keys.clone()).await.map_err(|error| wrong(&error))?, keys))
+
+    /// The place, which another process may hold.
+    fn place(&self) -> Result<Place, Failure> {
+        if let Some(config) = self.config()? {
+            return Ok(Place { engine: engine(&config)?, root_key: config.root_key, data: None });
+        }
+        let path = existing_path(self.data.as_deref(), &Environment::of_process())?;
+        let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
+        Ok(Place { engine: Engine::Sqlite { path: database_in(&path) }, root_key: root_key_in(&path), data: None })
+    }
+
+    /// The same, held.
+    fn held(&self) -> Result<Place, Failure> {
+        if let Some(config) = self.config()? {
+            let data = Some(DataDir::open_at(&config.data_dir, OF_CONFIG)?);
+            return Ok(Place { engine: engine(&config)?, root_key: config.root_key, data });
+        }
+        let data = DataDir::existing(self.data.as_deref(), &Environment::of_process())?;
+        let engine = Engine::Sqlite { path: database_in(data.path()) };
+        Ok(Place { engine, root_key: root_key_in(data.path()), data: Some(data) })
+    }
+}
+
+impl Place {
+    fn keys(&self) -> Result<StoreKeys, Failure> {
+        let root = RootKey::load(&self.root_key).map_err(Failure::while_(exit::DATA, "the root key"))?;
+        Ok(StoreKeys::of(&root))
+    }
+
+    /// Says so where there is no database.
+    fn missing(&self) -> Option<Failure> {
+        let Engine::Sqlite { path } = &self.engine else { return None };
+        let text = format!(
+            "there is no database in {}; name another --data, or a --config",
+            path.parent().unwrap_or(path).display()
+        );
+        (!path.exists()).then(|| Failure::new(exit::DATA, text))
+    }
+}
+
+/// The trail, and the keys that its records are tagged under.
+async fn open(sources: &AuditSources) -> Result<(Trail, StoreKeys), Failure> {
+    let place = sources.place()?;
+    if let Some(missing) = place.missing() {
+        return Err(missing);
+    }
+    let keys = place.keys()?;
+    Ok((Trail::open(place.engine, keys.clone()).await.map_err(|error| wrong(&error))?, keys))
 }
 
 async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Result<(), Failure> {
@@ -163,14 +227,15 @@ impl From<Stop> for Failure {
     }
 }
 
-async fn accept(data: DataDir) -> Result<(), Failure> {
-    let engine = Engine::Sqlite { path: database_in(data.path()) };
-    if !database_in(data.path()).exists() && !engine.has_trail() {
-        return Err(no_database(data.path()));
+async fn accept(place: Place) -> Result<(), Failure> {
+    if let Some(missing) = place.missing().filter(|_| !place.engine.has_trail()) {
+        return Err(missing);
     }
-    let keys = keys(data.path())?;
-    let accepted = Trail::accept(&engine, &keys, Clock::system().now()).await.map_err(|error| wrong(&error))?;
-    data.close();
+    let keys = place.keys()?;
+    let accepted = Trail::accept(&place.engine, &keys, Clock::system().now()).await.map_err(|error| wrong(&error))?;
+    if let Some(data) = place.data {
+        data.close();
+    }
     print(&match accepted {
         Some(accepted) => {
             let given_up = match accepted.given_up {
@@ -181,15 +246,6 @@ async fn accept(data: DataDir) -> Result<(), Failure> {
         }
         None => "there is nothing to accept: the trail is as it was written".to_owned(),
     })
-}
-
-fn keys(data: &Path) -> Result<StoreKeys, Failure> {
-    let root = RootKey::load(&root_key_in(data)).map_err(Failure::while_(exit::DATA, "the root key"))?;
-    Ok(StoreKeys::of(&root))
-}
-
-fn no_database(data: &Path) -> Failure {
-    Failure::new(exit::DATA, format!("there is no database in {}; name another --data", data.display()))
 }
 
 fn line(head: &Head) -> Result<String, Failure> {

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use denizen_wire::Causes;
 
 pub(crate) use denizen_agent::exit::{
-    CANNOT_CREATE, DATA, NO_PERMISSION, OK, OS_ERROR, SOFTWARE, TRY_AGAIN, UNAVAILABLE, USAGE,
+    CANNOT_CREATE, CONFIG, DATA, NO_PERMISSION, OK, OS_ERROR, SOFTWARE, TRY_AGAIN, UNAVAILABLE, USAGE,
 };
 
 /// Why a command ends: a code for programs and a text for people, which names the rule and the fix.

@@ -2,9 +2,16 @@
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt as _,
     registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
+
+use crate::{
+    config::{Fault, Log},
+    traces::{self, Traces},
 };
 
 /// Starts logging for `denizen dev`. `filter` is `DENIZEN_LOG`'s value.
@@ -18,6 +25,23 @@ pub(crate) fn development(filter: Option<&str>) {
         .with_ansi(false)
         .event_format(format)
         .try_init();
+}
+
+/// Starts logging as a configuration says, and sends traces where it says. A line within a request carries the request's
+/// span.
+///
+/// # Errors
+/// Traces are wanted, and cannot be sent.
+pub(crate) fn server(log: &Log, otlp: Option<&str>) -> Result<Traces, Fault> {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match log.json {
+        true => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        false => lines.boxed(),
+    };
+    let (traces, spans) = traces::start(otlp)?;
+    let _ = tracing_subscriber::registry().with(lines).with(spans).with(filter).try_init();
+    Ok(traces)
 }
 
 struct Marked<F>(F);

@@ -1,8 +1,13 @@
-//! `denizen`: one command for development, and the client side of the identity endpoint and the vault.
+//! `denizen`: one command for development, the server and its administration, and the client side of the identity endpoint
+//! and the vault.
 //!
 //! | file | command |
 //! |---|---|
 //! | [`dev`] | `denizen dev`: everything on loopback, in one process |
+//! | [`init`] | `denizen init`: a new server's data |
+//! | [`server`] | `denizen server` |
+//! | [`join_token`], [`role`] | `denizen join-token create`, `denizen role assignment create` |
+//! | [`config`], [`data`], [`admin_client`] | what those share: configuration, data directory, the way to a running server |
 //! | [`token`] | `denizen token get` |
 //! | [`secret`] | `denizen secret get`, `set`, `list` |
 //! | [`signing_key`] | `denizen signing-key rotate` |
@@ -11,13 +16,21 @@
 //!
 //! Tests: `tests/it`, against this very binary.
 
+mod admin_client;
 mod audit;
+mod config;
+mod data;
 mod dev;
 mod exit;
+mod init;
+mod join_token;
 mod logging;
+mod role;
 mod secret;
+mod server;
 mod signing_key;
 mod token;
+mod traces;
 mod vault_client;
 
 use std::{process::ExitCode, time::Duration};
@@ -45,6 +58,14 @@ struct Cli {
 enum Command {
     /// Runs everything on loopback, for development: token service, vault and this machine's agent
     Dev(dev::Args),
+    /// Makes a new server's data: directory, root key, database, first tenant and its administrator
+    Init(init::Args),
+    /// Runs the server that a configuration describes
+    Server(server::Args),
+    /// The right to enrol machines
+    JoinToken(join_token::Args),
+    /// Who may do what
+    Role(role::Args),
     /// Tokens of this machine's managed identity
     Token(token::Args),
     /// Secrets of a vault, with this machine's managed identity
@@ -71,6 +92,10 @@ fn main() -> ExitCode {
         // Before any thread is made: a user namespace can be entered only by a process of one thread.
         Command::InNamespace(args) => dev::namespace::enter(&args),
         Command::Dev(args) => on_runtime(dev::run(args)),
+        Command::Init(args) => on_runtime(init::run(args)),
+        Command::Server(args) => on_runtime(server::run(args)),
+        Command::JoinToken(args) => on_runtime(join_token::run(args)),
+        Command::Role(args) => on_runtime(role::run(args)),
         Command::Token(args) => on_runtime(token::run(args)),
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),

@@ -1,5 +1,6 @@
 //! `denizen signing-key rotate`: the key that signs tokens stops now; its successor, published ahead of time, signs.
 //!
+//! A server that a configuration describes is asked, as every administrator's command asks it.
 //! A development server that runs is signalled, since it holds the data directory; one that does not run is
 //! changed in its place. Either way the old key stays published until every token it signed has ended.
 //!
@@ -10,7 +11,8 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duratio
 use clap::{Parser, Subcommand};
 use denizen_identity::{Environment, http::Client};
 use denizen_server::{
-    app::access::SystemReason,
+    app::{access::SystemReason, administration::Rotated},
+    http::admin::ROTATE_SIGNING_KEYS,
     run::{Server, database_in},
 };
 use denizen_wire::{Clock, TenantId};
@@ -18,7 +20,9 @@ use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    dev::data::DataDir,
+    admin_client::Administrator,
+    config::Sources,
+    data::DataDir,
     exit::{self, Failure},
 };
 
@@ -36,7 +40,9 @@ pub(crate) struct Args {
 enum Command {
     /// Makes the key that signs stop now; the next one, published already, takes its place
     Rotate {
-        /// The development server's data directory [default: $XDG_STATE_HOME/denizen/dev]
+        #[command(flatten)]
+        sources: Sources,
+        /// A development server's data directory, without a configuration [default: $XDG_STATE_HOME/denizen/dev]
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
@@ -44,12 +50,19 @@ enum Command {
 
 #[expect(clippy::print_stdout, reason = "what was done is this command's output")]
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let Command::Rotate { data } = args.command;
+    let Command::Rotate { sources, data } = args.command;
     let environment = Environment::of_process();
-    let (before, after) = match DataDir::existing(data.as_deref(), &environment) {
-        Ok(data) => at_rest(data).await?,
-        Err(held) if held.code == exit::TRY_AGAIN => running(data.as_deref(), &environment).await?,
-        Err(other) => return Err(other),
+    let (before, after) = if data.is_none() && sources.config.is_some() {
+        let config = sources.load()?;
+        let nothing = serde_json::Map::new();
+        let done: Rotated = Administrator::reach(&config).await?.ask(ROTATE_SIGNING_KEYS, &nothing).await?;
+        (done.before.into_iter().collect(), done.after.into_iter().collect())
+    } else {
+        match DataDir::existing(data.as_deref(), &environment) {
+            Ok(data) => at_rest(data).await?,
+            Err(held) if held.code == exit::TRY_AGAIN => running(data.as_deref(), &environment).await?,
+            Err(other) => return Err(other),
+        }
     };
     for kid in &after {
         println!("{kid}  {}", if before.contains(kid) { "published before" } else { "new" });

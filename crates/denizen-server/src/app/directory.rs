@@ -3,7 +3,7 @@
 //! Tests: `tests/it`, which makes and uses them over the wire.
 
 use denizen_keys::{SecretString, password, random};
-use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId};
+use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
 
 use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
 const PASSWORD_LIFETIME: i64 = 730 * 24 * 3600;
 
 /// The actions of this file, as authorization names them.
-mod actions {
-    pub(super) const CREATE_TENANT: &str = "Denizen.Directory/tenants/write";
+pub(super) mod actions {
+    pub(in crate::app) const CREATE_TENANT: &str = "Denizen.Directory/tenants/write";
     pub(super) const CREATE_RESOURCE_GROUP: &str = "Microsoft.Resources/subscriptions/resourceGroups/write";
     pub(super) const CREATE_APPLICATION: &str = "microsoft.directory/applications/create";
     pub(super) const UPDATE_CREDENTIALS: &str = "microsoft.directory/applications/credentials/update";
@@ -50,13 +50,7 @@ impl Directory {
     ) -> Result<Tenant, ChangeError> {
         authorization.check(actions::CREATE_TENANT, authorization.tenant(), &["/"])?;
         let id = authorization.tenant();
-        let tenant = Tenant {
-            id,
-            domain: domain.to_ascii_lowercase(),
-            display_name: display_name.to_owned(),
-            sealed_kek: self.key_encryption_keys.create(id),
-            created: authorization.now(),
-        };
+        let tenant = self.new_tenant(id, domain, display_name, authorization.now());
         let written = &tenant;
         self.store
             .write(authorization, |tx| {
@@ -67,6 +61,17 @@ impl Directory {
             })
             .await?;
         Ok(tenant)
+    }
+
+    /// A tenant with a key-encryption key of its own, not yet written.
+    pub(super) fn new_tenant(&self, id: TenantId, domain: &str, display_name: &str, created: UnixTime) -> Tenant {
+        Tenant {
+            id,
+            domain: domain.to_ascii_lowercase(),
+            display_name: display_name.to_owned(),
+            sealed_kek: self.key_encryption_keys.create(id),
+            created,
+        }
     }
 
     /// Makes a resource group, and its subscription when the tenant has none of that id.
@@ -80,12 +85,9 @@ impl Directory {
         name: &str,
         location: &str,
     ) -> Result<ResourceGroup, ChangeError> {
-        let scope = ResourceId::subscription(subscription);
-        let id =
-            scope.resource_group(name).map_err(|e| ChangeError::Invalid(format!("resource group '{name}': {e}")))?;
-        authorization.check(actions::CREATE_RESOURCE_GROUP, authorization.tenant(), &[id.canonical()])?;
         let (tenant, created) = (authorization.tenant(), authorization.now());
-        let group = ResourceGroup { tenant, id, location: location.to_owned(), created };
+        let group = new_resource_group(tenant, &ResourceId::subscription(subscription), name, location, created)?;
+        authorization.check(actions::CREATE_RESOURCE_GROUP, tenant, &[group.id.canonical()])?;
         let written = &group;
         self.store
             .write(authorization, |tx| {
@@ -117,28 +119,8 @@ impl Directory {
     ) -> Result<(Application, ServicePrincipal), ChangeError> {
         authorization.check(actions::CREATE_APPLICATION, authorization.tenant(), &["/"])?;
         let tenant = authorization.tenant();
-        let client_id = ClientId(random::uuid_v4());
-        let application = Application {
-            tenant,
-            client_id,
-            object_id: random::uuid_v4(),
-            display_name: display_name.to_owned(),
-            identifier_uris: Vec::new(),
-            token_version: TokenVersion::V1,
-            passwords: Vec::new(),
-            keys: Vec::new(),
-        };
-        let principal = ServicePrincipal {
-            tenant,
-            id: PrincipalId(random::uuid_v4()),
-            client_id,
-            display_name: display_name.to_owned(),
-            kind: PrincipalKind::Application,
-            enabled: true,
-            epoch: 0,
-            keys: Vec::new(),
-            token_lifetime: None,
-        };
+        let (application, principal) = new_application(tenant, display_name);
+        let client_id = application.client_id;
         let (written, its_principal) = (&application, &principal);
         self.store
             .write(authorization, |tx| {
@@ -164,21 +146,7 @@ impl Directory {
     ) -> Result<SecretString, ChangeError> {
         authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
         let (tenant, now) = (authorization.tenant(), authorization.now());
-        let secret = random::token(32);
-        // argon2id takes tens of milliseconds by design: not on a runtime worker.
-        let to_hash = secret.clone();
-        let hash =
-            tokio::task::spawn_blocking(move || password::hash(&to_hash)).await.map_err(ChangeError::Unfinished)?;
-        let key_id = random::uuid_v4();
-        let password = PasswordCredential {
-            key_id,
-            display_name: display_name.to_owned(),
-            hint: secret.expose().chars().take(3).collect(),
-            check: PasswordCredential::check_of(key_id, secret.expose()),
-            start: now,
-            end: now + PASSWORD_LIFETIME,
-            hash,
-        };
+        let (secret, password) = new_password(display_name, now).await?;
         let password = &password;
         self.store
             .write(authorization, |tx| {
@@ -195,4 +163,72 @@ impl Directory {
             .await?;
         Ok(secret)
     }
+}
+
+/// A resource group of a subscription, not yet written.
+///
+/// # Errors
+/// [`ChangeError::Invalid`] names the rule that the name breaks.
+pub(super) fn new_resource_group(
+    tenant: TenantId,
+    subscription: &ResourceId,
+    name: &str,
+    location: &str,
+    created: UnixTime,
+) -> Result<ResourceGroup, ChangeError> {
+    let id = subscription.resource_group(name);
+    let id = id.map_err(|e| ChangeError::Invalid(format!("resource group '{name}': {e}")))?;
+    Ok(ResourceGroup { tenant, id, location: location.to_owned(), created })
+}
+
+/// An application and its service principal, not yet written.
+pub(super) fn new_application(tenant: TenantId, display_name: &str) -> (Application, ServicePrincipal) {
+    let client_id = ClientId(random::uuid_v4());
+    let application = Application {
+        tenant,
+        client_id,
+        object_id: random::uuid_v4(),
+        display_name: display_name.to_owned(),
+        identifier_uris: Vec::new(),
+        token_version: TokenVersion::V1,
+        passwords: Vec::new(),
+        keys: Vec::new(),
+    };
+    let principal = ServicePrincipal {
+        tenant,
+        id: PrincipalId(random::uuid_v4()),
+        client_id,
+        display_name: display_name.to_owned(),
+        kind: PrincipalKind::Application,
+        enabled: true,
+        epoch: 0,
+        keys: Vec::new(),
+        token_lifetime: None,
+    };
+    (application, principal)
+}
+
+/// A new client secret, and what is kept of it.
+///
+/// # Errors
+/// [`ChangeError::Unfinished`].
+pub(super) async fn new_password(
+    display_name: &str,
+    now: UnixTime,
+) -> Result<(SecretString, PasswordCredential), ChangeError> {
+    let secret = random::token(32);
+    // argon2id takes tens of milliseconds by design: not on a runtime worker.
+    let to_hash = secret.clone();
+    let hash = tokio::task::spawn_blocking(move || password::hash(&to_hash)).await.map_err(ChangeError::Unfinished)?;
+    let key_id = random::uuid_v4();
+    let password = PasswordCredential {
+        key_id,
+        display_name: display_name.to_owned(),
+        hint: secret.expose().chars().take(3).collect(),
+        check: PasswordCredential::check_of(key_id, secret.expose()),
+        start: now,
+        end: now + PASSWORD_LIFETIME,
+        hash,
+    };
+    Ok((secret, password))
 }

@@ -4,6 +4,9 @@
 //! | file | holds |
 //! |---|---|
 //! | [`strangers`] | what is kept of a request that proved nothing |
+//! | [`set_up`] | the first tenant, with all that it needs to be used |
+//! | [`administration`] | what the owner of the process does by command |
+//! | [`readiness`] | whether this server should be sent requests |
 //! | [`directory`] | tenants, applications, client secrets |
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |
@@ -13,13 +16,16 @@
 //! | [`key_encryption_keys`] | the tenants' key-encryption keys |
 
 pub mod access;
+pub mod administration;
 pub mod clock;
 pub mod credentials;
 pub mod directory;
 pub mod key_encryption_keys;
 pub mod machines;
 pub mod rbac;
+pub mod readiness;
 pub mod secrets;
+pub mod set_up;
 pub mod signing;
 pub mod strangers;
 pub mod tokens;

@@ -9,13 +9,15 @@ use super::{ChangeError, access::Authorization};
 use crate::{
     domain::{
         Ctx,
-        roles::{BuiltInRoles, RoleAssignment, RoleId},
+        roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
     store::{Store, Write},
 };
 
 /// The action of giving a role.
 const ASSIGN: &str = "Microsoft.Authorization/roleAssignments/write";
+/// The action of giving a role of the directory.
+const ASSIGN_IN_DIRECTORY: &str = "microsoft.directory/roleAssignments/allProperties/allTasks";
 
 /// Changes to who may do what.
 #[derive(Clone)]
@@ -33,7 +35,8 @@ impl Rbac {
     /// Gives `principal` the built-in role called `role` at `scope`. Given already: nothing happens.
     ///
     /// # Errors
-    /// [`ChangeError::Missing`] names the role or the principal that does not exist; the store's.
+    /// [`ChangeError::Missing`] names the role or the principal that does not exist; [`ChangeError::Invalid`] says that a
+    /// role of the directory is given in the whole tenant only; the store's.
     pub async fn assign(
         &self,
         authorization: &Authorization,
@@ -41,8 +44,16 @@ impl Rbac {
         role: &str,
         scope: &ResourceId,
     ) -> Result<(), ChangeError> {
-        authorization.check(ASSIGN, authorization.tenant(), &[scope.canonical()])?;
-        let definition = self.roles.named(role).ok_or_else(|| ChangeError::Missing(format!("the role '{role}'")))?;
+        let definition = self.roles.named(role);
+        let action = if definition.is_some_and(RoleDefinition::is_of_directory) { ASSIGN_IN_DIRECTORY } else { ASSIGN };
+        authorization.check(action, authorization.tenant(), &[scope.canonical()])?;
+        let definition = definition.ok_or_else(|| ChangeError::Missing(format!("the role '{role}'")))?;
+        if definition.is_of_directory() && *scope != ResourceId::root() {
+            return Err(ChangeError::Invalid(format!(
+                "{} is a role of the directory: give it at the scope /",
+                definition.name
+            )));
+        }
         let role: RoleId = definition.id;
         let Ctx { tenant, actor, now, .. } = authorization.ctx();
         self.store
@@ -66,7 +77,7 @@ impl Rbac {
                         created_by: actor.to_string(),
                     };
                     tx.insert(&assignment).await?;
-                    Ok(Write::commit(ASSIGN, scope.as_str().to_owned(), ()))
+                    Ok(Write::commit(action, scope.as_str().to_owned(), ()))
                 })
             })
             .await

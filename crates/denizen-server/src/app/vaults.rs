@@ -12,12 +12,13 @@ use denizen_keys::{
     KeyError, b64,
     envelope::{DataKey, UnwrappingKey, aad},
 };
-use denizen_wire::{ResourceId, TenantId};
+use denizen_wire::{ResourceId, TenantId, UnixTime};
 use quick_cache::sync::Cache;
 
 use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
     domain::{
+        directory::Tenant,
         resources::Vault,
         secrets::{MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, is_vault_name},
     },
@@ -80,31 +81,11 @@ impl Vaults {
         resource_group: &ResourceId,
         new: &NewVault<'_>,
     ) -> Result<Vault, ChangeError> {
-        let NewVault { name, location, retention_days } = *new;
-        if !is_vault_name(name) {
-            return Err(ChangeError::Invalid(format!(
-                "'{name}' cannot name a vault: take 3 to 24 letters, digits and '-', a letter first, no '-' last or doubled"
-            )));
-        }
-        if !(MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS).contains(&retention_days) {
-            return Err(ChangeError::Invalid(format!(
-                "a vault keeps deleted secrets for {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS} days, not {retention_days}"
-            )));
-        }
-        let id = resource_group.provider(VAULTS, name).map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        let id = new_id(resource_group, new)?;
         authorization.check(CREATE, authorization.tenant(), &[id.canonical()])?;
         let (tenant, created) = (authorization.tenant(), authorization.now());
         let kek = self.kek(authorization.snapshot(), tenant)?;
-        let sealed = DataKey::generate().wrap_with(&kek, &binding(tenant, &id));
-        let vault = Vault {
-            tenant,
-            id,
-            name: name.to_ascii_lowercase(),
-            location: location.to_owned(),
-            sealed_key: b64::standard(&sealed),
-            retention_days,
-            created,
-        };
+        let vault = new_record(tenant, id, &kek, new, created);
         let written = &vault;
         self.store
             .write(authorization, |tx| {
@@ -118,6 +99,22 @@ impl Vaults {
             })
             .await?;
         Ok(vault)
+    }
+
+    /// A vault of a tenant that is not yet written, not yet written itself.
+    ///
+    /// # Errors
+    /// [`ChangeError::Invalid`] names the rule that is broken.
+    pub(super) fn new_vault(
+        &self,
+        tenant: &Tenant,
+        resource_group: &ResourceId,
+        new: &NewVault<'_>,
+        created: UnixTime,
+    ) -> Result<Vault, ChangeError> {
+        let id = new_id(resource_group, new)?;
+        let kek = self.key_encryption_keys.open(tenant)?;
+        Ok(new_record(tenant.id, id, &kek, new, created))
     }
 
     /// Wraps a fresh data key for one thing in a vault.
@@ -143,6 +140,35 @@ impl Vaults {
         // A tenant that is gone took its key with it: nothing of it opens any more.
         let tenant = snapshot.tenant(tenant).ok_or(KeyError::Open)?;
         self.key_encryption_keys.open(tenant)
+    }
+}
+
+/// The id of a new vault, when it obeys the rules.
+fn new_id(resource_group: &ResourceId, new: &NewVault<'_>) -> Result<ResourceId, ChangeError> {
+    let NewVault { name, retention_days, .. } = *new;
+    if !is_vault_name(name) {
+        return Err(ChangeError::Invalid(format!(
+            "'{name}' cannot name a vault: take 3 to 24 letters, digits and '-', a letter first, no '-' last or doubled"
+        )));
+    }
+    if !(MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS).contains(&retention_days) {
+        return Err(ChangeError::Invalid(format!(
+            "a vault keeps deleted secrets for {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS} days, not {retention_days}"
+        )));
+    }
+    resource_group.provider(VAULTS, name).map_err(|error| ChangeError::Invalid(error.to_string()))
+}
+
+fn new_record(tenant: TenantId, id: ResourceId, kek: &DataKey, new: &NewVault<'_>, created: UnixTime) -> Vault {
+    let sealed = DataKey::generate().wrap_with(kek, &binding(tenant, &id));
+    Vault {
+        tenant,
+        id,
+        name: new.name.to_ascii_lowercase(),
+        location: new.location.to_owned(),
+        sealed_key: b64::standard(&sealed),
+        retention_days: new.retention_days,
+        created,
     }
 }
 

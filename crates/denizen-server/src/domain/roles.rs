@@ -98,7 +98,13 @@ impl RoleDefinition {
             Action::Control(name) => (&self.actions, &self.not_actions, name),
             Action::Data(name) => (&self.data_actions, &self.not_data_actions, name),
         };
-        granted.iter().any(|pattern| matches(pattern, name)) && !taken.iter().any(|pattern| matches(pattern, name))
+        let grants = |pattern: &String| matches(pattern, name) && (is_of_directory(pattern) || !is_of_directory(name));
+        granted.iter().any(grants) && !taken.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// Whether it is a role of the directory: those are given in the whole tenant, by who has such a role.
+    pub fn is_of_directory(&self) -> bool {
+        self.actions.iter().any(|pattern| is_of_directory(pattern))
     }
 
     /// Every pattern, with the member it stands in.
@@ -125,6 +131,12 @@ impl RoleDefinition {
         }
         Ok(())
     }
+}
+
+/// Whether an action, or a pattern, is one of the directory. Roles for resources never reach it, `*` included.
+fn is_of_directory(name: &str) -> bool {
+    const DIRECTORY: &str = "microsoft.directory/";
+    name.get(..DIRECTORY.len()).is_some_and(|start| start.eq_ignore_ascii_case(DIRECTORY))
 }
 
 /// Whether the text is an action pattern: `*`, or `{provider}/{type…}/{verb}` where any part may hold `*`.

@@ -59,6 +59,8 @@ pub struct Call {
     pub now: UnixTime,
     /// Who sent it, for the log only: an address is no identity.
     pub peer: SocketAddr,
+    /// The user at the other end of a Unix socket, as the kernel says; none of a call that came another way.
+    pub local_user: Option<u32>,
     ambiguous: Option<Ambiguous>,
     body: Option<Body>,
     /// What the body holds of the service's memory, for as long as the call lives.
@@ -157,6 +159,7 @@ impl Call {
             response_headers: HeaderMap::new(),
             now,
             peer,
+            local_user: None,
             ambiguous,
             body: Some(body),
             memory: None,

@@ -13,13 +13,15 @@
 //!
 //! Tests: `http/tests.rs`, and `tests/it` over the wire.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
+use tracing::Instrument as _;
 
 use super::{
     Call, Reply,
     call::Ambiguous,
+    requests::{NO_ROUTE, Requests},
     route::{BadRoute, Case, Found, Handler, Params, Request, Route, RouteInfo, Router},
 };
 use crate::domain::authorize::Action;
@@ -76,22 +78,28 @@ pub trait Api: Send + Sync + Sized + 'static {
 /// What one listener serves.
 pub struct Service {
     name: &'static str,
-    mounts: Vec<(&'static str, Box<dyn Mounted>)>,
+    mounts: Vec<(&'static [&'static str], Box<dyn Mounted>)>,
 }
 
 /// An API with its compiled routes.
 struct Mount<A: Api> {
     api: A,
     router: Router<A>,
+    requests: Arc<Requests>,
 }
 
+/// The method and the pattern of the row that a call reached.
+type Row = Option<(&'static Method, &'static str)>;
+
 trait Mounted: Send + Sync {
-    fn handle<'a>(&'a self, call: Call) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+    fn handle<'a>(&'a self, call: Call) -> Pin<Box<dyn Future<Output = (Reply, Row)> + Send + 'a>>;
     fn routes(&self, service: &'static str) -> Vec<RouteInfo>;
+    fn api(&self) -> &'static str;
+    fn requests(&self) -> &Arc<Requests>;
 }
 
 /// Takes every path that no other mount of the service takes.
-const FALLBACK: &str = "";
+const FALLBACK: &[&str] = &[];
 
 impl Service {
     /// Creates a service for everything that `fallback` does not leave to a later [`Self::mount`].
@@ -102,16 +110,26 @@ impl Service {
         Self { name, mounts: Vec::new() }.mount(FALLBACK, fallback)
     }
 
-    /// Adds an API for the paths whose first segment is `first_segment`.
+    /// Adds an API for the paths whose first segment is one of `first_segments`.
     ///
     /// # Errors
     /// [`BadRoute`] when the table cannot be served, or another API has these paths.
-    pub fn mount<A: Api>(mut self, first_segment: &'static str, api: A) -> Result<Self, BadRoute> {
-        if self.mounts.iter().any(|(other, _)| *other == first_segment) {
-            return Err(BadRoute::new(A::NAME, first_segment, "another API of this service has these paths"));
+    pub fn mount<A: Api>(mut self, first_segments: &'static [&'static str], api: A) -> Result<Self, BadRoute> {
+        let taken = |segment: &&&str| self.mounts.iter().any(|(others, _)| others.contains(segment));
+        let has_fallback = self.mounts.iter().any(|(others, _)| others.is_empty());
+        let twice = first_segments.iter().find(taken).or((first_segments.is_empty() && has_fallback).then_some(&""));
+        if let Some(segment) = twice {
+            return Err(BadRoute::new(A::NAME, segment, "another API of this service has these paths"));
         }
-        self.mounts.push((first_segment, Box::new(Mount { api, router: Router::new()? })));
+        let rows = A::routes().iter().map(|route| (&route.method, route.pattern));
+        let requests = Arc::new(Requests::new(self.name, A::NAME, rows));
+        self.mounts.push((first_segments, Box::new(Mount { api, router: Router::new()?, requests })));
         Ok(self)
+    }
+
+    /// What is counted of its requests, by API.
+    pub(super) fn requests(&self) -> impl Iterator<Item = Arc<Requests>> {
+        self.mounts.iter().map(|(_, mounted)| Arc::clone(mounted.requests()))
     }
 
     /// Everything that can be reached through this service.
@@ -119,22 +137,42 @@ impl Service {
         self.mounts.iter().flat_map(|(_, mounted)| mounted.routes(self.name)).collect()
     }
 
-    /// Answers one call.
+    /// Answers one call, under a span that carries its ids; counts it, and logs it as `access`.
     pub async fn handle(&self, call: Call) -> Reply {
         let first = call.segments.first().map_or("", String::as_str);
-        let named = self.mounts.iter().find(|(segment, _)| *segment == first && *segment != FALLBACK);
+        let named = self.mounts.iter().find(|(segments, _)| segments.contains(&first));
         // `new` mounts the fallback, so there is always one.
-        match named.or_else(|| self.mounts.iter().find(|(segment, _)| *segment == FALLBACK)) {
-            Some((_, mounted)) => mounted.handle(call).await,
-            None => super::reply::empty(http::StatusCode::NOT_FOUND),
+        let Some((_, mounted)) = named.or_else(|| self.mounts.iter().find(|(segments, _)| segments.is_empty())) else {
+            return super::reply::empty(http::StatusCode::NOT_FOUND);
+        };
+        let (began, request_id, peer) = (Instant::now(), call.request_id, call.peer.ip().to_canonical());
+        let span = tracing::info_span!(
+            "request",
+            api = mounted.api(),
+            %request_id,
+            correlation_id = tracing::field::Empty,
+        );
+        let (reply, row) = mounted.handle(call).instrument(span.clone()).await;
+        let took = began.elapsed();
+        mounted.requests().answered(row, reply.status(), took);
+        // The pattern, and nothing that a client wrote.
+        let (method, route) = row.map_or((NO_ROUTE, NO_ROUTE), |(method, pattern)| (method.as_str(), pattern));
+        let (status, milliseconds) = (reply.status().as_u16(), took.as_micros() as f64 / 1000.0);
+        let _entered = span.enter();
+        if reply.status().is_server_error() {
+            tracing::info!(target: "access", %peer, method, route, status, milliseconds, "answered");
+        } else {
+            tracing::debug!(target: "access", %peer, method, route, status, milliseconds, "answered");
         }
+        reply
     }
 }
 
 impl<A: Api> Mounted for Mount<A> {
-    fn handle<'a>(&'a self, mut call: Call) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>> {
+    fn handle<'a>(&'a self, mut call: Call) -> Pin<Box<dyn Future<Output = (Reply, Row)> + Send + 'a>> {
         Box::pin(async move {
-            let mut reply = match self.run(&mut call).await {
+            let mut row = None;
+            let mut reply = match self.run(&mut call, &mut row).await {
                 Ok(reply) => reply,
                 Err(fault) => {
                     // Whatever came with the request is read and thrown away: the connection stays good, and nothing
@@ -144,7 +182,7 @@ impl<A: Api> Mounted for Mount<A> {
                 }
             };
             call.add_headers(&mut reply);
-            reply
+            (reply, row)
         })
     }
 
@@ -158,14 +196,26 @@ impl<A: Api> Mounted for Mount<A> {
         };
         A::routes().iter().map(info).collect()
     }
+
+    fn api(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn requests(&self) -> &Arc<Requests> {
+        &self.requests
+    }
 }
 
 impl<A: Api> Mount<A> {
-    async fn run(&self, call: &mut Call) -> Result<Reply, A::Fault> {
+    async fn run(&self, call: &mut Call, row: &mut Row) -> Result<Reply, A::Fault> {
         if let Some(why) = call.ambiguous() {
             return Err(self.api.ambiguous(call, why));
         }
-        let session = self.api.enter(call)?;
+        let entered = self.api.enter(call);
+        if let Some(correlation_id) = call.correlation_id {
+            tracing::Span::current().record("correlation_id", tracing::field::display(correlation_id));
+        }
+        let session = entered?;
         let (route, params) = match self.router.find(&call.method, &mut call.segments) {
             Found::Route(route, params) => (route, params),
             Found::OtherMethod(allow) => {
@@ -177,6 +227,7 @@ impl<A: Api> Mount<A> {
             }
             Found::Nothing => return Err(self.api.not_found(call)),
         };
+        *row = Some((&route.method, route.pattern));
         match &route.handler {
             Handler::Public { run, .. } | Handler::OwnCredential { run, .. } => {
                 run(&self.api, Request { params, call }).await

@@ -1,8 +1,10 @@
-//! `/healthz`: whether the process answers.
+//! `/healthz`: whether the process answers. `/readyz`: whether it should be sent requests, and if not, why.
+//!
+//! Tests: `http/tests.rs`, and `tests/it`.
 
 use std::convert::Infallible;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use super::{
     Api, Call, Reply,
@@ -10,10 +12,47 @@ use super::{
     reply,
     route::{Case, Handler, Params, Route},
 };
-use crate::domain::authorize::Action;
+use crate::{
+    app::readiness::{Readiness, Report, Severity},
+    domain::authorize::Action,
+};
 
 /// The health API.
-pub struct Health;
+pub struct Health {
+    readiness: Readiness,
+}
+
+impl Health {
+    /// Creates the API of the checks.
+    pub fn new(readiness: Readiness) -> Self {
+        Self { readiness }
+    }
+
+    async fn ready(&self) -> Reply {
+        let report = self.readiness.report().await;
+        let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut reply = reply::json(status, &as_json(&report));
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
+    }
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    let checks = report.checks.iter().map(|checked| {
+        let severity = match checked.severity {
+            Severity::Fails => "fails",
+            Severity::Warns => "warns",
+        };
+        let (check, ok, reason) = (checked.check, checked.reason.is_none(), &checked.reason);
+        serde_json::json!({"check": check, "ok": ok, "severity": severity, "reason": reason})
+    });
+    let status = match (report.is_ready(), report.is_draining()) {
+        (true, _) => "ready",
+        (false, true) => "draining",
+        (false, false) => "not ready",
+    };
+    serde_json::json!({"status": status, "checks": checks.collect::<Vec<_>>()})
+}
 
 /// What is wrong with a request. There is nothing else to refuse.
 pub enum HealthFault {
@@ -33,14 +72,26 @@ impl Api for Health {
     type Fault = HealthFault;
 
     fn routes() -> &'static [Route<Self>] {
-        const ROUTES: &[Route<Health>] = &[Route {
-            method: Method::GET,
-            pattern: "/healthz",
-            handler: Handler::Public {
-                because: "health: a balancer has no credential, and the answer says nothing but that the process answers",
-                run: |_, _| Box::pin(async { Ok(reply::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))) }),
+        const ROUTES: &[Route<Health>] = &[
+            Route {
+                method: Method::GET,
+                pattern: "/healthz",
+                handler: Handler::Public {
+                    because: "health: a balancer has no credential, and the answer says nothing but that the process answers",
+                    run: |_, _| {
+                        Box::pin(async { Ok(reply::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))) })
+                    },
+                },
             },
-        }];
+            Route {
+                method: Method::GET,
+                pattern: "/readyz",
+                handler: Handler::Public {
+                    because: "health: a balancer has no credential, and the answer names rules of ours and nothing of this machine",
+                    run: |health, _| Box::pin(async { Ok(health.ready().await) }),
+                },
+            },
+        ];
         ROUTES
     }
 
@@ -71,7 +122,7 @@ impl Api for Health {
         };
         match fault {
             HealthFault::NotFound => {
-                refuse(StatusCode::NOT_FOUND, "there is nothing at this path; health is at /healthz")
+                refuse(StatusCode::NOT_FOUND, "there is nothing at this path; health is at /healthz and /readyz")
             }
             HealthFault::Ambiguous(why) => refuse(StatusCode::BAD_REQUEST, &why.to_string()),
             HealthFault::Method(allow) => refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allow}")),

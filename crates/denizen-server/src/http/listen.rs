@@ -18,11 +18,13 @@ use denizen_keys::random;
 use denizen_serve::{Accepted, Arrival, Budget, Holder, Http, Limits, Room, Share, Stream};
 use denizen_wire::Clock;
 use http::{HeaderValue, Request, header};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
-    sync::watch,
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
     time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
@@ -45,6 +47,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// What is read of plain HTTP at a TLS port, bytes, after it is answered.
 const MAX_PLAIN: usize = 1024 * 1024;
+
+/// Connections of the administrator's commands that are served at a time.
+const LOCAL_CONNECTIONS: usize = 16;
+/// An administrator's command is answered within this time.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One connection, for all its requests.
 struct Connection {
@@ -125,6 +132,62 @@ pub async fn serve(
         Some((Holder::at(peer.ip()), connection))
     })
     .await;
+}
+
+/// Serves on a Unix socket until `stop` turns true. Who is at the other end is asked of the kernel, and is for the API
+/// to judge.
+pub async fn serve_local(listener: UnixListener, service: Arc<Service>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(LOCAL_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    tokio::pin!(stopped);
+    loop {
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
+        let stream = tokio::select! {
+            () = stopped.as_mut() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an administrator's command");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let (service, clock) = (Arc::clone(&service), clock.clone());
+        connections.spawn(async move {
+            let answering = tokio::time::timeout(LOCAL_TIMEOUT, answer_local(stream, service, clock));
+            if answering.await.is_err() {
+                tracing::debug!("an administrator's command took too long");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    let grace = Duration::from_secs(5);
+    let _ = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Answers one request of an administrator's command.
+async fn answer_local(stream: UnixStream, service: Arc<Service>, clock: Clock) {
+    let user = stream.peer_cred().ok().map(|peer| peer.uid());
+    let ids = RequestIds::new();
+    let answer = service_fn(|request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        let body = Body::Incoming(body, Share::unlimited());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut call = Call::new(head.method, &head.uri, head.headers, body, peer, clock.now(), ids.next());
+        call.local_user = user;
+        async { Ok::<_, Infallible>(service.handle(call).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(false);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), answer).await {
+        tracing::debug!(%error, "an administrator's command ended early");
+    }
 }
 
 impl Connection {
@@ -214,7 +277,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::http::health::Health;
+    use crate::{app::readiness::Readiness, http::health::Health};
 
     /// However long the request is: the answer must not be lost to a reset.
     #[tokio::test]
@@ -228,7 +291,7 @@ mod tests {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
         let (stop, stopped) = watch::channel(false);
-        let service = Arc::new(Service::new("health", Health).unwrap());
+        let service = Arc::new(Service::new("health", Health::new(Readiness::default())).unwrap());
         let serving = tokio::spawn(serve(
             vec![listener],
             Some(Arc::new(tls)),

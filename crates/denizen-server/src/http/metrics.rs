@@ -16,12 +16,15 @@ use prometheus_client::{
 use super::{
     Api, Call, Reply,
     call::Ambiguous,
+    dispatch::Service,
     listen::Budgets,
     reply,
+    requests::RequestMetrics,
     route::{Case, Handler, Params, Route},
+    tls::TlsHealth,
 };
 use crate::{
-    app::strangers::Strangers,
+    app::{readiness::Readiness, strangers::Strangers},
     domain::authorize::Action,
     store::{AuditHealth, Store},
 };
@@ -29,6 +32,7 @@ use crate::{
 /// The metrics API.
 pub struct Metrics {
     registry: Registry,
+    readiness: Readiness,
 }
 
 /// What is wrong with a request.
@@ -44,13 +48,24 @@ pub enum MetricsFault {
 }
 
 impl Metrics {
-    /// Creates the API for a store's metrics, for what strangers were refused, and for what clients hold.
-    pub fn new(store: Store, strangers: Strangers, budgets: Budgets) -> Self {
+    /// Creates the API for a store's metrics, for what strangers were refused, for what clients hold, for the certificate,
+    /// for the readiness, and for the requests of `services`.
+    pub fn new(
+        store: Store,
+        strangers: Strangers,
+        budgets: Budgets,
+        tls: TlsHealth,
+        readiness: Readiness,
+        services: &[&Service],
+    ) -> Self {
         let mut registry = Registry::default();
+        let requests = services.iter().flat_map(|service| service.requests()).collect();
+        registry.register_collector(Box::new(RequestMetrics(requests)));
+        registry.register_collector(Box::new(ProcessMetrics { tls, readiness: readiness.clone() }));
         registry.register_collector(Box::new(StoreMetrics(store)));
         registry.register_collector(Box::new(StrangerMetrics(strangers)));
         registry.register_collector(Box::new(BudgetMetrics(budgets)));
-        Self { registry }
+        Self { registry, readiness }
     }
 
     fn scrape(&self) -> Result<Reply, MetricsFault> {
@@ -74,7 +89,13 @@ impl Api for Metrics {
             pattern: "/metrics",
             handler: Handler::Public {
                 because: "metrics: the listener is on loopback, and there are only counters in them",
-                run: |metrics, _| Box::pin(async move { metrics.scrape() }),
+                run: |metrics, _| {
+                    Box::pin(async move {
+                        // So that a scrape shows the checks of now.
+                        metrics.readiness.report().await;
+                        metrics.scrape()
+                    })
+                },
             },
         }];
         ROUTES
@@ -113,6 +134,37 @@ impl Api for Metrics {
         let mut reply = reply::whole(status, plain, text.into());
         reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         reply
+    }
+}
+
+/// Reads how the process is at each scrape.
+#[derive(Debug)]
+struct ProcessMetrics {
+    tls: TlsHealth,
+    readiness: Readiness,
+}
+
+impl Collector for ProcessMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "1, and which build this is";
+        let mut build = encoder.encode_descriptor("denizen_build_info", help, None, MetricType::Gauge)?;
+        ConstGauge::new(1).encode(build.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)?;
+        let help = "New TLS certificates that could not be served; the one before them was kept";
+        let failures = encoder.encode_descriptor("denizen_tls_reload_failures", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.tls.failures()).encode(failures)?;
+        if let Some(not_after) = self.tls.not_after() {
+            let help = "When the TLS certificate ends, seconds since 1970";
+            let expiry =
+                encoder.encode_descriptor("denizen_tls_certificate_expiry_seconds", help, None, MetricType::Gauge)?;
+            ConstGauge::new(not_after.0).encode(expiry)?;
+        }
+        let help = "1 while a check of /readyz passes, as it was found last";
+        let mut ready = encoder.encode_descriptor("denizen_ready", help, None, MetricType::Gauge)?;
+        for checked in self.readiness.last().into_iter().flatten() {
+            let passes = i64::from(checked.reason.is_none());
+            ConstGauge::new(passes).encode(ready.encode_family(&[("check", checked.check)])?)?;
+        }
+        Ok(())
     }
 }
 

@@ -7,11 +7,14 @@
 //! | [`dispatch`] | the one way from a listener to a handler: [`Service`], [`Api`] |
 //! | [`route`] | route tables: a row states what it requires beside its handler |
 //! | [`reply`] | how answers are made |
-//! | [`sts`], [`node`], [`vault`], [`health`], [`metrics`] | one protocol each, with its own error bodies |
+//! | [`requests`] | what is counted of requests |
+//! | [`tls`] | the certificate that is shown, and another in its place |
+//! | [`sts`], [`node`], [`vault`], [`health`], [`metrics`], [`admin`] | one protocol each, with its own error bodies |
 //!
 //! A handler turns a request into a question for a use case, and the answer into bytes. The protocols do not know each
 //! other.
 
+pub mod admin;
 pub mod call;
 pub mod dispatch;
 pub mod health;
@@ -19,10 +22,12 @@ pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod reply;
+mod requests;
 pub mod route;
 pub mod sts;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod vault;
 
 pub use call::{Body, Call, Query};

@@ -93,6 +93,7 @@ async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is
             "control" => &services.control,
             "vault" => &services.vault,
             "metrics" => &services.metrics,
+            "admin" => &services.admin,
             other => panic!("no service {other}"),
         };
         let at = format!("{} {} of {}", route.method, route.pattern, route.api);
@@ -105,6 +106,8 @@ async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is
                     assert!(!status.is_server_error(), "{at}: {status}");
                 }
                 Requirement::Action(_) => assert_eq!(status, 401, "{at}"),
+                // Who is at the other end of a connection is known before anything is read.
+                Requirement::OwnCredential(_) if route.service == "admin" => assert_eq!(status, 403, "{at}"),
                 // A request without the credential that belongs to it has not the form of one.
                 Requirement::OwnCredential(_) => assert_eq!(status, 400, "{at}"),
             }
@@ -199,7 +202,7 @@ async fn every_listener_serves_what_is_in_the_list_and_nothing_else() {
         }
     }
     let apis: std::collections::BTreeSet<_> = services.routes().iter().map(|route| route.api).collect();
-    assert_eq!(apis.into_iter().collect::<Vec<_>>(), ["health", "metrics", "node", "token service", "vault"]);
+    assert_eq!(apis.into_iter().collect::<Vec<_>>(), ["admin", "health", "metrics", "node", "token service", "vault"]);
     server.store.clone().close().await;
 }
 
@@ -402,6 +405,106 @@ async fn d26_an_api_without_authorization_cannot_run_a_row_that_requires_an_acti
 #[test]
 fn two_apis_for_the_same_paths_are_refused() {
     let twice: Result<Service, BadRoute> =
-        Service::new("test", Powerless).unwrap().mount("a", Streaming).unwrap().mount("a", Streaming);
+        Service::new("test", Powerless).unwrap().mount(&["a"], Streaming).unwrap().mount(&["b", "a"], Streaming);
     assert!(twice.is_err());
+}
+
+/// Who may administer is known by the socket alone: whoever the kernel says it is.
+#[tokio::test]
+async fn administration_is_for_the_owner_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_vault(&folder).await;
+    let services = server.services().unwrap();
+    let asked = async |user: Option<u32>, body: &str| {
+        let (body, peer) = (Body::Bytes(body.to_owned().into()), ([127, 0, 0, 1], 5).into());
+        let uri = super::admin::JOIN_TOKENS.parse().unwrap();
+        let mut call =
+            Call::new(Method::POST, &uri, HeaderMap::new(), body, peer, UnixTime(1_795_239_900), Uuid::from_u128(1));
+        call.local_user = user;
+        let reply = services.admin.handle(call).await;
+        let status = reply.status().as_u16();
+        let body = reply.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let us = rustix::process::geteuid().as_raw();
+    let good = r#"{"resourceGroup":"dev","lifetime":60}"#;
+    for stranger in [None, Some(us.wrapping_add(1))] {
+        let (status, body) = asked(stranger, good).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (403, Some("Forbidden")), "{body}");
+    }
+    let (status, body) = asked(Some(us), good).await;
+    assert!(status == 200 && body["joinToken"].as_str().unwrap().starts_with("dzj."), "{body}");
+    for (bad, expected, says) in [
+        ("{", 400, "not a request"),
+        (r#"{"resourceGroup":"dev","lifetime":60,"hunter2":1}"#, 400, "not a request"),
+        (r#"{"resourceGroup":"dev","lifetime":0}"#, 400, "seconds"),
+        (r#"{"resourceGroup":"other","lifetime":60}"#, 404, "other"),
+        (r#"{"resourceGroup":"dev","machineName":"a/b","lifetime":60}"#, 400, "not a request"),
+    ] {
+        let (status, body) = asked(Some(us), bad).await;
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(status == expected && message.contains(says) && !message.contains("hunter2"), "{bad}: {status} {body}");
+    }
+    server.store.clone().close().await;
+}
+
+#[tokio::test]
+async fn readiness_is_said_with_reasons_and_shown_in_the_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_vault(&folder).await;
+    let services = server.services().unwrap();
+    let asked = async |service: &Service| {
+        let reply = service.handle(call(Method::GET, "/readyz", None)).await;
+        let status = reply.status().as_u16();
+        let body = reply.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let (status, body) = asked(&services.control).await;
+    assert_eq!((status, &body["status"]), (200, &"ready".into()), "{body}");
+    let checks: Vec<_> = body["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
+    assert_eq!(checks, ["not draining", "store", "audit spool", "audit anchor", "clock"]);
+
+    server.readiness.drain();
+    let (status, body) = asked(&services.metrics).await;
+    assert_eq!((status, &body["status"]), (503, &"draining".into()), "{body}");
+    let reply = services.metrics.handle(call(Method::GET, "/metrics", None)).await;
+    let text = String::from_utf8(reply.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(text.contains("denizen_ready{check=\"store\"} 1\n"), "{text}");
+    assert!(text.contains(&format!("denizen_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))), "{text}");
+    // A closed store answers nothing.
+    server.store.clone().close().await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let (_, body) = asked(&services.control).await;
+    let store = body["checks"].as_array().unwrap().iter().find(|it| it["check"] == "store").unwrap();
+    assert_eq!((&store["ok"], store["reason"].as_str().unwrap().contains("database")), (&false.into(), true), "{body}");
+}
+
+/// The labels are rows of the tables: whatever a client writes is counted as `none`.
+#[tokio::test]
+async fn requests_are_counted_by_route_and_class_and_no_label_is_a_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_vault(&folder).await;
+    let services = server.services().unwrap();
+    let brew = Method::from_bytes(b"BREW").unwrap();
+    services.vault.handle(call(Method::GET, "/secrets/hunter2", None)).await;
+    for (method, path) in [(Method::GET, "/healthz"), (Method::GET, "/healthz"), (brew, "/healthz")] {
+        services.control.handle(call(method, path, None)).await;
+    }
+    services.control.handle(call(Method::GET, "/hunter2/hunter2", None)).await;
+    let reply = services.metrics.handle(call(Method::GET, "/metrics", None)).await;
+    let text = String::from_utf8(reply.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let line = |of: &str| text.lines().find(|line| line.starts_with(of)).map(|line| line.rsplit(' ').next().unwrap());
+    let of = |api: &str, method: &str, route: &str, class: &str| {
+        let service = if api == "vault" { "vault" } else { "control" };
+        format!(
+            "denizen_requests_total{{service=\"{service}\",api=\"{api}\",method=\"{method}\",route=\"{route}\",class=\"{class}\"}}"
+        )
+    };
+    assert_eq!(line(&of("health", "GET", "/healthz", "2xx")), Some("2"), "{text}");
+    assert_eq!(line(&of("health", "none", "none", "4xx")), Some("1"), "{text}");
+    assert_eq!(line(&of("vault", "none", "none", "4xx")), Some("1"), "{text}");
+    let labels = "service=\"control\",api=\"health\",method=\"GET\",route=\"/healthz\"";
+    assert_eq!(line(&format!("denizen_request_seconds_count{{{labels}}}")), Some("2"), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("BREW"), "{text}");
+    server.store.clone().close().await;
 }

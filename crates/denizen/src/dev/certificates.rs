@@ -10,16 +10,18 @@ use std::{
 
 use denizen_agent::files;
 use denizen_keys::{
-    SecretString, b64,
+    b64,
     ca::{DevCa, IssuedServer, SanEntry},
     envelope::{DataKey, RootKey, SealedKey, aad, open, seal},
     x509::Certificate,
 };
-use denizen_server::run::database_in;
+use denizen_server::{http::tls::Pair, run::database_in};
 use denizen_wire::UnixTime;
 
-use super::data::{DataDir, MAX_FILE, write_private, write_public};
-use crate::exit::{self, Failure};
+use crate::{
+    data::{DataDir, MAX_FILE, write_private, write_public},
+    exit::{self, Failure},
+};
 
 /// What the CA's common name starts with.
 const CA_NAME: &str = "Denizen development CA";
@@ -27,9 +29,6 @@ const CA_NAME: &str = "Denizen development CA";
 const LEAF_DAYS: u32 = 90;
 /// Ties the sealed key to its place.
 const BINDING: [&str; 1] = ["development-ca"];
-
-/// The addresses that the server's certificate carries beside `localhost` and the vaults' names, as a URL has them.
-pub(crate) const ADDRESSES: [&str; 2] = ["127.0.0.1", "[::1]"];
 
 /// CA and server certificate.
 pub(crate) struct Certificates {
@@ -84,7 +83,7 @@ impl Certificates {
         };
         let names = [
             SanEntry::Dns("localhost".into()),
-            SanEntry::Dns(format!("*.{}", super::VAULT_SUFFIX)),
+            SanEntry::Dns(format!("*.{}", crate::config::TRIAL_VAULT_SUFFIX)),
             SanEntry::Ip(Ipv4Addr::LOCALHOST.into()),
             SanEntry::Ip(Ipv6Addr::LOCALHOST.into()),
         ];
@@ -114,12 +113,10 @@ impl Certificates {
         write_public(&data.ca_bundle_file(), bundle.as_bytes())
     }
 
-    pub(crate) fn chain_pem(&self) -> String {
-        self.server.chain_pem()
-    }
-
-    pub(crate) fn key_pem(&self) -> SecretString {
-        self.server.key_pem()
+    /// What listeners show.
+    pub(crate) fn pair(&self) -> Result<Pair, Failure> {
+        let pair = Pair::read(&self.server.chain_pem(), &self.server.key_pem());
+        pair.map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))
     }
 }
 

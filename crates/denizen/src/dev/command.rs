@@ -6,18 +6,18 @@ use std::{os::unix::process::ExitStatusExt, path::Path, process::ExitStatus};
 use denizen_agent::files;
 use denizen_identity::Environment;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{
-    process::Command,
-    signal::unix::{Signal as Caught, SignalKind, signal},
-};
+use tokio::process::Command;
 
 use super::{
-    data::{DataDir, write_public},
     environment::{UNSET, no_proxy, proxy_exceptions},
     manifest::Manifest,
     namespace,
 };
-use crate::exit::{self, Failure};
+use crate::{
+    data::{DataDir, write_public},
+    exit::{self, Failure},
+    server::stop::StopSignals,
+};
 
 /// Longer ones are left out, bytes.
 const MAX_HOSTS: u64 = 4 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let hosts = data.path().join("hosts");
     let system = files::read_text(Path::new("/etc/hosts"), MAX_HOSTS).unwrap_or_default();
-    let name = format!("{}.{}", manifest.vault_name, super::VAULT_SUFFIX);
+    let name = format!("{}.{}", manifest.vault_name, crate::config::TRIAL_VAULT_SUFFIX);
     write_public(&hosts, format!("127.0.0.1 {name}\n{system}").as_bytes())?;
 
     let us = std::env::current_exe().map_err(Failure::while_(exit::OS_ERROR, "our own executable"))?;
@@ -47,7 +47,7 @@ pub(crate) async fn run(
         .arg("--")
         .args(command)
         .envs(manifest.variables())
-        .envs(proxy_exceptions(environment, &no_proxy(super::VAULT_SUFFIX)))
+        .envs(proxy_exceptions(environment, &no_proxy(crate::config::TRIAL_VAULT_SUFFIX)))
         .env("DENIZEN_DEV_JSON", data.manifest_file())
         .kill_on_drop(true);
     let mut child = child.spawn().map_err(Failure::while_(exit::OS_ERROR, "the command cannot be started"))?;
@@ -74,27 +74,4 @@ fn code_of(status: ExitStatus) -> u8 {
     let code =
         status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(i32::from(exit::SOFTWARE));
     u8::try_from(code).unwrap_or(exit::SOFTWARE)
-}
-
-/// SIGTERM and SIGINT, caught from the moment this is made.
-pub(crate) struct StopSignals {
-    terminate: Caught,
-    interrupt: Caught,
-}
-
-impl StopSignals {
-    pub(crate) fn catch() -> Result<Self, Failure> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(Failure::while_(exit::OS_ERROR, "SIGTERM"))?,
-            interrupt: signal(SignalKind::interrupt()).map_err(Failure::while_(exit::OS_ERROR, "SIGINT"))?,
-        })
-    }
-
-    /// Waits for either.
-    pub(crate) async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

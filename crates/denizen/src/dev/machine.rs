@@ -17,11 +17,13 @@ use denizen_wire::{
 };
 
 use super::{
-    data::DataDir,
     ports::{AgentAddrs, room_for_connections},
     tenant::DevTenant,
 };
-use crate::exit::{self, Failure};
+use crate::{
+    data::DataDir,
+    exit::{self, Failure},
+};
 
 /// A join token made for ourselves is used at once.
 const JOIN_TOKEN_LIFETIME: i64 = 300;

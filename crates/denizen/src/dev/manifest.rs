@@ -6,12 +6,14 @@ use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId};
 use serde::Serialize;
 
 use super::{
-    data::{DataDir, remove_if_there, write_private},
     environment,
     machine::Machine,
     tenant::{DevTenant, VAULT},
 };
-use crate::exit::{self, Failure};
+use crate::{
+    data::{DataDir, remove_if_there, write_private},
+    exit::{self, Failure},
+};
 
 /// `dev.json`. Has no `Debug`: it holds secrets.
 #[derive(Serialize)]
@@ -149,7 +151,7 @@ impl Manifest {
     pub(crate) fn write(&self, data: &DataDir, environment: &Environment) -> Result<(), Failure> {
         let json = serde_json::to_vec_pretty(self).map_err(Failure::while_(exit::SOFTWARE, "dev.json"))?;
         write_private(&data.manifest_file(), &json)?;
-        let no_proxy = environment::no_proxy(super::VAULT_SUFFIX);
+        let no_proxy = environment::no_proxy(crate::config::TRIAL_VAULT_SUFFIX);
         let mut variables = self.variables();
         write_private(&data.env_file(), environment::shell_file(&variables, &no_proxy).as_bytes())?;
         variables.extend(environment::proxy_exceptions(environment, &no_proxy));

@@ -1,4 +1,5 @@
-//! `denizen dev`: everything on loopback, in one process, for development.
+//! `denizen dev`: everything on loopback, in one process, for development. The server in it is the one that `denizen
+//! server` runs, with a configuration of its own making.
 //!
 //! In order, and each step before the next one can leave a trace:
 //!
@@ -11,8 +12,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`data`] | the data directory, its lock, the files written into it |
-//! | [`ports`] | the listeners |
+//! | [`ports`] | the agent's listeners |
 //! | [`certificates`] | the development CA and the server's certificate |
 //! | [`tenant`] | tenant, administrator, vault: made once, kept |
 //! | [`environment`] | a program's environment: the files `env` and `env.list` |
@@ -23,14 +23,11 @@
 
 mod certificates;
 mod command;
-pub(crate) mod data;
-
 mod environment;
 mod machine;
 mod manifest;
 pub(crate) mod namespace;
 mod ports;
-
 mod report;
 mod self_test;
 mod tenant;
@@ -42,21 +39,28 @@ use denizen_identity::Environment;
 use denizen_server::{
     app::access::SystemReason,
     domain::claims::audience::EntraIssued,
-    http::PublicNames,
-    run::{Server, ServerConfig, database_in, tls},
-    store::{Engine, Retention},
+    run::{Server, database_in, root_key_in},
+    store::Retention,
 };
 use denizen_wire::{Clock, TenantId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    config::{
+        Config, Listen, Log, StoreConfig, TRIAL_VAULT_SUFFIX, VaultNames,
+        address::{Address, Localhost},
+    },
+    data::{self, DataDir},
     exit::{self, Failure},
     logging,
+    server::{
+        STOP_TIMEOUT,
+        launch::{self, Faulty},
+        ports::Bound,
+        sockets::Sockets,
+        stop::StopSignals,
+    },
 };
-use ports::Localhost;
-
-/// The host name under which development vaults live, `{name}.vault.denizen.test`. RFC 6761 reserves `.test`.
-const VAULT_SUFFIX: &str = "vault.denizen.test";
 
 /// The development server.
 #[derive(Parser)]
@@ -98,9 +102,6 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-/// Everything has ended this long after the stop: answers under way within 5 s, then the store.
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
-
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process();
     logging::development(environment.get("DENIZEN_LOG"));
@@ -119,41 +120,31 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     // Before the lock is taken: `signing-key rotate` may signal its holder at once, and an unhandled SIGUSR1 ends us.
     let rotate = signal(SignalKind::user_defined1()).map_err(Failure::while_(exit::OS_ERROR, "SIGUSR1"))?;
-    let data = data::DataDir::open(args.data.as_deref(), &environment)?;
-    let ports = ports::Ports::bind(&args).await?;
-    let names = PublicNames {
-        authority: format!("https://localhost:{}", ports.control_port),
-        other_authorities: certificates::ADDRESSES.map(|host| format!("https://{host}:{}", ports.control_port)).into(),
-        vault_suffix: VAULT_SUFFIX.to_owned(),
-        vault_port: ports.vault_port,
-        vault_local: Some(tenant::VAULT.to_owned()),
+    let data = DataDir::open(args.data.as_deref(), &environment)?;
+    let mut faulty = Faulty::default();
+    let config = config(&args, &data)?;
+    let bound = Bound::bind(&config, Sockets::default(), &mut faulty).await;
+    let (Some(bound), true) = (bound, faulty.is_empty()) else {
+        return Err(faulty.failure().unwrap_or_else(|| Failure::new(exit::SOFTWARE, "nothing was bound")));
     };
+    let ports = ports::Ports::bind(&args).await?;
+    let names = launch::names(&config, bound.control.port(), bound.vault.port());
 
     let clock = Clock::system();
     let root_key = data.root_key()?;
     let certificates = certificates::Certificates::open(&data, &root_key, clock.now())?;
     certificates.write(&data)?;
-    let tls = tls(&certificates.chain_pem(), &certificates.key_pem())
-        .map_err(Failure::while_(exit::SOFTWARE, "the server's certificate"))?;
-    let engine = Engine::Sqlite { path: database_in(data.path()) };
-    let config = ServerConfig {
-        engine,
-        names: names.clone(),
-        root_key,
-        clock: clock.clone(),
-        entra_issued,
-        connections: ports::room_for_connections()?.server,
-        retention: Retention::default(),
-    };
-    let server = Server::open(config)
+    let connections = config.connections.unwrap_or_default();
+    let server = launch::open(&config, names.clone(), root_key, clock.clone(), entra_issued, connections)
         .await
-        .map_err(Failure::while_(exit::DATA, &format!("the database in {}", data.path().display())))?;
+        .map_err(|fault| Failure::new(exit::DATA, fault.to_string()))?;
     if args.confirm_clock {
         server.confirm_clock().await.map_err(Failure::while_(exit::DATA, "--confirm-clock"))?;
     }
-    let dev_tenant = tenant::DevTenant::open(&server, &data.previous()?).await?;
+    let dev_tenant = tenant::DevTenant::open(&server, &clock, &data.previous()?).await?;
 
-    let serving = server.serve(ports.server, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
+    let (tls, _) = launch::tls(&server, &certificates.pair()?)?;
+    let serving = server.serve(bound.listeners, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
     let machine = machine::Machine::start(
         &server,
         &dev_tenant,
@@ -165,11 +156,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     )
     .await?;
     let rotating = tokio::spawn(rotate_on_signal(rotate, server.clone(), dev_tenant.tenant));
-    let manifest = manifest::Manifest::new(&names, &dev_tenant, &machine, &data, ports.metrics_port);
+    let manifest = manifest::Manifest::new(&names, &dev_tenant, &machine, &data, bound.metrics.port());
     let self_test = self_test::SelfTest::make(&manifest, data.ca_file().as_path()).await?;
     manifest.write(&data, &environment)?;
     // Before it says that it is ready: who reads that may stop it at once.
-    let stop = command::StopSignals::catch()?;
+    let mut stop = StopSignals::catch()?;
     report::print(&manifest, &machine, &self_test, &data, &args);
     if let Some(file) = &args.ready_file {
         data::write_public(file, b"ready\n")?;
@@ -190,6 +181,32 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     data.close();
     Ok(ExitCode::from(code))
+}
+
+/// What the development server is as a configuration: the same server as an operator's, on loopback.
+fn config(args: &Args, data: &DataDir) -> Result<Config, Failure> {
+    let listen = |at: &str, address| Listen { address: Address::Localhost(address), at: at.to_owned() };
+    Ok(Config {
+        listen: listen("--listen", args.listen),
+        vault_listen: listen("--vault-listen", args.vault_listen),
+        metrics_listen: listen("--metrics-listen", args.metrics_listen),
+        public_url: None,
+        vaults: VaultNames {
+            url: None,
+            suffix: Some(TRIAL_VAULT_SUFFIX.to_owned()),
+            local: Some(tenant::VAULT.to_owned()),
+        },
+        data_dir: data.path().to_owned(),
+        drain: Duration::ZERO,
+        store: StoreConfig::embedded(database_in(data.path())),
+        tls: None,
+        root_key: root_key_in(data.path()),
+        retention: Retention::default(),
+        log: Log { json: false, level: String::new() },
+        otlp: None,
+        connections: Some(ports::room_for_connections()?.server),
+        warnings: Vec::new(),
+    })
 }
 
 /// `denizen signing-key rotate` signals a running server with SIGUSR1: only that process may write to its database.

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use super::{Args, data::DataDir, machine::Machine, manifest::Manifest, self_test::SelfTest};
+use super::{Args, machine::Machine, manifest::Manifest, self_test::SelfTest};
+use crate::data::DataDir;
 
 /// Prints to standard output, or to standard error when a command's own output goes there.
 pub(crate) fn print(manifest: &Manifest, machine: &Machine, self_test: &SelfTest, data: &DataDir, args: &Args) {

@@ -1,18 +1,19 @@
 //! What the development server keeps: a tenant, its administrator, a vault with one secret. Made at the first start
 //! with the same use cases an operator has; found again at every other.
 
-use denizen_keys::{SecretString, random};
+use denizen_keys::SecretString;
 use denizen_server::{
     app::{
         ChangeError,
         access::{Authorization, SystemReason},
         secrets::SecretError,
+        set_up::{Existing, NewSetUp, Outcome},
         vaults::NewVault,
     },
     domain::secrets::{NewSecret, SecretName},
     run::Server,
 };
-use denizen_wire::{Causes, ClientId, ResourceId, SubscriptionId, TenantId};
+use denizen_wire::{Causes, ClientId, Clock, ResourceId, SubscriptionId, TenantId};
 
 use crate::exit::{self, Failure};
 
@@ -20,14 +21,17 @@ use crate::exit::{self, Failure};
 pub(crate) const VAULT: &str = "dev";
 /// The resource group's name.
 const RESOURCE_GROUP: &str = "dev";
-/// The location of everything here.
-const LOCATION: &str = "local";
-/// How long a deleted secret can be recovered.
-const RETENTION_DAYS: u32 = 90;
+/// What is made at the first start.
+const NEW: NewSetUp<'_> = NewSetUp {
+    domain: "dev.denizen.test",
+    display_name: "Development",
+    resource_group: RESOURCE_GROUP,
+    vault: NewVault { name: VAULT, location: "local", retention_days: 90 },
+    administrator: "Development administrator",
+    more_roles: &["Key Vault Administrator"],
+};
 /// The one secret there is at the start.
 const SECRET: (&str, &str) = ("hello", "Hello from a vault that no secret opened");
-/// The administrator's display name, by which it is found again.
-const ADMIN: &str = "Development administrator";
 
 /// The tenant of the development server, made or found.
 pub(crate) struct DevTenant {
@@ -42,59 +46,42 @@ pub(crate) struct DevTenant {
 
 impl DevTenant {
     /// Makes what is missing. `previous` is the last run's manifest: the administrator's secret is kept nowhere else.
-    pub(crate) async fn open(server: &Server, previous: &Option<serde_json::Value>) -> Result<Self, Failure> {
-        Self::make(server, previous).await.map_err(Failure::while_(exit::DATA, "setting up the development tenant"))
+    pub(crate) async fn open(
+        server: &Server,
+        clock: &Clock,
+        previous: &Option<serde_json::Value>,
+    ) -> Result<Self, Failure> {
+        Self::make(server, clock, previous)
+            .await
+            .map_err(Failure::while_(exit::DATA, "setting up the development tenant"))
     }
 
-    async fn make(server: &Server, previous: &Option<serde_json::Value>) -> Result<Self, ChangeError> {
-        let existing = server.store.snapshot().tenants().next().map(|tenant| tenant.id);
-        let first_start = existing.is_none();
-        let tenant = existing.unwrap_or_else(|| TenantId(random::uuid_v4()));
-        let set_up = || server.authorize(tenant, SystemReason::SetUp);
-        if first_start {
-            server.directory.create_tenant(&set_up(), "dev.denizen.test", "Development").await?;
+    async fn make(server: &Server, clock: &Clock, previous: &Option<serde_json::Value>) -> Result<Self, ChangeError> {
+        // Kept in case it has to be told: it is kept nowhere else.
+        let mut new_secret = None;
+        if server.store.snapshot().tenants().next().is_none() {
+            let plan = server.set_up.plan(&NEW, clock.now()).await?;
+            let by_us = server.authorize(plan.tenant(), SystemReason::SetUp);
+            if server.set_up.carry_out(&by_us, &plan).await? == Outcome::Made {
+                new_secret = Some(plan.secret().expose().to_owned());
+            }
         }
+        let existing = server.set_up.existing(&server.store.snapshot());
+        let Existing { tenant, resource_group, vault, administrator: admin_client } = existing
+            .ok_or_else(|| ChangeError::Missing("the administrator, the resource group or the vault".to_owned()))?;
+        let set_up = || server.authorize(tenant, SystemReason::SetUp);
         let keys = server.signing.ensure_keys(&set_up()).await;
         keys.map_err(|e| ChangeError::Invalid(format!("the signing keys: {}", Causes(&e))))?;
-
-        let snapshot = server.store.snapshot();
-        let group = snapshot.resource_groups(tenant).next().map(|group| group.id.clone());
-        let resource_group = match group {
-            Some(group) => group,
-            None => {
-                let subscription = SubscriptionId(random::uuid_v4());
-                server.directory.create_resource_group(&set_up(), subscription, RESOURCE_GROUP, LOCATION).await?.id
-            }
-        };
         let subscription = resource_group
             .subscription_id()
             .ok_or_else(|| ChangeError::Missing(format!("the subscription of {resource_group}")))?;
-
-        let admin = snapshot.applications(tenant).find(|app| app.display_name == ADMIN).map(|app| app.client_id);
-        let admin_client = match admin {
-            Some(client) => client,
-            None => server.directory.create_application(&set_up(), ADMIN).await?.0.client_id,
-        };
-        let principal = server.store.snapshot().principal_of_client(tenant, admin_client).map(|p| p.id);
-        let principal = principal.ok_or_else(|| ChangeError::Missing("the administrator's principal".into()))?;
-        let everything = ResourceId::subscription(subscription);
-        server.rbac.assign(&set_up(), principal, "Owner", &everything).await?;
-        server.rbac.assign(&set_up(), principal, "Key Vault Administrator", &everything).await?;
-
-        let vault = match server.store.snapshot().vault(VAULT) {
-            Some(vault) => vault.id.clone(),
-            None => {
-                let new = NewVault { name: VAULT, location: LOCATION, retention_days: RETENTION_DAYS };
-                server.vaults.create(&set_up(), &resource_group, &new).await?.id
-            }
-        };
 
         let secret_of_last_run = previous.as_ref().and_then(|p| {
             let admin = p.get("admin")?;
             let client = admin.get("client_id")?.as_str()?.parse::<ClientId>().ok()?;
             (client == admin_client).then(|| admin.get("client_secret")?.as_str().map(str::to_owned)).flatten()
         });
-        let admin_secret = match secret_of_last_run {
+        let admin_secret = match new_secret.or(secret_of_last_run) {
             Some(secret) => secret,
             None => server.directory.reset_password(&set_up(), admin_client, "dev.json").await?.expose().to_owned(),
         };

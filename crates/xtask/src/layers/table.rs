@@ -154,6 +154,7 @@ const SERVER: &[Layers] = &[
         exceptions: &[
             // A refusal of the write path becomes a 403 there.
             except("http::vault::fault", "store::StoreError"),
+            except("http::admin", "store::StoreError"),
             // It shows the store's own counters.
             except("http::metrics", "store::Store"),
             except("http::metrics", "store::AuditHealth"),
@@ -178,8 +179,9 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &["key_encryption_keys", "strangers"],
             &["access"],
-            &["clock", "credentials", "directory", "machines", "rbac", "signing", "vaults"],
-            &["secrets", "tokens"],
+            &["clock", "credentials", "directory", "machines", "rbac", "readiness", "signing", "vaults"],
+            &["secrets", "set_up", "tokens"],
+            &["administration"],
         ])
     },
     // The protocols know nothing of one another.
@@ -188,12 +190,12 @@ const SERVER: &[Layers] = &[
         // A protocol's routes are typed by its `Api`, and an `Api` names its routes.
         exceptions: &[except("http::route", "http::dispatch::Api")],
         ..layers(&[
-            &["reply"],
+            &["reply", "requests", "tls"],
             &["call"],
             &["route"],
             &["dispatch"],
             &["listen"],
-            &["health", "metrics", "node", "sts", "vault"],
+            &["admin", "health", "metrics", "node", "sts", "vault"],
         ])
     },
 ];
@@ -257,11 +259,30 @@ const VALIDATE: &[Layers] = &[Layers {
 }];
 
 const DENIZEN: &[Layers] = &[
-    layers(&[&["exit", "logging"], &["token"], &["vault_client"], &["dev", "secret"], &["audit", "signing_key"]]),
+    layers(&[
+        &["exit"],
+        &["config", "data", "token"],
+        &["traces", "vault_client"],
+        &["logging"],
+        &["server"],
+        &["admin_client"],
+        &["dev", "init", "join_token", "role", "secret"],
+        &["audit", "signing_key"],
+    ]),
+    Layers {
+        inside: "config",
+        // A reader collects the faults that its folder's file names.
+        exceptions: &[except("config::read", "config::Fault")],
+        ..layers(&[&["address", "keys"], &["read"]])
+    },
+    Layers {
+        inside: "server",
+        ..layers(&[&["admin_socket", "manager", "sockets", "stop", "tls_files"], &["launch"], &["ports"]])
+    },
     Layers {
         inside: "dev",
         ..layers(&[
-            &["data", "environment", "namespace", "ports", "tenant"],
+            &["environment", "namespace", "ports", "tenant"],
             &["certificates", "machine"],
             &["manifest"],
             &["command", "self_test"],

@@ -7,13 +7,15 @@
 //!
 //! | file | what it boots and asks |
 //! |---|---|
-//! | [`sandbox`], [`dev`], [`wire`], [`tls`], [`jwt`], [`offline`] | what the tests are made with |
+//! | [`sandbox`], [`dev`], [`operator`], [`wire`], [`tls`], [`jwt`], [`offline`] | what the tests are made with |
 //! | [`start`] | the files `denizen dev` writes, and its environment |
 //! | [`environment`] | the same for programs with a proxy, and for readers that are no shell |
 //! | [`localhost`] | everything that a URL calls `localhost`, by 127.0.0.1 and by [::1] |
 //! | [`refuse`] | the starts it refuses |
 //! | [`tampering`] | a database that somebody edited, and a clock that somebody set |
 //! | [`restart`] | what survives a stop, and a kill in the middle of writes |
+//! | [`server`] | `denizen init`, `denizen server` and the commands beside it, from nothing to a machine that reads a secret |
+//! | [`server_config`] | the configurations and the data that they refuse |
 //! | [`program`] | `denizen dev -- CMD` |
 //! | [`commands`] | `denizen token`, `denizen secret` |
 //! | [`rotation`] | `denizen signing-key rotate` |
@@ -58,12 +60,15 @@ mod limits;
 mod localhost;
 mod neighbour;
 mod offline;
+mod operator;
 mod program;
 mod refuse;
 mod restart;
 mod rotation;
 mod routes;
 mod sandbox;
+mod server;
+mod server_config;
 mod start;
 mod strangers;
 mod subordinate;

@@ -228,8 +228,8 @@ impl WriteProof for Authorization {
 
 /// The server's own authority: it authorizes what no caller asked for.
 ///
-/// `Server` holds the only one and hands it to its schedules and to whoever owns the process (`denizen dev`, an
-/// administrator's command). No protocol is given it.
+/// `Server` holds the only one and hands it to its schedules, to whoever owns the process (`denizen dev`, an administrator's
+/// command) and to `app::administration`, which takes a proof of that. No protocol is given it.
 #[derive(Clone)]
 pub struct System {
     store: Store,

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn the_compiled_in_roles_are_well_formed_and_complete() {
     let roles = BuiltInRoles::load();
-    assert_eq!(roles.iter().count(), 26);
+    assert_eq!(roles.iter().count(), 27);
     // Ids that tools hard-code.
     for (id, name) in [
         ("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "Owner"),
@@ -12,6 +12,7 @@ fn the_compiled_in_roles_are_well_formed_and_complete() {
         ("4633458b-17de-408a-b874-0445c86b69e6", "Key Vault Secrets User"),
         ("b86a8fe4-44ce-4948-aee5-eccb2c155cd7", "Key Vault Secrets Officer"),
         ("00482a5a-887f-4fb3-b363-3b7fe8e74483", "Key Vault Administrator"),
+        ("62e90394-69f5-4237-9190-012177145e10", "Global Administrator"),
     ] {
         assert_eq!(roles.role(id.parse().unwrap()).unwrap().name, name);
         assert_eq!(roles.named(&name.to_uppercase()).unwrap().id, id.parse().unwrap());
@@ -62,4 +63,22 @@ fn a_data_file_with_a_fault_is_refused_with_the_reason() {
     }
     let misspelt = role(a, "*").replace("notActions", "notaction");
     assert!(matches!(BuiltInRoles::parse(&format!("[{misspelt}]")).unwrap_err(), BadRole::Unreadable(_)));
+}
+
+#[test]
+fn roles_for_resources_and_roles_of_the_directory_never_reach_each_other() {
+    let roles = BuiltInRoles::load();
+    let directory = Action::control("Microsoft.Directory/applications/create");
+    let resources = Action::control("Microsoft.Resources/subscriptions/resourceGroups/write");
+    for role in roles.iter() {
+        let is_administrator = role.name == "Global Administrator";
+        assert_eq!(
+            (role.allows(&directory), role.is_of_directory()),
+            (is_administrator, is_administrator),
+            "{}",
+            role.name
+        );
+        assert!(!(is_administrator && role.allows(&resources)));
+    }
+    assert!(roles.named("Owner").unwrap().allows(&resources), "'*' is everything else");
 }

@@ -1,4 +1,7 @@
-//! The data directory: one owner at a time, closed to everybody else, and the files written into it.
+//! The data directory: one owner at a time, closed to everybody else, and the files written into it; of the development
+//! server and of the one that a configuration describes.
+//!
+//! Touches the file system. Tests: `tests/it` (`refuse`, `server_config`).
 
 use std::{
     fs::{self, File},
@@ -20,6 +23,20 @@ const MANIFEST: &str = "dev.json";
 /// No file of ours that is read again is larger, bytes.
 pub(crate) const MAX_FILE: u64 = 1024 * 1024;
 
+/// What a directory is named with, for the texts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    /// The flag or the key.
+    pub(crate) by: &'static str,
+    /// Who uses such directories.
+    pub(crate) who: &'static str,
+}
+
+/// The development server's.
+pub(crate) const OF_DEV: Named = Named { by: "--data", who: "denizen dev" };
+/// The server's, named by its configuration.
+pub(crate) const OF_CONFIG: Named = Named { by: "data_dir", who: "denizen" };
+
 /// The data directory, held.
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -32,15 +49,21 @@ impl DataDir {
         Self::open(Some(&existing_path(asked, environment)?), environment)
     }
 
-    /// Makes the directory if need be, checks that it is ours alone, and takes its lock.
+    /// The directory of the development server.
     pub(crate) fn open(asked: Option<&Path>, environment: &Environment) -> Result<Self, Failure> {
-        let path = match asked {
-            Some(path) => std::path::absolute(path).map_err(Failure::while_(exit::USAGE, "--data"))?,
-            None => default_path(environment)?,
-        };
+        match asked {
+            Some(path) => Self::open_at(path, OF_DEV),
+            None => Self::open_at(&default_path(environment)?, OF_DEV),
+        }
+    }
+
+    /// Makes the directory if need be, checks that it is ours alone, and takes its lock.
+    pub(crate) fn open_at(path: &Path, named: Named) -> Result<Self, Failure> {
+        let Named { by, .. } = named;
+        let path = std::path::absolute(path).map_err(Failure::while_(exit::USAGE, by))?;
         let at = path.display().to_string();
         if path.is_file() {
-            return Err(Failure::new(exit::CANNOT_CREATE, format!("{at} is a file; name a directory with --data")));
+            return Err(Failure::new(exit::CANNOT_CREATE, format!("{at} is a file; name a directory with {by}")));
         }
         fs::DirBuilder::new()
             .recursive(true)
@@ -51,13 +74,13 @@ impl DataDir {
         if !meta.is_dir() {
             return Err(Failure::new(
                 exit::NO_PERMISSION,
-                format!("{at} is a link or a file; name a directory with --data"),
+                format!("{at} is a link or a file; name a directory with {by}"),
             ));
         }
         let us = rustix::process::geteuid().as_raw();
         if meta.uid() != us {
             let text =
-                format!("{at} belongs to user {}, not to {us}; name a directory of your own with --data", meta.uid());
+                format!("{at} belongs to user {}, not to {us}; name a directory of your own with {by}", meta.uid());
             return Err(Failure::new(exit::NO_PERMISSION, text));
         }
         if meta.mode() & 0o077 != 0 {
@@ -66,7 +89,7 @@ impl DataDir {
             if !empty && !path.join(LOCK).exists() {
                 let text = format!(
                     "{at} is open to others, and has other files in it: it would have to be closed to them. Name an empty or \
-                     a new directory with --data"
+                     a new directory with {by}"
                 );
                 return Err(Failure::new(exit::NO_PERMISSION, text));
             }
@@ -77,7 +100,7 @@ impl DataDir {
         }
         // A home behind a link is ordinary; below it nothing may be one.
         let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
-        let lock = lock(&path)?;
+        let lock = lock(&path, named)?;
         remove_temporaries(&path);
         Ok(Self { path, lock })
     }
@@ -129,9 +152,7 @@ impl DataDir {
     /// The root key: made at the first start. Where there is a database, a new one would open nothing of it, so a
     /// missing one is said to be missing.
     pub(crate) fn root_key(&self) -> Result<RootKey, Failure> {
-        let file = root_key_in(&self.path);
-        let key = if database_in(&self.path).exists() { RootKey::load(&file) } else { RootKey::load_or_create(&file) };
-        key.map_err(Failure::while_(exit::DATA, "the root key"))
+        root_key(&root_key_in(&self.path), database_in(&self.path).exists())
     }
 
     /// The manifest of the last run, if there was one.
@@ -148,6 +169,12 @@ impl DataDir {
     pub(crate) fn close(self) {
         drop(self.lock);
     }
+}
+
+/// A root key, made where there is none and no database that another one would open.
+pub(crate) fn root_key(file: &Path, has_database: bool) -> Result<RootKey, Failure> {
+    let key = if has_database { RootKey::load(file) } else { RootKey::load_or_create(file) };
+    key.map_err(Failure::while_(exit::DATA, "the root key"))
 }
 
 /// The path of a directory that is there already, which another process may hold.
@@ -177,7 +204,7 @@ fn default_path(environment: &Environment) -> Result<PathBuf, Failure> {
     Ok(state.join("denizen/dev"))
 }
 
-fn lock(path: &Path) -> Result<File, Failure> {
+fn lock(path: &Path, Named { by, who }: Named) -> Result<File, Failure> {
     let at = path.join(LOCK);
     let mut file = File::options()
         .read(true)
@@ -206,7 +233,7 @@ fn lock(path: &Path) -> Result<File, Failure> {
             Err(Failure::new(
                 exit::TRY_AGAIN,
                 format!(
-                    "another denizen dev (process {}) is using {}; stop it, or name another directory with --data",
+                    "another {who} (process {}) is using {}; stop it, or name another directory with {by}",
                     holder.trim(),
                     path.display()
                 ),

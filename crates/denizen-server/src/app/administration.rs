@@ -1,0 +1,359 @@
+//! What the owner of a server's process does to it by command: join tokens, role assignments, signing keys.
+//!
+//! The commands of `denizen` come here in two ways. While a server runs, over a Unix socket in its data directory
+//! (`http/admin.rs`); else the command has opened the database itself. Either way an [`Owner`] stands behind it.
+//!
+//! Tests: below, and `tests/it`.
+
+use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ChangeError,
+    access::{Authorization, System, SystemReason},
+    directory::Directory,
+    machines::Machines,
+    rbac::Rbac,
+    set_up::SetUp,
+    signing::{KeyRing, SigningError},
+};
+use crate::store::{Snapshot, Store};
+
+/// Who runs this process, or root: proved by the kernel, which says whose the other end of a Unix socket is.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner(());
+
+impl Owner {
+    /// The user at the other end of a socket, as the kernel says; none for anybody but us and root.
+    pub fn at_other_end(uid: u32) -> Option<Self> {
+        (uid == 0 || uid == rustix::process::geteuid().as_raw()).then_some(Self(()))
+    }
+}
+
+/// The use cases of an owner.
+#[derive(Clone)]
+pub struct Administration {
+    store: Store,
+    system: System,
+    machines: Machines,
+    rbac: Rbac,
+    signing: KeyRing,
+    set_up: SetUp,
+    directory: Directory,
+}
+
+/// The first administrator's credential. Has no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdministratorCredential {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The resource group that was made with it.
+    pub resource_group: ResourceId,
+    /// The vault that was made with it.
+    pub vault: ResourceId,
+    /// The administrator's client.
+    pub client: ClientId,
+    /// Its object id.
+    pub principal: PrincipalId,
+    /// Its new secret: it is kept nowhere.
+    pub secret: String,
+}
+
+/// A join token that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewJoinToken {
+    /// The tenant; the only one there is when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// A resource group's name or id.
+    pub resource_group: String,
+    /// The only name that the machine may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_name: Option<MachineName>,
+    /// How long it is good, seconds.
+    pub lifetime: i64,
+}
+
+/// A join token. Has no `Debug`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinTokenMade {
+    /// The token: it is kept nowhere.
+    pub join_token: String,
+    /// Where the machine goes.
+    pub resource_group: ResourceId,
+    /// It is worth nothing from then on.
+    pub expires: UnixTime,
+}
+
+/// A role that is to be given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewRoleAssignment {
+    /// The tenant; the only one there is when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// The object id of who gets it.
+    pub assignee: PrincipalId,
+    /// A built-in role's name.
+    pub role: String,
+    /// Where: a resource id, or `/`.
+    pub scope: String,
+}
+
+/// A role that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleAssigned {
+    /// To whom.
+    pub assignee: PrincipalId,
+    /// Which.
+    pub role: String,
+    /// Where.
+    pub scope: ResourceId,
+}
+
+/// The names of the published signing keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotated {
+    /// Before.
+    pub before: Vec<String>,
+    /// After.
+    pub after: Vec<String>,
+}
+
+/// Why an administrator's command did nothing, or not all.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministrationError {
+    /// As another use case says.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The signing keys.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+}
+
+impl Administration {
+    /// Creates the use cases of a store.
+    pub fn new(
+        store: Store,
+        system: System,
+        machines: Machines,
+        rbac: Rbac,
+        signing: KeyRing,
+        (set_up, directory): (SetUp, Directory),
+    ) -> Self {
+        Self { store, system, machines, rbac, signing, set_up, directory }
+    }
+
+    /// Replaces the secrets of the first administrator by a new one.
+    ///
+    /// # Errors
+    /// There is no such administrator any more; the store's.
+    pub async fn new_administrator_secret(&self, _: Owner) -> Result<AdministratorCredential, AdministrationError> {
+        let snapshot = self.store.snapshot();
+        let missing =
+            || ChangeError::Missing("the administrator, the resource group or the vault of the set-up".to_owned());
+        let there = self.set_up.existing(&snapshot).ok_or_else(missing)?;
+        let authorization = self.system.authorize(there.tenant, SystemReason::Command("denizen init --new-secret"));
+        let name = "denizen init --new-secret";
+        let secret = self.directory.reset_password(&authorization, there.administrator, name).await?;
+        let principal = snapshot.principal_of_client(there.tenant, there.administrator).ok_or_else(missing)?.id;
+        Ok(AdministratorCredential {
+            tenant: there.tenant,
+            resource_group: there.resource_group,
+            vault: there.vault,
+            client: there.administrator,
+            principal,
+            secret: secret.expose().to_owned(),
+        })
+    }
+
+    /// Makes a join token.
+    ///
+    /// # Errors
+    /// Each names the rule and the fix.
+    pub async fn create_join_token(&self, _: Owner, new: &NewJoinToken) -> Result<JoinTokenMade, AdministrationError> {
+        let snapshot = self.store.snapshot();
+        let tenant = tenant(&snapshot, new.tenant)?;
+        let group = resource_group(&snapshot, tenant, &new.resource_group)?;
+        let authorization = self.system.authorize(tenant, SystemReason::Command("denizen join-token create"));
+        let name = new.machine_name.as_ref().map(MachineName::as_str);
+        let token = self.machines.create_join_token(&authorization, &group, name, new.lifetime).await?;
+        let expires = authorization.now() + new.lifetime;
+        Ok(JoinTokenMade { join_token: token.expose().to_owned(), resource_group: group, expires })
+    }
+
+    /// Gives a built-in role. Given already: nothing happens.
+    ///
+    /// # Errors
+    /// Each names the rule and the fix.
+    pub async fn assign_role(&self, _: Owner, new: &NewRoleAssignment) -> Result<RoleAssigned, AdministrationError> {
+        let snapshot = self.store.snapshot();
+        let tenant = tenant(&snapshot, new.tenant)?;
+        let scope: ResourceId = new.scope.parse().map_err(|error| {
+            ChangeError::Invalid(format!(
+                "the scope is no resource id ({error}): write /, /subscriptions/ID or what stands below that"
+            ))
+        })?;
+        let subscription = scope.subscription_id();
+        if scope != ResourceId::root() && subscription.is_none_or(|id| snapshot.subscription(tenant, id).is_none()) {
+            return Err(ChangeError::Missing(format!("the subscription of the scope {scope}")).into());
+        }
+        let authorization = self.system.authorize(tenant, SystemReason::Command("denizen role assignment create"));
+        self.rbac.assign(&authorization, new.assignee, &new.role, &scope).await?;
+        Ok(RoleAssigned { assignee: new.assignee, role: new.role.clone(), scope })
+    }
+
+    /// Makes the keys that sign stop now; their successors, which are published already, sign from here on.
+    ///
+    /// # Errors
+    /// The first that fails.
+    pub async fn rotate_signing_keys(&self, _: Owner) -> Result<Rotated, AdministrationError> {
+        let kids = || {
+            let snapshot = self.store.snapshot();
+            let kids = snapshot.tenants().flat_map(|tenant| snapshot.signing_keys(tenant.id));
+            kids.map(|key| key.kid.clone()).collect::<Vec<_>>()
+        };
+        let before = kids();
+        let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
+        for tenant in tenants {
+            let authorization: Authorization =
+                self.system.authorize(tenant, SystemReason::Command("denizen signing-key rotate"));
+            self.signing.rotate(&authorization).await?;
+        }
+        Ok(Rotated { before, after: kids() })
+    }
+}
+
+/// The tenant that is meant.
+fn tenant(snapshot: &Snapshot, asked: Option<TenantId>) -> Result<TenantId, ChangeError> {
+    let mut all = snapshot.tenants().map(|tenant| tenant.id);
+    match asked {
+        Some(tenant) if snapshot.tenant(tenant).is_some() => Ok(tenant),
+        Some(tenant) => Err(ChangeError::Invalid(format!("there is no tenant {tenant} here"))),
+        None => match (all.next(), all.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(ChangeError::Invalid("nothing is set up yet: run `denizen init` first".to_owned())),
+            (Some(_), Some(_)) => {
+                Err(ChangeError::Invalid("there are several tenants: name one with --tenant".to_owned()))
+            }
+        },
+    }
+}
+
+/// The resource group that is meant by its id or its name.
+fn resource_group(snapshot: &Snapshot, tenant: TenantId, asked: &str) -> Result<ResourceId, ChangeError> {
+    let missing = || ChangeError::Missing(format!("the resource group '{}'", denizen_wire::shown::identifier(asked)));
+    if asked.starts_with('/') {
+        let id: ResourceId =
+            asked.parse().map_err(|error| ChangeError::Invalid(format!("the resource group: {error}")))?;
+        return snapshot.resource_group(tenant, &id).map(|group| group.id.clone()).ok_or_else(missing);
+    }
+    let mut named = snapshot.resource_groups(tenant).filter(|group| group.id.name().eq_ignore_ascii_case(asked));
+    match (named.next(), named.next()) {
+        (Some(only), None) => Ok(only.id.clone()),
+        (None, _) => Err(missing()),
+        (Some(_), Some(_)) => Err(ChangeError::Invalid(
+            "several subscriptions have a resource group of that name: write its id".to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use denizen_keys::envelope::RootKey;
+    use denizen_wire::{Clock, SubscriptionId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        app::{set_up::NewSetUp, vaults::NewVault},
+        run::{Server, root_key_in},
+    };
+
+    async fn server(folder: &tempfile::TempDir) -> Server {
+        let root = folder.path().canonicalize().unwrap();
+        let key = RootKey::load_or_create(&root_key_in(&root)).unwrap();
+        Server::open_at_rest(&root, key, "https://localhost:8443", Clock::system()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn commands_need_a_tenant_a_group_and_a_scope_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(&folder).await;
+        let owner = Owner::at_other_end(rustix::process::geteuid().as_raw()).unwrap();
+        let token = |group: &str| NewJoinToken {
+            tenant: None,
+            resource_group: group.to_owned(),
+            machine_name: None,
+            lifetime: 60,
+        };
+        let said = |error: AdministrationError| error.to_string();
+        let refused = server.administration.create_join_token(owner, &token("servers")).await.err().map(said);
+        assert!(refused.unwrap().contains("denizen init"));
+
+        let new = NewSetUp {
+            domain: "contoso.example",
+            display_name: "Contoso",
+            resource_group: "servers",
+            vault: NewVault { name: "main", location: "local", retention_days: 90 },
+            administrator: "Administrator",
+            more_roles: &[],
+        };
+        let plan = server.set_up.plan(&new, Clock::system().now()).await.unwrap();
+        let set_up = server.authorize(plan.tenant(), SystemReason::SetUp);
+        server.set_up.carry_out(&set_up, &plan).await.unwrap();
+        for group in ["Servers", plan.resource_group().as_str()] {
+            let made = server.administration.create_join_token(owner, &token(group)).await.ok().unwrap();
+            assert_eq!(&made.resource_group, plan.resource_group());
+            assert!(made.join_token.starts_with("dzj."));
+        }
+        for (group, lifetime, says) in
+            [("other", 60, "other"), ("/x", 60, "pairs"), ("servers", 0, "1 to 86400 seconds")]
+        {
+            let new = NewJoinToken { lifetime, ..token(group) };
+            let refused = server.administration.create_join_token(owner, &new).await.err().map(said).unwrap();
+            assert!(refused.contains(says), "{group}: {refused}");
+        }
+        let other = NewJoinToken { tenant: Some(TenantId(Uuid::nil())), ..token("servers") };
+        assert!(server.administration.create_join_token(owner, &other).await.is_err());
+
+        let give = |role: &str, scope: &str| NewRoleAssignment {
+            tenant: None,
+            assignee: plan.principal(),
+            role: role.to_owned(),
+            scope: scope.to_owned(),
+        };
+        let vault = plan.vault().as_str();
+        server.administration.assign_role(owner, &give("key vault secrets user", vault)).await.unwrap();
+        let elsewhere = ResourceId::subscription(SubscriptionId(Uuid::nil())).to_string();
+        for (role, scope, says) in [
+            ("King", "/", "King"),
+            ("Owner", "subscriptions", "must start with '/'"),
+            ("Owner", elsewhere.as_str(), "does not exist"),
+            ("Global Administrator", vault, "a role of the directory"),
+        ] {
+            let refused = server.administration.assign_role(owner, &give(role, scope)).await.err().map(said).unwrap();
+            assert!(refused.contains(says), "{role} {scope}: {refused}");
+        }
+        // The audit names the command.
+        let records = server.store.audit_tail(set_up.ctx(), 20).await.unwrap();
+        for command in ["system:denizen join-token create", "system:denizen role assignment create"] {
+            assert!(records.iter().any(|record| record.actor == command), "{command}: {records:?}");
+        }
+        server.store.clone().close().await;
+    }
+
+    #[test]
+    fn the_owner_is_us_or_root_and_nobody_else() {
+        let us = rustix::process::geteuid().as_raw();
+        assert!(Owner::at_other_end(us).is_some() && Owner::at_other_end(0).is_some());
+        assert!(
+            [us.wrapping_add(1), 65_534].iter().filter(|uid| **uid != 0).all(|uid| Owner::at_other_end(*uid).is_none())
+        );
+    }
+}

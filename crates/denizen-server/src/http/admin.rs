@@ -1,0 +1,197 @@
+//! `/admin/v1`: what the commands of `denizen` ask a running server, over a Unix socket in its data directory.
+//!
+//! The socket is its owner's alone, and the kernel says whose the other end is: ours or root's, or it is refused. No
+//! other listener mounts this API. Tests: `http/tests.rs`, and `tests/it` with the commands.
+
+use std::{convert::Infallible, future::Future};
+
+use denizen_wire::Causes;
+use http::{Method, StatusCode, header};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Api, Call, Reply,
+    call::{Ambiguous, BodyError},
+    reply,
+    route::{Case, Handler, Params, Request, Route},
+};
+use crate::{
+    app::{
+        ChangeError,
+        administration::{Administration, AdministrationError, Owner},
+    },
+    domain::authorize::Action,
+    store::StoreError,
+};
+
+/// Where join tokens are made.
+pub const JOIN_TOKENS: &str = "/admin/v1/join-tokens";
+/// Where roles are given.
+pub const ROLE_ASSIGNMENTS: &str = "/admin/v1/role-assignments";
+/// Where signing keys are rotated.
+pub const ROTATE_SIGNING_KEYS: &str = "/admin/v1/signing-keys/rotate";
+
+/// Where the administrator gets a new secret.
+pub const ADMINISTRATOR_SECRET: &str = "/admin/v1/administrator/secret";
+
+/// No request is larger, bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// What stands behind each request.
+const CREDENTIAL: &str = "the Unix socket's other end, which the kernel says is ours or root's";
+
+/// The administration API.
+pub struct Admin {
+    administration: Administration,
+}
+
+/// Why a request is refused.
+pub enum AdminFault {
+    /// There is nothing at this path.
+    NotFound,
+    /// The path takes other methods.
+    Method(String),
+    /// The request is not one.
+    Malformed(String),
+    /// It is nobody who may.
+    Stranger,
+    /// The use case refused.
+    Refused(AdministrationError),
+}
+
+impl Admin {
+    /// Creates the API of the use cases.
+    pub fn new(administration: Administration) -> Self {
+        Self { administration }
+    }
+}
+
+/// Reads the request, asks the use case, and writes the answer.
+async fn answer<T, U, F>(call: &mut Call, ask: impl FnOnce(Owner, T) -> F) -> Result<Reply, AdminFault>
+where
+    T: DeserializeOwned,
+    U: Serialize,
+    F: Future<Output = Result<U, AdministrationError>>,
+{
+    let owner = call.local_user.and_then(Owner::at_other_end).ok_or(AdminFault::Stranger)?;
+    let body = call.body(MAX_BODY).await.map_err(|error: BodyError| AdminFault::Malformed(error.to_string()))?;
+    let asked = serde_json::from_slice(&body).map_err(|error| {
+        AdminFault::Malformed(format!("not a request: {}", denizen_keys::secret::json_fault(&error)))
+    })?;
+    let answered = ask(owner, asked).await.map_err(AdminFault::Refused)?;
+    let mut reply = reply::json(StatusCode::OK, &answered);
+    reply.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    Ok(reply)
+}
+
+impl Api for Admin {
+    const NAME: &'static str = "admin";
+    const CASE: Case = Case::Exact;
+    type Session = ();
+    type Authorized = Infallible;
+    type Fault = AdminFault;
+
+    fn routes() -> &'static [Route<Self>] {
+        const ROUTES: &[Route<Admin>] = &[
+            Route {
+                method: Method::POST,
+                pattern: JOIN_TOKENS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, new| {
+                            admin.administration.create_join_token(owner, &new).await
+                        }))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: ROLE_ASSIGNMENTS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, new| admin.administration.assign_role(owner, &new).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: ADMINISTRATOR_SECRET,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, _: serde_json::Map<String, serde_json::Value>| {
+                            admin.administration.new_administrator_secret(owner).await
+                        }))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: ROTATE_SIGNING_KEYS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, _: serde_json::Map<String, serde_json::Value>| {
+                            admin.administration.rotate_signing_keys(owner).await
+                        }))
+                    },
+                },
+            },
+        ];
+        ROUTES
+    }
+
+    fn ambiguous(&self, _: &mut Call, why: Ambiguous) -> AdminFault {
+        AdminFault::Malformed(why.to_string())
+    }
+
+    fn enter(&self, call: &mut Call) -> Result<(), AdminFault> {
+        call.local_user.and_then(Owner::at_other_end).map(drop).ok_or(AdminFault::Stranger)
+    }
+
+    fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, AdminFault> {
+        Err(AdminFault::NotFound)
+    }
+
+    fn not_found(&self, _: &Call) -> AdminFault {
+        AdminFault::NotFound
+    }
+
+    fn method_not_allowed(&self, _: &Call, allow: &str) -> AdminFault {
+        AdminFault::Method(allow.to_owned())
+    }
+
+    fn write_fault(&self, call: &Call, fault: AdminFault) -> Reply {
+        let text = |error: &dyn std::error::Error| Causes(error).to_string();
+        let (status, code, message) = match fault {
+            AdminFault::NotFound => (StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path".to_owned()),
+            AdminFault::Method(methods) => {
+                (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", format!("this path takes {methods} only"))
+            }
+            AdminFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
+            AdminFault::Stranger => {
+                let rule = "only the user that runs this server, and root, may administer it";
+                (StatusCode::FORBIDDEN, "Forbidden", rule.to_owned())
+            }
+            AdminFault::Refused(AdministrationError::Change(refused)) => match &refused {
+                ChangeError::Invalid(_) => (StatusCode::BAD_REQUEST, "BadRequest", refused.to_string()),
+                ChangeError::Missing(_) => (StatusCode::NOT_FOUND, "NotFound", refused.to_string()),
+                ChangeError::Store(StoreError::Exists { .. }) => {
+                    (StatusCode::CONFLICT, "Conflict", refused.to_string())
+                }
+                ChangeError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text(&refused)),
+                ChangeError::Authorization(_) | ChangeError::Unfinished(_) | ChangeError::Key(_) => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text(&refused))
+                }
+            },
+            AdminFault::Refused(AdministrationError::Signing(refused)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text(&refused))
+            }
+        };
+        if status.is_server_error() {
+            tracing::error!(request_id = %call.request_id, message, "an administrator's command failed");
+        }
+        reply::json(status, &serde_json::json!({"error": {"code": code, "message": message}}))
+    }
+}

@@ -1,0 +1,205 @@
+//! Every key of the configuration: what it means, its unit and its default. What `--print-config` prints.
+//!
+//! Tests: `tests.rs` in this folder hold that the reader asks for each key here, and for no other.
+
+use std::fmt::Write as _;
+
+/// What holds when a key is not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unset {
+    /// This value, in TOML.
+    Is(&'static str),
+    /// It depends, as the text says, or there is none; an example in TOML.
+    Such(&'static str),
+}
+
+/// One key.
+pub(super) struct Key {
+    /// `store.url`: its section and its name.
+    pub(super) name: &'static str,
+    pub(super) default: Unset,
+    /// For people: meaning and unit, a line each.
+    pub(super) about: &'static [&'static str],
+}
+
+const fn key(name: &'static str, default: Unset, about: &'static [&'static str]) -> Key {
+    Key { name, default, about }
+}
+
+use Unset::{Is, Such};
+
+/// The sections stand together, and those without one first, as TOML wants it.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "listen",
+        Is("\"0.0.0.0:8443\""),
+        &[
+            "Token service and enrolment: ADDR:PORT, or localhost:PORT for 127.0.0.1 and [::1]. Port 0 takes a free one.",
+        ],
+    ),
+    key("vault_listen", Is("\"0.0.0.0:8444\""), &["The vaults: ADDR:PORT."]),
+    key(
+        "metrics_listen",
+        Is("\"127.0.0.1:9464\""),
+        &["Metrics and health over plain HTTP: ADDR:PORT, on loopback only."],
+    ),
+    key(
+        "public_url",
+        Such("\"https://id.example.com:8443\""),
+        &[
+            "What clients call the token service: https://HOST[:PORT], without a path. It is the base of every issuer, so it",
+            "must not change while tokens are out. Default: https://localhost:PORT with the port of `listen`, for trials.",
+        ],
+    ),
+    key(
+        "vault_url",
+        Such("\"https://vault.example.com:8444\""),
+        &[
+            "Where the vaults are: a vault NAME has the URL https://NAME.vault.example.com:8444. Gives the port, and the",
+            "suffix unless `vault_suffix` does. A loopback host is for trials: it means the one vault `vault_local`.",
+            "Default: https://localhost:PORT with the port of `vault_listen`.",
+        ],
+    ),
+    key(
+        "vault_suffix",
+        Such("\"vault.example.com\""),
+        &[
+            "The domain of the vaults' names. Default: the host of `vault_url`; vault.denizen.test where that is loopback.",
+        ],
+    ),
+    key(
+        "vault_local",
+        Such("\"main\""),
+        &["The vault that a loopback host name means. Default: main where `vault_url` is a loopback URL, else none."],
+    ),
+    key(
+        "data_dir",
+        Is("\"/var/lib/denizen\""),
+        &[
+            "The directory of everything that this server keeps on this machine. It is made with mode 0700 and must be ours.",
+            "Every relative path in this file is relative to the file's own directory.",
+        ],
+    ),
+    key(
+        "drain_seconds",
+        Is("5"),
+        &[
+            "After SIGTERM /readyz says that this server is draining, and it goes on serving for so long, seconds: the time in",
+            "which balancers notice. 0 to 3600.",
+        ],
+    ),
+    key(
+        "store.url",
+        Such("\"sqlite:/var/lib/denizen/denizen.db\""),
+        &[
+            "The database: sqlite:PATH for one machine, postgres://USER@HOST:PORT/DATABASE for several.",
+            "Default: sqlite:denizen.db in `data_dir`. A URL with a password wants a file that others cannot read.",
+        ],
+    ),
+    key("store.max_connections", Is("16"), &["PostgreSQL: the most connections that this server opens. 2 to 1000."]),
+    key("store.statement_timeout", Is("10"), &["PostgreSQL: a statement may take so long, seconds. 1 to 600."]),
+    key(
+        "store.ca_file",
+        Such("\"/etc/denizen/postgres-ca.pem\""),
+        &["PostgreSQL: the only CA certificates trusted for the database, PEM. Default: the system's."],
+    ),
+    key(
+        "store.max_staleness",
+        Is("900"),
+        &[
+            "PostgreSQL: a server that has not heard of the others' changes for so long authorizes nobody, seconds. It is",
+            "also how long the database may be away before that. 1 to 86400.",
+        ],
+    ),
+    key(
+        "tls.cert",
+        Such("\"/etc/denizen/tls.crt\""),
+        &[
+            "The certificate chain of `listen` and `vault_listen`, PEM, the server's own first. `denizen server` needs it. It",
+            "and the key are read again when they change and at SIGHUP; a pair that cannot be served is refused and logged,",
+            "and the one before it is kept.",
+        ],
+    ),
+    key("tls.key", Such("\"/etc/denizen/tls.key\""), &["Its private key, PEM."]),
+    key(
+        "root_key.file",
+        Such("\"/var/lib/denizen/root.key\""),
+        &[
+            "What everything at rest is sealed under: 32 random bytes, mode 0600. `denizen init` makes it. Keep a copy",
+            "elsewhere: without it the database opens nothing. Default: root.key in `data_dir`.",
+        ],
+    ),
+    key("audit.retention_days", Is("400"), &["Audit records are kept for so many days; 0 is for ever."]),
+    key(
+        "audit.retention_bytes",
+        Is("4294967296"),
+        &["The oldest audit records go when all together take more than this, bytes; 0 is no limit."],
+    ),
+    key(
+        "log.format",
+        Is("\"text\""),
+        &["How log lines are written to standard error: text, or json for one object a line."],
+    ),
+    key(
+        "log.level",
+        Is("\"info\""),
+        &[
+            "What is logged: error, warn, info, debug or trace, or a list of TARGET=LEVEL. `info,access=debug` adds a line for",
+            "each request.",
+        ],
+    ),
+    key(
+        "trace.otlp_endpoint",
+        Such("\"http://127.0.0.1:4318\""),
+        &[
+            "Where a trace of each request is sent: an OpenTelemetry collector that takes OTLP over HTTP. Needs a build with",
+            "the feature otlp. Default: nowhere.",
+        ],
+    ),
+    key(
+        "limits.connections",
+        Is("0"),
+        &[
+            "The connections that all listeners may have together; 0 is as many as this process's descriptors leave room for.",
+            "128 or more.",
+        ],
+    ),
+];
+
+/// What `name` is called in the environment: `DENIZEN_STORE_URL`.
+pub(super) fn variable(name: &str) -> String {
+    format!("DENIZEN_{}", name.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The section of a key, and its name in it.
+pub(super) fn parts(name: &str) -> (Option<&str>, &str) {
+    name.split_once('.').map_or((None, name), |(section, key)| (Some(section), key))
+}
+
+/// The whole commented file.
+pub(super) fn print() -> String {
+    let mut text = String::from(
+        "# The configuration of `denizen server`. Every key is here with its default; a key whose default depends on others, or\n\
+         # that has none, stands behind a '#' with an example.\n\
+         #\n\
+         # Each can be set in the environment as well, `store.url` as DENIZEN_STORE_URL, and on the command line with\n\
+         # --set store.url=VALUE. The command line wins over the environment, and that over this file.\n",
+    );
+    let mut within = None;
+    for Key { name, default, about, .. } in KEYS {
+        let (section, key) = parts(name);
+        if section != within {
+            within = section;
+            let _ = write!(text, "\n[{}]\n", section.unwrap_or_default());
+        }
+        text.push('\n');
+        for line in *about {
+            let _ = writeln!(text, "# {line}");
+        }
+        let _ = match default {
+            Is(value) => writeln!(text, "{key} = {value}"),
+            Such(value) => writeln!(text, "#{key} = {value}"),
+        };
+    }
+    text
+}
