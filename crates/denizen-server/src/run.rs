@@ -5,7 +5,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use denizen_keys::{SecretString, envelope::RootKey};
@@ -28,6 +28,7 @@ use crate::{
         machines::Machines,
         rbac::Rbac,
         readiness::Readiness,
+        replica::Replica,
         secrets::Secrets,
         set_up::SetUp,
         signing::KeyRing,
@@ -54,6 +55,12 @@ use crate::{
 const HEALTH: &[&str] = &["healthz", "readyz"];
 /// How often the schedules (signing keys, deleted secrets) are looked at.
 const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
+/// Which replica keeps the schedules: it says so this often, and another takes over when it has not for so long.
+const LEASE: &str = "schedules";
+const LEASE_CHECK: Duration = Duration::from_secs(20);
+const LEASE_LASTS: Duration = Duration::from_secs(60);
+/// How often replicas record where each other's part of the audit's trail ends.
+const WITNESS_PERIOD: Duration = Duration::from_secs(60);
 /// How often it is looked whether the audit has outgrown the size that is kept.
 const SIZE_CHECK: Duration = Duration::from_secs(10);
 
@@ -248,11 +255,13 @@ impl Server {
     pub fn services(&self) -> Result<Services, BadRoute> {
         let sts = Sts::new(self.tokens.clone(), self.names.clone());
         let health = || Health::new(self.readiness.clone());
+        let replica = Replica::new(self.store.clone());
         let control = Service::new("control", sts)?
+            .of_replica(replica.clone())
             .mount(HEALTH, health())?
             .mount(&["node"], Node::new(self.machines.clone()))?;
         let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
-        let vault = Service::new("vault", vault)?;
+        let vault = Service::new("vault", vault)?.of_replica(replica);
         let admin = Service::new("admin", Admin::new(self.administration.clone()))?;
         let metrics = Metrics::new(
             self.store.clone(),
@@ -301,11 +310,28 @@ impl Server {
     }
 
     async fn keep_schedules(self, mut stopped: watch::Receiver<bool>) {
+        let mut kept: Option<Instant> = None;
         loop {
-            self.keep_schedules_once().await;
+            if self.keeps_schedules().await && kept.is_none_or(|at| at.elapsed() >= SCHEDULE_CHECK) {
+                self.keep_schedules_once().await;
+                kept = Some(Instant::now());
+            }
             tokio::select! {
-                () = tokio::time::sleep(SCHEDULE_CHECK) => {}
-                _ = stopped.changed() => return,
+                () = tokio::time::sleep(LEASE_CHECK) => {}
+                _ = stopped.changed() => break,
+            }
+        }
+        // Another takes over at once. Where this fails, it does when the lease ends.
+        let _ = self.store.release(LEASE).await;
+    }
+
+    /// Whether it is this replica that keeps the schedules.
+    async fn keeps_schedules(&self) -> bool {
+        match self.store.lease(LEASE, self.clock.now(), LEASE_LASTS).await {
+            Ok(is_ours) => is_ours,
+            Err(e) => {
+                tracing::debug!(error = %Causes(&e), "it is not known who keeps the schedules");
+                false
             }
         }
     }
@@ -343,10 +369,17 @@ impl Server {
     /// Keeps the audit within its size whatever the clock says: a flood fills a disk in less than an hour. Also records
     /// what was found wrong with the audit's files.
     async fn keep_size(self, mut stopped: watch::Receiver<bool>) {
+        let mut witnessed = Instant::now();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SIZE_CHECK) => {}
                 _ = stopped.changed() => return,
+            }
+            if witnessed.elapsed() >= WITNESS_PERIOD {
+                witnessed = Instant::now();
+                if let Err(e) = self.store.witness(self.clock.now()).await {
+                    tracing::warn!(error = %Causes(&e), "where the other replicas' chains end could not be recorded; it is tried again in a minute");
+                }
             }
             if let Err(e) = self.store.record_findings(self.clock.now()) {
                 tracing::error!(error = %Causes(&e), "what was found wrong with the audit's files could not be recorded; it is tried again");

@@ -7,6 +7,7 @@
 //! | [`set_up`] | the first tenant, with all that it needs to be used |
 //! | [`administration`] | what the owner of the process does by command |
 //! | [`readiness`] | whether this server should be sent requests |
+//! | [`replica`] | how this replica stands among those that share its database |
 //! | [`directory`] | tenants, applications, client secrets |
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |
@@ -24,6 +25,7 @@ pub mod key_encryption_keys;
 pub mod machines;
 pub mod rbac;
 pub mod readiness;
+pub mod replica;
 pub mod secrets;
 pub mod set_up;
 pub mod signing;

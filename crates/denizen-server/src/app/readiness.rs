@@ -109,7 +109,8 @@ impl Readiness {
         let readiness = Self::default();
         let faults = Arc::new(Sampler::new(1, Duration::from_secs(60)));
         let (asked, now) = (store.clone(), clock.clone());
-        readiness.add("store", Severity::Fails, move || {
+        // Tokens are issued while the database is away: it is no reason to send clients away from all replicas at once.
+        readiness.add("store", Severity::Warns, move || {
             let (store, faults) = (asked.clone(), Arc::clone(&faults));
             let actor = Actor::System("readiness");
             let ctx = Ctx::new(TenantId(Uuid::nil()), actor, now.now(), random::uuid_v4());
@@ -125,6 +126,10 @@ impl Readiness {
                     "the database cannot be read; the log says why".to_owned()
                 })
             })
+        });
+        let asked = store.clone();
+        readiness.add_quick("replica", Severity::Fails, move || {
+            asked.is_stale().then(|| "the other replicas' changes have not been heard of for too long".to_owned())
         });
         let asked = store.clone();
         readiness.add_quick("audit spool", Severity::Fails, move || {

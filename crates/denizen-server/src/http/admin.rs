@@ -19,6 +19,7 @@ use crate::{
     app::{
         ChangeError,
         administration::{Administration, AdministrationError, Owner},
+        replica::Behind,
     },
     domain::authorize::Action,
     store::StoreError,
@@ -50,6 +51,8 @@ pub enum AdminFault {
     NotFound,
     /// The path takes other methods.
     Method(String),
+    /// This replica must not answer just now.
+    Behind(Behind),
     /// The request is not one.
     Malformed(String),
     /// It is nobody who may.
@@ -146,6 +149,10 @@ impl Api for Admin {
         AdminFault::Malformed(why.to_string())
     }
 
+    fn behind(&self, _: &Call, why: Behind) -> AdminFault {
+        AdminFault::Behind(why)
+    }
+
     fn enter(&self, call: &mut Call) -> Result<(), AdminFault> {
         call.local_user.and_then(Owner::at_other_end).map(drop).ok_or(AdminFault::Stranger)
     }
@@ -169,6 +176,7 @@ impl Api for Admin {
             AdminFault::Method(methods) => {
                 (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", format!("this path takes {methods} only"))
             }
+            AdminFault::Behind(why) => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", why.to_string()),
             AdminFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
             AdminFault::Stranger => {
                 let rule = "only the user that runs this server, and root, may administer it";

@@ -24,7 +24,14 @@ use super::{
     requests::{NO_ROUTE, Requests},
     route::{BadRoute, Case, Found, Handler, Params, Request, Route, RouteInfo, Router},
 };
-use crate::domain::authorize::Action;
+use crate::{
+    app::replica::{Behind, Replica},
+    domain::authorize::Action,
+};
+
+/// The header that says by which state of the directory an answer was made. A request that carries it is answered by that
+/// state or a later one, whichever replica it reaches.
+pub const REVISION: &str = "x-denizen-revision";
 
 /// A protocol: its routes, how it finds out who calls and what they may do, and how its faults are written.
 pub trait Api: Send + Sync + Sized + 'static {
@@ -64,6 +71,9 @@ pub trait Api: Send + Sync + Sized + 'static {
         params: &Params,
     ) -> Result<Self::Authorized, Self::Fault>;
 
+    /// The fault of a replica that must not answer just now: 503, in this protocol's shape.
+    fn behind(&self, call: &Call, why: Behind) -> Self::Fault;
+
     /// The fault of a path that is not known.
     fn not_found(&self, call: &Call) -> Self::Fault;
 
@@ -78,6 +88,7 @@ pub trait Api: Send + Sync + Sized + 'static {
 /// What one listener serves.
 pub struct Service {
     name: &'static str,
+    replica: Option<Replica>,
     mounts: Vec<(&'static [&'static str], Box<dyn Mounted>)>,
 }
 
@@ -92,7 +103,11 @@ struct Mount<A: Api> {
 type Row = Option<(&'static Method, &'static str)>;
 
 trait Mounted: Send + Sync {
-    fn handle<'a>(&'a self, call: Call) -> Pin<Box<dyn Future<Output = (Reply, Row)> + Send + 'a>>;
+    fn handle<'a>(
+        &'a self,
+        call: Call,
+        replica: Option<&'a Replica>,
+    ) -> Pin<Box<dyn Future<Output = (Reply, Row)> + Send + 'a>>;
     fn routes(&self, service: &'static str) -> Vec<RouteInfo>;
     fn api(&self) -> &'static str;
     fn requests(&self) -> &Arc<Requests>;
@@ -107,7 +122,14 @@ impl Service {
     /// # Errors
     /// [`BadRoute`] when the table cannot be served.
     pub fn new<A: Api>(name: &'static str, fallback: A) -> Result<Self, BadRoute> {
-        Self { name, mounts: Vec::new() }.mount(FALLBACK, fallback)
+        Self { name, replica: None, mounts: Vec::new() }.mount(FALLBACK, fallback)
+    }
+
+    /// Has its guarded rows answered only by a replica that is not behind, and its answers say by which state they were made.
+    #[must_use]
+    pub fn of_replica(mut self, replica: Replica) -> Self {
+        self.replica = Some(replica);
+        self
     }
 
     /// Adds an API for the paths whose first segment is one of `first_segments`.
@@ -152,7 +174,7 @@ impl Service {
             %request_id,
             correlation_id = tracing::field::Empty,
         );
-        let (reply, row) = mounted.handle(call).instrument(span.clone()).await;
+        let (reply, row) = mounted.handle(call, self.replica.as_ref()).instrument(span.clone()).await;
         let took = began.elapsed();
         mounted.requests().answered(row, reply.status(), took);
         // The pattern, and nothing that a client wrote.
@@ -169,10 +191,14 @@ impl Service {
 }
 
 impl<A: Api> Mounted for Mount<A> {
-    fn handle<'a>(&'a self, mut call: Call) -> Pin<Box<dyn Future<Output = (Reply, Row)> + Send + 'a>> {
+    fn handle<'a>(
+        &'a self,
+        mut call: Call,
+        replica: Option<&'a Replica>,
+    ) -> Pin<Box<dyn Future<Output = (Reply, Row)> + Send + 'a>> {
         Box::pin(async move {
             let mut row = None;
-            let mut reply = match self.run(&mut call, &mut row).await {
+            let mut reply = match self.run(&mut call, replica, &mut row).await {
                 Ok(reply) => reply,
                 Err(fault) => {
                     // Whatever came with the request is read and thrown away: the connection stays good, and nothing
@@ -207,9 +233,14 @@ impl<A: Api> Mounted for Mount<A> {
 }
 
 impl<A: Api> Mount<A> {
-    async fn run(&self, call: &mut Call, row: &mut Row) -> Result<Reply, A::Fault> {
+    async fn run(&self, call: &mut Call, replica: Option<&Replica>, row: &mut Row) -> Result<Reply, A::Fault> {
         if let Some(why) = call.ambiguous() {
             return Err(self.api.ambiguous(call, why));
+        }
+        // Before anything is decided by what this replica has.
+        if let (Some(replica), Some(token)) = (replica, call.header(REVISION)) {
+            let token = token.to_owned();
+            replica.reach(&token).await.map_err(|why| self.api.behind(call, why))?;
         }
         let entered = self.api.enter(call);
         if let Some(correlation_id) = call.correlation_id {
@@ -228,14 +259,25 @@ impl<A: Api> Mount<A> {
             Found::Nothing => return Err(self.api.not_found(call)),
         };
         *row = Some((&route.method, route.pattern));
-        match &route.handler {
+        let is_public = matches!(route.handler, Handler::Public { .. });
+        let replica = replica.filter(|_| !is_public);
+        if let Some(replica) = replica {
+            replica.refuse_stale().map_err(|why| self.api.behind(call, why))?;
+        }
+        let mut reply = match &route.handler {
             Handler::Public { run, .. } | Handler::OwnCredential { run, .. } => {
-                run(&self.api, Request { params, call }).await
+                run(&self.api, Request { params, call }).await?
             }
             Handler::Authorized { action, run } => {
                 let authorized = self.api.authorize(session, call, action, &params)?;
-                run(&self.api, &authorized, Request { params, call }).await
+                run(&self.api, &authorized, Request { params, call }).await?
             }
+        };
+        if let Some(replica) = replica
+            && let Ok(token) = HeaderValue::from_str(&replica.token())
+        {
+            reply.headers_mut().insert(REVISION, token);
         }
+        Ok(reply)
     }
 }

@@ -13,7 +13,10 @@ use super::{
     route::{Case, Handler, Params, Route},
 };
 use crate::{
-    app::readiness::{Readiness, Report, Severity},
+    app::{
+        readiness::{Readiness, Report, Severity},
+        replica::Behind,
+    },
     domain::authorize::Action,
 };
 
@@ -62,6 +65,8 @@ pub enum HealthFault {
     Method(String),
     /// The request has two readings.
     Ambiguous(Ambiguous),
+    /// This replica must not answer just now.
+    Behind(Behind),
 }
 
 impl Api for Health {
@@ -107,6 +112,10 @@ impl Api for Health {
         Err(HealthFault::NotFound)
     }
 
+    fn behind(&self, _: &Call, why: Behind) -> HealthFault {
+        HealthFault::Behind(why)
+    }
+
     fn not_found(&self, _: &Call) -> HealthFault {
         HealthFault::NotFound
     }
@@ -124,6 +133,7 @@ impl Api for Health {
             HealthFault::NotFound => {
                 refuse(StatusCode::NOT_FOUND, "there is nothing at this path; health is at /healthz and /readyz")
             }
+            HealthFault::Behind(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
             HealthFault::Ambiguous(why) => refuse(StatusCode::BAD_REQUEST, &why.to_string()),
             HealthFault::Method(allow) => refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {allow}")),
         }

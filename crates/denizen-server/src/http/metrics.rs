@@ -24,7 +24,7 @@ use super::{
     tls::TlsHealth,
 };
 use crate::{
-    app::{readiness::Readiness, strangers::Strangers},
+    app::{readiness::Readiness, replica::Behind, strangers::Strangers},
     domain::authorize::Action,
     store::{AuditHealth, Store},
 };
@@ -45,6 +45,8 @@ pub enum MetricsFault {
     Encoding,
     /// The request has two readings.
     Ambiguous,
+    /// This replica must not answer just now.
+    Behind,
 }
 
 impl Metrics {
@@ -113,6 +115,10 @@ impl Api for Metrics {
         Err(MetricsFault::NotFound)
     }
 
+    fn behind(&self, _: &Call, _: Behind) -> MetricsFault {
+        MetricsFault::Behind
+    }
+
     fn not_found(&self, _: &Call) -> MetricsFault {
         MetricsFault::NotFound
     }
@@ -125,6 +131,7 @@ impl Api for Metrics {
         let (status, text) = match fault {
             MetricsFault::NotFound => (StatusCode::NOT_FOUND, "metrics are at GET /metrics\n"),
             MetricsFault::Method => (StatusCode::METHOD_NOT_ALLOWED, "metrics are at GET /metrics\n"),
+            MetricsFault::Behind => (StatusCode::SERVICE_UNAVAILABLE, "this replica is behind; try again\n"),
             MetricsFault::Ambiguous => {
                 (StatusCode::BAD_REQUEST, "the request has two readings; metrics are at GET /metrics\n")
             }

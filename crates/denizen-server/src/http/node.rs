@@ -19,6 +19,7 @@ use super::{
 use crate::{
     app::{
         machines::{EnrolError, Machines},
+        replica::Behind,
         strangers::Reason,
     },
     domain::{Actor, authorize::Action},
@@ -35,6 +36,8 @@ pub enum NodeFault {
     NotFound,
     /// The path takes other methods.
     Method(String),
+    /// This replica must not answer just now.
+    Behind(Behind),
     /// The request is not one.
     Malformed(String),
     /// The use case refused.
@@ -113,6 +116,10 @@ impl Api for Node {
         Err(NodeFault::NotFound)
     }
 
+    fn behind(&self, _: &Call, why: Behind) -> NodeFault {
+        NodeFault::Behind(why)
+    }
+
     fn not_found(&self, _: &Call) -> NodeFault {
         NodeFault::NotFound
     }
@@ -128,6 +135,7 @@ impl Api for Node {
                 let text = format!("this path takes {methods} only");
                 (StatusCode::METHOD_NOT_ALLOWED, "BadRequest", text)
             }
+            NodeFault::Behind(why) => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", why.to_string()),
             NodeFault::Malformed(why) => (StatusCode::BAD_REQUEST, "BadRequest", why),
             NodeFault::Enrol(refused) => match &refused {
                 EnrolError::Malformed(_) => (StatusCode::BAD_REQUEST, "BadRequest", refused.to_string()),

@@ -288,6 +288,7 @@ mod tests {
                 fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, ()> {
                     Err(())
                 }
+                fn behind(&self, _: &Call, _: crate::app::replica::Behind) {}
                 fn not_found(&self, _: &Call) {}
                 fn method_not_allowed(&self, _: &Call, _: &str) {}
                 fn write_fault(&self, _: &Call, (): ()) -> Reply {

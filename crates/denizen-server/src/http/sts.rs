@@ -33,7 +33,10 @@ use super::{
     call::Ambiguous,
     route::{Answer, Case, Handler, Params, Request, Route, Run},
 };
-use crate::{app::tokens::TokenService, domain::authorize::Action};
+use crate::{
+    app::{replica::Behind, tokens::TokenService},
+    domain::authorize::Action,
+};
 
 /// Keys that cannot be published are logged once in this time.
 const KEY_FAULT_PERIOD: Duration = Duration::from_secs(60);
@@ -103,6 +106,11 @@ impl Api for Sts {
     fn enter(&self, call: &mut Call) -> Result<(), Fault> {
         add_headers(call);
         Ok(())
+    }
+
+    fn behind(&self, call: &Call, why: Behind) -> Fault {
+        tracing::debug!(request_id = %call.request_id, %why, "not answered");
+        Fault::transient()
     }
 
     fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, Fault> {

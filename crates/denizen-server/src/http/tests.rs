@@ -310,6 +310,10 @@ impl Api for Streaming {
         if session { Ok(7) } else { Err(StatusCode::UNAUTHORIZED) }
     }
 
+    fn behind(&self, _: &Call, _: crate::app::replica::Behind) -> Self::Fault {
+        unreachable!("nobody shares its store")
+    }
+
     fn not_found(&self, _: &Call) -> StatusCode {
         StatusCode::NOT_FOUND
     }
@@ -380,6 +384,10 @@ impl Api for Powerless {
 
     fn authorize(&self, (): (), _: &Call, _: &Action, _: &Params) -> Result<Infallible, StatusCode> {
         Err(StatusCode::FORBIDDEN)
+    }
+
+    fn behind(&self, _: &Call, _: crate::app::replica::Behind) -> Self::Fault {
+        unreachable!("nobody shares its store")
     }
 
     fn not_found(&self, _: &Call) -> StatusCode {
@@ -462,7 +470,7 @@ async fn readiness_is_said_with_reasons_and_shown_in_the_metrics() {
     let (status, body) = asked(&services.control).await;
     assert_eq!((status, &body["status"]), (200, &"ready".into()), "{body}");
     let checks: Vec<_> = body["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["not draining", "store", "audit spool", "audit anchor", "clock"]);
+    assert_eq!(checks, ["not draining", "store", "replica", "audit spool", "audit anchor", "clock"]);
 
     server.readiness.drain();
     let (status, body) = asked(&services.metrics).await;

@@ -49,6 +49,7 @@ use super::{
 use crate::{
     app::{
         access::{Access, AuthError, Authorization, Caller, Refusal},
+        replica::Behind,
         secrets::Secrets,
         strangers::{Reason, Stranger},
     },
@@ -167,6 +168,10 @@ impl Api for Vault {
             Fault::by_rbac(&caller, action.name(), &scope, &vault, &denied.because)
         })?;
         Ok(VaultAccess { authorization, vault, address, api_version })
+    }
+
+    fn behind(&self, _: &Call, why: Behind) -> Fault {
+        Fault::behind(why)
     }
 
     fn not_found(&self, _: &Call) -> Fault {

@@ -67,6 +67,18 @@ impl Head {
         rows.first().map_or(Ok(None), |row| Self::of_row(row, 0))
     }
 
+    /// The same, and nobody else writes it, or the first one, before this transaction ends.
+    pub(super) async fn read_locked(conn: &mut Conn, statements: &Statements) -> Result<Option<Self>, StoreError> {
+        let sql = "SELECT revision, seen, state, tag FROM head WHERE id = 1 FOR UPDATE";
+        let mut rows = conn.rows(statements, sql, &[]).await?;
+        if rows.is_empty() {
+            // There is no row to hold before the first commit.
+            conn.execute(statements, "LOCK TABLE head IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
+            rows = conn.rows(statements, sql, &[]).await?;
+        }
+        rows.first().map_or(Ok(None), |row| Self::of_row(row, 0))
+    }
+
     /// Writes it over the one that this process knows.
     pub(super) async fn write(
         &self,

@@ -46,6 +46,8 @@ macro_rules! every_record {
     };
 }
 
+pub(super) use every_record;
+
 /// What was read.
 pub(super) struct Loaded {
     pub(super) snapshot: Snapshot,

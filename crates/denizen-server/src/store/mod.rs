@@ -10,6 +10,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`db`] | the database engines behind one interface; the only place that knows which one it is |
+//! | [`leases`] | what only one replica does at a time |
 //! | [`keys`] | the keys that tags are made under |
 //! | [`tags`], [`live`], [`head`] | what binds a row; which rows there are; what vouches for all of them |
 //! | [`seen`] | the time that was seen last, by which the clock is trusted or not |
@@ -17,7 +18,7 @@
 //! | [`load`] | reading everything, checked, at start |
 //! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
-//! | [`changes`] | the change log |
+//! | [`changes`], [`follow`] | the change log; taking over what other replicas have committed |
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
 //! | [`retention`], [`health`] | what is removed, and when; how the audit is |
@@ -32,8 +33,10 @@ mod changes;
 mod db;
 mod error;
 mod files;
+mod follow;
 mod head;
 mod keys;
+mod leases;
 mod live;
 mod load;
 mod one_time;
@@ -56,7 +59,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 pub use audit::{
     Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, Outcome, Pruned, RecordProof,
@@ -85,6 +88,7 @@ pub struct Store {
     core: Arc<Core>,
     shipper: audit::shipper::Shipper,
     keeper: audit::anchor::Keeper,
+    follower: follow::Follower,
 }
 
 /// What the store and its shipper task share.
@@ -92,6 +96,11 @@ pub(in crate::store) struct Core {
     readers: db::Pool,
     writer: Arc<Mutex<writer::Writer>>,
     queue: writer::Queue,
+    freshness: follow::Freshness,
+    /// This replica has committed something.
+    committed: Notify,
+    /// Somebody waits for what another has committed.
+    wanted: Notify,
     snapshot: ArcSwap<Snapshot>,
     statements: db::Statements,
     keys: StoreKeys,
@@ -132,7 +141,12 @@ impl Store {
         let found =
             Box::pin(audit::anchor::admit(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine)).await?;
         let chain = found.chain.clone();
-        let mut writer = writer::Writer::new(conn, opened.lock, opened.schema.clone(), keys.clone(), chain.clone());
+        let mut writer = writer::Writer::new(
+            (conn, opened.lock, opened.schema.clone()),
+            keys.clone(),
+            chain.clone(),
+            engine.is_shared(),
+        );
         let known = audit::spool::Known { shipped: found.head.spool, spooled: found.spooled };
         let live = live::Live::default();
         let snapshot = Box::pin(writer.load(&statements, &live, found.rows.as_ref())).await?;
@@ -149,6 +163,9 @@ impl Store {
             engine: engine.clone(),
             writer: Arc::new(Mutex::new(writer)),
             queue: writer::Queue::default(),
+            freshness: follow::Freshness::new(std::time::Instant::now()),
+            committed: Notify::new(),
+            wanted: Notify::new(),
             snapshot: ArcSwap::from_pointee(snapshot),
             statements,
             keys,
@@ -160,7 +177,8 @@ impl Store {
             health: audit::health::Health::new(found.start.total(), std::time::Instant::now()),
         });
         let keeper = audit::anchor::Keeper::start(core.clone(), heads, engine.anchor());
-        Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), keeper, core })
+        let follower = follow::Follower::start(&core, opened.bell);
+        Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), keeper, follower, core })
     }
 
     /// The directory as it is now. Take one per request and decide everything by it.
@@ -204,6 +222,7 @@ impl Store {
     pub async fn close(self) {
         self.shipper.close().await;
         self.keeper.close().await;
+        self.follower.close().await;
         self.core.readers.close().await;
         self.core.writer.lock().await.close(Some(&self.core)).await;
     }
@@ -230,7 +249,13 @@ impl Store {
         }
         let mut writer = self.core.writer.lock().await;
         writer.ready(&self.core).await?;
-        let rows = writer.conn()?.rows(&self.core.statements, sql, args).await?;
+        let rows = match self.core.engine.is_shared() {
+            false => writer.conn()?.rows(&self.core.statements, sql, args).await?,
+            // Others may commit at any time: what they have, and the rows, are seen at one moment.
+            true => {
+                writer.at_one_moment(&self.core, async |conn| conn.rows(&self.core.statements, sql, args).await).await?
+            }
+        };
         writer.refuse_changed_schema().await?;
         take(&rows, self.core.checks())
     }

@@ -102,6 +102,8 @@ pub(super) struct OneTimeRow {
 }
 
 impl OneTimeRow {
+    pub(super) const KEYS_SQL: &'static str =
+        "SELECT tenant, purpose, hash, id, expires, used_at, body, revision, tag FROM one_time";
     pub(super) const PAGE_SQL: &'static str =
         select!("(tenant, purpose, hash) > ($1, $2, $3) ORDER BY tenant, purpose, hash LIMIT $4");
 

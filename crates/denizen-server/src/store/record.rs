@@ -21,7 +21,7 @@ use super::{
 use crate::domain::Ctx;
 
 /// The kinds of things the change log speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// [`crate::domain::directory::Tenant`]
@@ -156,6 +156,8 @@ pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + Sized + '
 pub struct Table {
     /// One record by tenant and id.
     pub(super) select: &'static str,
+    /// All records, as far as a condition that follows chooses them.
+    pub(super) all: &'static str,
     /// Writes it, over what is there.
     pub(super) upsert: &'static str,
     /// Writes it when nothing is there.
@@ -221,6 +223,7 @@ macro_rules! table {
             select: concat!(
                 "SELECT tenant, id, body, revision, tag", $column, " FROM ", $table, " WHERE tenant = $1 AND id = $2"
             ),
+            all: concat!("SELECT tenant, id, body, revision, tag", $column, " FROM ", $table),
             upsert: concat!(
                 "INSERT INTO ", $table, " (tenant, id, body, revision, tag", $column, ") VALUES ($1, $2, $3, $4, $5",
                 $place, ") ON CONFLICT (tenant, id) DO UPDATE SET body = excluded.body, revision = excluded.revision, \

@@ -70,6 +70,8 @@ pub(super) struct SecretRow {
 }
 
 impl SecretRow {
+    pub(super) const KEYS_SQL: &'static str =
+        "SELECT tenant, vault, name, written, latest, deleted, purge_at, revision, tag FROM secrets";
     pub(super) const PAGE_SQL: &'static str = "SELECT tenant, vault, name, written, latest, deleted, purge_at, revision, tag \
          FROM secrets WHERE (tenant, vault, name) > ($1, $2, $3) ORDER BY tenant, vault, name LIMIT $4";
 
@@ -121,6 +123,8 @@ pub(super) struct VersionRow {
 }
 
 impl VersionRow {
+    pub(super) const KEYS_SQL: &'static str = "SELECT tenant, vault, name, version, ordinal, content_type, tags, enabled, \
+         nbf, exp, created, updated, sealed_hash, revision, tag FROM secret_versions";
     pub(super) const PAGE_SQL: &'static str = "SELECT tenant, vault, name, version, ordinal, content_type, tags, enabled, nbf, exp, created, updated, \
          sealed_hash, revision, tag FROM secret_versions \
          WHERE (tenant, vault, name, version) > ($1, $2, $3, $4) ORDER BY tenant, vault, name, version LIMIT $5";

@@ -48,6 +48,7 @@ pub(super) struct Writer {
     chain: Chain,
     schema: Watch,
     rows: Vouched,
+    is_shared: bool,
 }
 
 /// Transactions that commit together.
@@ -77,6 +78,8 @@ pub(super) struct Group {
     writes_before_member: u64,
     /// Whether sealed bytes were removed that must not survive in the log of the engine.
     has_purged: bool,
+    /// Whether it holds the right to change rows, where replicas share it.
+    has_lock: bool,
     /// Whether its commit was begun: whoever waited for that may have gone away.
     is_committing: bool,
 }
@@ -124,7 +127,7 @@ impl Queue {
 /// What vouches for the rows there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Vouched {
-    sum: Sum,
+    pub(super) sum: Sum,
     /// None before the first commit.
     pub(super) head: Option<Head>,
 }
@@ -173,6 +176,13 @@ pub(super) struct LogHead {
     pub(super) at: UnixTime,
 }
 
+impl LogHead {
+    /// Whether the chain ends at the same record.
+    fn is_at(&self, other: &Self) -> bool {
+        (self.seq, &self.hash) == (other.seq, &other.hash)
+    }
+}
+
 /// Before the first record.
 impl Default for LogHead {
     fn default() -> Self {
@@ -189,9 +199,10 @@ impl Default for LogHead {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Conn, lock: File, schema: Watch, keys: StoreKeys, chain: Chain) -> Self {
+    pub(super) fn new(opened: (Conn, File, Watch), keys: StoreKeys, chain: Chain, is_shared: bool) -> Self {
+        let (conn, lock, schema) = opened;
         let (conn, told, rows) = (Some((conn, lock)), watch::Sender::default(), Vouched::default());
-        Self { conn, group: None, head: None, doubt: None, told, keys, chain, schema, rows }
+        Self { conn, group: None, head: None, doubt: None, told, keys, chain, schema, rows, is_shared }
     }
 
     /// The last head that is known to be committed, and those that follow.
@@ -227,8 +238,74 @@ impl Writer {
         Ok(self.conn()?.execute(statements, sql, args).await?)
     }
 
-    /// Opens a savepoint for a member, in the group that commits next.
+    /// Opens a savepoint for a member that changes rows, in the group that commits next.
     pub(super) async fn join(&mut self, core: &Core) -> Result<&Group, StoreError> {
+        self.open_group(core).await?;
+        if core.engine.is_shared()
+            && !self.group()?.has_lock
+            && let Err(error) = self.lock_head(core).await
+        {
+            self.rollback(&core.statements).await;
+            self.answer(&Err(StoreError::Interrupted));
+            return Err(error);
+        }
+        self.open_member(core).await
+    }
+
+    /// The same for one that writes to this replica's chain alone: it keeps no other replica waiting.
+    pub(super) async fn join_to_ship(&mut self, core: &Core) -> Result<&Group, StoreError> {
+        self.open_group(core).await?;
+        self.open_member(core).await
+    }
+
+    /// Takes the right to change rows, which all replicas share, and what others have changed before.
+    async fn lock_head(&mut self, core: &Core) -> Result<(), StoreError> {
+        let head = Head::read_locked(self.conn()?, &core.statements).await?;
+        self.follow(core, head).await?;
+        let (rows, snapshot) = (self.rows.clone(), core.snapshot.load_full());
+        let group = self.group.as_mut().ok_or(StoreError::Aborted)?;
+        if let Some(head) = &rows.head {
+            (group.log.revision, group.log.state) = (head.revision, head.state.clone());
+        }
+        (group.rows, group.snapshot, group.has_lock) = (rows, snapshot, true);
+        Ok(())
+    }
+
+    /// Takes over what others have committed, and reads something at that very moment.
+    pub(super) async fn at_one_moment<T>(
+        &mut self,
+        core: &Core,
+        read: impl AsyncFnOnce(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.conn()?.begin_to_read().await?;
+        let done = async {
+            let head = Head::read(self.conn()?, &core.statements).await?;
+            self.follow(core, head).await?;
+            read(self.conn()?).await
+        };
+        let done = done.await;
+        self.rollback(&core.statements).await;
+        done
+    }
+
+    /// Takes over what others have committed.
+    pub(super) async fn follow_now(&mut self, core: &Core) -> Result<(), StoreError> {
+        self.ready(core).await?;
+        self.at_one_moment(core, async |_| Ok(())).await
+    }
+
+    /// Where both logs end, as far as is known.
+    pub(super) fn log_now(&self) -> LogHead {
+        self.told.borrow().clone()
+    }
+
+    /// Goes on from what others have committed.
+    pub(super) fn adopt(&mut self, log: LogHead, rows: impl FnOnce(&Vouched) -> Vouched) {
+        self.rows = rows(&self.rows);
+        self.advance(log);
+    }
+
+    async fn open_group(&mut self, core: &Core) -> Result<(), StoreError> {
         self.end_what_was_left(core).await;
         if self.group.is_none() {
             let log = self.settled(core).await?;
@@ -253,9 +330,14 @@ impl Writer {
                 writes_before,
                 writes_before_member: 0,
                 has_purged: false,
+                has_lock: false,
                 is_committing: false,
             });
         }
+        Ok(())
+    }
+
+    async fn open_member(&mut self, core: &Core) -> Result<&Group, StoreError> {
         let writes_before_member = core.statements.writes.load(Ordering::Relaxed);
         self.execute(&core.statements, "SAVEPOINT member", &[]).await?;
         let group = self.group.as_mut().ok_or(StoreError::Closed)?;
@@ -371,6 +453,9 @@ impl Writer {
             }
         }
         let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);
+        if outcome.is_ok() && self.group.as_ref().is_some_and(|group| group.has_changed) {
+            core.committed.notify_one();
+        }
         if let Some(group) = self.group.as_ref().filter(|group| !group.has_changed) {
             // So were those that began and ended it.
             let writes = core.statements.writes.load(Ordering::Relaxed).saturating_sub(group.writes_before);
@@ -420,6 +505,14 @@ impl Writer {
             Some(last) => return Err(core.health.disagrees(TrailFault::EndForged { seq: last.head.seq })),
             None => LogHead::default(),
         };
+        if self.is_shared {
+            // A commit may come late that was begun over a connection that was lost: nobody else writes to this chain under
+            // the root key. What it did to the rows is followed, as what others did.
+            return match end.seq >= known.seq {
+                true => Ok(LogHead { revision: known.revision, state: known.state, ..end }),
+                false => Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: known.seq })),
+            };
+        }
         if end == known && ends.head == self.rows.head {
             return Ok(known);
         }
@@ -570,8 +663,14 @@ impl Writer {
         self.in_doubt(expected.clone(), rows.clone());
         self.rollback(statements).await;
         let ends = self.read_ends(statements).await.map_err(|_| error.clone())?;
-        let is_kept =
-            ends.last.is_some_and(|last| last.is_ours(&self.chain) && last.head == expected) && ends.head == rows.head;
+        let is_kept = match self.is_shared {
+            false => {
+                ends.last.is_some_and(|last| last.is_ours(&self.chain) && last.head == expected)
+                    && ends.head == rows.head
+            }
+            // The head may be another's by now; what is in this replica's chain was written together with the rows.
+            true => ends.last.is_some_and(|last| last.is_ours(&self.chain) && last.head.is_at(&expected)),
+        };
         if !is_kept {
             return Err(error);
         }
@@ -584,6 +683,11 @@ impl Writer {
     fn in_doubt(&mut self, log: LogHead, rows: Vouched) {
         self.head = None;
         self.doubt = Some(Meant { log, rows });
+    }
+
+    /// Has the end of this replica's chain read again before the next use.
+    pub(super) fn doubt_end(&mut self) {
+        self.head = None;
     }
 
     /// What vouches for the rows now.

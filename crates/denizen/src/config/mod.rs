@@ -199,6 +199,7 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, Fault> {
                 ca_file: store.ca_file.clone(),
                 max_connections: store.max_connections,
                 statement_timeout: store.statement_timeout,
+                max_staleness: store.max_staleness,
                 ..Postgres::new(url.expose(), config.data_dir.join("replica"))
             };
             postgres.check().map_err(|why| Fault::new(&store.at, why))?;

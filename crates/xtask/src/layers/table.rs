@@ -179,7 +179,7 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &["key_encryption_keys", "strangers"],
             &["access"],
-            &["clock", "credentials", "directory", "machines", "rbac", "readiness", "signing", "vaults"],
+            &["clock", "credentials", "directory", "machines", "rbac", "readiness", "replica", "signing", "vaults"],
             &["secrets", "set_up", "tokens"],
             &["administration"],
         ])

@@ -16,6 +16,7 @@ use super::host::Address;
 use crate::{
     app::{
         access::{AuthError, Caller},
+        replica::Behind,
         secrets::SecretError,
     },
     domain::{authorize::Because, resources::Vault, secrets::SecretName},
@@ -70,6 +71,11 @@ impl Fault {
     pub(super) fn no_vault(name: &str) -> Self {
         let message = format!("There is no vault named '{name}' here: check the vault's URL.");
         Self::new(StatusCode::NOT_FOUND, "VaultNotFound", message)
+    }
+
+    /// This replica must not answer just now.
+    pub(super) fn behind(why: Behind) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", why.to_string()).with(header::RETRY_AFTER, "1")
     }
 
     /// The path is none of ours.

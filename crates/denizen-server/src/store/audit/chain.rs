@@ -189,6 +189,9 @@ pub(in crate::store) async fn append(
     args.push(Arg::Text(&previous.hash));
     let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
     if writer.execute(&core.statements, sql, &args).await? != rows.len() as u64 {
+        if core.engine.is_shared() {
+            writer.doubt_end();
+        }
         return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: previous.seq }));
     }
     Ok(())

@@ -173,7 +173,7 @@ impl Task {
     async fn carry(&mut self) -> Result<(), StoreError> {
         let core = self.core.clone();
         let mut writer = Queue::writer(&core).await;
-        let start = writer.join(&core).await?.log.clone();
+        let start = writer.join_to_ship(&core).await?.log.clone();
         // Taken now and not before: whatever came while another held the writer goes along.
         if self.batch.is_none() {
             self.batch = core.spool.take();

@@ -218,7 +218,8 @@ impl Trail {
         let mut conn = opened.writer;
         let mut db = Reader::Conn(&mut conn, &statements);
         let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.is_shared()).await?;
-        let mut writer = Writer::new(conn, opened.lock, opened.schema, keys.clone(), chain.clone());
+        let mut writer =
+            Writer::new((conn, opened.lock, opened.schema), keys.clone(), chain.clone(), engine.is_shared());
         let done = Box::pin(accept(&mut writer, &statements, engine, keys, &chain, now)).await;
         opened.readers.close().await;
         writer.close(None).await;

@@ -14,6 +14,7 @@
 //! | [`pruning`] | what retention removes, and what it leaves |
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
+//! | [`replicas`] | several servers over one database; asked of PostgreSQL only |
 //! | [`schema`] | views, triggers and changed tables: at rest, and under a running server |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
@@ -24,6 +25,7 @@ mod isolation;
 mod one_time;
 mod postgres;
 mod pruning;
+mod replicas;
 mod rollback;
 mod schema;
 mod secret_cycle;
@@ -201,6 +203,7 @@ macro_rules! on {
                 a_power_cut_loses_no_acknowledged_write
                 a_kill_loses_no_record
                 the_data_belongs_to_one_process
+                a_lease_is_taken_renewed_and_ends
                 newer_data_is_refused
                 data_of_another_build_is_refused_with_what_to_do
                 a_database_that_is_ahead_is_loaded_again

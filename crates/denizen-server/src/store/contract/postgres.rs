@@ -33,6 +33,11 @@ impl Database {
         Self { folder: tempfile::tempdir().unwrap(), name }
     }
 
+    /// How another replica opens the same database: in a folder of its own.
+    pub(super) fn replica(&self, name: &str) -> Postgres {
+        Postgres::new(cluster().url(&self.name), self.folder.path().join(name))
+    }
+
     /// What is committed in the database, beside what is in this replica's folder.
     fn copy(&self) -> Self {
         let found = Self::empty();

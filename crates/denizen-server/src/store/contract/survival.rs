@@ -84,6 +84,28 @@ pub(super) async fn the_data_belongs_to_one_process(place: impl DataPlace) {
     place.open().await;
 }
 
+pub(super) async fn a_lease_is_taken_renewed_and_ends(place: impl DataPlace) {
+    const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+    let store = founded(&place).await;
+    assert!(store.lease("work", NOW, MINUTE).await.unwrap());
+    assert!(store.lease("work", NOW + 30, MINUTE).await.unwrap(), "renewed");
+    place.sql("UPDATE leases SET holder = 'another'").await;
+    for (after, is_ours) in [(30, false), (89, false), (90, true)] {
+        assert_eq!(store.lease("work", NOW + after, MINUTE).await.unwrap(), is_ours, "{after} seconds later");
+    }
+    // By a clock that was a year ahead: nobody would ever work.
+    place.sql("UPDATE leases SET holder = 'another', until = until + 31536000").await;
+    assert!(store.lease("work", NOW + 91, MINUTE).await.unwrap());
+    place.sql("UPDATE leases SET holder = 'another'").await;
+    store.release("work").await.unwrap();
+    assert!(!store.lease("work", NOW + 92, MINUTE).await.unwrap(), "it gave back what was not its own");
+    place.sql("UPDATE leases SET until = 0").await;
+    assert!(store.lease("work", NOW + 92, MINUTE).await.unwrap());
+    store.release("work").await.unwrap();
+    place.sql("INSERT INTO leases (name, holder, until) VALUES ('work', 'another', 9999999999999)").await;
+    assert_eq!(store.audit_verify().await.unwrap(), 1, "leases are not recorded");
+}
+
 pub(super) async fn newer_data_is_refused(place: impl DataPlace) {
     founded(&place).await.close().await;
     place

@@ -31,6 +31,7 @@ use std::{
 };
 
 pub use error::DbError;
+pub(super) use postgres::Bell;
 pub use postgres::Postgres;
 pub(super) use schema::Watch;
 
@@ -197,6 +198,18 @@ impl Sql {
         text.push_str(condition);
         text.push('$');
         text.push_str(&(rows * columns + 1).to_string());
+        Self::made(text, rows)
+    }
+
+    /// `{select} WHERE {key} IN (($1,$2),($3,$4)…)`: the rows that have one of so many keys of `columns` placeholders each.
+    pub(super) fn keys(select: &'static str, key: &'static str, rows: usize, columns: usize) -> Self {
+        let mut text = String::with_capacity(select.len() + key.len() + 16 + rows * columns * 6);
+        text.push_str(select);
+        text.push_str(" WHERE ");
+        text.push_str(key);
+        text.push_str(" IN (");
+        placeholders(&mut text, rows, columns);
+        text.push(')');
         Self::made(text, rows)
     }
 
@@ -460,6 +473,8 @@ pub(super) struct Opened {
     pub(super) readers: Pool,
     pub(super) writer: Conn,
     pub(super) lock: File,
+    /// By which replicas tell each other that they have written; none where there is only one.
+    pub(super) bell: Option<Bell>,
     /// Its schema, which is the one that the migrations make.
     pub(super) schema: Watch,
 }

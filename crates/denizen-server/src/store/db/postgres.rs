@@ -11,7 +11,7 @@ use std::{fmt, fs::File, path::PathBuf, str::FromStr as _, sync::Arc, time::Dura
 
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow, PgSslMode},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode},
 };
 
 use super::{
@@ -25,6 +25,8 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session that is in a transaction and asks nothing for so long is ended, and its locks with it.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// What replicas ring under; the name stands in `NOTIFY` too.
+const CHANNEL: &str = "denizen";
 /// The oldest version that is supported, as the server numbers them.
 const OLDEST: i32 = 140_000;
 /// Names the lock that migrations are applied under.
@@ -47,6 +49,8 @@ pub struct Postgres {
     pub max_connections: u32,
     /// A statement that takes longer is ended by the server.
     pub statement_timeout: Duration,
+    /// A replica that has not heard of the others' changes for so long decides nothing.
+    pub max_staleness: Duration,
 }
 
 /// The URL has a password.
@@ -59,8 +63,14 @@ impl fmt::Debug for Postgres {
 impl Postgres {
     /// What is usual, for a database and a folder.
     pub fn new(url: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
-        let (max_connections, statement_timeout) = (4, Duration::from_secs(30));
-        Self { url: url.into(), ca_file: None, folder: folder.into(), max_connections, statement_timeout }
+        Self {
+            url: url.into(),
+            ca_file: None,
+            folder: folder.into(),
+            max_connections: 4,
+            statement_timeout: Duration::from_secs(30),
+            max_staleness: Duration::from_secs(900),
+        }
     }
 
     /// Says what is wrong with the URL, without a byte of it.
@@ -267,6 +277,41 @@ impl Pool {
     }
 }
 
+/// Tells replicas that one has written. It may be lost: whoever listens looks now and then in any case.
+pub(in crate::store) struct Bell {
+    pool: PgPool,
+    listener: Option<PgListener>,
+}
+
+impl Bell {
+    /// Waits until another rings. Never ends while the server cannot be reached.
+    pub(in crate::store) async fn rung(&mut self) {
+        if self.listener.is_none() {
+            let listening = async {
+                let mut listener = PgListener::connect_with(&self.pool).await?;
+                listener.listen(CHANNEL).await?;
+                Ok::<_, sqlx::Error>(listener)
+            };
+            self.listener = listening.await.ok();
+        }
+        match &mut self.listener {
+            Some(listener) => {
+                if listener.recv().await.is_err() {
+                    self.listener = None;
+                }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Rings.
+    pub(in crate::store) async fn ring(&self) {
+        if let Err(error) = sqlx::query("NOTIFY denizen").execute(&self.pool).await {
+            tracing::debug!(%error, "the other replicas were not told of a commit; they look now and then");
+        }
+    }
+}
+
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
         Ok(done) => Ok(done?),
@@ -292,11 +337,13 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     migrate(&mut writer).await?;
     expected(&mut writer).await?.admit(&Objects::read_postgres(&mut writer).await?)?;
     let readers = pool(options.clone(), engine.max_connections);
+    let bell = Bell { pool: pool(options.clone(), 2).0, listener: None };
     let writer = Conn { options, conn: Some(writer), is_open: false };
     Ok(Opened {
         readers: super::Pool::Postgres(readers),
         writer: super::Conn::Postgres(Box::new(writer)),
         lock,
+        bell: Some(bell),
         schema: Watch::new(0),
     })
 }

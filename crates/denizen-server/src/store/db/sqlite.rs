@@ -335,7 +335,13 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
         Ok((readers, writer, schema))
     });
     let (readers, writer, schema) = opened.await.map_err(|_| StoreError::Closed)??;
-    Ok(Opened { readers: super::Pool::Sqlite(readers), writer: super::Conn::Sqlite(Conn::new(writer)), lock, schema })
+    Ok(Opened {
+        readers: super::Pool::Sqlite(readers),
+        writer: super::Conn::Sqlite(Conn::new(writer)),
+        lock,
+        bell: None,
+        schema,
+    })
 }
 
 /// Opens what is there for reading alone, beside the process that may be writing to it.
