@@ -163,7 +163,7 @@ impl Trail {
                           move it away, and run this again";
             return Err(StoreError::File { path, source: Arc::new(io::Error::other(advice)) });
         }
-        if engine.is_absent() {
+        if engine.is_absent().await? {
             // Opening it would make an empty one.
             refuse_nothing(&anchor::read(&path, keys))?;
         }

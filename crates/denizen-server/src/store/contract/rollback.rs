@@ -71,7 +71,7 @@ pub(super) async fn rows_of_another_time_than_the_trail_are_refused(place: impl 
     try_open(&place).await.unwrap().close().await;
     // The number alone does not tell the one transaction 3 from the other.
     save_each(&newest).await;
-    std::fs::copy(newest.files()[0].with_file_name("side.db"), place.files()[0].with_file_name("side.db")).unwrap();
+    place.take_side(&newest).await;
     place.sql(all_put_back().leak()).await;
     assert_of_other_rows(try_open(&place).await, 3, 3);
 }
