@@ -17,8 +17,8 @@ use denizen_test_postgres::Cluster;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
-use super::{Attack, DataPlace, Engine};
-use crate::store::{Postgres, SchemaFault};
+use super::{Attack, DataPlace, Engine, fixtures::*, writes::founded};
+use crate::store::{Postgres, SchemaFault, Store, StoreError, StoreKeys, Trail};
 
 pub(super) struct Database {
     folder: TempDir,
@@ -246,7 +246,11 @@ impl DataPlace for Database {
             ("ALTER TABLE secrets ALTER COLUMN name SET DEFAULT 'x'", "table secrets", Changed),
             ("ALTER TABLE secrets ALTER COLUMN deleted TYPE NUMERIC", "table secrets", Changed),
             ("ALTER TABLE secrets ALTER COLUMN name TYPE TEXT COLLATE \"POSIX\"", "table secrets", Changed),
-            ("ALTER TABLE secrets ALTER COLUMN name DROP NOT NULL", "constraint secrets.secrets_pkey", Missing),
+            (
+                "UPDATE pg_attribute SET attnotnull = false WHERE attrelid = 'secrets'::regclass AND attname = 'name'",
+                "table secrets",
+                Changed,
+            ),
             (
                 "ALTER TABLE secrets DROP CONSTRAINT secrets_tenant_vault_fkey",
                 "constraint secrets.secrets_tenant_vault_fkey",
@@ -257,7 +261,7 @@ impl DataPlace for Database {
                 "constraint secrets.secrets_revision_check",
                 Added,
             ),
-            ("ALTER TABLE secrets DISABLE TRIGGER ALL", "", Added),
+            ("ALTER TABLE secrets DISABLE TRIGGER ALL", "trigger secrets.RI_ConstraintTrigger_", Added),
             (
                 "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'secrets_pkey'::regclass",
                 "index secrets_pkey",
@@ -337,6 +341,56 @@ impl DataPlace for Database {
     fn ends_of_other_types() -> &'static [&'static str] {
         &["UPDATE audit SET hash = '' WHERE seq = 6", "UPDATE audit SET tenant = '\u{FFFD}', tag = '' WHERE seq = 6"]
     }
+}
+
+/// A session that takes itself for a replica checks no key between tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_keys_are_disabled_is_refused() {
+    let place = Database::new();
+    founded(&place).await.close().await;
+    for (on, off) in [
+        (
+            "ALTER DATABASE {} SET session_replication_role = replica",
+            "ALTER DATABASE {} RESET session_replication_role",
+        ),
+        // Tables of other names than ours, and one of ours, where a name is looked for first.
+        ("ALTER DATABASE {} SET search_path = side, public", "ALTER DATABASE {} RESET search_path"),
+    ] {
+        place.ask(on.replace("{}", &place.name)).await;
+        let refused = Store::open(place.engine(), StoreKeys::of_test()).await.err();
+        assert!(refused.is_some(), "it opens after {on}");
+        place.ask(off.replace("{}", &place.name)).await;
+        Store::open(place.engine(), StoreKeys::of_test()).await.unwrap().close().await;
+    }
+}
+
+/// What others do beside a running server is no alarm: maintenance, and a replica that starts and makes the schema that it
+/// compares with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn maintenance_and_other_replicas_are_no_changed_schema() {
+    let place = Database::new();
+    let store = founded(&place).await;
+    place.tidy().await;
+    let beside = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+    tokio::time::sleep(Database::NOTICED_WITHIN).await;
+    assert_eq!(store.secret(&ctx(1), &vault_id(1, "v"), "s", None).await.unwrap(), None);
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&principal(1, 1)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    drop(beside);
+}
+
+/// A change that comes after a transaction has begun, and before it uses the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_changed_in_the_middle_of_a_transaction_is_not_written_by() {
+    let place = Database::new();
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    place.sql("CREATE TRIGGER t BEFORE DELETE ON secrets FOR EACH ROW EXECUTE FUNCTION side.nothing()").await;
+    tx.insert(&principal(1, 1)).await.unwrap();
+    let refused = tx.commit(event("x")).await;
+    assert!(matches!(refused, Err(StoreError::SchemaChanged)), "{refused:?}");
+    assert!(store.snapshot().principal(tenant_id(1), principal_id(1)).is_none());
 }
 
 impl Drop for Database {

@@ -33,7 +33,9 @@ pub(super) async fn another_schema_is_refused_at_start<P: DataPlace>(place: P) {
         copy.sql(sql).await;
         let error = try_open(&copy).await.err().unwrap_or_else(|| panic!("it opens after {sql}"));
         let StoreError::Schema { object, why: said } = &error else { panic!("{sql}: {error:?}") };
-        assert_eq!((object.as_str(), *said), (named, why), "{sql}");
+        // The engine counts the names that it makes.
+        let object = object.get(..named.len()).filter(|_| named.ends_with('_')).unwrap_or(object);
+        assert_eq!((object, *said), (named, why), "{sql}");
         assert!(error.to_string().contains("restore"), "{error}");
         for read in [
             Trail::open(copy.engine(), StoreKeys::of_test()).await.map(drop),
@@ -120,8 +122,13 @@ fn swapped<P: DataPlace>(table: &str, column: &str, of: &str, as_if: &str) -> St
         false => it.to_owned(),
     })
     .collect();
+    // An engine may look for a name's versions by the name that was asked for, and by the one that it shows.
+    let versions = match table {
+        "secrets" => swapped::<P>("secret_versions", "name", of, as_if) + ";",
+        _ => String::new(),
+    };
     format!(
-        "{renamed}; \
+        "{versions} {renamed}; \
          CREATE TABLE made_{table} AS SELECT * FROM was_{table} WHERE {column} <> '{as_if}'; \
          INSERT INTO made_{table} WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 600) \
          SELECT w.* FROM was_{table} AS w, n WHERE w.{column} = '{of}'; \

@@ -78,8 +78,8 @@ const POSTGRES_OBJECTS: &str = "WITH here AS (SELECT current_schema()::regnamesp
 SELECT kind, name, of_table, replace(made_by, quote_ident(current_schema()) || '.', '') FROM objects";
 
 /// Whether the schema is the one that it was: a digest over what every statement that changes a schema changes. It is
-/// moved by a change that was undone as well, all but one of a table's own row in the catalog. That row is looked at by what
-/// it says, for a vacuum, a rewrite and a new index write it anew. What a vacuum, `ANALYZE`, `REINDEX` and another
+/// moved by a change that was undone as well, but for those that only touch a table's or an index's own row in the catalog.
+/// Such a row is looked at by what it says, for rewriting a table writes it anew. What a vacuum, `ANALYZE`, `REINDEX` and another
 /// replica's start do moves nothing here.
 const POSTGRES_DIGEST: &str = "WITH here AS MATERIALIZED (SELECT oid, reltype, relkind, concat_ws(' ', 'c', oid, relname, relkind,
         relpersistence, relrowsecurity, relforcerowsecurity, relhasrules, relispartition, relam) AS said
@@ -90,7 +90,9 @@ SELECT sha256(convert_to(string_agg(said, E'\\n' ORDER BY said COLLATE \"C\"), '
     UNION ALL SELECT concat_ws(' ', 'a', a.attrelid, a.attnum, a.xmin)
         FROM pg_attribute a JOIN here ON here.oid = a.attrelid WHERE a.attnum > 0 AND here.relkind NOT IN ('i', 'I')
     UNION ALL SELECT concat_ws(' ', 'y', y.oid, y.xmin) FROM pg_type y JOIN here ON here.reltype = y.oid
-    UNION ALL SELECT concat_ws(' ', 'i', i.indexrelid, i.xmin) FROM pg_index i JOIN here ON here.oid = i.indrelid
+    UNION ALL SELECT concat_ws(' ', 'i', i.indexrelid, i.indisunique, i.indisvalid, i.indisready, i.indislive, i.indimmediate,
+            i.indkey, i.indoption, i.indclass, i.indcollation, i.indexprs, i.indpred)
+        FROM pg_index i JOIN here ON here.oid = i.indrelid
     UNION ALL SELECT concat_ws(' ', 'k', k.oid, k.xmin) FROM pg_constraint k JOIN here ON here.oid = k.conrelid
     UNION ALL SELECT concat_ws(' ', 'd', d.oid, d.xmin) FROM pg_attrdef d JOIN here ON here.oid = d.adrelid
     UNION ALL SELECT concat_ws(' ', 't', t.oid, t.xmin) FROM pg_trigger t JOIN here ON here.oid = t.tgrelid
