@@ -33,6 +33,8 @@ pub struct Cluster {
     folder: PathBuf,
     port: u16,
     keeper: Child,
+    /// How the server numbers its own version: 150018.
+    version: u32,
 }
 
 impl Cluster {
@@ -85,16 +87,21 @@ impl Cluster {
         }
         let log = fs::File::create(folder.join("log"))?;
         keeper.env("REMOVE", &folder).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-        let cluster = Self { keeper: keeper.spawn()?, folder, port };
+        let mut cluster = Self { keeper: keeper.spawn()?, folder, port, version: 0 };
         let start = Instant::now();
-        while let Err(error) = cluster.query("postgres", "SELECT 1") {
-            if start.elapsed() > TIMEOUT {
-                let log = fs::read_to_string(cluster.folder.join("log")).unwrap_or_default();
-                return Err(io::Error::other(format!("the server does not come up: {error}\n{log}")));
+        loop {
+            match cluster.query("postgres", "SHOW server_version_num") {
+                Ok(version) => {
+                    cluster.version = version.trim().parse().map_err(io::Error::other)?;
+                    return Ok(cluster);
+                }
+                Err(error) if start.elapsed() > TIMEOUT => {
+                    let log = fs::read_to_string(cluster.folder.join("log")).unwrap_or_default();
+                    return Err(io::Error::other(format!("the server does not come up: {error}\n{log}")));
+                }
+                Err(_) => pause(),
             }
-            pause();
         }
-        Ok(cluster)
     }
 
     /// The port on 127.0.0.1.
@@ -105,6 +112,11 @@ impl Cluster {
     /// A database's URL over TCP, with the password in it.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://denizen:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A database's URL over the socket, where the user of this process needs no password.
+    pub fn socket_url(&self, database: &str) -> String {
+        format!("postgres://denizen@localhost:{}/{database}?host={}", self.port, self.folder.display())
     }
 
     /// The process id of the server.
@@ -156,8 +168,8 @@ impl Cluster {
     /// # Errors
     /// What the server says.
     pub fn copy(&self, from: &str, to: &str) -> io::Result<()> {
-        // Fast, and possible while nobody uses it.
-        if self.query("postgres", &format!("CREATE DATABASE {to} TEMPLATE {from}")).is_ok() {
+        // Fast, and possible while nobody uses it. The server itself would wait for five seconds.
+        if self.is_left(from)? && self.copy_files(from, to).is_ok() {
             return Ok(());
         }
         self.create(to)?;
@@ -176,6 +188,28 @@ impl Cluster {
         }
         done(&psql.output()?)?;
         if dump.wait()?.success() { Ok(()) } else { Err(io::Error::other("pg_dump failed")) }
+    }
+
+    /// Makes a database of another, which nobody may be using.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn copy_files(&self, from: &str, to: &str) -> io::Result<()> {
+        // Where the disk is not waited for, this is the faster of two ways. Before version 15 it was the only one.
+        let strategy = if self.version >= 150_000 { "STRATEGY FILE_COPY" } else { "" };
+        self.query("postgres", &format!("CREATE DATABASE {to} TEMPLATE {from} {strategy}")).map(drop)
+    }
+
+    /// Whether nobody uses a database, now or in a moment.
+    fn is_left(&self, database: &str) -> io::Result<bool> {
+        let sql = format!("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '{database}'");
+        for _ in 0..3 {
+            if self.query("postgres", &sql)?.trim() == "0" {
+                return Ok(true);
+            }
+            pause();
+        }
+        Ok(false)
     }
 }
 

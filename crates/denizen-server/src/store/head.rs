@@ -97,7 +97,11 @@ impl Head {
                 conn.execute(statements, sql, args![revision, seen, &self.state, &self.tag]).await?
             }
         };
-        if written == 1 { Ok(()) } else { Err(StoreError::Head(HeadFault::Replaced)) }
+        if written != 1 {
+            return Err(StoreError::Head(HeadFault::Replaced));
+        }
+        // It is the last statement of a transaction that changes rows.
+        conn.refuse_changed_schema().await
     }
 }
 

@@ -131,7 +131,7 @@ impl Store {
     /// ([`StoreError::SchemaUnknown`]), when another process has it ([`StoreError::InUse`]), and when the database is not what was written to it ([`StoreError::Trail`]).
     pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
         let statements = db::Statements::default();
-        if engine.is_absent() {
+        if engine.is_absent().await? {
             audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;
         }
         let opened = db::open(&engine).await?;

@@ -34,7 +34,7 @@ use tokio::{
 use super::super::{
     Core, Engine, HeadFault, Revision, StoreError, StoreKeys, TrailFault,
     audit::chain::{Chain, SELECT_START, Start, StartWhy, StoredRow, chains, last_row, row_ending_at},
-    db::{Reader, args},
+    db::{Reader, Sharing, args},
     files,
     head::Head as RowsHead,
     writer::{Ends, LogHead},
@@ -279,12 +279,20 @@ impl Found {
 }
 
 /// Whether the database is what the anchor says it was, or has gone on from there.
-pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, is_shared: bool) -> Result<(), TrailFault> {
+pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, sharing: Sharing) -> Result<(), TrailFault> {
     let start = found.start.clone()?;
     let Some(end) = found.end() else {
         let records = expected.map_or(0, |head| head.seq);
-        if records > 0 || !(found.is_new() || is_shared) {
-            return Err(TrailFault::Removed { records });
+        let may_be_new = match sharing {
+            Sharing::Alone => found.is_new(),
+            Sharing::Replica => found.is_new() || (expected.is_some() && found.chains > 0),
+            Sharing::NewReplica => found.is_new() || found.chains > 0,
+        };
+        if records > 0 || !may_be_new {
+            return Err(match expected {
+                None if found.chains > 0 => TrailFault::AnchorMissing,
+                Some(_) | None => TrailFault::Removed { records },
+            });
         }
         // A replica that has written nothing yet.
         found.belong_together()?;
@@ -341,12 +349,12 @@ pub(in crate::store) async fn admit(
     keys: &StoreKeys,
     engine: &Engine,
 ) -> Result<Admitted, StoreError> {
-    let path = &engine.anchor();
+    let (path, sharing) = (&engine.anchor(), engine.sharing());
     let expected = read(path, keys)?;
-    let chain = own_chain(db, keys, expected.as_ref(), engine.is_shared()).await?;
+    let chain = own_chain(db, keys, expected.as_ref(), sharing).await?;
     let found = Found::read(db, keys, &chain, expected.as_ref()).await?;
     found.refuse_foreign_rows(keys)?;
-    judge(expected.as_ref(), &found, &chain, engine.is_shared())?;
+    judge(expected.as_ref(), &found, &chain, sharing)?;
     let head = found.head();
     if found.logged < head.revision {
         let (logged, revision) = (found.logged.0, head.revision.0);
@@ -360,19 +368,22 @@ pub(in crate::store) async fn admit(
     Ok(Admitted { chain, head, rows: found.ends.head, start: found.start?, spooled })
 }
 
-/// This replica's chain: the one that its anchor names. Without one, where nobody shares the database, the only one there is;
-/// elsewhere a new one.
+/// This replica's chain: the one that its anchor names. Without one, the only one there is, unless this is a new replica; or
+/// else a new one.
 pub(super) async fn own_chain(
     db: &mut Reader<'_>,
     keys: &StoreKeys,
     expected: Option<&Head>,
-    is_shared: bool,
+    sharing: Sharing,
 ) -> Result<Chain, StoreError> {
     if let Some(head) = expected {
         return Ok(Chain::named(&head.chain, keys));
     }
-    let there = if is_shared { Vec::new() } else { chains(db).await? };
-    Ok(there.first().map_or_else(|| Chain::new(keys), |chain| Chain::named(chain, keys)))
+    let there = if sharing == Sharing::NewReplica { Vec::new() } else { chains(db).await? };
+    Ok(match &there[..] {
+        [only] => Chain::named(only, keys),
+        _ => Chain::new(keys),
+    })
 }
 
 /// The same before there is a database: making an empty one would hide that another was there.

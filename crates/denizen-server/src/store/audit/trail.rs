@@ -86,7 +86,7 @@ impl Trail {
         let (chain, head, anchor, unanchored) = match self.examine().await {
             Err(StoreError::Trail(fault @ (TrailFault::AnchorMissing | TrailFault::AnchorUnreadable { .. }))) => {
                 let (chain, found) = self.found(None).await?;
-                match anchor::judge(None, &found, &chain, self.engine.is_shared()) {
+                match anchor::judge(None, &found, &chain, self.engine.sharing()) {
                     Ok(()) | Err(TrailFault::AnchorMissing) => (chain, found.head(), None, Some(fault)),
                     Err(fault) => return Err(fault.into()),
                 }
@@ -135,7 +135,7 @@ impl Trail {
         conn.begin_to_read().await?;
         let found = async {
             let mut db = Reader::Conn(&mut conn, &self.statements);
-            let chain = anchor::own_chain(&mut db, &self.keys, anchor, self.engine.is_shared()).await?;
+            let chain = anchor::own_chain(&mut db, &self.keys, anchor, self.engine.sharing()).await?;
             let found = Found::read(&mut db, &self.keys, &chain, anchor).await?;
             Ok((chain, found))
         };
@@ -186,7 +186,7 @@ impl Trail {
             // The anchor first: the database can only have gone on from there.
             let anchor = anchor::read(&self.engine.anchor(), &self.keys)?;
             let (chain, found) = self.found(anchor.as_ref()).await?;
-            match anchor::judge(anchor.as_ref(), &found, &chain, self.engine.is_shared()) {
+            match anchor::judge(anchor.as_ref(), &found, &chain, self.engine.sharing()) {
                 Ok(()) => return Ok((chain, found.head(), anchor)),
                 Err(fault) if looks == LOOKS => return Err(fault.into()),
                 Err(_) => {}
@@ -208,7 +208,7 @@ impl Trail {
                           move it away, and run this again";
             return Err(StoreError::File { path, source: Arc::new(io::Error::other(advice)) });
         }
-        if engine.is_absent() {
+        if engine.is_absent().await? {
             // Opening it would make an empty one.
             refuse_nothing(&anchor::read(&path, keys))?;
         }
@@ -217,7 +217,7 @@ impl Trail {
         let anchor = anchor::read(&path, keys).ok().flatten();
         let mut conn = opened.writer;
         let mut db = Reader::Conn(&mut conn, &statements);
-        let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.is_shared()).await?;
+        let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.sharing()).await?;
         let mut writer =
             Writer::new((conn, opened.lock, opened.schema), keys.clone(), chain.clone(), engine.is_shared());
         let done = Box::pin(accept(&mut writer, &statements, engine, keys, &chain, now)).await;
@@ -262,7 +262,7 @@ async fn accept(
         Some(end) => Box::pin(walk(&mut db, chain, &end.head, &[])).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
-    let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.is_shared()));
+    let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
     let was = match (judged, &walked) {
         (Err(fault), _) => fault.to_string(),
         (Ok(()), Err(_)) if found.is_new() => return Ok(None),

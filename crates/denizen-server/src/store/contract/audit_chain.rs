@@ -114,7 +114,7 @@ pub(super) async fn a_forged_end_is_found(place: impl DataPlace) {
     let whole = format!(
         "DELETE FROM audit; \
          INSERT INTO audit (chain, seq, last, tenant, at, revision, total, spool, state, hash, tag, lines) \
-         VALUES ('{chain}', 1, 5, '{tenant}', 0, 0, 0, {spool}, x'', '{hash}', x'', '{lines}')"
+         VALUES ('{chain}', 1, 5, '{tenant}', 0, 0, 0, {spool}, unhex(''), '{hash}', unhex(''), '{lines}')"
     );
     place.sql(whole.leak()).await;
     assert_eq!(store.audit_verify().await.unwrap_err().at, 1);

@@ -35,12 +35,25 @@ mod survival;
 mod tampering;
 mod writes;
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
 
-/// Somewhere to keep data, as a test needs it.
+/// Somewhere to keep data, as a test needs it, and what an intruder says to it.
+///
+/// SQL that both engines understand stands in the tests. It may use `side.…`, where an intruder keeps what is not the
+/// server's, `unhex('00')` and `zeroblob(32)`. What only one engine understands is said by its place.
 pub(super) trait DataPlace: Send + Sync {
+    /// The data as it was at a moment.
+    type Backup;
+
+    /// A running server notices a changed schema within this time.
+    const NOTICED_WITHIN: Duration;
+    /// True once in about forty times that it is asked.
+    const NOW_AND_THEN: &str;
+    /// Sets back the number by which a changed schema is told; empty where there is none.
+    const NUMBER_SET_BACK: &str = "";
+
     /// Empty and new.
     fn new() -> Self;
     /// How to open it.
@@ -51,8 +64,41 @@ pub(super) trait DataPlace: Send + Sync {
     fn after_a_power_cut(&self) -> Self;
     /// What is found after this process was killed now: what was written.
     fn after_a_kill(&self) -> Self;
-    /// The files the data is in, where the engine is one that has any.
-    fn files(&self) -> Vec<PathBuf>;
+
+    /// The data as it is, which nobody uses.
+    fn backup(&self) -> Self::Backup;
+    /// Puts it back as it was.
+    fn put_back(&self, backup: &Self::Backup);
+    /// Removes all data.
+    fn remove_data(&self);
+    /// Puts something without content where the data was.
+    fn put_nothing(&self);
+    /// Whether there is no data.
+    async fn is_empty(&self) -> bool;
+    /// All data, to be compared.
+    async fn content(&self) -> Vec<u8>;
+    /// Takes over what an intruder keeps at another place.
+    async fn take_side(&self, from: &Self);
+    /// In how many places a text is found that the store was given, wherever the engine promises to keep none of what was
+    /// purged.
+    async fn copies_of(&self, what: &str) -> usize;
+    /// How much room the data takes, bytes.
+    async fn size(&self) -> u64;
+    /// What whoever keeps the database runs now and then.
+    async fn tidy(&self);
+
+    /// Makes a table ignore `INSERT`, `UPDATE` or `DELETE`, and say that it was done.
+    fn ignoring(name: &str, act: &str, table: &str) -> String;
+    /// Gives a table another name, and leaves those that refer to it as they are.
+    fn renamed(table: &str, to: &str) -> String;
+    /// Changes of the schema that only this engine knows, and what is said of them at start.
+    fn other_schemas() -> Vec<(&'static str, &'static str, SchemaFault)>;
+    /// Changes of the schema under a running server.
+    fn attacks_on_a_running_server() -> Vec<Attack>;
+    /// Statements after each other that put values of another type into rows, and what is said of them at start.
+    fn values_of_other_types() -> Vec<(&'static [&'static str], &'static str)>;
+    /// The same for the last row of the audit, number 6.
+    fn ends_of_other_types() -> &'static [&'static str];
 
     /// One more, empty and new.
     fn another(&self) -> Self
@@ -65,6 +111,12 @@ pub(super) trait DataPlace: Send + Sync {
     async fn open(&self) -> Store {
         Store::open(self.engine(), crate::store::StoreKeys::of_test()).await.unwrap()
     }
+}
+
+/// A change that an intruder makes, and undoes.
+pub(super) struct Attack {
+    pub(super) change: &'static str,
+    pub(super) undo: &'static str,
 }
 
 macro_rules! contract_suite {
@@ -148,7 +200,6 @@ macro_rules! on {
                 an_anchor_removed_under_a_running_server_is_written_anew
                 a_trail_removed_under_a_running_server_refuses_writes_and_says_why
                 a_trail_added_to_under_a_running_server_refuses_writes_and_says_why
-                a_database_replaced_under_a_running_server_refuses_writes
                 an_end_forged_while_it_is_read_again_is_refused
                 an_honest_crash_leaves_the_anchor_behind
                 a_head_kept_elsewhere_is_in_the_trail_or_not
@@ -192,7 +243,6 @@ macro_rules! on {
                 a_commit_in_doubt_adopts_nothing_else;
             schema:
                 another_schema_is_refused_at_start
-                an_index_that_leaves_rows_out_is_refused_at_start
                 another_schema_is_not_used_by_a_running_server
                 rows_that_were_not_asked_for_are_refused
                 what_was_not_written_is_not_acknowledged

@@ -5,12 +5,19 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{DataPlace, Engine, Store, fixtures::*, writes::founded};
+use super::{
+    Attack, DataPlace, Engine,
+    attacks::{live, lived, refused, try_open, until},
+    fixtures::*,
+    writes::founded,
+};
+use crate::store::{SchemaFault, Store, StoreError, TrailFault};
 
 pub(super) struct File {
     folder: TempDir,
@@ -25,7 +32,16 @@ impl File {
         self.folder.path().join("side.db")
     }
 
-    fn take_side(&self, from: &Self) {
+    /// The files of the data.
+    fn files(&self) -> Vec<PathBuf> {
+        ["", "-wal"]
+            .map(|suffix| self.folder.path().join(format!("denizen.db{suffix}")))
+            .into_iter()
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    fn take_side_file(&self, from: &Self) {
         if from.side().exists() {
             fs::copy(from.side(), self.side()).unwrap();
         }
@@ -37,7 +53,19 @@ impl File {
     }
 }
 
+/// The files of the data as they were.
+pub(super) struct Copy(Vec<(PathBuf, Vec<u8>)>);
+
+/// Keeps rows from being removed.
+const KEPT: &str = "CREATE TRIGGER t BEFORE DELETE ON secrets BEGIN SELECT RAISE(IGNORE); END";
+
 impl DataPlace for File {
+    type Backup = Copy;
+
+    const NOTICED_WITHIN: Duration = Duration::ZERO;
+    const NOW_AND_THEN: &str = "random() % 40 = 0";
+    const NUMBER_SET_BACK: &str = "PRAGMA schema_version = 1";
+
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -60,7 +88,7 @@ impl DataPlace for File {
     fn after_a_power_cut(&self) -> Self {
         let found = Self::new();
         found.take_anchor(self);
-        found.take_side(self);
+        found.take_side_file(self);
         for file in self.files() {
             fs::copy(&file, found.folder.path().join(file.file_name().unwrap())).unwrap();
         }
@@ -77,7 +105,7 @@ impl DataPlace for File {
         // The spool first: what is moved into the data meanwhile is in both, and must not count twice.
         let found = Self::new();
         found.take_anchor(self);
-        found.take_side(self);
+        found.take_side_file(self);
         let (from, to) = (self.engine().spool(), found.engine().spool());
         fs::create_dir(&to).unwrap();
         for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -90,12 +118,116 @@ impl DataPlace for File {
         found
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        ["", "-wal"]
-            .map(|suffix| self.folder.path().join(format!("denizen.db{suffix}")))
-            .into_iter()
-            .filter(|path| path.exists())
-            .collect()
+    fn backup(&self) -> Copy {
+        Copy(self.files().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect())
+    }
+
+    fn put_back(&self, backup: &Copy) {
+        self.remove_data();
+        backup.0.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    }
+
+    fn remove_data(&self) {
+        self.files().into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+
+    fn put_nothing(&self) {
+        fs::write(self.path(), "").unwrap();
+    }
+
+    async fn is_empty(&self) -> bool {
+        self.files().is_empty()
+    }
+
+    async fn content(&self) -> Vec<u8> {
+        fs::read(self.path()).unwrap()
+    }
+
+    async fn take_side(&self, from: &Self) {
+        self.take_side_file(from);
+    }
+
+    /// In its files.
+    async fn copies_of(&self, what: &str) -> usize {
+        let found = |file: &PathBuf| {
+            fs::read(file).unwrap().windows(what.len()).filter(|window| *window == what.as_bytes()).count()
+        };
+        self.files().iter().map(found).sum()
+    }
+
+    async fn size(&self) -> u64 {
+        self.files().iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+    }
+
+    async fn tidy(&self) {
+        self.sql("ANALYZE; VACUUM").await;
+    }
+
+    fn ignoring(name: &str, act: &str, table: &str) -> String {
+        format!("CREATE TRIGGER {name} BEFORE {act} ON {table} BEGIN SELECT RAISE(IGNORE); END")
+    }
+
+    fn renamed(table: &str, to: &str) -> String {
+        format!("PRAGMA legacy_alter_table = ON; ALTER TABLE {table} RENAME TO {to}")
+    }
+
+    fn other_schemas() -> Vec<(&'static str, &'static str, SchemaFault)> {
+        vec![
+            (KEPT, "trigger t", SchemaFault::Added),
+            (
+                "PRAGMA legacy_alter_table=ON; ALTER TABLE head RENAME TO h; CREATE VIEW head AS SELECT * FROM h",
+                "table h",
+                SchemaFault::Added,
+            ),
+            ("CREATE VIEW pragma_schema_version AS SELECT 1", "view pragma_schema_version", SchemaFault::Added),
+            (
+                "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql = replace(sql, 'name     TEXT   NOT NULL,', \
+                 'name     TEXT   NOT NULL COLLATE NOCASE,') WHERE name = 'secrets'",
+                "table secrets",
+                SchemaFault::Changed,
+            ),
+        ]
+    }
+
+    fn attacks_on_a_running_server() -> Vec<Attack> {
+        vec![
+            Attack {
+                change: "ALTER TABLE secret_versions RENAME TO v0; CREATE VIEW secret_versions AS SELECT * FROM v0",
+                // The engine puts a name that it changed into quotes.
+                undo: "DROP VIEW secret_versions; ALTER TABLE v0 RENAME TO secret_versions; \
+                       PRAGMA writable_schema = ON; \
+                       UPDATE sqlite_schema SET sql = replace(sql, '\"secret_versions\"', 'secret_versions')",
+            },
+            Attack { change: KEPT, undo: "DROP TRIGGER t" },
+            Attack { change: "CREATE TABLE x (y)", undo: "DROP TABLE x" },
+        ]
+    }
+
+    fn values_of_other_types() -> Vec<(&'static [&'static str], &'static str)> {
+        vec![
+            (&["UPDATE machines SET body = x'00FF'"], "machine a0000000"),
+            (&["UPDATE vaults SET tag = 5"], "vault a0000000"),
+            (&["UPDATE secrets SET deleted = 'never'"], "secret a0000000"),
+            (&["UPDATE secret_versions SET ordinal = 'one'"], "its column ordinal"),
+            (&["UPDATE one_time SET expires = 'never'"], "join token a0000000"),
+            (&["UPDATE signing_keys SET tenant = x'41'"], "signing key ?"),
+            // A key that no page comes to: the engine keeps texts in these columns only as long as the schema is read anew.
+            (
+                &[
+                    "PRAGMA writable_schema = ON; CREATE TABLE side.schema AS SELECT name, sql FROM sqlite_schema; \
+                     UPDATE sqlite_schema SET sql = replace(replace(sql, 'tenant   TEXT   NOT NULL', 'tenant   TEXT'), \
+                     'tenant  TEXT', 'tenant TEXT') WHERE name = 'machines'; PRAGMA schema_version = 9000",
+                    "UPDATE machines SET tenant = NULL",
+                    "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = (SELECT s.sql FROM side.schema s \
+                     WHERE s.name = 'machines') WHERE name = 'machines'; PRAGMA schema_version = 9001",
+                ],
+                "a machine: its tenant",
+            ),
+        ]
+    }
+
+    fn ends_of_other_types() -> &'static [&'static str] {
+        &["UPDATE audit SET hash = x'00' WHERE seq = 6", "UPDATE audit SET tenant = x'ff', tag = 'x' WHERE seq = 6"]
     }
 }
 
@@ -247,4 +379,73 @@ async fn kill_9_loses_no_acknowledged_write() {
         let recorded = usize::try_from(store.audit_verify().await.unwrap()).unwrap();
         assert!(recorded >= acknowledged * 2, "{acknowledged} were acknowledged, {recorded} records were kept");
     }
+}
+
+/// A file can take another's name while the engine has that open. A server's databases cannot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_replaced_under_a_running_server_refuses_writes() {
+    let place = File::new();
+    let store = lived(&place).await;
+    store.close().await;
+    let old = place.backup();
+    let store = try_open(&place).await.unwrap();
+    live(&store, 2).await;
+    let path = place.files().remove(0);
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    for (name, bytes) in &old.0 {
+        fs::write(name, bytes).unwrap();
+    }
+    until("it is noticed", async || store.begin(&ctx(1)).await.is_err()).await;
+    let error = store.begin(&ctx(1)).await.err().unwrap();
+    assert!(matches!(error, StoreError::Trail(TrailFault::Replaced)), "{error}");
+    assert!(store.audit_health().disagreements > 0);
+    fs::remove_file(&path).unwrap();
+    assert!(store.begin(&ctx(1)).await.is_err());
+    // Put right, it goes on.
+    fs::rename(&aside, &path).unwrap();
+    until("it goes on", async || store.begin(&ctx(1)).await.is_ok()).await;
+    live(&store, 3).await;
+    assert_eq!(store.audit_verify().await.unwrap(), 16);
+    store.close().await;
+    // Left so, the next start says that it is an old one.
+    let store = try_open(&place).await.unwrap();
+    live(&store, 4).await;
+    fs::rename(&path, &aside).unwrap();
+    place.put_back(&old);
+    until("it is noticed again", async || store.begin(&ctx(1)).await.is_err()).await;
+    store.close().await;
+    assert!(matches!(refused(&place).await, TrailFault::Older { .. }));
+}
+
+/// An index that says other things than its table: a look through it leaves rows out, and no row shows that. The attack
+/// reads the index as a table, which only this engine can be made to do.
+#[tokio::test]
+async fn an_index_that_leaves_rows_out_is_refused_at_start() {
+    let place = File::new();
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 2)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    store.close().await;
+    place
+        .sql(
+            "PRAGMA writable_schema=ON; \
+             INSERT INTO sqlite_schema SELECT 'table', 'imp', 'imp', rootpage, \
+             'CREATE TABLE imp (tenant, vault, name, ordinal, rid, PRIMARY KEY (tenant, vault, name, ordinal, rid)) \
+             WITHOUT ROWID' FROM sqlite_schema WHERE name = 'sqlite_autoindex_secret_versions_2'; \
+             PRAGMA writable_schema=RESET; \
+             UPDATE imp SET name = 'zzz' WHERE ordinal = 1; \
+             PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name = 'imp'; PRAGMA writable_schema=RESET",
+        )
+        .await;
+    let error = try_open(&place).await.err().unwrap();
+    assert!(
+        matches!(&error, StoreError::Corrupt(why) if why.contains("integrity_check('secret_versions')")),
+        "{error:?}"
+    );
 }

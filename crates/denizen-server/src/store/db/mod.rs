@@ -32,6 +32,8 @@ use std::{
 
 pub use error::DbError;
 pub(super) use postgres::Bell;
+#[cfg(test)]
+pub(in crate::store) use postgres::LOOKED_AT_WITHIN;
 pub use postgres::Postgres;
 pub(super) use schema::Watch;
 
@@ -50,6 +52,17 @@ pub enum Engine {
     },
     /// A server that several replicas share.
     Postgres(Postgres),
+}
+
+/// Who else may write to a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Nobody.
+    Alone,
+    /// Other replicas; this one has written before.
+    Replica,
+    /// Other replicas; this one has a folder with nothing in it.
+    NewReplica,
 }
 
 /// How often the lock of a folder or a data file is tried, and how long is waited in between.
@@ -265,7 +278,7 @@ impl Pool {
         statements.reads.fetch_add(1, Ordering::Relaxed);
         match self {
             Self::Sqlite(pool) => pool.rows(sql.into(), args, Some(schema)).await,
-            Self::Postgres(pool) => Box::pin(pool.rows(&sql.into(), args)).await,
+            Self::Postgres(pool) => Box::pin(pool.rows_under(&sql.into(), args, schema)).await,
         }
     }
 
@@ -327,12 +340,20 @@ impl Conn {
         }
     }
 
-    /// The number that the engine raises with each change of the schema.
+    /// A number that each change of the schema moves.
     pub(super) async fn schema_version(&mut self) -> Result<i64, StoreError> {
         match self {
             Self::Sqlite(conn) => conn.schema_version(),
-            // It has none: the schema is looked at now and then.
-            Self::Postgres(_) => Ok(0),
+            Self::Postgres(conn) => Ok(Box::pin(conn.schema_version()).await?),
+        }
+    }
+
+    /// Refuses a transaction, about to commit, in which the schema was changed by somebody.
+    pub(super) async fn refuse_changed_schema(&mut self) -> Result<(), StoreError> {
+        match self {
+            // Nobody can change it while a transaction lasts.
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(conn) => Box::pin(conn.refuse_changed_schema()).await,
         }
     }
 
@@ -392,9 +413,11 @@ impl Conn {
     pub(super) async fn forget(&mut self) {
         let done = match self {
             Self::Sqlite(conn) => conn.forget().await,
-            // What was removed is in the files until they are vacuumed, and in its archived log for good: without the keys
-            // that went with it, neither can be read.
-            Self::Postgres(_) => Ok(()),
+            // Its pages' free space and its log have what was removed for longer.
+            Self::Postgres(conn) => {
+                conn.forget();
+                Ok(())
+            }
         };
         if let Err(error) = done {
             tracing::warn!(%error, "the write-ahead log was not cleared after a purge");
@@ -512,13 +535,13 @@ pub(super) async fn open_to_read(engine: &Engine) -> Result<Conn, StoreError> {
 
 impl Engine {
     /// Whether there is no data at all yet.
-    pub(super) fn is_absent(&self) -> bool {
+    pub(super) async fn is_absent(&self) -> Result<bool, StoreError> {
         match self {
             Self::Sqlite { path } => {
-                matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+                let found = path.symlink_metadata();
+                Ok(matches!(found, Err(error) if error.kind() == std::io::ErrorKind::NotFound))
             }
-            // Opening it makes none.
-            Self::Postgres(_) => false,
+            Self::Postgres(postgres) => Box::pin(postgres::is_empty(postgres)).await,
         }
     }
 
@@ -548,6 +571,17 @@ impl Engine {
         match self {
             Self::Sqlite { .. } => false,
             Self::Postgres(_) => true,
+        }
+    }
+
+    /// Who else may write to the database.
+    pub(super) fn sharing(&self) -> Sharing {
+        match self {
+            Self::Sqlite { .. } => Sharing::Alone,
+            // What a replica makes first in its folder, after its lock.
+            Self::Postgres(_) if self.anchor().symlink_metadata().is_ok() => Sharing::Replica,
+            Self::Postgres(_) if self.spool().symlink_metadata().is_ok() => Sharing::Replica,
+            Self::Postgres(_) => Sharing::NewReplica,
         }
     }
 

@@ -7,7 +7,17 @@
 //!
 //! Touches the network, and the lock in this replica's folder. Tests: the contract suite.
 
-use std::{fmt, fs::File, path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    fs::File,
+    path::PathBuf,
+    str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
@@ -18,7 +28,7 @@ use super::{
     super::{StoreError, files},
     Arg, DbError, Opened, Sql,
     migrations::{self, APPLIED, APPLY, Dialect, TABLE},
-    schema::{Objects, Watch},
+    schema::{self, Objects, Watch},
 };
 
 /// How long a connection may take to be made, or to be free.
@@ -29,6 +39,8 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 const CHANNEL: &str = "denizen";
 /// The oldest version that is supported, as the server numbers them.
 const OLDEST: i32 = 140_000;
+/// What is read is answered under a look at the schema that is not older; what is written, under one of the same transaction.
+pub(in crate::store) const LOOKED_AT_WITHIN: Duration = Duration::from_secs(1);
 /// Names the lock that migrations are applied under.
 const MIGRATION_LOCK: i64 = 0x64656e697a656e;
 
@@ -167,6 +179,9 @@ pub(in crate::store) struct Conn {
     conn: Option<PgConnection>,
     /// Whether a transaction is open.
     is_open: bool,
+    schema: Watch,
+    /// Purges since a vacuum was last done with.
+    purges: Arc<AtomicU64>,
 }
 
 impl Conn {
@@ -176,7 +191,11 @@ impl Conn {
             if self.is_open {
                 return Err(DbError::Lost);
             }
-            self.conn = Some(connect(&self.options).await?);
+            let mut conn = connect(&self.options).await?;
+            // It may be in another schema than the one before.
+            let began = Instant::now();
+            self.schema.note_look(schema::postgres_version(&mut conn).await?, began);
+            self.conn = Some(conn);
         }
         self.conn.as_mut().ok_or(DbError::Lost)
     }
@@ -202,6 +221,53 @@ impl Conn {
         let conn = self.get().await?;
         let done = run!(sql, args, execute, conn);
         self.look(done).map(|done| done.rows_affected())
+    }
+
+    /// The number of the schema; the one that was found good while the last look is recent.
+    pub(super) async fn schema_version(&mut self) -> Result<i64, DbError> {
+        if !self.schema.is_due(LOOKED_AT_WITHIN) {
+            return Ok(self.schema.found_good());
+        }
+        self.look_at_schema().await
+    }
+
+    /// The number of the schema now.
+    ///
+    /// Late in a transaction it speaks for the whole of it: whoever changes a table that was used waits for its end.
+    pub(super) async fn look_at_schema(&mut self) -> Result<i64, DbError> {
+        let began = Instant::now();
+        let conn = self.get().await?;
+        let done = schema::postgres_version(conn).await;
+        let version = self.look(done)?;
+        self.schema.note_look(version, began);
+        Ok(version)
+    }
+
+    /// Refuses to go on where the schema is, or was, another.
+    pub(super) async fn refuse_changed_schema(&mut self) -> Result<(), StoreError> {
+        self.look_at_schema().await?;
+        self.schema.refuse_changed()
+    }
+
+    /// Has what was purged vacuumed, in the background: then nothing but the free space of the tables' pages has it, until
+    /// other rows are written there.
+    pub(super) fn forget(&self) {
+        if self.purges.fetch_add(1, Ordering::SeqCst) > 0 {
+            return;
+        }
+        let (purges, options) = (self.purges.clone(), self.options.clone().options([("statement_timeout", "0")]));
+        tokio::spawn(async move {
+            loop {
+                let seen = purges.load(Ordering::SeqCst);
+                if let Err(error) = vacuum(&options).await {
+                    tracing::warn!(%error, "the database was not vacuumed after a purge");
+                }
+                // What was purged meanwhile waits for the next.
+                if purges.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    return;
+                }
+            }
+        });
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
@@ -268,6 +334,22 @@ impl Pool {
         Ok(done?)
     }
 
+    /// The same, under a look at the schema that is recent.
+    pub(super) async fn rows_under(
+        &self,
+        sql: &Sql,
+        args: &[Arg<'_>],
+        watch: &Watch,
+    ) -> Result<Vec<super::Row>, StoreError> {
+        let found = self.rows(sql, args).await?;
+        if watch.is_due(LOOKED_AT_WITHIN) {
+            let began = Instant::now();
+            let mut conn = self.0.acquire().await.map_err(DbError::from)?;
+            watch.note_look(schema::postgres_version(&mut conn).await.map_err(DbError::from)?, began);
+        }
+        Ok(found)
+    }
+
     async fn once(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
         Ok(rows(run!(sql, args, fetch_all, &self.0)?))
     }
@@ -319,8 +401,25 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
     }
 }
 
-fn pool(options: PgConnectOptions, connections: u32) -> Pool {
+/// Takes out of the tables what a purge removed.
+async fn vacuum(options: &PgConnectOptions) -> Result<(), DbError> {
+    let mut conn = connect(options).await?;
+    conn.execute(sqlx::raw_sql("VACUUM secret_versions, secrets, changes")).await?;
+    Ok(conn.close().await?)
+}
+
+fn pool(options: PgConnectOptions, connections: u32, watch: Option<Watch>) -> Pool {
     let pool = PgPoolOptions::new()
+        .after_connect(move |conn, _| {
+            let watch = watch.clone();
+            Box::pin(async move {
+                // A new session may be in another schema than those before.
+                if let Some(watch) = watch {
+                    watch.note(schema::postgres_version(conn).await?);
+                }
+                Ok(())
+            })
+        })
         .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
         // A ping before each use would double the cost of a read.
@@ -335,32 +434,54 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     let mut writer = connect(&options).await?;
     admit(&mut writer).await?;
     migrate(&mut writer).await?;
-    expected(&mut writer).await?.admit(&Objects::read_postgres(&mut writer).await?)?;
-    let readers = pool(options.clone(), engine.max_connections);
-    let bell = Bell { pool: pool(options.clone(), 2).0, listener: None };
-    let writer = Conn { options, conn: Some(writer), is_open: false };
+    let schema = Watch::new(check(&mut writer).await?);
+    let readers = pool(options.clone(), engine.max_connections, Some(schema.clone()));
+    let bell = Bell { pool: pool(options.clone(), 2, None).0, listener: None };
+    let writer = Conn { options, conn: Some(writer), is_open: false, schema: schema.clone(), purges: Arc::default() };
     Ok(Opened {
         readers: super::Pool::Postgres(readers),
         writer: super::Conn::Postgres(Box::new(writer)),
         lock,
         bell: Some(bell),
-        schema: Watch::new(0),
+        schema,
     })
+}
+
+/// Whether the database has no table, of ours or of anybody.
+pub(super) async fn is_empty(engine: &Postgres) -> Result<bool, StoreError> {
+    let mut conn = connect(&engine.parsed()?).await?;
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM pg_class WHERE relkind IN ('r', 'p') \
+               AND relnamespace = current_schema()::regnamespace)";
+    let is_empty = sqlx::query_scalar(sql).fetch_one(&mut conn).await.map_err(DbError::from)?;
+    conn.close().await.map_err(DbError::from)?;
+    Ok(is_empty)
+}
+
+/// Refuses another schema than the migrations make; gives the number of the one that is there.
+async fn check(conn: &mut PgConnection) -> Result<i64, StoreError> {
+    let expected = expected(conn).await?;
+    let before = schema::postgres_version(conn).await.map_err(DbError::from)?;
+    expected.admit(&Objects::read_postgres(conn).await?)?;
+    match schema::postgres_version(conn).await.map_err(DbError::from)? {
+        after if after == before => Ok(before),
+        _ => Err(StoreError::SchemaChanged),
+    }
 }
 
 /// Opens what is there for reading alone, beside the replicas that may be writing to it.
 pub(super) async fn open_to_read(engine: &Postgres) -> Result<Conn, StoreError> {
     let options = engine.parsed()?;
     let mut conn = connect(&options).await?;
-    expected(&mut conn).await?.admit(&Objects::read_postgres(&mut conn).await?)?;
+    let schema = Watch::new(check(&mut conn).await?);
     conn.close().await.map_err(DbError::from)?;
-    Ok(Conn { options: options.options([("default_transaction_read_only", "on")]), conn: None, is_open: false })
+    let options = options.options([("default_transaction_read_only", "on")]);
+    Ok(Conn { options, conn: None, is_open: false, schema, purges: Arc::default() })
 }
 
 /// Refuses a server that cannot be used.
 async fn admit(conn: &mut PgConnection) -> Result<(), StoreError> {
     let sql = "SELECT current_setting('server_version_num')::INT4, current_setting('server_encoding'), \
-               pg_is_in_recovery()";
+               pg_is_in_recovery(), current_setting('session_replication_role') = 'origin'";
     let row = conn.fetch_one(sql).await.map_err(DbError::from)?;
     let of = |error: sqlx::Error| StoreError::from(DbError::from(error));
     let (version, encoding): (i32, String) = (row.try_get(0).map_err(of)?, row.try_get(1).map_err(of)?);
@@ -376,6 +497,11 @@ async fn admit(conn: &mut PgConnection) -> Result<(), StoreError> {
     }
     if row.try_get(2).map_err(of)? {
         return Err(StoreError::Unfit("the server is a standby, which takes no writes: name the primary".to_owned()));
+    }
+    if !row.try_get::<bool, _>(3).map_err(of)? {
+        let why = "its setting session_replication_role is not origin, which disables the keys between tables: ALTER ROLE … \
+                   RESET session_replication_role, and the same of the database";
+        return Err(StoreError::Unfit(why.to_owned()));
     }
     Ok(())
 }

@@ -2,16 +2,18 @@
 //!
 //! Whoever can write the database can put a view in a table's place, which answers each look otherwise, or a trigger that
 //! keeps a row from being removed. So every object is compared with those of a database that the same migrations made in
-//! memory; and the number that the engine raises with each change of the schema is looked at while the server runs.
+//! memory, or in a schema of their own that is rolled back. And a number that each change of the schema moves is looked at
+//! while the server runs.
 //!
 //! Touches the database. Tests: the contract suite.
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -75,6 +77,32 @@ const POSTGRES_OBJECTS: &str = "WITH here AS (SELECT current_schema()::regnamesp
 )
 SELECT kind, name, of_table, replace(made_by, quote_ident(current_schema()) || '.', '') FROM objects";
 
+/// Whether the schema is the one that it was: a digest over what every statement that changes a schema changes. It is
+/// moved by a change that was undone as well, but for those that only touch a table's or an index's own row in the catalog.
+/// Such a row is looked at by what it says, for rewriting a table writes it anew. What a vacuum, `ANALYZE`, `REINDEX` and another
+/// replica's start do moves nothing here.
+const POSTGRES_DIGEST: &str = "WITH here AS MATERIALIZED (SELECT oid, reltype, relkind, concat_ws(' ', 'c', oid, relname, relkind,
+        relpersistence, relrowsecurity, relforcerowsecurity, relhasrules, relispartition, relam) AS said
+    FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+SELECT sha256(convert_to(string_agg(said, E'\\n' ORDER BY said COLLATE \"C\"), 'UTF8')) FROM (
+    SELECT said FROM here
+    UNION ALL SELECT concat_ws(' ', 's', current_schema(), current_setting('session_replication_role'))
+    UNION ALL SELECT concat_ws(' ', 'a', a.attrelid, a.attnum, a.xmin)
+        FROM pg_attribute a JOIN here ON here.oid = a.attrelid WHERE a.attnum > 0 AND here.relkind NOT IN ('i', 'I')
+    UNION ALL SELECT concat_ws(' ', 'y', y.oid, y.xmin) FROM pg_type y JOIN here ON here.reltype = y.oid
+    UNION ALL SELECT concat_ws(' ', 'i', i.indexrelid, i.indisunique, i.indisvalid, i.indisready, i.indislive, i.indimmediate,
+            i.indkey, i.indoption, i.indclass, i.indcollation, i.indexprs, i.indpred)
+        FROM pg_index i JOIN here ON here.oid = i.indrelid
+    UNION ALL SELECT concat_ws(' ', 'k', k.oid, k.xmin) FROM pg_constraint k JOIN here ON here.oid = k.conrelid
+    UNION ALL SELECT concat_ws(' ', 'd', d.oid, d.xmin) FROM pg_attrdef d JOIN here ON here.oid = d.adrelid
+    UNION ALL SELECT concat_ws(' ', 't', t.oid, t.xmin) FROM pg_trigger t JOIN here ON here.oid = t.tgrelid
+    UNION ALL SELECT concat_ws(' ', 'r', r.oid, r.xmin) FROM pg_rewrite r JOIN here ON here.oid = r.ev_class
+    UNION ALL SELECT concat_ws(' ', 'p', p.oid, p.xmin) FROM pg_policy p JOIN here ON here.oid = p.polrelid
+    UNION ALL SELECT concat_ws(' ', 'h', h.inhrelid, h.inhparent, h.xmin) FROM pg_inherits h JOIN here ON here.oid = h.inhparent
+    UNION ALL SELECT concat_ws(' ', 'o', o.classid, o.objid) FROM pg_depend o
+        WHERE o.refclassid = 'pg_namespace'::regclass AND o.refobjid = current_schema()::regnamespace
+) AS every";
+
 /// The tables whose other indexes are read while the server runs. An index that says other things than its table leaves
 /// rows out, which no row can show.
 const INDEXED: [&str; 3] = [
@@ -116,20 +144,26 @@ impl Objects {
 
     /// Refuses what is not as `self`, and names it.
     pub(super) fn admit(&self, found: &Self) -> Result<(), StoreError> {
-        // An index of what was added says less than that itself.
-        let of_kind = |is_index| found.0.iter().filter(move |(object, _)| (object.0 == "index") == is_index);
-        for (object, made) in of_kind(false).chain(of_kind(true)) {
+        for (object, made) in (0..=2).flat_map(|rank| found.0.iter().filter(move |(it, _)| rank_of(it) == rank)) {
             match self.0.get(object) {
                 Some(expected) if expected == made => {}
                 Some(_) => return Err(named(object, SchemaFault::Changed)),
                 None => return Err(named(object, SchemaFault::Added)),
             }
         }
-        let missing = || self.0.keys().filter(|object| !found.0.contains_key(*object));
-        match missing().find(|object| object.0 != "index").or_else(|| missing().next()) {
+        match self.0.keys().filter(|object| !found.0.contains_key(*object)).min_by_key(|object| rank_of(object)) {
             Some(object) => Err(named(object, SchemaFault::Missing)),
             None => Ok(()),
         }
+    }
+}
+
+/// What is of a table that was added or removed says less than that table: greater ranks are told later.
+fn rank_of((kind, _): &(String, String)) -> u8 {
+    match kind.as_str() {
+        "index" => 2,
+        "constraint" | "trigger" | "rule" => 1,
+        _ => 0,
     }
 }
 
@@ -143,6 +177,8 @@ pub(in crate::store) struct Watch(Arc<Watched>);
 struct Watched {
     found_good: i64,
     is_changed: AtomicBool,
+    /// When the last look began.
+    looked: Mutex<Instant>,
     /// A test asks what is refused where this does not see it.
     #[cfg(test)]
     is_blind: AtomicBool,
@@ -153,6 +189,7 @@ impl Watch {
         Self(Arc::new(Watched {
             found_good,
             is_changed: AtomicBool::new(false),
+            looked: Mutex::new(Instant::now()),
             #[cfg(test)]
             is_blind: AtomicBool::new(false),
         }))
@@ -163,6 +200,23 @@ impl Watch {
         if version != self.0.found_good {
             self.note_change();
         }
+    }
+
+    /// The number that was found good.
+    pub(super) fn found_good(&self) -> i64 {
+        self.0.found_good
+    }
+
+    /// Whether the last look is longer ago.
+    pub(super) fn is_due(&self, period: Duration) -> bool {
+        self.0.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= period
+    }
+
+    /// Notes the number that a connection had after `began`.
+    pub(super) fn note_look(&self, version: i64, began: Instant) {
+        self.note(version);
+        let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        *looked = began.max(*looked);
     }
 
     /// Notes that a connection found another schema.
@@ -204,6 +258,12 @@ pub(super) fn check_indexes(conn: &Connection) -> Result<(), StoreError> {
 /// The number that the engine raises with each change of the schema.
 pub(super) fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
+}
+
+/// A number that every change of the schema moves, of the schema that a connection uses. PostgreSQL counts none.
+pub(super) async fn postgres_version(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let digest: Vec<u8> = sqlx::query_scalar(POSTGRES_DIGEST).fetch_one(conn).await?;
+    Ok(digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes)))
 }
 
 fn named((kind, name): &(String, String), why: SchemaFault) -> StoreError {
