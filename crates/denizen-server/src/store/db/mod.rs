@@ -269,7 +269,7 @@ impl Pool {
 /// The connection that writes.
 pub(super) enum Conn {
     Sqlite(sqlite::Conn),
-    Postgres(postgres::Conn),
+    Postgres(Box<postgres::Conn>),
 }
 
 impl Conn {

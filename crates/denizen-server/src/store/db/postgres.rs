@@ -386,7 +386,7 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     let schema = Watch::new(check(&mut writer).await?);
     let readers = pool(options.clone(), engine.max_connections, Some(schema.clone()));
     let writer = Conn { options, conn: Some(writer), is_open: false, schema: schema.clone(), purges: Arc::default() };
-    Ok(Opened { readers: super::Pool::Postgres(readers), writer: super::Conn::Postgres(writer), lock, schema })
+    Ok(Opened { readers: super::Pool::Postgres(readers), writer: super::Conn::Postgres(Box::new(writer)), lock, schema })
 }
 
 /// Whether the database has no table, of ours or of anybody.
