@@ -24,6 +24,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgRow, PgSslMode},
 };
 
+use tokio::sync::OnceCell;
+
 use super::{
     super::{StoreError, files},
     Arg, DbError, Opened, Sql,
@@ -59,6 +61,9 @@ pub struct Postgres {
     pub max_connections: u32,
     /// A statement that takes longer is ended by the server.
     pub statement_timeout: Duration,
+    /// What the migrations make on this server, once one store has found out. A server of a new version, or a new
+    /// release, is a new process.
+    pub(in crate::store) expected: Arc<OnceCell<Objects>>,
 }
 
 /// The URL has a password.
@@ -72,7 +77,8 @@ impl Postgres {
     /// What is usual, for a database and a folder.
     pub fn new(url: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
         let (max_connections, statement_timeout) = (4, Duration::from_secs(30));
-        Self { url: url.into(), ca_file: None, folder: folder.into(), max_connections, statement_timeout }
+        let expected = Arc::default();
+        Self { url: url.into(), ca_file: None, folder: folder.into(), max_connections, statement_timeout, expected }
     }
 
     /// Says what is wrong with the URL, without a byte of it.
@@ -383,10 +389,15 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     let mut writer = connect(&options).await?;
     admit(&mut writer).await?;
     migrate(&mut writer).await?;
-    let schema = Watch::new(check(&mut writer).await?);
+    let schema = Watch::new(check(engine, &mut writer).await?);
     let readers = pool(options.clone(), engine.max_connections, Some(schema.clone()));
     let writer = Conn { options, conn: Some(writer), is_open: false, schema: schema.clone(), purges: Arc::default() };
-    Ok(Opened { readers: super::Pool::Postgres(readers), writer: super::Conn::Postgres(Box::new(writer)), lock, schema })
+    Ok(Opened {
+        readers: super::Pool::Postgres(readers),
+        writer: super::Conn::Postgres(Box::new(writer)),
+        lock,
+        schema,
+    })
 }
 
 /// Whether the database has no table, of ours or of anybody.
@@ -400,8 +411,8 @@ pub(super) async fn is_empty(engine: &Postgres) -> Result<bool, StoreError> {
 }
 
 /// Refuses another schema than the migrations make; gives the number of the one that is there.
-async fn check(conn: &mut PgConnection) -> Result<i64, StoreError> {
-    let expected = expected(conn).await?;
+async fn check(engine: &Postgres, conn: &mut PgConnection) -> Result<i64, StoreError> {
+    let expected = engine.expected.get_or_try_init(|| expected(conn)).await?;
     let before = schema::postgres_version(conn).await.map_err(DbError::from)?;
     expected.admit(&Objects::read_postgres(conn).await?)?;
     match schema::postgres_version(conn).await.map_err(DbError::from)? {
@@ -414,7 +425,7 @@ async fn check(conn: &mut PgConnection) -> Result<i64, StoreError> {
 pub(super) async fn open_to_read(engine: &Postgres) -> Result<Pool, StoreError> {
     let options = engine.parsed()?;
     let mut conn = connect(&options).await?;
-    check(&mut conn).await?;
+    check(engine, &mut conn).await?;
     conn.close().await.map_err(DbError::from)?;
     Ok(pool(options.options([("default_transaction_read_only", "on")]), 1, None))
 }
