@@ -18,6 +18,11 @@ const PASSWORD: &str = "only-for-this-test";
 /// A server is up, or a command done, within this time.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Files here are in memory; a database is a few MB.
+const MEMORY: &str = "/dev/shm";
+/// As much must be free there, bytes.
+const ROOM: u64 = 2 << 30;
+
 /// What runs a server: waits until nobody holds its standard input, then ends the server and removes its folder.
 const KEEPER: &str = r#"
 "$@" & pid=$!
@@ -43,7 +48,13 @@ impl Cluster {
     /// # Errors
     /// When the package is not installed, or the server does not come up; with what it said.
     pub fn start(settings: &[(&str, &str)]) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("denizen-postgres-").tempdir()?.keep();
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("denizen-postgres-");
+        // Who does not wait for the disk need not use it. A database is three hundred files.
+        let folder = match settings.contains(&("fsync", "off")) && has_room_in_memory() {
+            true => builder.tempdir_in(MEMORY)?.keep(),
+            false => builder.tempdir()?.keep(),
+        };
         let data = folder.join("data");
         own(&folder)?;
         let password = folder.join("password");
@@ -247,6 +258,10 @@ fn server_command(program: &str) -> io::Result<Command> {
 #[expect(clippy::disallowed_methods, reason = "where programs are is said by the environment of who runs the tests")]
 fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.exists())
+}
+
+fn has_room_in_memory() -> bool {
+    rustix::fs::statvfs(MEMORY).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= ROOM)
 }
 
 /// Gives a file to the user that the server runs as.

@@ -195,13 +195,11 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, Fault> {
     match &store.url {
         StoreUrl::Sqlite(path) => Ok(Engine::Sqlite { path: path.clone() }),
         StoreUrl::Postgres(url) => {
-            let postgres = Postgres {
-                ca_file: store.ca_file.clone(),
-                max_connections: store.max_connections,
-                statement_timeout: store.statement_timeout,
-                max_staleness: store.max_staleness,
-                ..Postgres::new(url.expose(), config.data_dir.join("replica"))
-            };
+            let mut postgres = Postgres::new(url.expose(), config.data_dir.join("replica"));
+            postgres.ca_file.clone_from(&store.ca_file);
+            postgres.max_connections = store.max_connections;
+            postgres.statement_timeout = store.statement_timeout;
+            postgres.max_staleness = store.max_staleness;
             postgres.check().map_err(|why| Fault::new(&store.at, why))?;
             Ok(Engine::Postgres(postgres))
         }

@@ -114,7 +114,10 @@ impl DataPlace for Database {
     }
 
     fn engine(&self) -> Engine {
-        Engine::Postgres(Postgres::new(cluster().socket_url(&self.name), self.folder.path().join("replica")))
+        static EXPECTED: OnceLock<Postgres> = OnceLock::new();
+        let postgres = Postgres::new(cluster().socket_url(&self.name), self.folder.path().join("replica"));
+        let first = EXPECTED.get_or_init(|| postgres.clone());
+        Engine::Postgres(Postgres { expected: first.expected.clone(), ..postgres })
     }
 
     async fn sql(&self, text: &'static str) {

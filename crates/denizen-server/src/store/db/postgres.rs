@@ -23,6 +23,7 @@ use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode},
 };
+use tokio::sync::OnceCell;
 
 use super::{
     super::{StoreError, files},
@@ -63,6 +64,9 @@ pub struct Postgres {
     pub statement_timeout: Duration,
     /// A replica that has not heard of the others' changes for so long decides nothing.
     pub max_staleness: Duration,
+    /// What the migrations make on this server, once one store has found out. A server of a new version, or a new
+    /// release, is a new process.
+    pub(in crate::store) expected: Arc<OnceCell<Objects>>,
 }
 
 /// The URL has a password.
@@ -82,6 +86,7 @@ impl Postgres {
             max_connections: 4,
             statement_timeout: Duration::from_secs(30),
             max_staleness: Duration::from_secs(900),
+            expected: Arc::default(),
         }
     }
 
@@ -434,7 +439,7 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     let mut writer = connect(&options).await?;
     admit(&mut writer).await?;
     migrate(&mut writer).await?;
-    let schema = Watch::new(check(&mut writer).await?);
+    let schema = Watch::new(check(engine, &mut writer).await?);
     let readers = pool(options.clone(), engine.max_connections, Some(schema.clone()));
     let bell = Bell { pool: pool(options.clone(), 2, None).0, listener: None };
     let writer = Conn { options, conn: Some(writer), is_open: false, schema: schema.clone(), purges: Arc::default() };
@@ -458,8 +463,8 @@ pub(super) async fn is_empty(engine: &Postgres) -> Result<bool, StoreError> {
 }
 
 /// Refuses another schema than the migrations make; gives the number of the one that is there.
-async fn check(conn: &mut PgConnection) -> Result<i64, StoreError> {
-    let expected = expected(conn).await?;
+async fn check(engine: &Postgres, conn: &mut PgConnection) -> Result<i64, StoreError> {
+    let expected = engine.expected.get_or_try_init(|| expected(conn)).await?;
     let before = schema::postgres_version(conn).await.map_err(DbError::from)?;
     expected.admit(&Objects::read_postgres(conn).await?)?;
     match schema::postgres_version(conn).await.map_err(DbError::from)? {
@@ -472,7 +477,7 @@ async fn check(conn: &mut PgConnection) -> Result<i64, StoreError> {
 pub(super) async fn open_to_read(engine: &Postgres) -> Result<Conn, StoreError> {
     let options = engine.parsed()?;
     let mut conn = connect(&options).await?;
-    let schema = Watch::new(check(&mut conn).await?);
+    let schema = Watch::new(check(engine, &mut conn).await?);
     conn.close().await.map_err(DbError::from)?;
     let options = options.options([("default_transaction_read_only", "on")]);
     Ok(Conn { options, conn: None, is_open: false, schema, purges: Arc::default() })

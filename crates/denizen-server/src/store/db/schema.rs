@@ -26,7 +26,7 @@ use super::{
 
 /// Every object: kind and name, and the table it is of with the statement that made it.
 #[derive(PartialEq, Eq)]
-pub(super) struct Objects(BTreeMap<(String, String), (String, String)>);
+pub(in crate::store) struct Objects(BTreeMap<(String, String), (String, String)>);
 
 /// What the engine itself adds for its own planning, exactly as it does.
 const ENGINES_OWN: [&str; 3] = [
