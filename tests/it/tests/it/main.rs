@@ -62,6 +62,7 @@ mod neighbour;
 mod offline;
 mod operator;
 mod program;
+mod readme;
 mod refuse;
 mod restart;
 mod rotation;

@@ -219,7 +219,7 @@ pub(crate) fn root() -> bool {
 }
 
 /// The directory of the programs under test: the one above this test's own.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let us = std::env::current_exe().unwrap();
     let dir = us.parent().and_then(Path::parent).unwrap().to_owned();
     for program in ["denizen", "denizen-agent"].map(|name| dir.join(name)) {
