@@ -526,7 +526,7 @@ impl TenantState {
     }
 
     fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.tenant.is_none() && *self == Self::default()
     }
 }
 
