@@ -94,6 +94,7 @@ pub(super) async fn load(
         Some(_) => return Err(head::name_rows(conn, statements, RECORDS).await?),
     }
     names(conn, statements, &snapshot).await?;
+    let snapshot = snapshot.packed();
     Ok(Loaded { snapshot, marks, sum, head })
 }
 

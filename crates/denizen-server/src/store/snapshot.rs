@@ -359,6 +359,22 @@ impl Snapshot {
         self.signing_revision = self.revision;
     }
 
+    /// The same in as little memory as it takes: for one that was made record by record.
+    pub(super) fn packed(self) -> Self {
+        let mut packed = self;
+        let tenants: Vec<TenantId> = packed.tenant_ids().collect();
+        for tenant in tenants {
+            if let Some(state) = packed.tenants.get_mut(&tenant) {
+                let state = Arc::make_mut(state);
+                state.principals = state.principals.packed();
+                state.clients = state.clients.packed();
+                state.assignments = state.assignments.packed();
+                state.of_principal = state.of_principal.packed();
+            }
+        }
+        packed
+    }
+
     /// Adds a record that is not there.
     pub(super) fn insert(&mut self, tenant: TenantId, entity: Entity) {
         match &entity {

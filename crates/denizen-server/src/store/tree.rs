@@ -115,6 +115,26 @@ impl<K: Ord + Copy, V: Clone> Tree<K, V> {
         removed
     }
 
+    /// The same map in as few nodes as hold it: for one that was made of entries in any order, whose nodes are half full.
+    pub(super) fn packed(&self) -> Self {
+        let mut entries = self.iter().map(|(key, value)| (*key, value.clone()));
+        let mut level = Vec::new();
+        loop {
+            let leaf: Vec<(K, V)> = entries.by_ref().take(WIDTH).collect();
+            let Some(&(first, _)) = leaf.first() else { break };
+            level.push((first, Arc::new(Node::Leaf(exact(leaf)))));
+        }
+        while level.len() > 1 {
+            let branch = |children: &[Child<K, V>]| {
+                let first = children.first().map(|(first, _)| *first)?;
+                Some((first, Arc::new(Node::Branch(children.to_vec()))))
+            };
+            level = level.chunks(WIDTH).filter_map(branch).collect();
+        }
+        let root = level.pop().map_or_else(|| Arc::new(Node::Leaf(Vec::new())), |(_, root)| root);
+        Self { root, len: self.len }
+    }
+
     /// All entries, in the order of their keys.
     pub(super) fn iter(&self) -> Iter<'_, K, V> {
         let mut iter = Iter { branches: Vec::new(), leaf: [].iter() };
@@ -227,6 +247,12 @@ fn join<K: Copy, V: Clone>(children: &mut Vec<Child<K, V>>, at: usize) {
 fn put<T>(list: &mut Vec<T>, at: usize, item: T) {
     list.reserve_exact(1);
     list.insert(at, item);
+}
+
+/// The list in no more memory than what it holds.
+fn exact<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
 }
 
 /// The right half of a list that is too long, with its first key.
@@ -352,6 +378,12 @@ mod tests {
                 prop_assert!(tree.iter().eq(map.iter()), "a map that was kept has changed, or the last is wrong");
                 prop_assert!((0..600).all(|key| tree.get(&key) == map.get(&key)));
             }
+            let mut packed = tree.packed();
+            check(&packed.root, true);
+            prop_assert!(packed == tree);
+            packed.insert(600, 0);
+            packed.remove(&300);
+            check(&packed.root, true);
             for key in map.keys() {
                 tree.remove(key);
             }
@@ -398,6 +430,8 @@ mod tests {
             tree.insert(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key);
         }
         assert_eq!(spare(&tree.root), 0);
+        let packed = tree.packed();
+        assert_eq!((spare(&packed.root), packed.len()), (0, 20_000));
         for key in 0u64..15_000 {
             tree.remove(&key.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         }

@@ -255,7 +255,7 @@ proptest! {
             let Applied { tenant, after, .. } = applied(*named, Some(*with), &loaded);
             loaded.insert(tenant, after.unwrap());
         }
-        prop_assert!(snapshot == loaded, "after {records:?}");
+        prop_assert!(snapshot == loaded && snapshot == loaded.clone().packed(), "after {records:?}");
         // And whatever is found by a name is what has it.
         for ((tenant, what, n), with) in &records {
             let tenant = tenant_id(*tenant);
