@@ -23,7 +23,7 @@ use super::{
     one_time::OneTimeRow,
     record::Kept,
     secrets::{SecretRow, VersionRow},
-    snapshot::Entity,
+    snapshot::{Entity, Many},
     tags::{self, RowName, shown},
 };
 use crate::domain::{
@@ -85,7 +85,8 @@ pub(super) async fn load(
         rows.row(row.name()?, &row.content(), row.revision, &row.tag)
     })
     .await?;
-    let Loading { snapshot, gathering, .. } = to;
+    let Loading { mut snapshot, many, gathering, .. } = to;
+    snapshot.fill(many);
     let (marks, sum) = gathering.finish();
     match &head {
         None if marks.is_empty() => {}
@@ -94,7 +95,6 @@ pub(super) async fn load(
         Some(_) => return Err(head::name_rows(conn, statements, RECORDS).await?),
     }
     names(conn, statements, &snapshot).await?;
-    let snapshot = snapshot.packed();
     Ok(Loaded { snapshot, marks, sum, head })
 }
 
@@ -109,6 +109,7 @@ struct Loading {
     keys: StoreKeys,
     namer: Namer,
     snapshot: Snapshot,
+    many: Many,
     gathering: Gathering,
     checkers: Checkers,
 }
@@ -116,7 +117,7 @@ struct Loading {
 impl Loading {
     fn new(keys: &StoreKeys, live: &Live, snapshot: Snapshot) -> Self {
         let (gathering, checkers) = (Gathering::default(), Checkers::default());
-        Self { keys: keys.clone(), namer: live.namer(), snapshot, gathering, checkers }
+        Self { keys: keys.clone(), namer: live.namer(), snapshot, many: Many::default(), gathering, checkers }
     }
 
     /// What a page is checked with.
@@ -134,7 +135,9 @@ impl Loading {
     fn take(&mut self, rows: Rows) {
         self.gathering.add(&rows.marks, rows.sum);
         for (tenant, entity) in rows.entities {
-            self.snapshot.insert(tenant, entity);
+            if let Some(entity) = self.many.take(tenant, entity) {
+                self.snapshot.insert(tenant, entity);
+            }
         }
     }
 }

@@ -90,6 +90,37 @@ pub struct Snapshot {
     vault_revisions: Map<ResourceId, Revision>,
 }
 
+/// What is read at a start of which there may be a million: the maps are made when all of it is there.
+#[derive(Default)]
+pub(super) struct Many(HashMap<TenantId, Listed>);
+
+#[derive(Default)]
+struct Listed {
+    principals: Vec<Arc<Principal>>,
+    assignments: Vec<(PrincipalId, Arc<Assignment>)>,
+}
+
+impl Many {
+    /// Keeps what there may be many of; gives the rest back.
+    pub(super) fn take(&mut self, tenant: TenantId, entity: Entity) -> Option<Entity> {
+        match entity {
+            Entity::ServicePrincipal(it) => self.0.entry(tenant).or_default().principals.push(it),
+            Entity::RoleAssignment(principal, it) => {
+                self.0.entry(tenant).or_default().assignments.push((principal, it));
+            }
+            few @ (Entity::Tenant(_)
+            | Entity::Application(_)
+            | Entity::SigningKey(_)
+            | Entity::Subscription(_)
+            | Entity::ResourceGroup(_)
+            | Entity::Machine
+            | Entity::Vault(_)
+            | Entity::RoleDefinition(_)) => return Some(few),
+        }
+        None
+    }
+}
+
 /// What one tenant has.
 #[derive(Clone, Default, PartialEq)]
 struct TenantState {
@@ -359,20 +390,20 @@ impl Snapshot {
         self.signing_revision = self.revision;
     }
 
-    /// The same in as little memory as it takes: for one that was made record by record.
-    pub(super) fn packed(self) -> Self {
-        let mut packed = self;
-        let tenants: Vec<TenantId> = packed.tenant_ids().collect();
-        for tenant in tenants {
-            if let Some(state) = packed.tenants.get_mut(&tenant) {
+    /// Adds the principals and assignments that were read, of which there may be a million. None of them is there.
+    pub(super) fn fill(&mut self, many: Many) {
+        for (tenant, Listed { principals, assignments }) in many.0 {
+            if !self.tenants.contains_key(&tenant) {
+                self.tenants.insert_mut(tenant, Arc::default());
+            }
+            if let Some(state) = self.tenants.get_mut(&tenant) {
                 let state = Arc::make_mut(state);
-                state.principals = state.principals.packed();
-                state.clients = state.clients.packed();
-                state.assignments = state.assignments.packed();
-                state.of_principal = state.of_principal.packed();
+                state.clients = Tree::of(principals.iter().map(|it| (it.client_id, it.clone())).collect());
+                state.principals = Tree::of(principals.into_iter().map(|it| (it.id, it)).collect());
+                state.assignments = Tree::of(assignments.iter().map(|(principal, it)| (it.id, *principal)).collect());
+                state.of_principal = Tree::of(by_principal(assignments));
             }
         }
-        packed
     }
 
     /// Adds a record that is not there.
@@ -449,6 +480,19 @@ impl Snapshot {
             self.tenants.remove_mut(&tenant);
         }
     }
+}
+
+/// Lists of assignments, each with whose it is, of assignments in any order.
+fn by_principal(mut assignments: Vec<(PrincipalId, Arc<Assignment>)>) -> Vec<(PrincipalId, Assignments)> {
+    assignments.sort_unstable_by_key(|(principal, it)| (*principal, it.id));
+    let lists = assignments.chunk_by(|(one, _), (other, _)| one == other).filter_map(|list| match list {
+        [] => None,
+        [(principal, only)] => Some((*principal, Assignments::One(only.clone()))),
+        [(principal, _), ..] => {
+            Some((*principal, Assignments::Several(Arc::new(list.iter().map(|(_, it)| it.clone()).collect()))))
+        }
+    });
+    lists.collect()
 }
 
 /// What a key's text names; none when it is no such key, and so no record's that is here.

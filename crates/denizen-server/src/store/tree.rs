@@ -115,14 +115,18 @@ impl<K: Ord + Copy, V: Clone> Tree<K, V> {
         removed
     }
 
-    /// The same map in as few nodes as hold it: for one that was made of entries in any order, whose nodes are half full.
-    pub(super) fn packed(&self) -> Self {
-        let mut entries = self.iter().map(|(key, value)| (*key, value.clone()));
-        let mut level = Vec::new();
-        loop {
-            let leaf: Vec<(K, V)> = entries.by_ref().take(WIDTH).collect();
-            let Some(&(first, _)) = leaf.first() else { break };
-            level.push((first, Arc::new(Node::Leaf(exact(leaf)))));
+    /// The map of these entries, in any order, in as few nodes as hold it: made one by one of as many, it would be of nodes
+    /// that are half full, and the allocator would keep what the making left behind. Of two with one key the last counts.
+    pub(super) fn of(mut entries: Vec<(K, V)>) -> Self {
+        entries.sort_by_key(|(key, _)| *key);
+        entries.reverse();
+        entries.dedup_by_key(|(key, _)| *key);
+        let len = entries.len();
+        let mut level = Vec::with_capacity(len / WIDTH + 1);
+        while let Some((first, _)) = entries.last() {
+            let first = *first;
+            let leaf = entries.split_off(len_of_rest(entries.len()));
+            level.push((first, Arc::new(Node::Leaf(leaf.into_iter().rev().collect()))));
         }
         while level.len() > 1 {
             let branch = |children: &[Child<K, V>]| {
@@ -132,7 +136,7 @@ impl<K: Ord + Copy, V: Clone> Tree<K, V> {
             level = level.chunks(WIDTH).filter_map(branch).collect();
         }
         let root = level.pop().map_or_else(|| Arc::new(Node::Leaf(Vec::new())), |(_, root)| root);
-        Self { root, len: self.len }
+        Self { root, len }
     }
 
     /// All entries, in the order of their keys.
@@ -249,10 +253,9 @@ fn put<T>(list: &mut Vec<T>, at: usize, item: T) {
     list.insert(at, item);
 }
 
-/// The list in no more memory than what it holds.
-fn exact<T>(mut list: Vec<T>) -> Vec<T> {
-    list.shrink_to_fit();
-    list
+/// What is left of a list when a node's worth was taken from its end.
+fn len_of_rest(len: usize) -> usize {
+    len.saturating_sub(WIDTH)
 }
 
 /// The right half of a list that is too long, with its first key.
@@ -353,6 +356,7 @@ mod tests {
         fn it_is_the_map_that_the_changes_make(
             changes in prop::collection::vec((0u16..600, any::<bool>(), any::<bool>()), 0..2500),
             kept_at in 0usize..2500,
+            shuffled in Just((0u16..600).chain(0..3).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let (mut tree, mut map) = (Tree::default(), BTreeMap::new());
             let mut kept = (tree.clone(), map.clone());
@@ -378,7 +382,7 @@ mod tests {
                 prop_assert!(tree.iter().eq(map.iter()), "a map that was kept has changed, or the last is wrong");
                 prop_assert!((0..600).all(|key| tree.get(&key) == map.get(&key)));
             }
-            let mut packed = tree.packed();
+            let mut packed = Tree::of(shuffled.into_iter().filter_map(|key| Some((key, *map.get(&key)?))).collect());
             check(&packed.root, true);
             prop_assert!(packed == tree);
             packed.insert(600, 0);
@@ -430,7 +434,7 @@ mod tests {
             tree.insert(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key);
         }
         assert_eq!(spare(&tree.root), 0);
-        let packed = tree.packed();
+        let packed = Tree::of(tree.iter().map(|(key, value)| (*key, *value)).collect());
         assert_eq!((spare(&packed.root), packed.len()), (0, 20_000));
         for key in 0u64..15_000 {
             tree.remove(&key.wrapping_mul(0x9E37_79B9_7F4A_7C15));
