@@ -106,4 +106,15 @@ mod tests {
         assert!(!hmac_sha256_matches(b"jefe", b"what do ya want for nothing?", &tag));
         assert!(!hmac_sha256_matches(b"Jefe", b"what do ya want for nothing?", &tag[..31]));
     }
+
+    #[test]
+    fn hexadecimal_is_read_in_either_case_and_nothing_else_is() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unhex(&hex(&all)).as_ref(), Some(&all));
+        assert_eq!(unhex(&hex_upper(&all)), Some(all));
+        assert_eq!(unhex(""), Some(Vec::new()));
+        for other in ["0", "abc", "0g", "g0", "/0", "0:", "@1", " 1", "+1", "0x", "\u{e9}"] {
+            assert_eq!(unhex(other), None, "{other}");
+        }
+    }
 }

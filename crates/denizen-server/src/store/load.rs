@@ -23,7 +23,7 @@ use super::{
     one_time::OneTimeRow,
     record::Kept,
     secrets::{SecretRow, VersionRow},
-    snapshot::Entity,
+    snapshot::{Entity, Many},
     tags::{self, RowName, shown},
 };
 use crate::domain::{
@@ -87,7 +87,8 @@ pub(super) async fn load(
         rows.row(row.name()?, &row.content(), row.revision, &row.tag)
     })
     .await?;
-    let Loading { snapshot, gathering, .. } = to;
+    let Loading { mut snapshot, many, gathering, .. } = to;
+    snapshot.fill(many);
     let (marks, sum) = gathering.finish();
     match &head {
         None if marks.is_empty() => {}
@@ -110,6 +111,7 @@ struct Loading {
     keys: StoreKeys,
     namer: Namer,
     snapshot: Snapshot,
+    many: Many,
     gathering: Gathering,
     checkers: Checkers,
 }
@@ -117,7 +119,7 @@ struct Loading {
 impl Loading {
     fn new(keys: &StoreKeys, live: &Live, snapshot: Snapshot) -> Self {
         let (gathering, checkers) = (Gathering::default(), Checkers::default());
-        Self { keys: keys.clone(), namer: live.namer(), snapshot, gathering, checkers }
+        Self { keys: keys.clone(), namer: live.namer(), snapshot, many: Many::default(), gathering, checkers }
     }
 
     /// What a page is checked with.
@@ -135,9 +137,16 @@ impl Loading {
     fn take(&mut self, rows: Rows) {
         self.gathering.add(&rows.marks, rows.sum);
         for (tenant, entity) in rows.entities {
-            self.snapshot.insert(tenant, entity);
+            if let Some(entity) = self.many.take(tenant, entity) {
+                self.snapshot.insert(tenant, entity);
+            }
         }
     }
+}
+
+/// Whether a row has a number that says where it lies.
+fn has_places(conn: &Conn) -> bool {
+    matches!(conn, Conn::Sqlite(_))
 }
 
 /// What is found in the rows of one page.
@@ -235,7 +244,12 @@ impl Checkers {
 }
 
 async fn records<R: Record>(conn: &mut Conn, statements: &Statements, to: &mut Loading) -> Result<(), StoreError> {
-    let pages_of = Pages { sql: R::TABLE.page, count: R::TABLE.count, columns: 2, shown: 2, kind: R::KIND };
+    let place = 5 + usize::from(R::TABLE.has_unique);
+    let (sql, by) = match has_places(conn) {
+        true => (R::TABLE.page_by_place, By::Place(place)),
+        false => (R::TABLE.page, By::Key(2)),
+    };
+    let pages_of = Pages { sql, by, count: R::TABLE.count, shown: 2, kind: R::KIND };
     // Vaults and resource groups come before what shares its resource id with them.
     let among = to.snapshot.clone();
     pages(conn, statements, pages_of, to, move |row, rows| {
@@ -252,28 +266,42 @@ async fn records<R: Record>(conn: &mut Conn, statements: &Statements, to: &mut L
 /// A table, as it is read page by page.
 #[derive(Clone, Copy)]
 struct Pages {
-    /// Reads the rows after a key of `columns` texts, its first columns, and takes the length of a page last.
+    /// Reads the rows after one, and takes the length of a page last.
     sql: &'static str,
+    by: By,
     count: &'static str,
-    columns: usize,
     /// How many of these columns may be shown.
     shown: usize,
     kind: Kind,
 }
 
-const SECRETS: Pages =
-    Pages { sql: SecretRow::PAGE_SQL, count: "SELECT COUNT(*) FROM secrets", columns: 3, shown: 3, kind: Kind::Secret };
+/// What a page begins after.
+#[derive(Clone, Copy)]
+enum By {
+    /// The first columns, so many texts.
+    Key(usize),
+    /// The number in this column.
+    Place(usize),
+}
+
+const SECRETS: Pages = Pages {
+    sql: SecretRow::PAGE_SQL,
+    by: By::Key(3),
+    count: "SELECT COUNT(*) FROM secrets",
+    shown: 3,
+    kind: Kind::Secret,
+};
 const VERSIONS: Pages = Pages {
     sql: VersionRow::PAGE_SQL,
+    by: By::Key(4),
     count: "SELECT COUNT(*) FROM secret_versions",
-    columns: 4,
     shown: 4,
     kind: Kind::SecretVersion,
 };
 const ONE_TIME: Pages = Pages {
     sql: OneTimeRow::PAGE_SQL,
+    by: By::Key(3),
     count: "SELECT COUNT(*) FROM one_time",
-    columns: 3,
     // The third is the hash.
     shown: 2,
     kind: Kind::JoinToken,
@@ -299,14 +327,20 @@ async fn pages(
     each: impl Fn(&Row, &mut Rows) -> Result<(), StoreError> + Send + Sync + 'static,
 ) -> Result<(), StoreError> {
     let each = Arc::new(each);
-    let mut after = vec![String::new(); of.columns];
+    let mut after = match of.by {
+        By::Key(columns) => After::Key(vec![String::new(); columns]),
+        By::Place(_) => After::Place(i64::MIN),
+    };
     let (mut seen, mut wrong) = (0, None::<(usize, StoreError)>);
     loop {
         let page = page_after(conn, statements, of.sql, &after).await?;
         let Some(last) = page.last() else { break };
         seen += page.len() as u64;
-        let key = (0..of.columns).map(|column| last.text(column)).collect::<Result<_, _>>();
-        let (next, is_whole) = (key.map_err(|error| of.naming(last, error)), page.len() == PAGE as usize);
+        let last_one = match of.by {
+            By::Key(columns) => (0..columns).map(|column| last.text(column)).collect::<Result<_, _>>().map(After::Key),
+            By::Place(column) => last.int(column).map(After::Place),
+        };
+        let (next, is_whole) = (last_one.map_err(|error| of.naming(last, error)), page.len() == PAGE as usize);
         let (each, mut rows) = (Arc::clone(&each), to.rows());
         let check = move || {
             page.iter().try_for_each(|row| each(row, &mut rows).map_err(|error| of.naming(row, error)))?;
@@ -349,13 +383,22 @@ fn taken(to: &mut Loading, done: Vec<Done>, wrong: Option<(usize, StoreError)>) 
     wrong
 }
 
+/// The row that a page begins after.
+enum After {
+    Key(Vec<String>),
+    Place(i64),
+}
+
 async fn page_after(
     conn: &mut Conn,
     statements: &Statements,
     sql: &'static str,
-    after: &[String],
+    after: &After,
 ) -> Result<Vec<Row>, StoreError> {
-    let mut args: Vec<Arg<'_>> = after.iter().map(Arg::from).collect();
+    let mut args: Vec<Arg<'_>> = match after {
+        After::Key(key) => key.iter().map(Arg::from).collect(),
+        After::Place(place) => vec![(*place).into()],
+    };
     args.push(i64::from(PAGE).into());
     conn.rows(statements, sql, &args).await
 }

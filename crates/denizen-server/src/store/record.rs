@@ -166,6 +166,9 @@ pub struct Table {
     pub(super) delete: &'static str,
     /// A page of all tenants' records, by tenant and id.
     pub(super) page: &'static str,
+    /// The same in SQLite, in the order in which the rows lie in the file: by their place, which comes last. Read by keys
+    /// that are random, a large table costs a page of the file for each row, and on a disk a seek.
+    pub(super) page_by_place: &'static str,
     /// How many rows there are.
     pub(super) count: &'static str,
     /// Tenant, id and revision of all rows.
@@ -238,6 +241,10 @@ macro_rules! table {
             page: concat!(
                 "SELECT tenant, id, body, revision, tag", $column, " FROM ", $table,
                 " WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3"
+            ),
+            page_by_place: concat!(
+                "SELECT tenant, id, body, revision, tag", $column, ", rowid FROM ", $table,
+                " WHERE rowid > $1 ORDER BY rowid LIMIT $2"
             ),
             keys: concat!("SELECT tenant, id, revision FROM ", $table),
             has_unique: concat!($column).len() > 0,

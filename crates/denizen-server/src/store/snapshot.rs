@@ -90,6 +90,37 @@ pub struct Snapshot {
     vault_revisions: Map<ResourceId, Revision>,
 }
 
+/// What is read at a start of which there may be a million: the maps are made when all of it is there.
+#[derive(Default)]
+pub(super) struct Many(HashMap<TenantId, Listed>);
+
+#[derive(Default)]
+struct Listed {
+    principals: Vec<Arc<Principal>>,
+    assignments: Vec<(PrincipalId, Arc<Assignment>)>,
+}
+
+impl Many {
+    /// Keeps what there may be many of; gives the rest back.
+    pub(super) fn take(&mut self, tenant: TenantId, entity: Entity) -> Option<Entity> {
+        match entity {
+            Entity::ServicePrincipal(it) => self.0.entry(tenant).or_default().principals.push(it),
+            Entity::RoleAssignment(principal, it) => {
+                self.0.entry(tenant).or_default().assignments.push((principal, it));
+            }
+            few @ (Entity::Tenant(_)
+            | Entity::Application(_)
+            | Entity::SigningKey(_)
+            | Entity::Subscription(_)
+            | Entity::ResourceGroup(_)
+            | Entity::Machine
+            | Entity::Vault(_)
+            | Entity::RoleDefinition(_)) => return Some(few),
+        }
+        None
+    }
+}
+
 /// What one tenant has.
 #[derive(Clone, Default, PartialEq)]
 struct TenantState {
@@ -359,6 +390,22 @@ impl Snapshot {
         self.signing_revision = self.revision;
     }
 
+    /// Adds the principals and assignments that were read, of which there may be a million. None of them is there.
+    pub(super) fn fill(&mut self, many: Many) {
+        for (tenant, Listed { principals, assignments }) in many.0 {
+            if !self.tenants.contains_key(&tenant) {
+                self.tenants.insert_mut(tenant, Arc::default());
+            }
+            if let Some(state) = self.tenants.get_mut(&tenant) {
+                let state = Arc::make_mut(state);
+                state.clients = Tree::of(principals.iter().map(|it| (it.client_id, it.clone())).collect());
+                state.principals = Tree::of(principals.into_iter().map(|it| (it.id, it)).collect());
+                state.assignments = Tree::of(assignments.iter().map(|(principal, it)| (it.id, *principal)).collect());
+                state.of_principal = Tree::of(by_principal(assignments));
+            }
+        }
+    }
+
     /// Adds a record that is not there.
     pub(super) fn insert(&mut self, tenant: TenantId, entity: Entity) {
         match &entity {
@@ -433,6 +480,19 @@ impl Snapshot {
             self.tenants.remove_mut(&tenant);
         }
     }
+}
+
+/// Lists of assignments, each with whose it is, of assignments in any order.
+fn by_principal(mut assignments: Vec<(PrincipalId, Arc<Assignment>)>) -> Vec<(PrincipalId, Assignments)> {
+    assignments.sort_unstable_by_key(|(principal, it)| (*principal, it.id));
+    let lists = assignments.chunk_by(|(one, _), (other, _)| one == other).filter_map(|list| match list {
+        [] => None,
+        [(principal, only)] => Some((*principal, Assignments::One(only.clone()))),
+        [(principal, _), ..] => {
+            Some((*principal, Assignments::Several(Arc::new(list.iter().map(|(_, it)| it.clone()).collect()))))
+        }
+    });
+    lists.collect()
 }
 
 /// What a key's text names; none when it is no such key, and so no record's that is here.
@@ -526,7 +586,7 @@ impl TenantState {
     }
 
     fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.tenant.is_none() && *self == Self::default()
     }
 }
 

@@ -115,6 +115,30 @@ impl<K: Ord + Copy, V: Clone> Tree<K, V> {
         removed
     }
 
+    /// The map of these entries, in any order, in as few nodes as hold it: made one by one of as many, it would be of nodes
+    /// that are half full, and the allocator would keep what the making left behind. Of two with one key the last counts.
+    pub(super) fn of(mut entries: Vec<(K, V)>) -> Self {
+        entries.sort_by_key(|(key, _)| *key);
+        entries.reverse();
+        entries.dedup_by_key(|(key, _)| *key);
+        let len = entries.len();
+        let mut level = Vec::with_capacity(len / WIDTH + 1);
+        while let Some((first, _)) = entries.last() {
+            let first = *first;
+            let leaf = entries.split_off(len_of_rest(entries.len()));
+            level.push((first, Arc::new(Node::Leaf(leaf.into_iter().rev().collect()))));
+        }
+        while level.len() > 1 {
+            let branch = |children: &[Child<K, V>]| {
+                let first = children.first().map(|(first, _)| *first)?;
+                Some((first, Arc::new(Node::Branch(children.to_vec()))))
+            };
+            level = level.chunks(WIDTH).filter_map(branch).collect();
+        }
+        let root = level.pop().map_or_else(|| Arc::new(Node::Leaf(Vec::new())), |(_, root)| root);
+        Self { root, len }
+    }
+
     /// All entries, in the order of their keys.
     pub(super) fn iter(&self) -> Iter<'_, K, V> {
         let mut iter = Iter { branches: Vec::new(), leaf: [].iter() };
@@ -229,6 +253,11 @@ fn put<T>(list: &mut Vec<T>, at: usize, item: T) {
     list.insert(at, item);
 }
 
+/// What is left of a list when a node's worth was taken from its end.
+fn len_of_rest(len: usize) -> usize {
+    len.saturating_sub(WIDTH)
+}
+
 /// The right half of a list that is too long, with its first key.
 fn split<K: Copy, T>(list: &mut Vec<(K, T)>) -> Option<(K, Vec<(K, T)>)> {
     if list.len() <= WIDTH {
@@ -327,6 +356,7 @@ mod tests {
         fn it_is_the_map_that_the_changes_make(
             changes in prop::collection::vec((0u16..600, any::<bool>(), any::<bool>()), 0..2500),
             kept_at in 0usize..2500,
+            shuffled in Just((0u16..600).chain(0..3).collect::<Vec<_>>()).prop_shuffle(),
         ) {
             let (mut tree, mut map) = (Tree::default(), BTreeMap::new());
             let mut kept = (tree.clone(), map.clone());
@@ -352,6 +382,12 @@ mod tests {
                 prop_assert!(tree.iter().eq(map.iter()), "a map that was kept has changed, or the last is wrong");
                 prop_assert!((0..600).all(|key| tree.get(&key) == map.get(&key)));
             }
+            let mut packed = Tree::of(shuffled.into_iter().filter_map(|key| Some((key, *map.get(&key)?))).collect());
+            check(&packed.root, true);
+            prop_assert!(packed == tree);
+            packed.insert(600, 0);
+            packed.remove(&300);
+            check(&packed.root, true);
             for key in map.keys() {
                 tree.remove(key);
             }
@@ -398,6 +434,8 @@ mod tests {
             tree.insert(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key);
         }
         assert_eq!(spare(&tree.root), 0);
+        let packed = Tree::of(tree.iter().map(|(key, value)| (*key, *value)).collect());
+        assert_eq!((spare(&packed.root), packed.len()), (0, 20_000));
         for key in 0u64..15_000 {
             tree.remove(&key.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         }

@@ -221,7 +221,7 @@ impl DataPlace for File {
                     "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = (SELECT s.sql FROM side.schema s \
                      WHERE s.name = 'machines') WHERE name = 'machines'; PRAGMA schema_version = 9001",
                 ],
-                "a machine: its tenant",
+                "its column tenant",
             ),
         ]
     }

@@ -250,11 +250,14 @@ proptest! {
             snapshot = snapshot.with(revision, effects);
             prop_assert!(before == kept);
         }
-        let mut loaded = Snapshot::at(revision, signing, vaults);
+        let (mut loaded, mut many) = (Snapshot::at(revision, signing, vaults), Many::default());
         for (named, with) in &records {
             let Applied { tenant, after, .. } = applied(*named, Some(*with), &loaded);
-            loaded.insert(tenant, after.unwrap());
+            if let Some(few) = many.take(tenant, after.unwrap()) {
+                loaded.insert(tenant, few);
+            }
         }
+        loaded.fill(many);
         prop_assert!(snapshot == loaded, "after {records:?}");
         // And whatever is found by a name is what has it.
         for ((tenant, what, n), with) in &records {
