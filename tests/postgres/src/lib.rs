@@ -139,6 +139,15 @@ impl Cluster {
         text.lines().next().and_then(|line| line.parse().ok()).ok_or_else(|| io::Error::other("no process id"))
     }
 
+    /// The process ids of all of the server's processes but the first.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn sessions(&self) -> io::Result<Vec<i32>> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid()?);
+        Ok(fs::read_to_string(children)?.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+    }
+
     /// Runs statements as the owner of everything; gives what they print, a line a row.
     ///
     /// # Errors

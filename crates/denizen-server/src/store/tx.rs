@@ -5,7 +5,7 @@
 //! database. Dropping a [`Tx`] rolls back. Transactions that wait for each other commit together ([`super::writer`]): a
 //! later one sees what those before it have written, and is kept only if they are. Tests: the contract suite.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use denizen_keys::mac::TAG_BYTES;
 use denizen_wire::{TenantId, UnixTime};
@@ -24,6 +24,9 @@ use super::{
     writer::{Done, LogHead, Queue, Writer},
 };
 use crate::domain::Ctx;
+
+/// Whoever writes waits at most this long for its turn: a database that hangs is told as one that is away.
+const TURN: Duration = Duration::from_secs(20);
 
 /// A transaction in progress. Holds the store's only right to write.
 ///
@@ -52,7 +55,8 @@ pub struct Tx<'s> {
 
 impl<'s> Tx<'s> {
     pub(super) async fn begin(core: Arc<Core>, ctx: &Ctx) -> Result<Self, StoreError> {
-        let mut writer = Queue::writer(&core).await;
+        let turn = tokio::time::timeout(TURN, Queue::writer(&core)).await;
+        let mut writer = turn.map_err(|_| StoreError::from(DbError::Busy))?;
         let group = writer.join(&core).await?;
         let (head, snapshot) = (group.log.clone(), group.snapshot.clone());
         if let Err(error) = core.schema.refuse_changed() {

@@ -64,6 +64,7 @@ mod operator;
 mod program;
 mod readme;
 mod refuse;
+mod replicas;
 mod restart;
 mod rotation;
 mod routes;

@@ -14,6 +14,9 @@ pub enum DbError {
     /// The connection went away in the middle of a transaction.
     #[error("the connection was lost")]
     Lost,
+    /// Others write, and it was not this one's turn for too long.
+    #[error("the turn to write did not come in time")]
+    Busy,
     /// The thread that waits for the disk went away: the runtime is shutting down.
     #[error("the process is ending")]
     Ending,
@@ -47,7 +50,7 @@ impl DbError {
     /// Whether the connection is of no use any more.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
-            Self::Sqlite(_) | Self::Ending => false,
+            Self::Sqlite(_) | Self::Busy | Self::Ending => false,
             Self::Lost => true,
             // The server is being stopped, or has ended the session; it was a primary and is not any more.
             Self::Postgres(sqlx::Error::Database(said)) => said.code().is_some_and(|code| {
@@ -61,7 +64,7 @@ impl DbError {
     fn sqlite_code(&self) -> Option<i32> {
         match self {
             Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),
-            Self::Postgres(_) | Self::Lost | Self::Ending => None,
+            Self::Postgres(_) | Self::Lost | Self::Busy | Self::Ending => None,
         }
     }
 
@@ -69,7 +72,7 @@ impl DbError {
     fn state(&self) -> Option<String> {
         match self {
             Self::Postgres(error) => error.as_database_error()?.code().map(|code| code.into_owned()),
-            Self::Sqlite(_) | Self::Lost | Self::Ending => None,
+            Self::Sqlite(_) | Self::Lost | Self::Busy | Self::Ending => None,
         }
     }
 }

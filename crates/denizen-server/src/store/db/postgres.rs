@@ -34,6 +34,8 @@ use super::{
 
 /// How long a connection may take to be made, or to be free.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a connection was lost, nobody waits for another one for so long.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A session that is in a transaction and asks nothing for so long is ended, and its locks with it.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// What replicas ring under; the name stands in `NOTIFY` too.
@@ -125,6 +127,11 @@ impl Postgres {
         ]))
     }
 
+    /// How long an answer is waited for: the server ends a statement before that, unless it hangs.
+    fn patience(&self) -> Duration {
+        self.statement_timeout + Duration::from_secs(2)
+    }
+
     fn parsed(&self) -> Result<PgConnectOptions, StoreError> {
         self.options().map_err(|why| StoreError::Unfit(format!("the store's URL: {why}")))
     }
@@ -187,16 +194,29 @@ pub(in crate::store) struct Conn {
     schema: Watch,
     /// Purges since a vacuum was last done with.
     purges: Arc<AtomicU64>,
+    /// A server that hangs ends no statement: then this process gives up.
+    patience: Duration,
+    /// When a connection was last lost: for a moment nobody waits for another.
+    lost: Option<Instant>,
 }
 
 impl Conn {
+    fn new(engine: &Postgres, options: PgConnectOptions, conn: Option<PgConnection>, schema: Watch) -> Self {
+        let patience = engine.patience();
+        Self { options, conn, is_open: false, schema, purges: Arc::default(), patience, lost: None }
+    }
+
     /// The connection. One that was lost in a transaction is not made again before that is known to be over.
     async fn get(&mut self) -> Result<&mut PgConnection, DbError> {
         if self.conn.is_none() {
-            if self.is_open {
+            if self.is_open || self.lost.is_some_and(|lost| lost.elapsed() < PAUSE) {
                 return Err(DbError::Lost);
             }
-            let mut conn = connect(&self.options).await?;
+            let connected = connect(&self.options).await;
+            if connected.is_err() {
+                self.lost = Some(Instant::now());
+            }
+            let mut conn = connected?;
             // It may be in another schema than the one before.
             let began = Instant::now();
             self.schema.note_look(schema::postgres_version(&mut conn).await?, began);
@@ -211,20 +231,23 @@ impl Conn {
             let error = DbError::from(error);
             if error.is_of_connection() {
                 self.conn = None;
+                self.lost = Some(Instant::now());
             }
             error
         })
     }
 
     pub(super) async fn rows(&mut self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
+        let patience = self.patience;
         let conn = self.get().await?;
-        let done = run!(sql, args, fetch_all, conn);
+        let done = within(patience, async { run!(sql, args, fetch_all, conn) }).await;
         self.look(done).map(rows)
     }
 
     pub(super) async fn execute(&mut self, sql: &Sql, args: &[Arg<'_>]) -> Result<u64, DbError> {
+        let patience = self.patience;
         let conn = self.get().await?;
-        let done = run!(sql, args, execute, conn);
+        let done = within(patience, async { run!(sql, args, execute, conn) }).await;
         self.look(done).map(|done| done.rows_affected())
     }
 
@@ -277,9 +300,13 @@ impl Conn {
 
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
         // One that the server closed meanwhile is noticed by the first statement.
+        let began = Instant::now();
         let first = self.execute(&"BEGIN".into(), &[]).await;
         match first {
-            Err(error) if error.is_of_connection() => self.execute(&"BEGIN".into(), &[]).await?,
+            Err(error) if error.is_of_connection() && self.lost.is_some() && began.elapsed() < PAUSE => {
+                self.lost = None;
+                self.execute(&"BEGIN".into(), &[]).await?
+            }
             first => first?,
         };
         self.is_open = true;
@@ -324,14 +351,15 @@ impl Conn {
 }
 
 /// The connections that read.
-pub(in crate::store) struct Pool(PgPool);
+pub(in crate::store) struct Pool(PgPool, Duration);
 
 impl Pool {
     pub(super) async fn rows(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, StoreError> {
+        let began = Instant::now();
         let mut done = self.once(sql, args).await;
         // One that the server has closed meanwhile is noticed by who uses it next, and thrown away.
         for _ in 0..self.0.size() {
-            if !done.as_ref().is_err_and(DbError::is_of_connection) {
+            if !done.as_ref().is_err_and(DbError::is_of_connection) || began.elapsed() > PAUSE {
                 break;
             }
             done = self.once(sql, args).await;
@@ -356,7 +384,7 @@ impl Pool {
     }
 
     async fn once(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
-        Ok(rows(run!(sql, args, fetch_all, &self.0)?))
+        Ok(rows(within(self.1, async { run!(sql, args, fetch_all, &self.0) }).await?))
     }
 
     pub(super) async fn close(&self) {
@@ -399,6 +427,12 @@ impl Bell {
     }
 }
 
+/// What a statement said, unless the server says nothing.
+async fn within<T>(patience: Duration, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let silent = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer"));
+    tokio::time::timeout(patience, statement).await.unwrap_or_else(|_| Err(silent()))
+}
+
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
     match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
         Ok(done) => Ok(done?),
@@ -413,7 +447,7 @@ async fn vacuum(options: &PgConnectOptions) -> Result<(), DbError> {
     Ok(conn.close().await?)
 }
 
-fn pool(options: PgConnectOptions, connections: u32, watch: Option<Watch>) -> Pool {
+fn pool(engine: &Postgres, options: PgConnectOptions, connections: u32, watch: Option<Watch>) -> Pool {
     let pool = PgPoolOptions::new()
         .after_connect(move |conn, _| {
             let watch = watch.clone();
@@ -429,7 +463,7 @@ fn pool(options: PgConnectOptions, connections: u32, watch: Option<Watch>) -> Po
         .acquire_timeout(CONNECT_TIMEOUT)
         // A ping before each use would double the cost of a read.
         .test_before_acquire(false);
-    Pool(pool.connect_lazy_with(options))
+    Pool(pool.connect_lazy_with(options), engine.patience())
 }
 
 /// Opens and migrates.
@@ -440,9 +474,9 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     admit(&mut writer).await?;
     migrate(&mut writer).await?;
     let schema = Watch::new(check(engine, &mut writer).await?);
-    let readers = pool(options.clone(), engine.max_connections, Some(schema.clone()));
-    let bell = Bell { pool: pool(options.clone(), 2, None).0, listener: None };
-    let writer = Conn { options, conn: Some(writer), is_open: false, schema: schema.clone(), purges: Arc::default() };
+    let readers = pool(engine, options.clone(), engine.max_connections, Some(schema.clone()));
+    let bell = Bell { pool: pool(engine, options.clone(), 2, None).0, listener: None };
+    let writer = Conn::new(engine, options, Some(writer), schema.clone());
     Ok(Opened {
         readers: super::Pool::Postgres(readers),
         writer: super::Conn::Postgres(Box::new(writer)),
@@ -480,7 +514,7 @@ pub(super) async fn open_to_read(engine: &Postgres) -> Result<Conn, StoreError> 
     let schema = Watch::new(check(engine, &mut conn).await?);
     conn.close().await.map_err(DbError::from)?;
     let options = options.options([("default_transaction_read_only", "on")]);
-    Ok(Conn { options, conn: None, is_open: false, schema, purges: Arc::default() })
+    Ok(Conn::new(engine, options, None, schema))
 }
 
 /// Refuses a server that cannot be used.
