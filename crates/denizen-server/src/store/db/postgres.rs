@@ -301,7 +301,11 @@ impl Conn {
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
         // One that the server closed meanwhile is noticed by the first statement.
         let began = Instant::now();
+        self.get().await?;
+        // Said before it is so: whoever waits for the answer may go away, and the next one ends it.
+        self.is_open = true;
         let first = self.execute(&"BEGIN".into(), &[]).await;
+        self.is_open = first.is_ok();
         match first {
             Err(error) if error.is_of_connection() && self.lost.is_some() && began.elapsed() < PAUSE => {
                 self.lost = None;
@@ -314,9 +318,11 @@ impl Conn {
     }
 
     pub(super) async fn begin_to_read(&mut self) -> Result<(), DbError> {
-        self.execute(&"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), &[]).await?;
+        self.get().await?;
         self.is_open = true;
-        Ok(())
+        let begun = self.execute(&"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), &[]).await;
+        self.is_open = begun.is_ok();
+        begun.map(drop)
     }
 
     pub(super) const fn is_open(&self) -> bool {
