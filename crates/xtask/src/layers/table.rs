@@ -138,7 +138,7 @@ const KEYS: &[Layers] = &[Layers {
         &["b64", "error", "hash", "secret"],
         &["random", "rsa_public"],
         &["envelope", "password", "signer"],
-        &["jwk", "jws", "root_key", "x509"],
+        &["frames", "jwk", "jws", "root_key", "x509"],
         &["ca", "mac"],
     ])
 }];
