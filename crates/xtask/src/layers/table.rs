@@ -267,7 +267,8 @@ const DENIZEN: &[Layers] = &[
         &["server"],
         &["admin_client"],
         &["dev", "init", "join_token", "role", "secret"],
-        &["audit", "signing_key"],
+        &["audit", "backup", "signing_key"],
+        &["restore"],
     ]),
     Layers {
         inside: "config",

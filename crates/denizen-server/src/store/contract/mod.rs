@@ -19,7 +19,7 @@
 
 mod attacks;
 mod audit_chain;
-mod fixtures;
+pub(super) mod fixtures;
 mod isolation;
 mod one_time;
 mod postgres;
