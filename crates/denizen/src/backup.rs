@@ -138,7 +138,16 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
         BackupError::Store(StoreError::Unavailable(_)) => exit::UNAVAILABLE,
         BackupError::Write(_) => exit::CANNOT_CREATE,
         BackupError::Read(_) => exit::OS_ERROR,
-        _ => exit::DATA,
+        BackupError::Store(_)
+        | BackupError::NotABackup
+        | BackupError::Version
+        | BackupError::OtherRootKey
+        | BackupError::Damaged(_)
+        | BackupError::Schema { .. }
+        | BackupError::NotEmpty { .. }
+        | BackupError::Same
+        | BackupError::Key(_)
+        | BackupError::Refused(_) => exit::DATA,
     };
     Failure::new(code, Causes(error).to_string())
 }

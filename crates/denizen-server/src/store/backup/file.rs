@@ -340,8 +340,8 @@ impl<'r> Opener<'r> {
 
 /// Reads so many bytes; `cut` when there are not so many.
 fn fill(input: &mut dyn Read, bytes: &mut [u8], cut: BackupDamage) -> Result<(), BackupError> {
-    input.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => cut.into(),
-        _ => BackupError::Read(Arc::new(error)),
+    input.read_exact(bytes).map_err(|error| match error.kind() == io::ErrorKind::UnexpectedEof {
+        true => cut.into(),
+        false => BackupError::Read(Arc::new(error)),
     })
 }

@@ -120,9 +120,9 @@ impl Table {
             })
         };
         let cells: Result<_, StoreError> = self.columns.iter().enumerate().map(cell).collect();
-        cells.map_err(|error| match error {
-            StoreError::Corrupt(why) => StoreError::Corrupt(format!("a row of {}: {why}", self.name)),
-            other => other,
+        cells.map_err(|error| {
+            let StoreError::Corrupt(why) = error else { return error };
+            StoreError::Corrupt(format!("a row of {}: {why}", self.name))
         })
     }
 
