@@ -8,6 +8,7 @@
 //! | [`secret`], [`random`] | values that cannot be printed and are wiped; the one source of randomness |
 //! | [`x509`], [`ca`] | read and make certificates; a development authority that cannot vouch for much |
 //! | [`envelope`] | keys that wrap keys, down to one data key for each secret version; the root key file |
+//! | [`frames`] | a long text under a key of its own, sealed in frames |
 //! | [`mac`] | tags under keys that are derived from the root key, one for each purpose |
 //! | [`password`] | hashes of secrets that clients present |
 //! | [`b64`], [`hash`] | one place for base64, digests, MACs |
@@ -22,6 +23,7 @@ pub mod b64;
 pub mod ca;
 pub mod envelope;
 mod error;
+pub mod frames;
 pub mod hash;
 pub mod jwk;
 pub mod jws;

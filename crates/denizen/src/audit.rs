@@ -185,7 +185,15 @@ fn told(verified: &Verified, last: u64) -> String {
         let when = pruned.map_or_else(String::new, |at| format!(", the last of them on {}", at.rfc3339()));
         text += &format!("; records 1 to {} were removed by retention{when}", first - 1);
     }
-    for Acceptance { seq, at, why, given_up } in accepted {
+    for Acceptance { seq, at, why, given_up, restored } in accepted {
+        if *restored {
+            let known = given_up.map_or_else(
+                || "how many it did not have cannot be told".to_owned(),
+                |(from, to)| format!("records {from} to {to} or more are missing"),
+            );
+            text += &format!("; on {}, as record {seq} says: {why} ({known})", at.rfc3339());
+            continue;
+        }
         let what = match given_up {
             Some((from, to)) => format!("records {from} to {to} were given up"),
             None => "the trail was accepted as it was".to_owned(),

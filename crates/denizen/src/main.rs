@@ -12,12 +12,15 @@
 //! | [`secret`] | `denizen secret get`, `set`, `list` |
 //! | [`signing_key`] | `denizen signing-key rotate` |
 //! | [`audit`] | `denizen audit verify`, `head`, `export`, `accept` |
+//! | [`backup`] | `denizen backup create`, `verify`, `inspect` |
+//! | [`restore`] | `denizen restore`, `denizen store copy` |
 //! | [`exit`] | what the process ends with |
 //!
 //! Tests: `tests/it`, against this very binary.
 
 mod admin_client;
 mod audit;
+mod backup;
 mod config;
 mod data;
 mod dev;
@@ -25,6 +28,7 @@ mod exit;
 mod init;
 mod join_token;
 mod logging;
+mod restore;
 mod role;
 mod secret;
 mod server;
@@ -74,6 +78,12 @@ enum Command {
     SigningKey(signing_key::Args),
     /// The audit's trail: what was done, by whom, and whether it is as it was written
     Audit(audit::Args),
+    /// Backups of everything: directory, vaults, audit
+    Backup(backup::Args),
+    /// Everything from a backup, into an empty database
+    Restore(restore::Args),
+    /// The database
+    Store(restore::StoreArgs),
     /// What `dev -- CMD` runs CMD through
     #[command(name = dev::namespace::COMMAND, hide = true)]
     InNamespace(dev::namespace::Args),
@@ -100,6 +110,9 @@ fn main() -> ExitCode {
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),
         Command::Audit(args) => on_runtime(audit::run(args)),
+        Command::Backup(args) => on_runtime(backup::run(args)),
+        Command::Restore(args) => on_runtime(restore::run(args)),
+        Command::Store(args) => on_runtime(restore::store(args)),
     })
 }
 

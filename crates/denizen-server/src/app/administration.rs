@@ -7,6 +7,7 @@
 
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     ChangeError,
@@ -17,7 +18,7 @@ use super::{
     set_up::SetUp,
     signing::{KeyRing, SigningError},
 };
-use crate::store::{Snapshot, Store};
+use crate::store::{AuditEvent, Revision, Snapshot, Store};
 
 /// Who runs this process, or root: proved by the kernel, which says whose the other end of a Unix socket is.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +126,22 @@ pub struct Rotated {
     pub after: Vec<String>,
 }
 
+/// A backup that is about to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupBegins {
+    /// Names it.
+    pub id: Uuid,
+}
+
+/// It is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupBegun {
+    /// The directory's revision at that moment; the backup's is the same or a later one.
+    pub revision: Revision,
+}
+
 /// Why an administrator's command did nothing, or not all.
 #[derive(Debug, thiserror::Error)]
 pub enum AdministrationError {
@@ -208,6 +225,19 @@ impl Administration {
         Ok(RoleAssigned { assignee: new.assignee, role: new.role.clone(), scope })
     }
 
+    /// Records that a backup is about to be made: it has everything in it, so nobody takes one unrecorded.
+    ///
+    /// # Errors
+    /// It cannot be recorded; no backup may be made then.
+    pub fn begin_backup(&self, _: Owner, new: &BackupBegins) -> Result<BackupBegun, AdministrationError> {
+        // It is of all tenants.
+        let all = TenantId(Uuid::nil());
+        let authorization = self.system.authorize(all, SystemReason::Command("denizen backup create"));
+        let event = AuditEvent::allowed("audit/backup", format!("backups/{}", new.id), authorization.reason());
+        self.store.audit(&authorization, &event).map_err(ChangeError::from)?;
+        Ok(BackupBegun { revision: self.store.revision() })
+    }
+
     /// Makes the keys that sign stop now; their successors, which are published already, sign from here on.
     ///
     /// # Errors
@@ -267,7 +297,6 @@ fn resource_group(snapshot: &Snapshot, tenant: TenantId, asked: &str) -> Result<
 mod tests {
     use denizen_keys::envelope::RootKey;
     use denizen_wire::{Clock, SubscriptionId};
-    use uuid::Uuid;
 
     use super::*;
     use crate::{

@@ -32,6 +32,9 @@ pub const ROLE_ASSIGNMENTS: &str = "/admin/v1/role-assignments";
 /// Where signing keys are rotated.
 pub const ROTATE_SIGNING_KEYS: &str = "/admin/v1/signing-keys/rotate";
 
+/// Where a backup is recorded that is about to be made.
+pub const BACKUPS: &str = "/admin/v1/backups";
+
 /// Where the administrator gets a new secret.
 pub const ADMINISTRATOR_SECRET: &str = "/admin/v1/administrator/secret";
 
@@ -114,6 +117,16 @@ impl Api for Admin {
                     credential: CREDENTIAL,
                     run: |admin, Request { call, .. }| {
                         Box::pin(answer(call, async |owner, new| admin.administration.assign_role(owner, &new).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: BACKUPS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, begins| admin.administration.begin_backup(owner, &begins)))
                     },
                 },
             },

@@ -22,6 +22,7 @@
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
 //! | [`retention`], [`health`] | what is removed, and when; how the audit is |
+//! | [`backup`] | everything in one sealed file, and back; from one engine to the other |
 //! | [`files`] | opening what must not be a link or a pipe |
 //! | [`snapshot`], [`tree`] | the directory in memory, and the map that holds most of it |
 //!
@@ -29,6 +30,7 @@
 //! functions that every engine must pass.
 
 mod audit;
+mod backup;
 mod changes;
 mod db;
 mod error;
@@ -65,6 +67,7 @@ pub use audit::{
     Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, Outcome, Pruned, RecordProof,
     Retention, Trail, Verified,
 };
+pub use backup::{Backup, BackupDamage, BackupError, BackupHeader, BackupSummary, NewBackup, Restored};
 pub use changes::Change;
 pub use db::{Counters, DbError, Engine, Postgres};
 pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError, Tampering, TrailFault};

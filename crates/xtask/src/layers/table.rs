@@ -138,7 +138,7 @@ const KEYS: &[Layers] = &[Layers {
         &["b64", "error", "hash", "secret"],
         &["random", "rsa_public"],
         &["envelope", "password", "signer"],
-        &["jwk", "jws", "root_key", "x509"],
+        &["frames", "jwk", "jws", "root_key", "x509"],
         &["ca", "mac"],
     ])
 }];
@@ -267,7 +267,8 @@ const DENIZEN: &[Layers] = &[
         &["server"],
         &["admin_client"],
         &["dev", "init", "join_token", "role", "secret"],
-        &["audit", "signing_key"],
+        &["audit", "backup", "signing_key"],
+        &["restore"],
     ]),
     Layers {
         inside: "config",

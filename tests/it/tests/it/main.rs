@@ -27,6 +27,7 @@
 //! | [`strangers`] | what is left of requests that prove nothing |
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`limits`] | what a client may send, and how it may end |
+//! | [`backup`] | the restore drill, a restore that is killed, and the way to PostgreSQL |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`neighbour`] | the same from another machine on the link |
@@ -46,6 +47,7 @@
 mod agent;
 mod arc;
 mod audit;
+mod backup;
 mod chaos;
 mod commands;
 mod dev;

@@ -147,7 +147,7 @@ impl Head {
 }
 
 /// What names a root key and gives nothing of it away.
-fn deployment(key: &MacKey) -> String {
+pub(super) fn deployment(key: &MacKey) -> String {
     let mut name = hash::hex(&key.tag(&[b"deployment"]));
     name.truncate(16);
     name

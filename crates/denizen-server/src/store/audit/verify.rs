@@ -33,7 +33,7 @@ pub struct Verified {
     pub(super) witnessed: Vec<Witnessed>,
 }
 
-/// What `denizen audit accept` recorded.
+/// What `denizen audit accept` recorded, or who restored a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     /// The place of the record.
@@ -45,11 +45,14 @@ pub struct Acceptance {
     /// The first and the last of the records that were given up, where it is known: those that are missing, and those that
     /// cannot be verified any more.
     pub given_up: Option<(u64, u64)>,
+    /// Whether a backup was restored: the records that were written after it are missing, however many there were.
+    pub restored: bool,
 }
 
 impl Acceptance {
     fn of(record: &AuditRecord) -> Option<Self> {
-        if record.action != ACCEPTED || record.tenant != DEPLOYMENT {
+        let restored = record.action == RESTORED;
+        if !(restored || record.action == ACCEPTED) || record.tenant != DEPLOYMENT {
             return None;
         }
         let given_up = record.detail.as_ref().map(|detail| &detail["given_up"]);
@@ -59,12 +62,15 @@ impl Acceptance {
             at: record.at,
             why: record.because.clone(),
             given_up: place("from").zip(place("to")),
+            restored,
         })
     }
 }
 
 /// The action of the record of an acceptance.
 pub(super) const ACCEPTED: &str = "audit/accept";
+/// The action of the record that a backup was restored.
+pub(super) const RESTORED: &str = "audit/restore";
 /// The action of the record of a step of retention.
 pub(super) const PRUNED: &str = "audit/prune";
 
@@ -132,21 +138,8 @@ pub(super) async fn walk(
             }
             let lines = row.text(10).map_err(unreadable(at))?;
             let last = stored.head.seq;
-            hash = link(chain, &hash, (at, last, stored.head.spool), &stored.tenant, &lines);
-            if hash != stored.head.hash {
-                return Err(broken(at, "its hash does not follow from it and the row before"));
-            }
-            if !stored.is_ours(chain) {
-                return Err(broken(at, "its tag was not made under this root key: it was written by somebody else"));
-            }
-            let records = records(at, &lines).map_err(unreadable(at))?;
-            seq += records.len() as u64;
-            if records.is_empty() || records.iter().any(|record| record.tenant.to_string() != stored.tenant) {
-                return Err(broken(at, "it stands where it was not written"));
-            }
-            if last != seq {
-                return Err(broken(at, "its row does not hold as many records as it says"));
-            }
+            let records = next_row(chain, (seq, &hash), &stored, &lines)?;
+            (seq, hash) = (last, stored.head.hash);
             verified.accepted.extend(records.iter().filter_map(Acceptance::of));
             verified.witnessed.extend(records.iter().flat_map(Witnessed::of));
             let pruned = records.iter().rfind(|record| record.action == PRUNED && record.tenant == DEPLOYMENT);
@@ -172,10 +165,42 @@ pub(super) async fn walk(
     }
 }
 
+/// The records of a row, when it is the next one of its chain: `before` is the place and the hash of the one before.
+///
+/// # Errors
+/// [`AuditBroken`] when it is not as it was written.
+pub(super) fn next_row(
+    chain: &Chain,
+    (seq, hash): (u64, &str),
+    stored: &StoredRow,
+    lines: &str,
+) -> Result<Vec<AuditRecord>, AuditBroken> {
+    let (at, last) = (seq + 1, stored.head.seq);
+    let broken = |why: &str| AuditBroken { at, why: why.to_owned() };
+    if link(chain, hash, (at, last, stored.head.spool), &stored.tenant, lines) != stored.head.hash {
+        return Err(broken("its hash does not follow from it and the row before"));
+    }
+    if !stored.is_ours(chain) {
+        return Err(broken("its tag was not made under this root key: it was written by somebody else"));
+    }
+    let records = records(at, lines).map_err(|error| AuditBroken { at, why: error.to_string() })?;
+    if records.is_empty() || records.iter().any(|record| record.tenant.to_string() != stored.tenant) {
+        return Err(broken("it stands where it was not written"));
+    }
+    if last != seq + records.len() as u64 {
+        return Err(broken("its row does not hold as many records as it says"));
+    }
+    Ok(records)
+}
+
 impl Mark<'_> {
     /// Why another record stands in its place, or none.
     fn not_there(&self, accepted: &[Acceptance], at: u64, why: &str) -> AuditBroken {
-        let holds = |it: &&Acceptance| it.given_up.is_some_and(|(from, to)| from <= self.seq && self.seq <= to);
+        let holds = |it: &&Acceptance| {
+            let is_known = it.given_up.is_some_and(|(from, to)| from <= self.seq && self.seq <= to);
+            // Other records took the places of those that the backup did not have.
+            is_known || (it.restored && it.seq <= self.seq)
+        };
         match accepted.iter().find(holds) {
             Some(acceptance) => self.given_up(Some(acceptance), self.seq),
             None => AuditBroken { at, why: why.replace("{by}", self.by) },
@@ -184,6 +209,17 @@ impl Mark<'_> {
 
     /// Its record was given up.
     fn given_up(&self, by: Option<&Acceptance>, to: u64) -> AuditBroken {
+        if let Some(by) = by.filter(|by| by.restored) {
+            let why = format!(
+                "the trail does not have the record that {} says. A backup was restored on {}, as record {} says, and has none \
+                 of the records that were written after it was taken: either that is one of them, or the trail was changed \
+                 since",
+                self.by,
+                by.at.rfc3339(),
+                by.seq
+            );
+            return AuditBroken { at: self.seq, why };
+        }
         let to = by.and_then(|by| by.given_up).map_or(to, |(_, to)| to);
         let recorded =
             by.map_or_else(String::new, |by| format!(" on {}, as record {} says: {}", by.at.rfc3339(), by.seq, by.why));

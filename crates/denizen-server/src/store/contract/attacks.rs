@@ -316,7 +316,7 @@ pub(super) async fn verifying_says_what_was_accepted_and_when(place: impl DataPl
     // The end is lost, and the chain goes on.
     place.sql("DELETE FROM audit WHERE seq > 4").await;
     let cut = accept(&place).await;
-    let said = Acceptance { seq: 5, at: NOW, why: cut.was.clone(), given_up: Some((5, 6)) };
+    let said = Acceptance { seq: 5, at: NOW, why: cut.was.clone(), given_up: Some((5, 6)), restored: false };
     let verified = trail().await.verify(None).await.unwrap().verified;
     assert_eq!((verified.first, &verified.accepted), (1, &vec![said.clone()]));
     let lost = trail().await.verify(Some(&early)).await.unwrap_err().to_string();
@@ -332,7 +332,7 @@ pub(super) async fn verifying_says_what_was_accepted_and_when(place: impl DataPl
     place.sql("UPDATE audit SET lines = replace(lines, 'read/2/0', 'read/9/9')").await;
     let edited = accept(&place).await;
     let verified = trail().await.verify(None).await.unwrap().verified;
-    let said = Acceptance { seq: end + 1, at: NOW, why: edited.was.clone(), given_up: Some((1, end)) };
+    let said = Acceptance { seq: end + 1, at: NOW, why: edited.was.clone(), given_up: Some((1, end)), restored: false };
     assert_eq!((verified.first, verified.records, verified.given_up), (end + 1, 1, end));
     assert_eq!(verified.accepted, [said]);
     for head in [&early, &later] {

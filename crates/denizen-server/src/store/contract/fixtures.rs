@@ -17,25 +17,25 @@ use crate::{
     store::{AuditEvent, Store},
 };
 
-pub(super) const NOW: UnixTime = UnixTime(1_795_239_900);
+pub(in crate::store) const NOW: UnixTime = UnixTime(1_795_239_900);
 
-pub(super) fn tenant_id(n: u8) -> TenantId {
+pub(in crate::store) fn tenant_id(n: u8) -> TenantId {
     TenantId(uuid(0xA0, n))
 }
 
-pub(super) fn uuid(kind: u8, n: u8) -> Uuid {
+pub(in crate::store) fn uuid(kind: u8, n: u8) -> Uuid {
     Uuid::from_u128(u128::from_be_bytes([kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, n]))
 }
 
-pub(super) fn ctx(tenant: u8) -> Ctx {
+pub(in crate::store) fn ctx(tenant: u8) -> Ctx {
     Ctx::new(tenant_id(tenant), Actor::System("test"), NOW, uuid(0xEE, tenant))
 }
 
-pub(super) fn event(action: &str) -> AuditEvent<'_> {
+pub(in crate::store) fn event(action: &str) -> AuditEvent<'_> {
     AuditEvent::allowed(action, "/", "a test")
 }
 
-pub(super) fn tenant(n: u8) -> Tenant {
+pub(in crate::store) fn tenant(n: u8) -> Tenant {
     Tenant {
         id: tenant_id(n),
         domain: format!("t{n}.example"),
@@ -45,15 +45,15 @@ pub(super) fn tenant(n: u8) -> Tenant {
     }
 }
 
-pub(super) fn client(n: u8) -> ClientId {
+pub(in crate::store) fn client(n: u8) -> ClientId {
     ClientId(uuid(0xC0, n))
 }
 
-pub(super) fn principal_id(n: u8) -> PrincipalId {
+pub(in crate::store) fn principal_id(n: u8) -> PrincipalId {
     PrincipalId(uuid(0xB0, n))
 }
 
-pub(super) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
+pub(in crate::store) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
     Application {
         tenant: tenant_id(tenant),
         client_id: client(n),
@@ -74,7 +74,7 @@ pub(super) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
     }
 }
 
-pub(super) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
+pub(in crate::store) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
     ServicePrincipal {
         tenant: tenant_id(tenant),
         id: principal_id(n),
@@ -89,16 +89,16 @@ pub(super) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
 }
 
 /// What the snapshot has of a principal.
-pub(super) fn hot(principal: &ServicePrincipal) -> Principal {
+pub(in crate::store) fn hot(principal: &ServicePrincipal) -> Principal {
     Principal::of(principal, |id| id.into())
 }
 
 /// How many machines there are, of all tenants: the snapshot has none.
-pub(super) async fn machines_of(store: &Store) -> u64 {
+pub(in crate::store) async fn machines_of(store: &Store) -> u64 {
     store.rows("SELECT COUNT(*) FROM machines", &[]).await.unwrap()[0].count(0).unwrap()
 }
 
-pub(super) fn signing_key(tenant: u8, n: u8) -> SigningKey {
+pub(in crate::store) fn signing_key(tenant: u8, n: u8) -> SigningKey {
     SigningKey {
         tenant: tenant_id(tenant),
         kid: format!("kid-{n}"),
@@ -111,27 +111,27 @@ pub(super) fn signing_key(tenant: u8, n: u8) -> SigningKey {
     }
 }
 
-pub(super) fn subscription_id(n: u8) -> SubscriptionId {
+pub(in crate::store) fn subscription_id(n: u8) -> SubscriptionId {
     SubscriptionId(uuid(0x50, n))
 }
 
-pub(super) fn subscription(tenant: u8, n: u8) -> Subscription {
+pub(in crate::store) fn subscription(tenant: u8, n: u8) -> Subscription {
     Subscription { tenant: tenant_id(tenant), id: subscription_id(n), display_name: "S".to_owned(), created: NOW }
 }
 
-pub(super) fn group_id(subscription: u8, name: &str) -> ResourceId {
+pub(in crate::store) fn group_id(subscription: u8, name: &str) -> ResourceId {
     ResourceId::subscription(subscription_id(subscription)).resource_group(name).unwrap()
 }
 
-pub(super) fn group(tenant: u8, name: &str) -> ResourceGroup {
+pub(in crate::store) fn group(tenant: u8, name: &str) -> ResourceGroup {
     ResourceGroup { tenant: tenant_id(tenant), id: group_id(tenant, name), location: "onprem".to_owned(), created: NOW }
 }
 
-pub(super) fn machine_id(tenant: u8, name: &str) -> ResourceId {
+pub(in crate::store) fn machine_id(tenant: u8, name: &str) -> ResourceId {
     group_id(tenant, "rg").provider("Microsoft.HybridCompute/machines", name).unwrap()
 }
 
-pub(super) fn machine(tenant: u8, n: u8) -> Machine {
+pub(in crate::store) fn machine(tenant: u8, n: u8) -> Machine {
     Machine {
         tenant: tenant_id(tenant),
         id: machine_id(tenant, &format!("Srv{n}")),
@@ -143,11 +143,11 @@ pub(super) fn machine(tenant: u8, n: u8) -> Machine {
     }
 }
 
-pub(super) fn vault_id(tenant: u8, name: &str) -> ResourceId {
+pub(in crate::store) fn vault_id(tenant: u8, name: &str) -> ResourceId {
     group_id(tenant, "rg").provider("Microsoft.KeyVault/vaults", name).unwrap()
 }
 
-pub(super) fn vault(tenant: u8, name: &str) -> Vault {
+pub(in crate::store) fn vault(tenant: u8, name: &str) -> Vault {
     Vault {
         tenant: tenant_id(tenant),
         id: vault_id(tenant, name),
@@ -159,7 +159,7 @@ pub(super) fn vault(tenant: u8, name: &str) -> Vault {
     }
 }
 
-pub(super) fn assignment(tenant: u8, n: u8, scope: &ResourceId, principal: u8) -> RoleAssignment {
+pub(in crate::store) fn assignment(tenant: u8, n: u8, scope: &ResourceId, principal: u8) -> RoleAssignment {
     RoleAssignment {
         tenant: tenant_id(tenant),
         id: uuid(0xF0, n),
@@ -171,7 +171,7 @@ pub(super) fn assignment(tenant: u8, n: u8, scope: &ResourceId, principal: u8) -
     }
 }
 
-pub(super) fn custom_role(tenant: u8, n: u8) -> RoleDefinition {
+pub(in crate::store) fn custom_role(tenant: u8, n: u8) -> RoleDefinition {
     RoleDefinition {
         tenant: Some(tenant_id(tenant)),
         id: RoleId(uuid(0xF1, n)),
@@ -185,7 +185,7 @@ pub(super) fn custom_role(tenant: u8, n: u8) -> RoleDefinition {
     }
 }
 
-pub(super) fn join_token(tenant: u8, n: u8) -> JoinToken {
+pub(in crate::store) fn join_token(tenant: u8, n: u8) -> JoinToken {
     JoinToken {
         id: uuid(0x70, n),
         tenant: tenant_id(tenant),
@@ -198,7 +198,7 @@ pub(super) fn join_token(tenant: u8, n: u8) -> JoinToken {
 }
 
 /// A version whose sealed bytes are found by searching for `WRAPPED` and `SEALED`.
-pub(super) fn secret(tenant: u8, vault: &str, name: &str, n: u8) -> SecretVersion {
+pub(in crate::store) fn secret(tenant: u8, vault: &str, name: &str, n: u8) -> SecretVersion {
     SecretVersion {
         tenant: tenant_id(tenant),
         vault: vault_id(tenant, vault),
@@ -217,7 +217,7 @@ pub(super) fn secret(tenant: u8, vault: &str, name: &str, n: u8) -> SecretVersio
 }
 
 /// One record of each kind of tenant 1, and a secret in its vault `v`.
-pub(super) async fn insert_one_of_each(tx: &mut crate::store::Tx<'_>) {
+pub(in crate::store) async fn insert_one_of_each(tx: &mut crate::store::Tx<'_>) {
     tx.insert(&application(1, 1, &["api://a"])).await.unwrap();
     tx.insert(&principal(1, 1)).await.unwrap();
     tx.insert(&signing_key(1, 1)).await.unwrap();
@@ -231,7 +231,7 @@ pub(super) async fn insert_one_of_each(tx: &mut crate::store::Tx<'_>) {
 }
 
 /// Numbers below the one asked for, the same in each run of a seed, so that a failure can be repeated (xorshift64*).
-pub(super) fn numbers(mut seed: u64) -> impl FnMut(u64) -> u8 {
+pub(in crate::store) fn numbers(mut seed: u64) -> impl FnMut(u64) -> u8 {
     move |below| {
         seed ^= seed >> 12;
         seed ^= seed << 25;
@@ -241,7 +241,7 @@ pub(super) fn numbers(mut seed: u64) -> impl FnMut(u64) -> u8 {
 }
 
 /// Puts a `fifo`, a `link` to `target`, or a `folder` where a file should be.
-pub(super) fn put_no_file(kind: &str, at: &std::path::Path, target: &std::path::Path) {
+pub(in crate::store) fn put_no_file(kind: &str, at: &std::path::Path, target: &std::path::Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     match kind {
         "fifo" => mknodat(CWD, at, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap(),

@@ -20,7 +20,7 @@
 
 mod attacks;
 mod audit_chain;
-mod fixtures;
+pub(super) mod fixtures;
 mod isolation;
 mod one_time;
 mod postgres;

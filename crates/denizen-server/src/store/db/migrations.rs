@@ -47,6 +47,11 @@ impl Migration {
     }
 }
 
+/// Version and checksum of each.
+pub(in crate::store) fn known() -> Vec<(i64, [u8; 32])> {
+    ALL.iter().map(|migration| (migration.version, migration.checksum())).collect()
+}
+
 /// What is to be applied to a database that has these, by version and checksum.
 ///
 /// # Errors

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`sqlite`] | SQLite: a library, called where the work is; what waits for the disk is done on a thread for that |
 //! | [`postgres`] | PostgreSQL: a server that several replicas share |
+//! | [`made`] | rows that stand in no database |
 //! | [`error`] | what a driver says, and what it means |
 //! | [`migrations`] | the schema's history, written once for both dialects |
 //! | [`schema`] | whether a database has that schema and no other |
@@ -14,6 +15,7 @@
 //! Tests: the contract suite.
 
 mod error;
+mod made;
 mod migrations;
 mod postgres;
 mod schema;
@@ -31,6 +33,8 @@ use std::{
 };
 
 pub use error::DbError;
+pub(super) use made::Cell;
+pub(super) use migrations::known as known_migrations;
 pub(super) use postgres::Bell;
 #[cfg(test)]
 pub(in crate::store) use postgres::LOOKED_AT_WITHIN;
@@ -451,6 +455,7 @@ impl Reader<'_> {
 pub(super) enum Row {
     Sqlite(sqlite::Row),
     Postgres(postgres::Row),
+    Made(made::Row),
 }
 
 macro_rules! column {
@@ -459,6 +464,7 @@ macro_rules! column {
             match self {
                 Self::Sqlite(row) => row.$name(at),
                 Self::Postgres(row) => row.$name(at),
+                Self::Made(row) => row.$name(at),
             }
             .map_err(|error| StoreError::Corrupt(format!("its column {}: {error}", self.column(at))))
         })*
@@ -480,7 +486,13 @@ impl Row {
         match self {
             Self::Sqlite(row) => row.column(at),
             Self::Postgres(row) => row.column(at),
+            Self::Made(_) => "",
         }
+    }
+
+    /// A row that stands in no database.
+    pub(super) fn made(cells: Vec<Cell>) -> Self {
+        Self::Made(made::Row::new(cells))
     }
 
     /// A number that is never negative.
@@ -564,6 +576,17 @@ impl Engine {
     /// Whether there was a database whose trail somebody may want to go on from.
     pub fn has_trail(&self) -> bool {
         self.anchor().symlink_metadata().is_ok()
+    }
+
+    /// Whether both are one database.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite { path }, Self::Sqlite { path: other }) => {
+                path == other || (files::identity(path).is_some() && files::identity(path) == files::identity(other))
+            }
+            (Self::Postgres(postgres), Self::Postgres(other)) => postgres.url == other.url,
+            (Self::Sqlite { .. }, Self::Postgres(_)) | (Self::Postgres(_), Self::Sqlite { .. }) => false,
+        }
     }
 
     /// Whether other replicas may write to it.

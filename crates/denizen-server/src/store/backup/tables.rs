@@ -1,0 +1,155 @@
+//! The tables of a backup, in the order in which their rows stand in it: what is pointed to comes before what points.
+//!
+//! The columns of a key come first, so that both engines give the rows in one order. Tests: `tests.rs`, which compares the
+//! list with the schema.
+
+use super::{
+    super::{
+        StoreError,
+        db::{Arg, Cell, Row},
+    },
+    check::{self, Checker},
+};
+use crate::domain::{
+    directory::{Application, ServicePrincipal, SigningKey, Tenant},
+    resources::{Machine, ResourceGroup, Subscription, Vault},
+    roles::{RoleAssignment, RoleDefinition},
+};
+
+/// What stands in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Text,
+    TextOrNull,
+    Int,
+    IntOrNull,
+    Bytes,
+}
+
+/// A table, and the statements that read and write it.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [(&'static str, Type)],
+    /// How many of the columns are the key.
+    pub(super) key: usize,
+    /// A page of rows after a key, which the last placeholder bounds.
+    pub(super) select: &'static str,
+    pub(super) count: &'static str,
+    pub(super) insert: &'static str,
+    /// Rows of a page: a page is in memory whole.
+    pub(super) page: u32,
+    /// What a row is checked with.
+    pub(super) check: fn(&mut Checker, &[Cell]) -> Result<(), StoreError>,
+}
+
+/// `table!("name", KEY COLUMNS, "after", "limit", PAGE, check, [column: Type, …])`
+macro_rules! table {
+    ($name:literal, $key:literal ($width:literal), $after:literal, $limit:literal, $page:literal, $check:expr,
+     [$first:ident: $first_type:ident $(, $column:ident: $type:ident)*]) => {
+        Table {
+            name: $name,
+            columns: &[(stringify!($first), Type::$first_type) $(, (stringify!($column), Type::$type))*],
+            key: $width,
+            select: concat!(
+                "SELECT ", stringify!($first), $(", ", stringify!($column),)* " FROM ", $name, " WHERE (", $key, ") > (",
+                $after, ") ORDER BY ", $key, " LIMIT ", $limit
+            ),
+            count: concat!("SELECT COUNT(*) FROM ", $name),
+            insert: concat!(
+                "INSERT INTO ", $name, " (", stringify!($first), $(", ", stringify!($column),)* ")"
+            ),
+            page: $page,
+            check: $check,
+        }
+    };
+}
+
+/// A table of records.
+macro_rules! records {
+    ($name:literal, $record:ty $(, $unique:ident)?) => {
+        table!($name, "tenant, id" (2), "$1, $2", "$3", 512, check::record::<$record>,
+               [tenant: Text, id: Text, body: Text, revision: Int, tag: Bytes $(, $unique: Text)?])
+    };
+}
+
+/// All of them. Not here: who works (`leases`), and what the schema is (`schema_migrations`, which the header repeats).
+pub(super) const TABLES: &[Table] = &[
+    table!("head", "id" (1), "$1", "$2", 1, check::head, [id: Int, revision: Int, seen: Int, state: Bytes, tag: Bytes]),
+    records!("tenants", Tenant, domain),
+    records!("applications", Application),
+    table!("application_uris", "tenant, uri" (2), "$1, $2", "$3", 512, check::nothing,
+           [tenant: Text, uri: Text, application: Text]),
+    records!("service_principals", ServicePrincipal, client_id),
+    records!("signing_keys", SigningKey),
+    records!("subscriptions", Subscription, subscription),
+    records!("resource_groups", ResourceGroup),
+    records!("machines", Machine),
+    records!("vaults", Vault, name),
+    records!("role_assignments", RoleAssignment),
+    records!("role_definitions", RoleDefinition),
+    table!("one_time", "tenant, purpose, hash" (3), "$1, $2, $3", "$4", 512, check::one_time,
+           [tenant: Text, purpose: Text, hash: Text, id: Text, expires: Int, used_at: IntOrNull, body: Text, revision: Int,
+            tag: Bytes]),
+    table!("secrets", "tenant, vault, name" (3), "$1, $2, $3", "$4", 512, check::secret,
+           [tenant: Text, vault: Text, name: Text, written: Text, latest: Text, deleted: IntOrNull, purge_at: IntOrNull,
+            revision: Int, tag: Bytes]),
+    table!("secret_versions", "tenant, vault, name, version" (4), "$1, $2, $3, $4", "$5", 64, check::version,
+           [tenant: Text, vault: Text, name: Text, version: Text, ordinal: Int, content_type: TextOrNull, tags: Text,
+            enabled: Int, nbf: IntOrNull, exp: IntOrNull, created: Int, updated: Int, sealed_hash: Bytes, revision: Int,
+            tag: Bytes, wrapped_key: Bytes, sealed_value: Bytes]),
+    table!("changes", "revision, ordinal" (2), "$1, $2", "$3", 256, check::nothing,
+           [revision: Int, ordinal: Int, tenant: Text, at: Int, kind: Text, id: Text, parent: TextOrNull,
+            before_body: TextOrNull, after_body: TextOrNull]),
+    table!("audit_start", "chain" (1), "$1", "$2", 512, check::start,
+           [chain: Text, seq: Int, hash: Text, total: Int, why: Text, tag: Bytes]),
+    table!("audit", "chain, seq" (2), "$1, $2", "$3", 16, check::audit,
+           [chain: Text, seq: Int, last: Int, tenant: Text, at: Int, revision: Int, total: Int, spool: Int, state: Bytes,
+            hash: Text, tag: Bytes, lines: Text]),
+];
+
+impl Table {
+    /// A row as a database gave it.
+    pub(super) fn cells(&self, row: &Row) -> Result<Vec<Cell>, StoreError> {
+        let cell = |(at, (_, kind)): (usize, &(&str, Type))| {
+            Ok(match kind {
+                Type::Text => Cell::Text(row.text(at)?),
+                Type::TextOrNull => row.text_or_null(at)?.map_or(Cell::Null, Cell::Text),
+                Type::Int => Cell::Int(row.int(at)?),
+                Type::IntOrNull => row.int_or_null(at)?.map_or(Cell::Null, Cell::Int),
+                Type::Bytes => Cell::Bytes(row.bytes(at)?),
+            })
+        };
+        let cells: Result<_, StoreError> = self.columns.iter().enumerate().map(cell).collect();
+        cells.map_err(|error| {
+            let StoreError::Corrupt(why) = error else { return error };
+            StoreError::Corrupt(format!("a row of {}: {why}", self.name))
+        })
+    }
+
+    /// The placeholders of a row; none when it is not one of this table's.
+    pub(super) fn args<'c>(&self, cells: &'c [Cell]) -> Option<Vec<Arg<'c>>> {
+        if cells.len() != self.columns.len() {
+            return None;
+        }
+        let arg = |((_, kind), cell): (&(&str, Type), &'c Cell)| match (kind, cell) {
+            (Type::Text, Cell::Text(text)) => Some(Arg::Text(text)),
+            (Type::TextOrNull, Cell::Text(text)) => Some(Arg::TextOrNull(Some(text))),
+            (Type::TextOrNull, Cell::Null) => Some(Arg::TextOrNull(None)),
+            (Type::Int, Cell::Int(number)) => Some(Arg::Int(*number)),
+            (Type::IntOrNull, Cell::Int(number)) => Some(Arg::IntOrNull(Some(*number))),
+            (Type::IntOrNull, Cell::Null) => Some(Arg::IntOrNull(None)),
+            (Type::Bytes, Cell::Bytes(bytes)) => Some(Arg::Bytes(bytes)),
+            _ => None,
+        };
+        self.columns.iter().zip(cells).map(arg).collect()
+    }
+
+    /// A key before all others.
+    pub(super) fn first(&self) -> Vec<Cell> {
+        let before = |(_, kind): &(&str, Type)| match kind {
+            Type::Int | Type::IntOrNull => Cell::Int(i64::MIN),
+            Type::Text | Type::TextOrNull | Type::Bytes => Cell::Text(String::new()),
+        };
+        self.columns.iter().take(self.key).map(before).collect()
+    }
+}
