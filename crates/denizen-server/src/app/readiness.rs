@@ -28,8 +28,9 @@ use crate::{
 
 /// What was found is good for so long.
 const FRESH: Duration = Duration::from_secs(1);
-/// A check that takes longer has failed.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// A check that takes longer has failed. Balancers wait for one or two seconds at most, and a database that hangs is no reason
+/// for them to send clients away from all replicas.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The audit's spool must have room for so many bytes.
 const SPOOL_ROOM: u64 = 1024 * 1024;
 /// The audit's anchor is written every second, and may be this old, seconds.
