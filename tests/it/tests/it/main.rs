@@ -27,6 +27,7 @@
 //! | [`strangers`] | what is left of requests that prove nothing |
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`limits`] | what a client may send, and how it may end |
+//! | [`balanced`], [`history`] | replicas behind HAProxy that are killed; whether some order explains what all clients saw |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`neighbour`] | the same from another machine on the link |
@@ -46,6 +47,7 @@
 mod agent;
 mod arc;
 mod audit;
+mod balanced;
 mod chaos;
 mod commands;
 mod dev;
@@ -53,6 +55,7 @@ mod enrol;
 mod enrol_again;
 mod environment;
 mod forged;
+mod history;
 mod imds;
 mod jwt;
 mod keydir;
