@@ -139,6 +139,14 @@ impl<'s> Fleet<'s> {
             running.push(operator.start().await);
         }
         let client = Client::of(first, self.authority.clone(), self.vault_url.clone(), &running[0]).await;
+        // What was done by command at one of them is seen by the others a moment later.
+        for server in &running {
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while server.vault("GET", "/secrets/none?api-version=7.6", &client.token, None).await.status == 403 {
+                assert!(Instant::now() < deadline, "a role was given, and another replica does not hear of it");
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
         (running, client)
     }
 
