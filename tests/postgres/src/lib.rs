@@ -61,6 +61,15 @@ impl Cluster {
         Self::start_in(folder, settings)
     }
 
+    /// Starts one with its files under this folder, which the server's user must be able to enter.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_under(parent: &Path, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("denizen-postgres-").tempdir_in(parent.canonicalize()?)?.keep();
+        Self::start_in(folder, settings)
+    }
+
     /// Starts one whose disk has so many bytes: its folder is a file system of its own, which only root can make.
     ///
     /// # Errors
