@@ -277,6 +277,7 @@ impl Writer {
         core: &Core,
         read: impl AsyncFnOnce(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.end_what_was_left(core).await;
         self.conn()?.begin_to_read().await?;
         let done = async {
             let head = Head::read(self.conn()?, &core.statements).await?;
@@ -437,6 +438,10 @@ impl Writer {
     /// What a group leaves behind whose member, or whose committer, went away in the middle.
     async fn end_what_was_left(&mut self, core: &Core) {
         self.abandon(&core.statements).await;
+        if self.group.is_none() {
+            // Begun by whoever went away before there was a group, or while it read.
+            return self.rollback(&core.statements).await;
+        }
         let Some(group) = self.group.as_ref().filter(|group| group.is_committing) else { return };
         let (log, rows) = (group.log.clone(), group.rows.clone());
         let outcome = self.settle_rows(&core.statements, log, rows, StoreError::Interrupted).await;

@@ -166,7 +166,7 @@ impl Trail {
                     after = row.int(0)?;
                     for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
                         if seq >= from {
-                            each(&line.replacen('{', &format!("{{\"chain\":\"{chain}\",\"seq\":{seq},"), 1))?;
+                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":\"{chain}\","), 1))?;
                         }
                     }
                 }

@@ -61,6 +61,11 @@ impl DbError {
         }
     }
 
+    /// Whether the server did not answer in time.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Postgres(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut)
+    }
+
     fn sqlite_code(&self) -> Option<i32> {
         match self {
             Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),

@@ -34,7 +34,7 @@ use super::{
 
 /// How long a connection may take to be made, or to be free.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a connection was lost, nobody waits for another one for so long.
+/// After the server did not answer, nobody waits for it for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A session that is in a transaction and asks nothing for so long is ended, and its locks with it.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
@@ -196,7 +196,7 @@ pub(in crate::store) struct Conn {
     purges: Arc<AtomicU64>,
     /// A server that hangs ends no statement: then this process gives up.
     patience: Duration,
-    /// When a connection was last lost: for a moment nobody waits for another.
+    /// When the server last did not answer: for a moment nobody waits for it.
     lost: Option<Instant>,
 }
 
@@ -231,6 +231,8 @@ impl Conn {
             let error = DbError::from(error);
             if error.is_of_connection() {
                 self.conn = None;
+            }
+            if error.is_silence() {
                 self.lost = Some(Instant::now());
             }
             error
@@ -301,10 +303,13 @@ impl Conn {
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
         // One that the server closed meanwhile is noticed by the first statement.
         let began = Instant::now();
+        self.get().await?;
+        // Said before it is so: whoever waits for the answer may go away, and the next one ends it.
+        self.is_open = true;
         let first = self.execute(&"BEGIN".into(), &[]).await;
+        self.is_open = first.is_ok();
         match first {
-            Err(error) if error.is_of_connection() && self.lost.is_some() && began.elapsed() < PAUSE => {
-                self.lost = None;
+            Err(error) if error.is_of_connection() && began.elapsed() < PAUSE => {
                 self.execute(&"BEGIN".into(), &[]).await?
             }
             first => first?,
@@ -314,9 +319,11 @@ impl Conn {
     }
 
     pub(super) async fn begin_to_read(&mut self) -> Result<(), DbError> {
-        self.execute(&"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), &[]).await?;
+        self.get().await?;
         self.is_open = true;
-        Ok(())
+        let begun = self.execute(&"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), &[]).await;
+        self.is_open = begun.is_ok();
+        begun.map(drop)
     }
 
     pub(super) const fn is_open(&self) -> bool {
