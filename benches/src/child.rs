@@ -107,6 +107,22 @@ impl Child {
         Ok(Memory { resident: kib("VmRSS")?, anonymous: kib("RssAnon")?, peak: kib("VmHWM")? })
     }
 
+    /// Asks the process that it runs to end, and waits until both have.
+    pub(crate) async fn stop_inner(self) -> Result<()> {
+        let pid = self.pid.as_raw_pid();
+        let inner = std::fs::read_to_string(self.proc(&format!("task/{pid}/children")))?;
+        for inner in inner.split_whitespace() {
+            let inner = Pid::from_raw(inner.parse()?).context("no process id")?;
+            kill_process(inner, Signal::TERM)?;
+        }
+        let Self { name, mut process, .. } = self;
+        if tokio::time::timeout(STOP_TIMEOUT, process.wait()).await.is_err() {
+            process.kill().await?;
+            bail!("{name} did not end within {STOP_TIMEOUT:?} of SIGTERM to what it runs");
+        }
+        Ok(())
+    }
+
     /// Asks it to end and waits until it has.
     pub(crate) async fn stop(mut self) -> Result<()> {
         if self.process.try_wait()?.is_none() {

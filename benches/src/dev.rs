@@ -18,7 +18,7 @@ use crate::{
 /// It makes keys and a database at its first start, and may read a large one at the next.
 const START: Duration = Duration::from_secs(300);
 /// Where runs keep their files: not under `/tmp`, which on some systems is memory and would flatter file work.
-const OUT: &str = "benches/out";
+pub(crate) const OUT: &str = "benches/out";
 /// A free port.
 const ANY: &str = "127.0.0.1:0";
 
@@ -182,7 +182,7 @@ impl Dev {
 }
 
 impl Counters {
-    fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let value = |sample: &str| -> Result<u64> {
             let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
             value.with_context(|| format!("no {sample} among the metrics"))?.trim().parse().context("a counter's value")

@@ -5,10 +5,12 @@ pub(crate) mod agent_token;
 pub(crate) mod footprint;
 pub(crate) mod held;
 pub(crate) mod identity;
+pub(crate) mod replicas;
 pub(crate) mod scale;
 pub(crate) mod start;
 pub(crate) mod token_issue;
 pub(crate) mod vault_get;
+pub(crate) mod vault_set;
 
 use std::time::Duration;
 

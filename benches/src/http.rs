@@ -60,6 +60,12 @@ impl Origin {
         Ok(Self { address, authority: authority.to_string(), tls })
     }
 
+    /// It as a URL.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
     /// Opens a connection.
     pub(crate) async fn connect(&self) -> Result<Connection> {
         tokio::time::timeout(TIMEOUT, self.open())

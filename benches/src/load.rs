@@ -47,6 +47,8 @@ pub(crate) struct Load {
     pub(crate) time: Duration,
     /// At most this many exchanges.
     pub(crate) exchanges: u64,
+    /// Unmeasured exchanges on each connection, first.
+    pub(crate) warm_up: u32,
 }
 
 /// What came of a round.
@@ -65,7 +67,7 @@ pub(crate) struct Round {
 impl Load {
     /// `connections` for `time`.
     pub(crate) fn new(connections: usize, time: Duration) -> Self {
-        Self { connections, time, exchanges: MAX_EXCHANGES }
+        Self { connections, time, exchanges: MAX_EXCHANGES, warm_up: WARM_UP }
     }
 
     /// Runs it against `child`. A single failed exchange fails the round: figures over errors mean nothing.
@@ -73,7 +75,7 @@ impl Load {
         let mut sessions = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
             let mut session = program.open().await?;
-            for _ in 0..WARM_UP {
+            for _ in 0..self.warm_up {
                 session.exchange().await.context("warming up")?;
             }
             sessions.push(session);

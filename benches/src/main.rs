@@ -7,7 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`figures`] | one file for each figure |
-//! | [`dev`], [`agent`], [`machine`] | what is measured, started and spoken to |
+//! | [`dev`], [`served`], [`agent`], [`machine`] | what is measured, started and spoken to |
 //! | [`fleet`] | directories with many machines |
 //! | [`peer`], [`limit`] | what it is held against |
 //! | [`hold`] | clients that hold connections and do nothing good with them |
@@ -31,6 +31,7 @@ mod machine;
 mod peer;
 mod report;
 mod results;
+mod served;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -38,7 +39,9 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::figures::{Page, Plan, agent_token, footprint, held, identity, scale, start, token_issue, vault_get};
+use crate::figures::{
+    Page, Plan, agent_token, footprint, held, identity, replicas, scale, start, token_issue, vault_get, vault_set,
+};
 
 /// Measures Denizen against what the machine could do.
 #[derive(Parser)]
@@ -77,6 +80,10 @@ enum Name {
     AgentToken,
     /// Secret reads, against a bare TLS server
     VaultGet,
+    /// Durable secret writes on both engines, beside the engine's own commits
+    VaultSet,
+    /// Tokens of one, two and three replicas, and when a write is known to all
+    Replicas,
     /// The agent's memory, size and start
     Footprint,
     /// Service and memory while strangers hold 10,000 connections on every listener
@@ -121,6 +128,8 @@ enum Peer {
     Open(peer::open::Open),
     /// Changes, published
     Publish(peer::publish::Publish),
+    /// Rows, committed one by one
+    Commits(peer::commits::Commits),
 }
 
 impl Name {
@@ -131,6 +140,8 @@ impl Name {
                     Self::TokenIssue,
                     Self::AgentToken,
                     Self::VaultGet,
+                    Self::VaultSet,
+                    Self::Replicas,
                     Self::Footprint,
                     Self::Held,
                     Self::Start,
@@ -141,6 +152,8 @@ impl Name {
             one @ (Self::TokenIssue
             | Self::AgentToken
             | Self::VaultGet
+            | Self::VaultSet
+            | Self::Replicas
             | Self::Footprint
             | Self::Held
             | Self::Start
@@ -154,6 +167,8 @@ impl Name {
             Self::TokenIssue => token_issue::run(plan).await.map(Some),
             Self::AgentToken => agent_token::run(plan).await.map(Some),
             Self::VaultGet => vault_get::run(plan).await.map(Some),
+            Self::VaultSet => vault_set::run(plan).await.map(Some),
+            Self::Replicas => replicas::run(plan).await.map(Some),
             Self::Start => start::run(plan).await.map(Some),
             Self::Scale => scale::run(plan).await.map(Some),
             Self::Footprint => footprint::run(plan).await.map(Some),
@@ -181,6 +196,7 @@ fn main() -> Result<ExitCode> {
         Some(Internal::Hold(args)) => runtime(false)?.block_on(hold::run(args))?,
         Some(Internal::Peer(Peer::Open(args))) => runtime(false)?.block_on(peer::open::run(args))?,
         Some(Internal::Peer(Peer::Publish(args))) => runtime(false)?.block_on(peer::publish::run(args))?,
+        Some(Internal::Peer(Peer::Commits(args))) => peer::commits::run(&args)?,
         Some(Internal::IdentityStage { rounds, node }) => {
             runtime(false)?.block_on(identity::stage::run(rounds, &node))?;
         }
@@ -227,6 +243,8 @@ async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode>
                 Name::TokenIssue
                 | Name::AgentToken
                 | Name::VaultGet
+                | Name::VaultSet
+                | Name::Replicas
                 | Name::Footprint
                 | Name::Held
                 | Name::Identity

@@ -4,6 +4,7 @@
 //! A peer is a process of its own, measured like the one it stands beside, and ends when its standard input closes.
 
 pub(crate) mod arc;
+pub(crate) mod commits;
 pub(crate) mod open;
 pub(crate) mod publish;
 pub(crate) mod tls;

@@ -6,7 +6,9 @@
 //! Touches processes and files. Tests: whatever uses it.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    hash::{BuildHasher as _, RandomState},
+    io::{self, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -23,14 +25,15 @@ const MEMORY: &str = "/dev/shm";
 /// As much must be free there, bytes.
 const ROOM: u64 = 2 << 30;
 
-/// What runs a server: waits until nobody holds its standard input, then ends the server and removes its folder.
+/// What runs a server, and runs it again for each line of its standard input: waits until nobody holds that, then ends the
+/// server and removes its folder.
 const KEEPER: &str = r#"
 "$@" & pid=$!
 trap 'kill -CONT $pid; kill -QUIT $pid' TERM
-cat >/dev/null
+while read -r _; do wait $pid; "$@" & pid=$!; done
 kill -CONT $pid 2>/dev/null; kill -QUIT $pid 2>/dev/null
 wait $pid
-[ -z "$REMOVE" ] || rm -rf "$REMOVE"
+[ -z "$REMOVE" ] || { mountpoint -q "$REMOVE" && umount -l "$REMOVE"; rm -rf "$REMOVE"; }
 "#;
 
 /// A running server.
@@ -55,6 +58,31 @@ impl Cluster {
             true => builder.tempdir_in(MEMORY)?.keep(),
             false => builder.tempdir()?.keep(),
         };
+        Self::start_in(folder, settings)
+    }
+
+    /// Starts one with its files under this folder, which the server's user must be able to enter.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_under(parent: &Path, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("denizen-postgres-").tempdir_in(parent.canonicalize()?)?.keep();
+        Self::start_in(folder, settings)
+    }
+
+    /// Starts one whose disk has so many bytes: its folder is a file system of its own, which only root can make.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; and when nothing can be mounted.
+    pub fn start_small(bytes: u64, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("denizen-postgres-").tempdir()?.keep();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=755"), "tmpfs"]).arg(&folder);
+        done(&mount.output()?)?;
+        Self::start_in(folder, settings)
+    }
+
+    fn start_in(folder: PathBuf, settings: &[(&str, &str)]) -> io::Result<Self> {
         let data = folder.join("data");
         own(&folder)?;
         let password = folder.join("password");
@@ -86,7 +114,7 @@ impl Cluster {
     }
 
     fn run(folder: PathBuf, settings: &[(&str, &str)]) -> io::Result<Self> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         let server = server_command("postgres")?;
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(server.get_program()).args(server.get_args());
@@ -99,20 +127,64 @@ impl Cluster {
         let log = fs::File::create(folder.join("log"))?;
         keeper.env("REMOVE", &folder).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         let mut cluster = Self { keeper: keeper.spawn()?, folder, port, version: 0 };
+        cluster.version = cluster.comes_up()?;
+        Ok(cluster)
+    }
+
+    /// Waits until it answers; with its version.
+    fn comes_up(&self) -> io::Result<u32> {
         let start = Instant::now();
         loop {
-            match cluster.query("postgres", "SHOW server_version_num") {
-                Ok(version) => {
-                    cluster.version = version.trim().parse().map_err(io::Error::other)?;
-                    return Ok(cluster);
-                }
+            match self.query("postgres", "SHOW server_version_num") {
+                Ok(version) => return version.trim().parse().map_err(io::Error::other),
                 Err(error) if start.elapsed() > TIMEOUT => {
-                    let log = fs::read_to_string(cluster.folder.join("log")).unwrap_or_default();
+                    let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
                     return Err(io::Error::other(format!("the server does not come up: {error}\n{log}")));
                 }
                 Err(_) => pause(),
             }
         }
+    }
+
+    /// Ends the server, and with it all its sessions, in the middle of what they do. What was committed is kept.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn stop(&self) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_raw(self.pid()?).ok_or_else(|| io::Error::other("no process id"))?;
+        rustix::process::kill_process(pid, rustix::process::Signal::QUIT)?;
+        let start = Instant::now();
+        while self.is_running() {
+            if start.elapsed() > TIMEOUT {
+                return Err(io::Error::other("the server does not end"));
+            }
+            pause();
+        }
+        Ok(())
+    }
+
+    /// Starts the server again after [`Self::stop`], or after it ended itself. One that runs stays.
+    ///
+    /// # Errors
+    /// When it does not come up, with what it said.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        if !self.is_running() {
+            let keeper = self.keeper.stdin.as_mut().ok_or_else(|| io::Error::other("nobody runs the server"))?;
+            keeper.write_all(b"again\n")?;
+        }
+        self.comes_up().map(drop)
+    }
+
+    /// Whether its first process is there and has not ended.
+    fn is_running(&self) -> bool {
+        let Ok(pid) = self.pid() else { return false };
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    /// The folder of everything that is its own.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The port on 127.0.0.1.
@@ -267,6 +339,20 @@ fn server_command(program: &str) -> io::Result<Command> {
 #[expect(clippy::disallowed_methods, reason = "where programs are is said by the environment of who runs the tests")]
 fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.exists())
+}
+
+/// A port that nobody listens at, and that the kernel gives to no client while the server is away: one that asks there again
+/// and again would in the end be given that very port, and talk to itself.
+fn free_port() -> io::Result<u16> {
+    let mut found = Err(io::Error::other("no port is free"));
+    for _ in 0..1000 {
+        let port = 20_000 + u16::try_from(RandomState::new().hash_one(0) % 12_000).unwrap_or(0);
+        found = TcpListener::bind(("127.0.0.1", port)).map(|_| port);
+        if found.is_ok() {
+            break;
+        }
+    }
+    found
 }
 
 fn has_room_in_memory() -> bool {

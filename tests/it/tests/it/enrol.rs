@@ -27,7 +27,7 @@ impl Node {
     }
 
     /// A request that is right in every way, then changed.
-    fn request(
+    pub(crate) fn request(
         &self,
         authority: &str,
         token: &SecretString,

@@ -28,6 +28,7 @@
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`limits`] | what a client may send, and how it may end |
 //! | [`backup`] | the restore drill, a restore that is killed, and the way to PostgreSQL |
+//! | [`balanced`], [`history`] | replicas behind HAProxy that are killed; whether some order explains what all clients saw |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`neighbour`] | the same from another machine on the link |
@@ -48,6 +49,7 @@ mod agent;
 mod arc;
 mod audit;
 mod backup;
+mod balanced;
 mod chaos;
 mod commands;
 mod dev;
@@ -55,6 +57,7 @@ mod enrol;
 mod enrol_again;
 mod environment;
 mod forged;
+mod history;
 mod imds;
 mod jwt;
 mod keydir;

@@ -173,6 +173,11 @@ impl Running<'_> {
         &self.ready
     }
 
+    /// The directory of whose server this is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
