@@ -167,17 +167,19 @@ CREATE TABLE secret_versions (
     FOREIGN KEY (tenant, vault, name) REFERENCES secrets (tenant, vault, name)
 );
 
--- One row: the revision, and a tag that binds it and the state. state binds the sum over all rows to the revision.
--- seen is the latest time the server trusted.
+-- One row: the revision, and a tag that binds it and the state. state binds the sum over all rows to the revision, and to
+-- the state before, so that it stands for the whole history. seen is the latest time the server trusted.
 CREATE TABLE head (
     id       BIGINT NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
     seen     BIGINT NOT NULL,
+    before_state {blob} NOT NULL,
     state    {blob}   NOT NULL,
     tag      {blob}   NOT NULL
 );
 
--- One revision per transaction, one row per row it changed. parent is the vault, where there is one.
+-- One revision per transaction, one row per row it changed. parent is the vault, where there is one. digest stands in the
+-- first row of a transaction: what its state is made of beside the state before.
 CREATE TABLE changes (
     revision    BIGINT NOT NULL,
     ordinal     BIGINT NOT NULL,
@@ -188,6 +190,7 @@ CREATE TABLE changes (
     parent      {text},
     before_body {text},
     after_body  {text},
+    digest      {blob},
     PRIMARY KEY (revision, ordinal)
 );
 CREATE INDEX changes_by_tenant ON changes (tenant, revision);

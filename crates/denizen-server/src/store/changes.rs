@@ -1,4 +1,4 @@
-//! The change log: what each transaction changed, in order. Replicas will follow it; people read it.
+//! The change log: what each transaction changed, in order. Replicas follow it; people read it.
 //!
 //! It says what changed, not all that a record holds: sealed bytes and hashes are left out (see
 //! [`super::record`]), so a follower reads the row. Tests: the contract suite.
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     Kind, Revision, Store, StoreError,
     db::{Arg, Conn, Row, Sql, Statements, args},
+    head::Digest,
 };
 use crate::domain::Ctx;
 
@@ -77,7 +78,7 @@ fn change(tenant: TenantId, row: &Row) -> Result<Change, StoreError> {
 /// What an entry takes beside its bodies, its places in the indexes among it, bytes.
 const OVERHEAD: u64 = 512;
 
-/// Writes a transaction's changes, in as few statements as the engine's limit on placeholders allows; gives the bytes that
+/// Writes a transaction's changes and the digest of its state, in as few statements as the engine's limit on placeholders allows; gives the bytes that
 /// they take.
 pub(super) async fn append(
     conn: &mut Conn,
@@ -85,11 +86,11 @@ pub(super) async fn append(
     revision: Revision,
     tenant: TenantId,
     at: UnixTime,
-    entries: &[Entry],
+    (digest, entries): (&Digest, &[Entry]),
 ) -> Result<u64, StoreError> {
     const INSERT: &str =
-        "INSERT INTO changes (revision, ordinal, tenant, at, kind, id, parent, before_body, after_body)";
-    const COLUMNS: usize = 9;
+        "INSERT INTO changes (revision, ordinal, tenant, at, kind, id, parent, before_body, after_body, digest)";
+    const COLUMNS: usize = 10;
     const ROWS: usize = 256;
     let tenant = tenant.to_string();
     let revision = i64::try_from(revision.0).unwrap_or(i64::MAX);
@@ -113,6 +114,7 @@ pub(super) async fn append(
                 entry.parent.as_deref(),
                 before.as_deref(),
                 after.as_deref(),
+                (ordinal == 0).then_some(&digest[..]),
             ]);
             ordinal += 1;
         }

@@ -281,6 +281,29 @@ pub enum TrailFault {
         /// The revision that the trail says.
         trail: u64,
     },
+    /// The rows have another history than this server knows.
+    #[error(
+        "the database has another history than this server knows: at transaction {known} it was another one, and it has come \
+         to transaction {revision} without what was done then, as when a standby was promoted that lacked the last changes, or \
+         an older state was put back and written to"
+    )]
+    Forked {
+        /// The last transaction that this server knows.
+        known: u64,
+        /// The last one that the database has.
+        revision: u64,
+    },
+    /// Nothing says whether the rows go on from what this server knows.
+    #[error(
+        "the change log does not lead from transaction {known}, which this server knows, to transaction {revision}, which the \
+         database has: entries of it were removed or changed, or retention has removed them while this server was away"
+    )]
+    Unproven {
+        /// The last transaction that this server knows.
+        known: u64,
+        /// The last one that the database has.
+        revision: u64,
+    },
     /// There is another record where the anchor was.
     #[error("the audit's trail was rewritten: record {seq} is not the one this server wrote")]
     Rewritten {

@@ -12,17 +12,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use denizen_wire::{ResourceId, TenantId};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 use super::{
     Core, HeadFault, Kind, Record, Revision, Store, StoreError, Tampering, TrailFault,
-    db::{Arg, Bell, Conn, Row, Sql, args},
-    head::Head,
+    db::{Arg, Bell, Conn, Reader, Row, Sql, args},
+    head::{Descent, Head},
     live::{Mark, Pending},
     load::{Loaded, every_record, load},
     one_time::OneTimeRow,
@@ -30,7 +33,7 @@ use super::{
     secrets::{SecretRow, VersionRow},
     snapshot::{Applied, Effect, Entity},
     tags::{self, RowName},
-    writer::{LogHead, Vouched, Writer},
+    writer::{LogHead, Turn, Vouched, Writer},
 };
 use crate::domain::{
     directory::{Application, ServicePrincipal, SigningKey, Tenant},
@@ -46,21 +49,20 @@ const MOST: i64 = 50_000;
 const ROWS: usize = 200;
 
 /// When this replica last knew that it had everything.
-pub(super) struct Freshness(Mutex<Instant>);
+pub(super) struct Freshness(watch::Sender<Instant>);
 
 impl Freshness {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(now))
+        Self(watch::Sender::new(now))
     }
 
     /// It had everything at this moment.
     fn confirm(&self, at: Instant) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = (*last).max(at);
+        self.0.send_modify(|last| *last = at.max(*last));
     }
 
     fn age(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.0.borrow().elapsed()
     }
 }
 
@@ -70,7 +72,7 @@ type Touched = BTreeMap<Kind, BTreeSet<(String, String)>>;
 /// What was taken over.
 struct Taken {
     pending: Pending,
-    effects: Vec<(Revision, Effect)>,
+    effects: Vec<Effect>,
 }
 
 impl Writer {
@@ -94,22 +96,22 @@ impl Writer {
             // Another has kept the time that it saw.
             return if is_same { self.vouched(head, None) } else { Err(StoreError::Head(HeadFault::Replaced)) };
         }
-        let taken = match self.touched(core, from, head.revision).await? {
-            Some((touched, effects)) => Some(self.read_touched(core, &head, touched, effects).await?),
-            None => None,
-        };
-        if let Some(Taken { pending, effects }) = taken {
+        let from = (from, known.as_ref().map_or(&[][..], |known| &known.state));
+        let mut descent = Descent::new(&core.keys, from);
+        let touched = self.touched(core, from.0, head.revision, &mut descent).await?;
+        if touched.is_none() {
+            descent = Descent::read(&mut Reader::Conn(self.conn()?, &core.statements), &core.keys, from, head.revision)
+                .await?;
+        }
+        // What this replica knows is part of it, whatever the rows are now.
+        descent.admit((head.revision, &head.state)).map_err(|fault| core.health.disagrees(fault))?;
+        if let Some(touched) = touched {
+            let Taken { pending, effects } = self.read_touched(core, touched).await?;
             let sum = core.live.sum_with(&core.keys, self.rows_now().sum, &Pending::default(), &pending);
             if head.vouches(&core.keys, &sum) {
                 core.live.publish(&pending);
-                let mut next = core.snapshot.load_full();
-                for (revision, effects) in by_revision(effects) {
-                    next = Arc::new(next.with(revision, effects));
-                }
-                if next.revision() != head.revision {
-                    next = Arc::new(next.with(head.revision, Vec::new()));
-                }
-                core.snapshot.store(next);
+                // All as of now: what is cached of a vault that the log names is not used, whatever revision it names.
+                core.snapshot.store(Arc::new(core.snapshot.load().with(head.revision, effects)));
                 return self.vouched(head, Some(sum));
             }
             tracing::warn!(
@@ -136,49 +138,46 @@ impl Writer {
         Ok(())
     }
 
-    /// The rows that were changed after one revision and up to another, and what vaults were touched by which; none when the
-    /// log does not have all of it, or it is too much.
+    /// The rows that were changed after one revision and up to another, and the way from the one to the other; none when the
+    /// log does not have all of it, names what cannot be, or it is too much.
     async fn touched(
         &mut self,
         core: &Core,
         from: Revision,
         to: Revision,
-    ) -> Result<Option<(Touched, Vec<(Revision, Effect)>)>, StoreError> {
-        let sql = "SELECT revision, kind, tenant, id, parent FROM changes WHERE revision > $1 AND revision <= $2 \
+        descent: &mut Descent<'_>,
+    ) -> Result<Option<Touched>, StoreError> {
+        let sql = "SELECT revision, kind, tenant, id, digest FROM changes WHERE revision > $1 AND revision <= $2 \
                    ORDER BY revision, ordinal LIMIT $3";
         let number = |revision: Revision| i64::try_from(revision.0).unwrap_or(i64::MAX);
         let rows = self.conn()?.rows(&core.statements, sql, args![number(from), number(to), MOST]).await?;
         if rows.len() as i64 >= MOST {
             return Ok(None);
         }
-        let (mut touched, mut effects, mut last) = (Touched::new(), Vec::new(), from);
+        let (mut touched, mut last) = (Touched::new(), from);
         for row in &rows {
             let revision = Revision(row.count(0)?);
-            if revision.0 > last.0 + 1 {
+            if revision != last {
+                if revision.0 != last.0 + 1 {
+                    return Ok(None);
+                }
+                descent.step(revision, row.bytes_or_null(4)?.as_deref());
+                last = revision;
+            }
+            let (tenant, id) = (row.text(2)?, row.text(3)?);
+            let Ok(kind) = Kind::parse(&row.text(1)?) else { return Ok(None) };
+            if tenant.parse::<TenantId>().is_err() || !can_be(kind, &id) {
                 return Ok(None);
             }
-            last = revision;
-            let kind = Kind::parse(&row.text(1)?)?;
-            touched.entry(kind).or_default().insert((row.text(2)?, row.text(3)?));
-            if let (Kind::Secret | Kind::SecretVersion, Some(vault)) = (kind, row.text_or_null(4)?)
-                && let Ok(vault) = vault.parse::<ResourceId>()
-            {
-                effects.push((revision, Effect::InVault(vault)));
-            }
+            touched.entry(kind).or_default().insert((tenant, id));
         }
-        Ok((last == to).then_some((touched, effects)))
+        Ok((last == to).then_some(touched))
     }
 
     /// Reads these rows as they are now.
-    async fn read_touched(
-        &mut self,
-        core: &Core,
-        head: &Head,
-        touched: Touched,
-        effects: Vec<(Revision, Effect)>,
-    ) -> Result<Taken, StoreError> {
-        let mut taken = Taken { pending: Pending::default(), effects };
-        let mut reading = Reading { core, head, taken: &mut taken };
+    async fn read_touched(&mut self, core: &Core, touched: Touched) -> Result<Taken, StoreError> {
+        let mut taken = Taken { pending: Pending::default(), effects: Vec::new() };
+        let mut reading = Reading { core, taken: &mut taken };
         // What others share their resource id with comes first.
         for kind in ORDER {
             let Some(rows) = touched.get(&kind) else { continue };
@@ -208,9 +207,35 @@ const ORDER: [Kind; 13] = [
     Kind::SecretVersion,
 ];
 
+/// The vault, the name and, after a slash, the version of a secret's id.
+fn parts(id: &str) -> Option<(&str, &str)> {
+    id.rsplit_once("/secrets/")
+}
+
+/// Whether a record of that kind can have that id, as far as reading it needs.
+fn can_be(kind: Kind, id: &str) -> bool {
+    let is_of_vault = |has_version: bool| {
+        parts(id).is_some_and(|(vault, rest)| vault.parse::<ResourceId>().is_ok() && rest.contains('/') == has_version)
+    };
+    match kind {
+        Kind::Secret => is_of_vault(false),
+        Kind::SecretVersion => is_of_vault(true),
+        Kind::Tenant
+        | Kind::Application
+        | Kind::ServicePrincipal
+        | Kind::SigningKey
+        | Kind::Subscription
+        | Kind::ResourceGroup
+        | Kind::Machine
+        | Kind::Vault
+        | Kind::RoleAssignment
+        | Kind::RoleDefinition
+        | Kind::JoinToken => true,
+    }
+}
+
 struct Reading<'a> {
     core: &'a Core,
-    head: &'a Head,
     taken: &'a mut Taken,
 }
 
@@ -234,7 +259,7 @@ impl Reading<'_> {
                 }
             }
             Kind::Secret => {
-                let names: Vec<_> = keys.iter().filter_map(|(_, id)| id.rsplit_once("/secrets/")).collect();
+                let names: Vec<_> = keys.iter().filter_map(|(_, id)| parts(id)).collect();
                 let args: Vec<Arg<'_>> = keys
                     .iter()
                     .zip(&names)
@@ -250,7 +275,7 @@ impl Reading<'_> {
                 let names: Vec<_> = keys
                     .iter()
                     .filter_map(|(_, id)| {
-                        let (vault, rest) = id.rsplit_once("/secrets/")?;
+                        let (vault, rest) = parts(id)?;
                         let (name, version) = rest.split_once('/')?;
                         Some((vault, name, version))
                     })
@@ -282,6 +307,12 @@ impl Reading<'_> {
         for (tenant, id) in keys {
             let name = self.core.live.name(RowName { kind, tenant, id });
             self.taken.pending.entry(name).or_insert(None);
+            // Of the id, by which the row is known: another vault beside it would be anybody's word.
+            if let (Kind::Secret | Kind::SecretVersion, Some((vault, _))) = (kind, parts(id))
+                && let Ok(vault) = vault.parse::<ResourceId>()
+            {
+                self.taken.effects.push(Effect::InVault(vault));
+            }
         }
         Ok(())
     }
@@ -292,31 +323,30 @@ impl Reading<'_> {
         let rows: Vec<Row> = conn.rows(&self.core.statements, sql, &args).await?;
         // What a record shares its resource id with may have come with it.
         let mut among = self.core.snapshot.load_full();
-        for (revision, effect) in &self.taken.effects {
+        for effect in &self.taken.effects {
             if let Effect::Record(applied) = effect
                 && matches!(applied.kind, Kind::Vault | Kind::ResourceGroup)
             {
-                among = Arc::new(among.with(*revision, vec![Effect::Record(applied.clone())]));
+                among = Arc::new(among.with(among.revision(), vec![Effect::Record(applied.clone())]));
             }
         }
-        let mut found: BTreeMap<(String, String), (Revision, Entity)> = BTreeMap::new();
+        let mut found: BTreeMap<(String, String), Entity> = BTreeMap::new();
         for row in &rows {
             let kept = Kept::read::<R>(row)?;
             self.row(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)?;
             let entity = R::entity_of(&kept, &among)?;
-            found.insert((kept.tenant, kept.id), (Revision(kept.revision), entity));
+            found.insert((kept.tenant, kept.id), entity);
         }
         for key in keys {
             let (tenant, id) = *key;
             let name = self.core.live.name(RowName { kind: R::KIND, tenant, id });
             self.taken.pending.entry(name).or_insert(None);
             let found = found.remove(*key);
-            let revision = found.as_ref().map_or(self.head.revision, |(revision, _)| *revision);
             let tenant: TenantId = tenant
                 .parse()
                 .map_err(|_| StoreError::Corrupt("the change log names a tenant that is none".to_owned()))?;
-            let applied = Applied { kind: R::KIND, tenant, id: id.clone(), after: found.map(|(_, entity)| entity) };
-            self.taken.effects.push((revision, Effect::Record(applied)));
+            let applied = Applied { kind: R::KIND, tenant, id: id.clone(), after: found };
+            self.taken.effects.push(Effect::Record(applied));
         }
         Ok(())
     }
@@ -330,15 +360,6 @@ impl Reading<'_> {
             _ => Err(name.tampered(Tampering::Forged)),
         }
     }
-}
-
-/// Effects by the revision that had them, in order.
-fn by_revision(effects: Vec<(Revision, Effect)>) -> BTreeMap<Revision, Vec<Effect>> {
-    let mut ordered: BTreeMap<Revision, Vec<Effect>> = BTreeMap::new();
-    for (revision, effect) in effects {
-        ordered.entry(revision).or_default().push(effect);
-    }
-    ordered
 }
 
 /// The task that follows, and rings for the others. When the last clone is gone, the task ends.
@@ -373,24 +394,31 @@ impl Drop for Handle {
     }
 }
 
-async fn run(core: Arc<Core>, mut bell: Bell, stop: Arc<Notify>) {
+async fn run(core: Arc<Core>, bell: Bell, stop: Arc<Notify>) {
+    let ring = async {
+        loop {
+            core.committed.notified().await;
+            bell.ring().await;
+        }
+    };
+    // Each goes on by itself: a server that hangs for one of them keeps nothing from the others.
+    tokio::select! {
+        () = stop.notified() => {}
+        () = bell.listen(&core.wanted) => {}
+        () = ring => {}
+        () = follow(&core) => {}
+    }
+}
+
+/// Looks when it is asked to, and now and then, until the store is closed.
+async fn follow(core: &Arc<Core>) {
     let mut is_failing = false;
     loop {
         tokio::select! {
-            () = stop.notified() => return,
-            () = bell.rung() => {}
-            () = tokio::time::sleep(POLL) => {}
-            () = core.committed.notified() => {
-                bell.ring().await;
-                continue;
-            }
             () = core.wanted.notified() => {}
+            () = tokio::time::sleep(POLL) => {}
         }
-        let followed = tokio::select! {
-            () = stop.notified() => return,
-            followed = look(&core) => followed,
-        };
-        match followed {
+        match look(core).await {
             Ok(()) => is_failing = false,
             Err(StoreError::Closed) => return,
             Err(error) => {
@@ -406,9 +434,9 @@ async fn run(core: Arc<Core>, mut bell: Bell, stop: Arc<Notify>) {
 async fn look(core: &Arc<Core>) -> Result<(), StoreError> {
     let start = Instant::now();
     let rows = core.readers.rows(&core.statements, "SELECT revision FROM head WHERE id = 1", &[]).await?;
-    let revision = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    if revision != core.snapshot.load().revision().0 {
-        core.writer.lock().await.follow_now(core).await?;
+    let revision = Revision(rows.first().map_or(Ok(0), |row| row.count(0))?);
+    if revision != core.snapshot.load().revision() {
+        Turn::next(core).await.follow_now(core).await?;
     }
     core.freshness.confirm(start);
     Ok(())
@@ -435,17 +463,16 @@ impl Store {
     }
 
     /// Waits until this replica has a revision, so that who has written it reads what it wrote; false when it does not come
-    /// in this time.
+    /// in this time, or the database does not have it.
     pub async fn has(&self, revision: Revision, within: Duration) -> bool {
-        if self.revision() >= revision {
-            return true;
+        if self.revision() >= revision || !self.core.engine.is_shared() {
+            return self.revision() >= revision;
         }
-        let wait = async {
-            while self.revision() < revision {
-                self.core.wanted.notify_one();
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        tokio::time::timeout(within, wait).await.is_ok()
+        let (asked, mut looks) = (Instant::now(), self.core.freshness.0.subscribe());
+        self.core.wanted.notify_one();
+        // One that began before this call may have missed it.
+        let look = looks.wait_for(|look| *look >= asked || self.revision() >= revision);
+        let _ = tokio::time::timeout(within, look).await;
+        self.revision() >= revision
     }
 }

@@ -1,7 +1,14 @@
 //! The head: one row, whose tag binds the revision, the time that was seen last, and the state of all rows.
 //!
-//! The state is a tag over the revision and the sum over all rows. Every row of the audit's chain repeats it, under a tag
-//! of its own: so rows and a trail that were not written together are told apart, whichever of them is the older.
+//! ```text
+//! digest = HMAC("rows"  ‖ revision ‖ sum over all rows)
+//! state  = HMAC("state" ‖ revision ‖ digest ‖ state before)
+//! ```
+//!
+//! So a state stands for the rows there are and for every state before it. Every row of the audit's chain repeats it, under
+//! a tag of its own: rows and a trail that were not written together are told apart, whichever of them is the older. The
+//! change log keeps the digests: whoever knows an earlier state makes the later ones of them, and finds out whether the
+//! head goes on from there ([`Descent`]).
 //!
 //! A row that is rolled back, removed, or put back after it was removed carries a good tag; the sum is what does not
 //! fit then. The head says so, and the change log helps to name the row. The log is written by whoever writes the
@@ -11,11 +18,12 @@
 
 use std::collections::HashMap;
 
+use denizen_keys::mac::TAG_BYTES;
 use denizen_wire::UnixTime;
 
 use super::{
-    HeadFault, Kind, Revision, StoreError, StoreKeys, Tampering,
-    db::{Conn, Row, Statements, args},
+    HeadFault, Kind, Revision, StoreError, StoreKeys, Tampering, TrailFault,
+    db::{Conn, Reader, Row, Statements, args},
     live::Sum,
     one_time,
     tags::RowName,
@@ -28,48 +36,76 @@ pub(super) struct Head {
     pub(super) revision: Revision,
     /// The latest time the server trusted; zero when nobody watches the clock.
     pub(super) seen: UnixTime,
-    /// What the rows are: a tag of the revision and the sum over all rows.
+    /// The state of the revision before; empty before the first.
+    before: Vec<u8>,
+    /// What the rows are, and were.
     pub(super) state: Vec<u8>,
     tag: Vec<u8>,
 }
 
+/// What a state is made of beside the state before.
+pub(super) type Digest = [u8; TAG_BYTES];
+
+/// The head's columns, in the order in which [`Head::of_row`] reads them.
+macro_rules! columns {
+    () => {
+        "revision, seen, before_state, state, tag"
+    };
+}
+/// How many there are.
+pub(super) const WIDTH: usize = 5;
+
 impl Head {
-    /// The head of these rows.
-    pub(super) fn new(keys: &StoreKeys, revision: Revision, seen: UnixTime, sum: &Sum) -> Self {
-        let state = keys.head.tag(&[b"state", &revision.0.to_be_bytes(), &sum.bytes()]).to_vec();
-        let tag = keys.head.tag(&message(&revision.0.to_be_bytes(), &seen.0.to_be_bytes(), &state)).to_vec();
-        Self { revision, seen, state, tag }
+    /// The head of these rows, which goes on from `over`; and the digest of its state.
+    pub(super) fn next(
+        keys: &StoreKeys,
+        over: Option<&Self>,
+        revision: Revision,
+        seen: UnixTime,
+        sum: &Sum,
+    ) -> (Self, Digest) {
+        let digest = digest(keys, revision, sum);
+        let before = match over {
+            // The same transaction: nothing but the time is another.
+            Some(over) if over.revision == revision => over.before.clone(),
+            Some(over) => over.state.clone(),
+            None => Vec::new(),
+        };
+        let state = state(keys, revision, &digest, &before).to_vec();
+        let tag = keys.head.tag(&message(&revision.0.to_be_bytes(), &seen.0.to_be_bytes(), &before, &state)).to_vec();
+        (Self { revision, seen, before, state, tag }, digest)
     }
 
     /// Whether who has the root key wrote it.
     pub(super) fn is_ours(&self, keys: &StoreKeys) -> bool {
         let (revision, seen) = (self.revision.0.to_be_bytes(), self.seen.0.to_be_bytes());
-        keys.head.matches(&message(&revision, &seen, &self.state), &self.tag)
+        keys.head.matches(&message(&revision, &seen, &self.before, &self.state), &self.tag)
     }
 
     /// Whether it vouches for these rows.
     pub(super) fn vouches(&self, keys: &StoreKeys, sum: &Sum) -> bool {
-        let parts: [&[u8]; 3] = [b"state", &self.revision.0.to_be_bytes(), &sum.bytes()];
-        self.is_ours(keys) && keys.head.matches(&parts, &self.state)
+        let made = state(keys, self.revision, &digest(keys, self.revision, sum), &self.before);
+        self.is_ours(keys) && denizen_keys::constant_time_eq(&made, &self.state)
     }
 
-    /// Its columns: revision, seen, state and tag, from the column `at` on; none where there is no head.
+    /// Its columns, from the column `at` on; none where there is no head.
     pub(super) fn of_row(row: &Row, at: usize) -> Result<Option<Self>, StoreError> {
         if row.int_or_null(at)?.is_none() {
             return Ok(None);
         }
         let (revision, seen) = (Revision(row.count(at)?), UnixTime(row.int(at + 1)?));
-        Ok(Some(Self { revision, seen, state: row.bytes(at + 2)?, tag: row.bytes(at + 3)? }))
+        let (before, state, tag) = (row.bytes(at + 2)?, row.bytes(at + 3)?, row.bytes(at + 4)?);
+        Ok(Some(Self { revision, seen, before, state, tag }))
     }
 
     pub(super) async fn read(conn: &mut Conn, statements: &Statements) -> Result<Option<Self>, StoreError> {
-        let rows = conn.rows(statements, "SELECT revision, seen, state, tag FROM head WHERE id = 1", &[]).await?;
-        rows.first().map_or(Ok(None), |row| Self::of_row(row, 0))
+        let sql = concat!("SELECT ", columns!(), " FROM head WHERE id = 1");
+        conn.rows(statements, sql, &[]).await?.first().map_or(Ok(None), |row| Self::of_row(row, 0))
     }
 
     /// The same, and nobody else writes it, or the first one, before this transaction ends.
     pub(super) async fn read_locked(conn: &mut Conn, statements: &Statements) -> Result<Option<Self>, StoreError> {
-        let sql = "SELECT revision, seen, state, tag FROM head WHERE id = 1 FOR UPDATE";
+        let sql = concat!("SELECT ", columns!(), " FROM head WHERE id = 1 FOR UPDATE");
         let mut rows = conn.rows(statements, sql, &[]).await?;
         if rows.is_empty() {
             // There is no row to hold before the first commit.
@@ -89,12 +125,15 @@ impl Head {
         let (revision, seen) = (int(self.revision), self.seen.0);
         let written = match over {
             Some(over) => {
-                let sql = "UPDATE head SET revision = $1, seen = $2, state = $3, tag = $4 WHERE id = 1 AND tag = $5";
-                conn.execute(statements, sql, args![revision, seen, &self.state, &self.tag, &over.tag]).await?
+                let sql = "UPDATE head SET revision = $1, seen = $2, before_state = $3, state = $4, tag = $5 \
+                           WHERE id = 1 AND tag = $6";
+                let args = args![revision, seen, &self.before, &self.state, &self.tag, &over.tag];
+                conn.execute(statements, sql, args).await?
             }
             None => {
-                let sql = "INSERT INTO head (id, revision, seen, state, tag) VALUES (1, $1, $2, $3, $4) ON CONFLICT DO NOTHING";
-                conn.execute(statements, sql, args![revision, seen, &self.state, &self.tag]).await?
+                let sql = "INSERT INTO head (id, revision, seen, before_state, state, tag) VALUES (1, $1, $2, $3, $4, $5) \
+                           ON CONFLICT DO NOTHING";
+                conn.execute(statements, sql, args![revision, seen, &self.before, &self.state, &self.tag]).await?
             }
         };
         if written != 1 {
@@ -105,8 +144,74 @@ impl Head {
     }
 }
 
-fn message<'a>(revision: &'a [u8], seen: &'a [u8], state: &'a [u8]) -> [&'a [u8]; 4] {
-    [b"head", revision, seen, state]
+fn message<'a>(revision: &'a [u8], seen: &'a [u8], before: &'a [u8], state: &'a [u8]) -> [&'a [u8]; 5] {
+    [b"head", revision, seen, before, state]
+}
+
+fn digest(keys: &StoreKeys, revision: Revision, sum: &Sum) -> Digest {
+    keys.head.tag(&[b"rows", &revision.0.to_be_bytes(), &sum.bytes()])
+}
+
+fn state(keys: &StoreKeys, revision: Revision, digest: &[u8], before: &[u8]) -> [u8; TAG_BYTES] {
+    keys.head.tag(&[b"state", &revision.0.to_be_bytes(), digest, before])
+}
+
+/// Goes on from a known state by the digests of the change log, which anybody may have written: nothing but the true ones
+/// lead to the state of a head that is ours.
+pub(super) struct Descent<'k> {
+    keys: &'k StoreKeys,
+    from: Revision,
+    revision: Revision,
+    state: Vec<u8>,
+    is_whole: bool,
+}
+
+impl<'k> Descent<'k> {
+    pub(super) fn new(keys: &'k StoreKeys, (from, state): (Revision, &[u8])) -> Self {
+        Self { keys, from, revision: from, state: state.to_vec(), is_whole: true }
+    }
+
+    /// The digest of a transaction, as the log has it.
+    pub(super) fn step(&mut self, revision: Revision, digest: Option<&[u8]>) {
+        match digest {
+            Some(digest) if self.is_whole && revision.0 == self.revision.0 + 1 => {
+                self.state = state(self.keys, revision, digest, &self.state).to_vec();
+                self.revision = revision;
+            }
+            Some(_) | None => self.is_whole = false,
+        }
+    }
+
+    /// Refuses a state that does not go on from the one that was known.
+    pub(super) fn admit(&self, (revision, state): (Revision, &[u8])) -> Result<(), TrailFault> {
+        if !self.is_whole || self.revision != revision {
+            return Err(TrailFault::Unproven { known: self.from.0, revision: revision.0 });
+        }
+        match denizen_keys::constant_time_eq(&self.state, state) {
+            true => Ok(()),
+            false => Err(TrailFault::Forked { known: self.from.0, revision: revision.0 }),
+        }
+    }
+
+    /// Reads the digests between two states.
+    pub(super) async fn read(
+        db: &mut Reader<'_>,
+        keys: &'k StoreKeys,
+        known: (Revision, &[u8]),
+        to: Revision,
+    ) -> Result<Self, StoreError> {
+        let mut descent = Self::new(keys, known);
+        let sql = "SELECT revision, digest FROM changes WHERE revision > $1 AND revision <= $2 AND ordinal = 0 \
+                   ORDER BY revision LIMIT $3";
+        while descent.is_whole && descent.revision < to {
+            let rows = db.rows(sql, args![int(descent.revision), int(to), PAGE]).await?;
+            for row in &rows {
+                descent.step(Revision(row.count(0)?), row.bytes_or_null(1)?.as_deref());
+            }
+            descent.is_whole &= !rows.is_empty();
+        }
+        Ok(descent)
+    }
 }
 
 fn int(revision: Revision) -> i64 {

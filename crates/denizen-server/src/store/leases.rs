@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use denizen_wire::UnixTime;
 
-use super::{Store, StoreError, db::args};
+use super::{Store, StoreError, db::args, writer::Turn};
 
 impl Store {
     /// Takes or renews a lease; whether this replica has it now.
@@ -25,7 +25,7 @@ impl Store {
         // One that ends beyond all that is ever asked for was made by a clock that was wrong.
         let (until, beyond) = (now.0.saturating_add(last), now.0.saturating_add(last.saturating_mul(4)));
         let holder = &*self.core.chain.id;
-        let mut writer = self.core.writer.lock().await;
+        let mut writer = Turn::next(&self.core).await;
         writer.ready(&self.core).await?;
         let taken = writer.execute(&self.core.statements, sql, args![name, holder, until, now.0, beyond]).await?;
         Ok(taken == 1)
@@ -37,7 +37,7 @@ impl Store {
     /// The store's.
     pub async fn release(&self, name: &'static str) -> Result<(), StoreError> {
         let sql = "DELETE FROM leases WHERE name = $1 AND holder = $2";
-        let mut writer = self.core.writer.lock().await;
+        let mut writer = Turn::next(&self.core).await;
         writer.ready(&self.core).await?;
         writer.execute(&self.core.statements, sql, args![name, &*self.core.chain.id]).await?;
         Ok(())

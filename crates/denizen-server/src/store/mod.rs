@@ -139,11 +139,13 @@ impl Store {
         }
         let opened = db::open(&engine).await?;
         let mut conn = opened.writer;
+        let own = audit::anchor::own(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine).await?;
+        let chain = own.chain.clone();
+        conn.claim(&chain.id).await?;
         // One moment for all that is read: other replicas may be writing.
         conn.begin_to_read().await?;
         let found =
-            Box::pin(audit::anchor::admit(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine)).await?;
-        let chain = found.chain.clone();
+            Box::pin(audit::anchor::admit(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine, own)).await?;
         let mut writer = writer::Writer::new(
             (conn, opened.lock, opened.schema.clone()),
             keys.clone(),
@@ -250,7 +252,7 @@ impl Store {
             Err(StoreError::Tampered { .. }) => {}
             done => return done,
         }
-        let mut writer = self.core.writer.lock().await;
+        let mut writer = writer::Turn::next(&self.core).await;
         writer.ready(&self.core).await?;
         let rows = match self.core.engine.is_shared() {
             false => writer.conn()?.rows(&self.core.statements, sql, args).await?,

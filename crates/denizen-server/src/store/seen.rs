@@ -2,7 +2,10 @@
 //!
 //! Every write moves it, and so does the hourly schedule. Tests: `run.rs`, and [`crate::domain::clock_watch`].
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use denizen_wire::{Clock, UnixTime};
 
@@ -20,6 +23,8 @@ pub(super) struct Seen(OnceLock<Watched>);
 struct Watched {
     clock: Clock,
     watch: Mutex<(ClockWatch, ClockStanding)>,
+    /// Whether somebody says just now that the clock is right, whatever was seen before.
+    is_confirming: AtomicBool,
 }
 
 impl Watched {
@@ -48,11 +53,13 @@ fn say(standing: ClockStanding) {
 }
 
 impl Seen {
-    /// The time that the next head keeps.
+    /// The time that the next head keeps. What another replica has seen stays seen.
     pub(super) fn next(&self, head: Option<&Head>) -> UnixTime {
+        let before = head.map_or(UnixTime(0), |head| head.seen);
         match self.0.get() {
-            Some(watched) => watched.look().0,
-            None => head.map_or(UnixTime(0), |head| head.seen),
+            Some(watched) if watched.is_confirming.load(Ordering::Relaxed) => watched.look().0,
+            Some(watched) => watched.look().0.max(before),
+            None => before,
         }
     }
 }
@@ -63,7 +70,8 @@ impl Store {
         let head = self.core.writer.lock().await.seen();
         let (now, moment) = (clock.now(), clock.moment());
         let watch = ClockWatch::start(head, now, moment);
-        self.core.seen.0.get_or_init(|| Watched { clock, watch: Mutex::new((watch, ClockStanding::Trusted)) });
+        let (watch, is_confirming) = (Mutex::new((watch, ClockStanding::Trusted)), AtomicBool::new(false));
+        self.core.seen.0.get_or_init(|| Watched { clock, watch, is_confirming });
         self.look_at_clock().await
     }
 
@@ -94,7 +102,10 @@ impl Store {
         let watch = || watched.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let before = watch().0;
         watch().0.confirm(watched.clock.now(), watched.clock.moment());
-        match self.look_at_clock().await {
+        watched.is_confirming.store(true, Ordering::Relaxed);
+        let kept = self.look_at_clock().await;
+        watched.is_confirming.store(false, Ordering::Relaxed);
+        match kept {
             Ok(_) => Ok(()),
             Err(error) => {
                 // What the database does not have is not believed.

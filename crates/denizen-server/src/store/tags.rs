@@ -62,12 +62,12 @@ fn message(name: RowName<'_>, revision: Revision, content: &[Arg<'_>]) -> Vec<u8
     for value in content {
         match *value {
             Arg::Text(text) | Arg::TextOrNull(Some(text)) => put(&mut message, b't', text.as_bytes()),
-            Arg::Bytes(bytes) => put(&mut message, b'b', bytes),
+            Arg::Bytes(bytes) | Arg::BytesOrNull(Some(bytes)) => put(&mut message, b'b', bytes),
             Arg::Int(number) | Arg::IntOrNull(Some(number)) => {
                 message.push(b'i');
                 message.extend_from_slice(&number.to_be_bytes());
             }
-            Arg::TextOrNull(None) | Arg::IntOrNull(None) => message.push(b'n'),
+            Arg::TextOrNull(None) | Arg::IntOrNull(None) | Arg::BytesOrNull(None) => message.push(b'n'),
         }
     }
     message

@@ -10,7 +10,6 @@ use std::{marker::PhantomData, sync::Arc, time::Duration};
 use denizen_keys::mac::TAG_BYTES;
 use denizen_wire::{TenantId, UnixTime};
 use serde_json::Value;
-use tokio::{runtime::Handle, sync::OwnedMutexGuard};
 
 use super::{
     AuditEvent, Core, Kind, Record, Revision, Snapshot, Store, StoreError, Tampering,
@@ -21,7 +20,7 @@ use super::{
     record::{content, decode, encode, encode_over, found, logged},
     snapshot::{Applied, Effect},
     tags::{self, RowName},
-    writer::{Done, LogHead, Queue, Writer},
+    writer::{Done, LogHead, Queue, Turn, Writer},
 };
 use crate::domain::Ctx;
 
@@ -36,7 +35,7 @@ const TURN: Duration = Duration::from_secs(20);
 pub struct Tx<'s> {
     core: Arc<Core>,
     /// None once it has been handed to the commit.
-    writer: Option<OwnedMutexGuard<Writer>>,
+    writer: Option<Turn>,
     head: LogHead,
     snapshot: Arc<Snapshot>,
     pub(super) ctx: Ctx,
@@ -185,7 +184,7 @@ impl<'s> Tx<'s> {
         }
     }
 
-    async fn end(&mut self, writer: OwnedMutexGuard<Writer>, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {
+    async fn end(&mut self, writer: Turn, event: &AuditEvent<'_>) -> Result<Revision, StoreError> {
         let revision = if self.entries.is_empty() { self.head.revision } else { self.revision };
         let ending = PendingCommit {
             core: self.core.clone(),
@@ -378,16 +377,6 @@ impl<'s> Tx<'s> {
     }
 }
 
-impl Drop for Tx<'_> {
-    fn drop(&mut self) {
-        // The writer rolls back before its next use in any case; this does it now, when there is a runtime to do it.
-        if let (Some(mut writer), Ok(runtime)) = (self.writer.take(), Handle::try_current()) {
-            let core = self.core.clone();
-            runtime.spawn(async move { writer.quit(&core).await });
-        }
-    }
-}
-
 const FREE_NAMES: &str = "DELETE FROM application_uris WHERE tenant = $1 AND application = $2";
 const TAKE_NAME: &str = "INSERT INTO application_uris (tenant, uri, application) VALUES ($1, $2, $3)";
 
@@ -414,7 +403,7 @@ struct PendingCommit {
 }
 
 impl PendingCommit {
-    async fn run(self, mut writer: OwnedMutexGuard<Writer>) -> Result<Revision, StoreError> {
+    async fn run(self, mut writer: Turn) -> Result<Revision, StoreError> {
         let (core, revision) = (self.core.clone(), self.revision);
         if let Err(error) = self.join(&mut writer).await {
             writer.quit(&core).await;
@@ -427,8 +416,8 @@ impl PendingCommit {
     async fn join(self, writer: &mut Writer) -> Result<(), StoreError> {
         let Self { core, revision, head: before, line, at, tenant, entries, effects, rows: pending, purged } = self;
         let statements = &core.statements;
-        let rows = writer.vouch(&core, revision, &pending)?;
-        let changed = changes::append(writer.conn()?, statements, revision, tenant, at, &entries).await?;
+        let (rows, digest) = writer.vouch(&core, revision, &pending)?;
+        let changed = changes::append(writer.conn()?, statements, revision, tenant, at, (&digest, &entries)).await?;
         let state = rows.head.as_ref().map(|head| head.state.clone()).unwrap_or_default();
         let start = LogHead { revision, state, total: before.total + changed, ..before.clone() };
         let (row, log) = chain::Row::of_transaction(&start, &core.chain, tenant, line)?;

@@ -12,6 +12,7 @@
 
 use std::{
     fs::File,
+    ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,13 +21,16 @@ use std::{
 };
 
 use denizen_wire::UnixTime;
-use tokio::sync::{OwnedMutexGuard, oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedMutexGuard, oneshot, watch},
+};
 
 use super::{
     Core, HeadFault, Revision, Snapshot, StoreError, StoreKeys, TrailFault,
     audit::chain::{Chain, StoredRow},
-    db::{Arg, Conn, Reader, Sql, Statements, Watch, args},
-    head::Head,
+    db::{Arg, Conn, DbError, Reader, Sql, Statements, Watch, args},
+    head::{self, Digest, Head},
     live::{Live, Pending, Sum},
     load::{Loaded, load},
     snapshot::Effect,
@@ -95,13 +99,52 @@ pub(super) struct Done {
     pub(super) is_shipment: bool,
 }
 
+/// The writer, while it is somebody's turn. Whoever goes away in the middle (a client hung up) leaves what was begun to a
+/// task that ends it: no transaction stays open that keeps others from writing.
+pub(super) struct Turn {
+    writer: OwnedMutexGuard<Writer>,
+    core: Arc<Core>,
+}
+
+impl Turn {
+    /// The writer, when it is this one's turn, for what joins no group.
+    pub(super) async fn next(core: &Arc<Core>) -> Self {
+        Self { writer: core.writer.clone().lock_owned().await, core: core.clone() }
+    }
+}
+
+impl Deref for Turn {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.writer.is_settled()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let core = self.core.clone();
+            runtime.spawn(async move { core.writer.lock().await.quit(&core).await });
+        }
+    }
+}
+
 /// How many wait for the writer in order to join a group.
 #[derive(Default)]
 pub(super) struct Queue(AtomicUsize);
 
 impl Queue {
     /// The writer, when it is this one's turn.
-    pub(super) async fn writer(core: &Core) -> OwnedMutexGuard<Writer> {
+    pub(super) async fn writer(core: &Arc<Core>) -> Turn {
         struct Waits<'a>(&'a AtomicUsize);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
@@ -111,7 +154,7 @@ impl Queue {
         let waiting = &core.queue.0;
         waiting.fetch_add(1, Ordering::Relaxed);
         let _waits = Waits(waiting);
-        core.writer.clone().lock_owned().await
+        Turn::next(core).await
     }
 
     fn is_empty(&self) -> bool {
@@ -146,14 +189,14 @@ pub(super) struct Ends {
 
 impl Ends {
     pub(super) async fn read(db: &mut Reader<'_>, chain: &Chain) -> Result<Self, StoreError> {
-        let sql = "SELECT h.revision, h.seen, h.state, h.tag, \
+        let sql = "SELECT h.revision, h.seen, h.before_state, h.state, h.tag, \
                    a.seq, a.last, a.tenant, a.at, a.revision, a.total, a.spool, a.state, a.hash, a.tag \
                    FROM (SELECT 1) AS one LEFT JOIN head AS h ON h.id = 1 LEFT JOIN \
                    (SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
                    WHERE chain = $1 ORDER BY seq DESC LIMIT 1) AS a ON 1 = 1";
         let rows = db.rows(sql, args![&*chain.id]).await?;
         let Some(row) = rows.first() else { return Ok(Self { head: None, last: None }) };
-        let last = row.int_or_null(4)?.map(|_| StoredRow::read_any_at(row, 4)).transpose()?;
+        let last = row.int_or_null(head::WIDTH)?.map(|_| StoredRow::read_any_at(row, head::WIDTH)).transpose()?;
         Ok(Self { head: Head::of_row(row, 0)?, last })
     }
 }
@@ -245,8 +288,7 @@ impl Writer {
             && !self.group()?.has_lock
             && let Err(error) = self.lock_head(core).await
         {
-            self.rollback(&core.statements).await;
-            self.answer(&Err(StoreError::Interrupted));
+            self.break_off(&core.statements).await;
             return Err(error);
         }
         self.open_member(core).await
@@ -340,7 +382,11 @@ impl Writer {
 
     async fn open_member(&mut self, core: &Core) -> Result<&Group, StoreError> {
         let writes_before_member = core.statements.writes.load(Ordering::Relaxed);
-        self.execute(&core.statements, "SAVEPOINT member", &[]).await?;
+        if let Err(error) = self.execute(&core.statements, "SAVEPOINT member", &[]).await {
+            // Nothing that follows would be kept, and none of those that wait would hear of it.
+            self.break_off(&core.statements).await;
+            return Err(error);
+        }
         let group = self.group.as_mut().ok_or(StoreError::Closed)?;
         (group.has_member, group.writes_before_member) = (true, writes_before_member);
         Ok(group)
@@ -377,16 +423,34 @@ impl Writer {
 
     /// Undoes what the member has done. Where the engine has ended the whole transaction, the group is over.
     pub(super) async fn abandon(&mut self, statements: &Statements) {
-        let Some(group) = self.group.as_mut().filter(|group| group.has_member) else { return };
-        group.has_member = false;
+        if self.group.as_ref().is_none_or(|group| !group.has_member) {
+            return;
+        }
         let undone = async {
             self.execute(statements, "ROLLBACK TO SAVEPOINT member", &[]).await?;
             self.execute(statements, "RELEASE SAVEPOINT member", &[]).await
         };
-        if let Err(error) = undone.await {
-            tracing::debug!(%error, "a transaction was ended by the database");
-            self.rollback(statements).await;
-            self.answer(&Err(StoreError::Interrupted));
+        match undone.await {
+            // Said when it is so: whoever waits for the answer may go away.
+            Ok(_) => _ = self.group.as_mut().map(|group| group.has_member = false),
+            Err(error) => {
+                tracing::debug!(%error, "a transaction was ended by the database");
+                self.break_off(statements).await;
+            }
+        }
+    }
+
+    /// Ends the group, of which nothing was kept.
+    async fn break_off(&mut self, statements: &Statements) {
+        self.rollback(statements).await;
+        self.answer(&Err(StoreError::Interrupted));
+    }
+
+    /// Whether everything that was begun is over, or somebody is on the way who ends it.
+    fn is_settled(&self) -> bool {
+        match &self.group {
+            Some(group) => group.has_committer,
+            None => self.conn.as_ref().is_none_or(|(conn, _)| !conn.is_open()),
         }
     }
 
@@ -400,7 +464,7 @@ impl Writer {
 
     /// Commits the group when nobody waits to join it, or leaves that to a task that comes after those who wait. Then waits
     /// for the outcome.
-    pub(super) async fn finish(core: &Arc<Core>, mut writer: OwnedMutexGuard<Self>) -> Result<(), StoreError> {
+    pub(super) async fn finish(core: &Arc<Core>, mut writer: Turn) -> Result<(), StoreError> {
         let (tell, told) = oneshot::channel();
         let Some(group) = writer.group.as_mut() else { return Err(StoreError::Interrupted) };
         group.waiting.push(tell);
@@ -437,6 +501,9 @@ impl Writer {
 
     /// What a group leaves behind whose member, or whose committer, went away in the middle.
     async fn end_what_was_left(&mut self, core: &Core) {
+        if let Ok(conn) = self.conn() {
+            conn.settle().await;
+        }
         self.abandon(&core.statements).await;
         if self.group.is_none() {
             // Begun by whoever went away before there was a group, or while it read.
@@ -511,9 +578,10 @@ impl Writer {
             None => LogHead::default(),
         };
         if self.is_shared {
-            // A commit may come late that was begun over a connection that was lost: nobody else writes to this chain under
-            // the root key. What it did to the rows is followed, as what others did.
-            return match end.seq >= known.seq {
+            // What a commit in doubt did to the rows is followed, as what others did. None comes later: the session that had
+            // begun it is over ([`Conn::claim`]).
+            let is_kept = self.doubt.as_ref().is_some_and(|meant| end.is_at(&meant.log));
+            return match is_kept || end.is_at(&known) {
                 true => Ok(LogHead { revision: known.revision, state: known.state, ..end }),
                 false => Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: known.seq })),
             };
@@ -542,11 +610,17 @@ impl Writer {
     }
 
     /// What will vouch for the rows once the member of the group that has done this has committed.
-    pub(super) fn vouch(&self, core: &Core, revision: Revision, pending: &Pending) -> Result<Vouched, StoreError> {
+    pub(super) fn vouch(
+        &self,
+        core: &Core,
+        revision: Revision,
+        pending: &Pending,
+    ) -> Result<(Vouched, Digest), StoreError> {
         let group = self.group()?;
         let sum = core.live.sum_with(&core.keys, group.rows.sum, &group.pending, pending);
-        let seen = core.seen.next(group.rows.head.as_ref());
-        Ok(Vouched { head: Some(Head::new(&core.keys, revision, seen, &sum)), sum })
+        let over = group.rows.head.as_ref();
+        let (head, digest) = Head::next(&core.keys, over, revision, core.seen.next(over), &sum);
+        Ok((Vouched { head: Some(head), sum }, digest))
     }
 
     /// The time that was seen last, as the head has it.
@@ -566,7 +640,7 @@ impl Writer {
             writer.abandon(&core.statements).await;
         } else {
             let kept = async {
-                let rows = writer.vouch(core, log.revision, &Pending::default())?;
+                let (rows, _) = writer.vouch(core, log.revision, &Pending::default())?;
                 let done = Done {
                     log,
                     rows,
@@ -667,14 +741,18 @@ impl Writer {
     ) -> Result<(), StoreError> {
         self.in_doubt(expected.clone(), rows.clone());
         self.rollback(statements).await;
-        let ends = self.read_ends(statements).await.map_err(|_| error.clone())?;
-        let is_kept = match self.is_shared {
-            false => {
-                ends.last.is_some_and(|last| last.is_ours(&self.chain) && last.head == expected)
-                    && ends.head == rows.head
-            }
-            // The head may be another's by now; what is in this replica's chain was written together with the rows.
-            true => ends.last.is_some_and(|last| last.is_ours(&self.chain) && last.head.is_at(&expected)),
+        let ends = match self.read_ends(statements).await {
+            Ok(ends) => ends,
+            // Not known is not "nothing was kept": who repeated it might do it twice.
+            Err(StoreError::Interrupted) => return Err(DbError::Lost.into()),
+            Err(error) => return Err(error),
+        };
+        let end = ends.last.filter(|last| last.is_ours(&self.chain)).map(|last| last.head).unwrap_or_default();
+        // The head may be another's by now; what is in this replica's chain was written together with the rows.
+        let is_of_chain = self.is_shared && !expected.is_at(&self.told.borrow());
+        let is_kept = match is_of_chain {
+            true => end.is_at(&expected),
+            false => (self.is_shared || end == expected) && ends.head == rows.head,
         };
         if !is_kept {
             return Err(error);

@@ -5,7 +5,7 @@
 //! behind it, or the store is not opened ([`judge`]).
 //!
 //! ```text
-//! NAME.head   one line of JSON: deployment, chain, revision, seq, hash, spool, spooled, at, tag
+//! NAME.head   one line of JSON: deployment, chain, revision, state, seq, hash, spool, spooled, at, tag
 //! ```
 //!
 //! [`Keeper`] writes it at most once a second, after the chain has moved, and when the store is closed; always what is
@@ -36,7 +36,7 @@ use super::super::{
     audit::chain::{Chain, SELECT_START, Start, StartWhy, StoredRow, chains, last_row, row_ending_at},
     db::{Reader, Sharing, args},
     files,
-    head::Head as RowsHead,
+    head::{Descent, Head as RowsHead},
     writer::{Ends, LogHead},
 };
 
@@ -53,6 +53,8 @@ pub struct Head {
     pub chain: String,
     /// The directory's revision.
     pub revision: Revision,
+    /// What its rows were then, and before: no secret.
+    state: String,
     /// The place of the last record; zero before the first.
     pub seq: u64,
     /// The hash of the row it stands in; empty before the first.
@@ -82,9 +84,9 @@ pub enum BadHead {
 
 impl Head {
     pub(super) fn new(chain: &Chain, head: &LogHead, spooled: u64, key: &MacKey) -> Self {
-        let LogHead { revision, seq, hash, spool, at, .. } = head.clone();
-        let (deployment, chain) = (deployment(key), chain.id.to_string());
-        let mut made = Self { deployment, chain, revision, seq, hash, spool, spooled, at, tag: String::new() };
+        let LogHead { revision, state, seq, hash, spool, at, .. } = head.clone();
+        let (deployment, chain, state) = (deployment(key), chain.id.to_string(), hash::hex(&state));
+        let mut made = Self { deployment, chain, revision, state, seq, hash, spool, spooled, at, tag: String::new() };
         made.tag = hash::hex(&made.tag(key));
         made
     }
@@ -112,6 +114,11 @@ impl Head {
         serde_json::to_string(self)
     }
 
+    /// The revision, and what the rows were.
+    pub(super) fn known(&self) -> (Revision, Vec<u8>) {
+        (self.revision, hash::unhex(&self.state).unwrap_or_default())
+    }
+
     /// The position up to which the spool was written.
     pub(super) const fn spooled(&self) -> u64 {
         self.spooled
@@ -131,12 +138,13 @@ impl Head {
     }
 
     fn tag(&self, key: &MacKey) -> [u8; denizen_keys::mac::TAG_BYTES] {
-        let Self { deployment, chain, revision, seq, hash, spool, spooled, at, tag: _ } = self;
+        let Self { deployment, chain, revision, state, seq, hash, spool, spooled, at, tag: _ } = self;
         key.tag(&[
             b"head",
             deployment.as_bytes(),
             chain.as_bytes(),
             &revision.0.to_be_bytes(),
+            state.as_bytes(),
             &seq.to_be_bytes(),
             hash.as_bytes(),
             &spool.to_be_bytes(),
@@ -193,6 +201,8 @@ pub(super) struct Found {
     newest: (Revision, Vec<u8>),
     /// How many chains there are.
     chains: usize,
+    /// Whether the rows go on from those that the anchor knows.
+    descent: Result<(), TrailFault>,
 }
 
 impl Found {
@@ -226,12 +236,25 @@ impl Found {
             newest = [newest, end].into_iter().flatten().max_by_key(|(revision, _)| *revision);
         }
         let (newest, chains) = (newest.unwrap_or_default(), chains.len());
-        Ok(Self { ends, end_follows, start, logged, peopled, at_anchor, newest, chains })
+        let descent = match (expected, &ends.head) {
+            (Some(anchor), Some(head)) if anchor.revision <= head.revision => {
+                let (revision, state) = anchor.known();
+                Descent::read(db, keys, (revision, &state), head.revision).await?.admit((head.revision, &head.state))
+            }
+            // The one is new, or the other is older than it.
+            _ => Ok(()),
+        };
+        Ok(Self { ends, end_follows, start, logged, peopled, at_anchor, newest, chains, descent })
     }
 
     /// The last row, whether or not it is ours.
     pub(super) const fn end(&self) -> Option<&StoredRow> {
         self.ends.last.as_ref()
+    }
+
+    /// What vouches for the rows, whether or not it is ours.
+    pub(super) fn rows_head(&self) -> Option<RowsHead> {
+        self.ends.head.clone()
     }
 
     /// The revision of the rows.
@@ -297,7 +320,7 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, shari
         // A replica that has written nothing yet.
         found.belong_together()?;
         let revisions = expected.map_or(0, |head| head.revision.0.saturating_sub(found.revision().0));
-        return if revisions == 0 { Ok(()) } else { Err(TrailFault::Older { records, revisions }) };
+        return if revisions == 0 { found.descent.clone() } else { Err(TrailFault::Older { records, revisions }) };
     };
     if !end.is_ours(chain) {
         return Err(TrailFault::EndForged { seq: end.place().0 });
@@ -319,6 +342,7 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, shari
     if revisions > 0 {
         return Err(TrailFault::Older { records: 0, revisions });
     }
+    found.descent.clone()?;
     let same = match expected.seq {
         0 => true,
         // What was pruned or given up since cannot be compared, and the tag says that it was this server's to do.
@@ -331,13 +355,32 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, shari
 
 /// What the store needs to know before it may be used.
 pub(in crate::store) struct Admitted {
-    pub(in crate::store) chain: Chain,
     pub(in crate::store) head: LogHead,
     /// What has to vouch for the rows.
     pub(in crate::store) rows: Option<RowsHead>,
     pub(in crate::store) start: Start,
     /// The position up to which the spool was written, as far as the anchor knows; none in a new database.
     pub(in crate::store) spooled: Option<u64>,
+}
+
+/// What is this replica's own.
+pub(in crate::store) struct Own {
+    /// Its chain.
+    pub(in crate::store) chain: Chain,
+    /// Its anchor, where there is one.
+    anchor: Option<Head>,
+    sharing: Sharing,
+}
+
+/// Reads the anchor, and finds out which chain is this replica's.
+///
+/// # Errors
+/// [`StoreError::Trail`] when the anchor is none, or another's.
+pub(in crate::store) async fn own(db: &mut Reader<'_>, keys: &StoreKeys, engine: &Engine) -> Result<Own, StoreError> {
+    let sharing = engine.sharing();
+    let anchor = read(&engine.anchor(), keys)?;
+    let chain = own_chain(db, keys, anchor.as_ref(), sharing).await?;
+    Ok(Own { chain, anchor, sharing })
 }
 
 /// Compares the database with the anchor, and makes the anchor of a new database.
@@ -348,10 +391,9 @@ pub(in crate::store) async fn admit(
     db: &mut Reader<'_>,
     keys: &StoreKeys,
     engine: &Engine,
+    Own { chain, anchor: expected, sharing }: Own,
 ) -> Result<Admitted, StoreError> {
-    let (path, sharing) = (&engine.anchor(), engine.sharing());
-    let expected = read(path, keys)?;
-    let chain = own_chain(db, keys, expected.as_ref(), sharing).await?;
+    let path = &engine.anchor();
     let found = Found::read(db, keys, &chain, expected.as_ref()).await?;
     found.refuse_foreign_rows(keys)?;
     judge(expected.as_ref(), &found, &chain, sharing)?;
@@ -365,7 +407,7 @@ pub(in crate::store) async fn admit(
         write(path, &Head::new(&chain, &head, 0, &keys.anchor))?;
     }
     let spooled = (head.seq > 0).then(|| expected.map_or(0, |anchor| anchor.spooled));
-    Ok(Admitted { chain, head, rows: found.ends.head, start: found.start?, spooled })
+    Ok(Admitted { head, rows: found.ends.head, start: found.start?, spooled })
 }
 
 /// This replica's chain: the one that its anchor names. Without one, the only one there is, unless this is a new replica; or
@@ -411,15 +453,31 @@ struct Handle {
     core: Arc<Core>,
     heads: watch::Receiver<LogHead>,
     path: PathBuf,
+    /// The revision that was written last.
+    anchored: watch::Sender<Revision>,
 }
 
 impl Keeper {
     /// Starts the task. `heads` has every head that was committed.
     pub(in crate::store) fn start(core: Arc<Core>, heads: watch::Receiver<LogHead>, path: PathBuf) -> Self {
         let stop = Arc::new(Notify::new());
-        let task = Task { core: core.clone(), heads: heads.clone(), path: path.clone(), written: None };
+        let anchored = watch::Sender::default();
+        let task = Task {
+            core: core.clone(),
+            heads: heads.clone(),
+            path: path.clone(),
+            written: None,
+            anchored: anchored.clone(),
+        };
         let task = tokio::spawn(task.run(stop.clone()));
-        Self(Arc::new(Handle { stop, task: Mutex::new(Some(task)), core, heads, path }))
+        Self(Arc::new(Handle { stop, task: Mutex::new(Some(task)), core, heads, path, anchored }))
+    }
+
+    /// The revision that the anchor has: the one of now, unless it cannot be written just now.
+    pub(in crate::store) async fn anchored(&self) -> Revision {
+        let (now, mut anchored) = (self.0.heads.borrow().revision, self.0.anchored.subscribe());
+        let _ = tokio::time::timeout(2 * PERIOD, anchored.wait_for(|anchored| *anchored >= now)).await;
+        *anchored.borrow()
     }
 
     /// Ends the task, and writes the anchor a last time. Nothing may be committed after this.
@@ -427,8 +485,9 @@ impl Keeper {
         let Some(task) = self.0.task.lock().await.take() else { return };
         self.0.stop.notify_one();
         let _ = task.await;
-        let Handle { core, heads, path, .. } = &*self.0;
-        Task { core: core.clone(), heads: heads.clone(), path: path.clone(), written: None }.keep().await;
+        let Handle { core, heads, path, anchored, .. } = &*self.0;
+        let (core, heads, path, anchored) = (core.clone(), heads.clone(), path.clone(), anchored.clone());
+        Task { core, heads, path, written: None, anchored }.keep().await;
     }
 }
 
@@ -443,6 +502,7 @@ struct Task {
     heads: watch::Receiver<LogHead>,
     path: PathBuf,
     written: Option<Head>,
+    anchored: watch::Sender<Revision>,
 }
 
 impl Task {
@@ -472,6 +532,7 @@ impl Task {
         });
         match done.await {
             Ok(Ok(head)) => {
+                self.anchored.send_replace(head.revision);
                 self.written = Some(head);
                 self.core.health.anchored();
             }

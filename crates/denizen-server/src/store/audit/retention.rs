@@ -27,6 +27,8 @@ use super::super::{
 /// Rows that one transaction removes, and bytes: a writer waits for one of them.
 const STEP_ROWS: i64 = 500;
 const STEP_BYTES: u64 = 1024 * 1024;
+/// A replica that has recorded nothing for so long, seconds, is taken for one that does not come back.
+const GONE: i64 = 30 * 24 * 60 * 60;
 
 /// How long the audit and the change log are kept. What is none, or zero, is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,57 +88,118 @@ struct Step {
     why: &'static str,
 }
 
+/// A chain that was written under our root key, whichever replica writes it or has written it.
+struct Part {
+    chain: Chain,
+    start: Start,
+    /// Where it ended when this began.
+    end: LogHead,
+    is_own: bool,
+}
+
+impl Part {
+    /// What its rows and their changes take, bytes.
+    fn size(&self) -> u64 {
+        self.end.total.saturating_sub(self.start.total)
+    }
+}
+
 impl Store {
-    /// Removes what is kept no longer. What was written after this began stays.
+    /// Removes what is kept no longer, the oldest of all chains first. What was written after this began stays.
     ///
     /// # Errors
     /// The store's. What was removed before one stays removed, and recorded.
     pub async fn prune(&self, retention: Retention, now: UnixTime) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
+        let mut parts = self.parts().await?;
+        let mut open: Vec<usize> = (0..parts.len()).collect();
+        while let Some((place, at)) = self.oldest(&parts, &open).await? {
+            let others: u64 = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, it)| it.size()).sum();
+            let Some(part) = parts.get_mut(at) else { break };
+            let Some(step) = self.next_step(part, others, retention, now).await? else {
+                open.remove(place);
+                continue;
+            };
+            if part.start.is_accepted() && self.remove_given_up(&part.chain, &part.start, now).await? {
+                continue;
+            }
+            if self.remove(&part.chain, &part.start, &step, now).await? {
+                pruned.records += step.records;
+                self.core.health.pruned.fetch_add(step.records, Ordering::Relaxed);
+            }
+            part.start = self.audit_start(&part.chain).await?;
+        }
+        self.note_start(&parts);
+        pruned.changes = self.prune_changes(&parts, now).await?;
+        Ok(pruned)
+    }
+
+    /// The chains there are. One that was not written under our root key is none: it would count among what may be kept, and
+    /// take the place of records that are.
+    async fn parts(&self) -> Result<Vec<Part>, StoreError> {
         let mut db = Reader::Pool(&self.core.readers, &self.core.statements);
-        let chains = chains(&mut db).await?;
-        // They share what all may take.
-        let share = retention.bytes.map(|bytes| bytes / chains.len().max(1) as u64);
-        let retention = Retention { bytes: share, ..retention };
-        for id in &chains {
-            let chain = Chain::named(id, &self.core.keys);
+        let mut parts = Vec::new();
+        for id in chains(&mut db).await? {
+            let chain = Chain::named(&id, &self.core.keys);
             let is_own = *chain.id == *self.core.chain.id;
             let end = match is_own {
                 true => Some(self.core.heads.borrow().clone()),
                 false => Ends::read(&mut db, &chain).await?.last.filter(|end| end.is_ours(&chain)).map(|end| end.head),
             };
-            let Some(end) = end else { continue };
-            loop {
+            if let Some(end) = end {
                 let start = self.audit_start(&chain).await?;
-                let Some(step) = self.next_step(&chain, &start, retention, now, &end).await? else { break };
-                if start.is_accepted() && self.remove_given_up(&chain, &start, now).await? {
-                    continue;
-                }
-                if self.remove(&chain, &start, &step, now).await? {
-                    pruned.records += step.records;
-                    self.core.health.pruned.fetch_add(step.records, Ordering::Relaxed);
-                    if is_own {
-                        self.core.health.start_total.store(step.start.total(), Ordering::Relaxed);
-                    }
-                }
+                parts.push(Part { chain, start, end, is_own });
             }
         }
-        pruned.changes = self.prune_changes(&chains, now).await?;
-        Ok(pruned)
+        Ok(parts)
+    }
+
+    /// Of some parts the one whose first row is the oldest: where it stands among them, and among all.
+    async fn oldest(&self, parts: &[Part], open: &[usize]) -> Result<Option<(usize, usize)>, StoreError> {
+        let mut oldest = None;
+        for (place, at) in open.iter().enumerate() {
+            let Some(part) = parts.get(*at) else { continue };
+            let written = self.first_row(part).await?.map_or(part.end.at, |row| row.head.at);
+            if oldest.is_none_or(|(before, _)| written < before) {
+                oldest = Some((written, (place, *at)));
+            }
+        }
+        Ok(oldest.map(|(_, found)| found))
+    }
+
+    /// The first row after the start.
+    async fn first_row(&self, part: &Part) -> Result<Option<StoredRow>, StoreError> {
+        let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
+                   WHERE chain = $1 AND seq > $2 ORDER BY seq LIMIT 1";
+        let rows = self.rows(sql, args![&*part.chain.id, int(part.start.seq)?]).await?;
+        rows.first().map(StoredRow::read).transpose()
+    }
+
+    /// Notes what this replica's chain had taken where it starts: another may have pruned it.
+    fn note_start(&self, parts: &[Part]) {
+        if let Some(own) = parts.iter().find(|part| part.is_own) {
+            self.core.health.start_total.store(own.start.total(), Ordering::Relaxed);
+        }
+    }
+
+    /// The same, afresh.
+    pub(super) async fn look_at_start(&self) -> Result<(), StoreError> {
+        let start = self.audit_start(&self.core.chain).await?;
+        self.core.health.start_total.store(start.total(), Ordering::Relaxed);
+        Ok(())
     }
 
     async fn audit_start(&self, chain: &Chain) -> Result<Start, StoreError> {
         Ok(Start::read(&self.rows(SELECT_START, args![&*chain.id]).await?, chain)?)
     }
 
-    /// The rows to remove next. The last of the chain never goes.
+    /// The rows of a part to remove next, where the others take so many bytes. The last of the chain never goes.
     async fn next_step(
         &self,
-        chain: &Chain,
-        start: &Start,
+        Part { chain, start, end, .. }: &Part,
+        others: u64,
         retention: Retention,
         now: UnixTime,
-        end: &LogHead,
     ) -> Result<Option<Step>, StoreError> {
         let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
                    WHERE chain = $1 AND seq > $2 ORDER BY seq LIMIT $3";
@@ -144,8 +207,9 @@ impl Store {
         let (mut before, mut step): (Start, Option<Step>) = (start.clone(), None);
         for row in &rows {
             let row = StoredRow::read(row)?;
-            let why = retention.why(now, row.head.at, end.total.saturating_sub(before.total));
-            let Some(why) = why.filter(|_| row.head.seq < end.seq) else { break };
+            let bytes = others.saturating_add(end.total.saturating_sub(before.total));
+            let why = retention.why(now, row.head.at, bytes).filter(|_| row.head.seq < end.seq);
+            let Some(why) = why else { break };
             // What somebody else wrote is not removed as if it were ours: it would vanish with nobody having seen it.
             if row.seq != before.seq + 1 || !row.is_ours(chain) {
                 return Err(self.core.health.disagrees(TrailFault::Rewritten { seq: before.seq + 1 }));
@@ -186,7 +250,7 @@ impl Store {
     }
 
     /// Removes the changes whose records were removed.
-    async fn prune_changes(&self, chains: &[String], now: UnixTime) -> Result<u64, StoreError> {
+    async fn prune_changes(&self, parts: &[Part], now: UnixTime) -> Result<u64, StoreError> {
         // The newest of a kind and of a vault stay, wherever they are: they are gone through each time.
         const OLD: &str = "SELECT COUNT(*) FROM changes WHERE revision >= $1 AND revision < $2 \
              AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
@@ -194,19 +258,22 @@ impl Store {
         const REMOVE: &str = "DELETE FROM changes WHERE revision >= $1 AND revision < $2 \
              AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
              AND (parent IS NULL OR revision < (SELECT MAX(revision) FROM changes AS p WHERE p.parent = changes.parent))";
-        let mut end = i64::MAX;
-        for id in chains {
-            let chain = Chain::named(id, &self.core.keys);
-            if self.audit_start(&chain).await?.why == StartWhy::Pruned || *chain.id != *self.core.chain.id {
-                let sql = "SELECT revision FROM audit WHERE chain = $1 ORDER BY seq LIMIT 1";
-                let first = self.rows(sql, args![id]).await?;
-                end = end.min(first.first().map_or(Ok(i64::MAX), |row| row.int(0))?);
-            } else {
-                return Ok(0);
-            }
-        }
-        if end == i64::MAX {
+        // Records that were given up are there as long as retention has not come to them.
+        if parts.iter().any(|part| part.start.is_accepted()) {
             return Ok(0);
+        }
+        // What leads from the anchor to the rows there are must stay, should this process end now.
+        let mut end = int(self.keeper.anchored().await.0)?;
+        for part in parts {
+            let Some(first) = self.first_row(part).await? else { continue };
+            if !first.is_ours(&part.chain) {
+                return Err(self.core.health.disagrees(TrailFault::Rewritten { seq: first.seq }));
+            }
+            // The last row of a chain always stays. Of a replica that is gone it keeps nothing else.
+            let is_gone = first.head.seq == part.end.seq && now.0.saturating_sub(first.head.at.0) > GONE;
+            if part.is_own || !is_gone {
+                end = end.min(int(first.head.revision.0)?);
+            }
         }
         let (mut from, mut removed) = (0, 0);
         while from < end {

@@ -16,10 +16,11 @@ use super::super::{
         self, AuditEvent, DEPLOYMENT, Head,
         anchor::{self, Found},
         chain::{self, Chain, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, chains, int},
-        verify::{ACCEPTED, Mark, Verified, records_to, walk},
+        verify::{ACCEPTED, History, Mark, Verified, records_to, walk},
     },
     db::{self, Conn, Reader, Statements, args},
-    writer::{Ends, LogHead, Writer},
+    head::Head as RowsHead,
+    writer::{Ends, LogHead, Vouched, Writer},
 };
 
 /// How often a trail is looked at again when it seems wrong: its server may have moved it between two looks.
@@ -107,6 +108,8 @@ impl Trail {
         let mut db = Reader::Conn(&mut conn, &self.statements);
         let verified = Box::pin(walk(&mut db, &chain, &head, &marks(&chain))).await?;
         let mut witnessed = verified.witnessed.clone();
+        let mut history = History::default();
+        history.add(&chain, &verified);
         let mut others = Vec::new();
         for id in chains(&mut db).await?.into_iter().filter(|id| **id != *chain.id) {
             let other = Chain::named(&id, &self.keys);
@@ -114,6 +117,7 @@ impl Trail {
             let of_other = |broken: AuditBroken| AuditBroken { why: format!("chain {id}: {}", broken.why), ..broken };
             let verified = Box::pin(walk(&mut db, &other, &end.head, &marks(&other))).await.map_err(of_other)?;
             witnessed.extend(verified.witnessed.clone());
+            history.add(&other, &verified);
             others.push((id, verified));
         }
         if let Some(head) =
@@ -122,6 +126,7 @@ impl Trail {
             let why = format!("the head that was given is of the chain {}, which is not there", head.chain);
             return Err(AuditBroken { at: head.seq, why }.into());
         }
+        history.is_one(since)?;
         for it in &witnessed {
             it.check(&mut db, &Chain::named(&it.chain, &self.keys)).await?;
         }
@@ -218,6 +223,7 @@ impl Trail {
         let mut conn = opened.writer;
         let mut db = Reader::Conn(&mut conn, &statements);
         let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.sharing()).await?;
+        conn.claim(&chain.id).await?;
         let mut writer =
             Writer::new((conn, opened.lock, opened.schema), keys.clone(), chain.clone(), engine.is_shared());
         let done = Box::pin(accept(&mut writer, &statements, engine, keys, &chain, now)).await;
@@ -248,69 +254,101 @@ async fn accept(
     now: UnixTime,
 ) -> Result<Option<Accepted>, StoreError> {
     let read = anchor::read(&engine.anchor(), keys);
-    let expected = read.clone().ok().flatten();
+    // This takes long, and keeps nobody from writing. No other process writes to this chain.
     let mut db = Reader::Conn(writer.conn()?, statements);
-    let found = Found::read(&mut db, keys, chain, expected.as_ref()).await?;
-    if found.is_new() {
-        refuse_nothing(&read)?;
-    } else if !is_under(keys, chain, writer, statements, &found, &read).await? {
-        return Err(StoreError::OtherRootKey);
-    }
-    found.refuse_foreign_rows(keys)?;
-    let mut db = Reader::Conn(writer.conn()?, statements);
-    let walked = match found.end() {
+    let end = Ends::read(&mut db, chain).await?.last;
+    let walked = match &end {
         Some(end) => Box::pin(walk(&mut db, chain, &end.head, &[])).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
-    let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
-    let was = match (judged, &walked) {
-        (Err(fault), _) => fault.to_string(),
-        (Ok(()), Err(_)) if found.is_new() => return Ok(None),
-        (Ok(()), Err(broken)) => broken.to_string(),
-        (Ok(()), Ok(())) => return Ok(None),
-    };
-    let (head, start) = match walked {
-        Ok(()) => (found.head(), None),
-        Err(_) => {
-            let (head, start) = restart(&mut db, chain, &found, expected.as_ref()).await?;
-            (head, Some(start))
-        }
-    };
-    let seen = |seq: u64, revision: u64, hash: &str| json!({ "seq": seq, "revision": revision, "hash": hash });
-    let (from, to) = match &start {
-        Some(anew) => (found.start.as_ref().map_or(1, |start| start.seq + 1), anew.seq),
-        None => (head.seq + 1, expected.as_ref().map_or(0, |head| head.seq)),
-    };
-    let event = AuditEvent {
-        detail: Some(json!({
-            "given_up": (from <= to).then(|| json!({ "from": from, "to": to })),
-            "expected": expected.as_ref().map(|head| seen(head.seq, head.revision.0, &head.hash)),
-            "found": found.end().map(|end| seen(end.head.seq, found.revision().0, &end.head.hash)),
-            "chain_starts_anew": start.is_some(),
-        })),
-        ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
-    };
-    let line = audit::line(&audit::own(now, "denizen audit accept"), &event, None)?;
-    let (row, after) = Row::of_transaction(&head, chain, DEPLOYMENT, line)?;
     writer.begin(statements).await?;
-    if let Some(start) = &start {
-        // Rows that leave no place for others, or have none.
-        let sql = "DELETE FROM audit WHERE chain = $1 AND (seq < 1 OR seq > $2)";
-        writer.execute(statements, sql, args![&*chain.id, int(FURTHEST)?]).await?;
-        writer.execute(statements, PUT_START, &start.args(chain, &start.tag(chain))?).await?;
+    // From here on other replicas wait, and what is accepted is what is there.
+    if engine.is_shared() {
+        RowsHead::read_locked(writer.conn()?, statements).await?;
     }
-    // What the log says of transactions that the rows do not have would stand in the way of the next ones.
-    let of_other_rows = "DELETE FROM changes WHERE revision > $1";
-    writer.execute(statements, of_other_rows, args![int(head.revision.0)?]).await?;
-    chain::force(writer, statements, &[row]).await?;
-    writer.commit(statements, after.clone(), writer.rows_now()).await?;
-    let spooled = expected.map_or(0, |head| head.spooled());
-    anchor::write(&engine.anchor(), &Head::new(chain, &after, spooled, &keys.anchor))?;
-    let given_up = match start {
-        Some(_) => records_to(&mut Reader::Conn(writer.conn()?, statements), chain, head.seq).await?,
-        None => 0,
-    };
-    Ok(Some(Accepted { was, seq: after.seq, given_up }))
+    let deciding = Deciding { statements, engine, keys, chain, now, read, walked };
+    let done = Box::pin(deciding.accept(writer)).await;
+    writer.rollback(statements).await;
+    done
+}
+
+/// Decides, in a transaction, what is wrong with the trail, and writes that.
+struct Deciding<'a> {
+    statements: &'a Statements,
+    engine: &'a Engine,
+    keys: &'a StoreKeys,
+    chain: &'a Chain,
+    now: UnixTime,
+    /// The anchor.
+    read: Result<Option<Head>, TrailFault>,
+    /// Whether the chain is whole.
+    walked: Result<(), AuditBroken>,
+}
+
+impl Deciding<'_> {
+    async fn accept(self, writer: &mut Writer) -> Result<Option<Accepted>, StoreError> {
+        let Self { statements, engine, keys, chain, now, read, walked } = self;
+        let expected = read.clone().ok().flatten();
+        let mut db = Reader::Conn(writer.conn()?, statements);
+        let found = Found::read(&mut db, keys, chain, expected.as_ref()).await?;
+        if found.is_new() {
+            refuse_nothing(&read)?;
+        } else if !is_under(keys, chain, writer, statements, &found, &read).await? {
+            return Err(StoreError::OtherRootKey);
+        }
+        found.refuse_foreign_rows(keys)?;
+        let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
+        let was = match (judged, &walked) {
+            (Err(fault), _) => fault.to_string(),
+            (Ok(()), Err(_)) if found.is_new() => return Ok(None),
+            (Ok(()), Err(broken)) => broken.to_string(),
+            (Ok(()), Ok(())) => return Ok(None),
+        };
+        let (head, start) = match walked {
+            Ok(()) => (found.head(), None),
+            Err(_) => {
+                let mut db = Reader::Conn(writer.conn()?, statements);
+                let (head, start) = restart(&mut db, chain, &found, expected.as_ref()).await?;
+                (head, Some(start))
+            }
+        };
+        let seen = |seq: u64, revision: u64, hash: &str| json!({ "seq": seq, "revision": revision, "hash": hash });
+        let (from, to) = match &start {
+            Some(anew) => (found.start.as_ref().map_or(1, |start| start.seq + 1), anew.seq),
+            None => (head.seq + 1, expected.as_ref().map_or(0, |head| head.seq)),
+        };
+        let event = AuditEvent {
+            detail: Some(json!({
+                "given_up": (from <= to).then(|| json!({ "from": from, "to": to })),
+                "expected": expected.as_ref().map(|head| seen(head.seq, head.revision.0, &head.hash)),
+                "found": found.end().map(|end| seen(end.head.seq, found.revision().0, &end.head.hash)),
+                "revision": found.revision(),
+                "chain_starts_anew": start.is_some(),
+            })),
+            ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
+        };
+        let line = audit::line(&audit::own(now, "denizen audit accept"), &event, None)?;
+        let (row, after) = Row::of_transaction(&head, chain, DEPLOYMENT, line)?;
+        if let Some(start) = &start {
+            // Rows that leave no place for others, or have none.
+            let sql = "DELETE FROM audit WHERE chain = $1 AND (seq < 1 OR seq > $2)";
+            writer.execute(statements, sql, args![&*chain.id, int(FURTHEST)?]).await?;
+            writer.execute(statements, PUT_START, &start.args(chain, &start.tag(chain))?).await?;
+        }
+        // What the log says of transactions that the rows do not have would stand in the way of the next ones.
+        let of_other_rows = "DELETE FROM changes WHERE revision > $1";
+        writer.execute(statements, of_other_rows, args![int(head.revision.0)?]).await?;
+        chain::force(writer, statements, &[row]).await?;
+        let rows = Vouched { head: found.rows_head(), ..Vouched::default() };
+        writer.commit(statements, after.clone(), rows).await?;
+        let spooled = expected.map_or(0, |head| head.spooled());
+        anchor::write(&engine.anchor(), &Head::new(chain, &after, spooled, &keys.anchor))?;
+        let given_up = match start {
+            Some(_) => records_to(&mut Reader::Conn(writer.conn()?, statements), chain, head.seq).await?,
+            None => 0,
+        };
+        Ok(Some(Accepted { was, seq: after.seq, given_up }))
+    }
 }
 
 /// Where a chain goes on that is not whole: after all that is there and all that is known to have been.

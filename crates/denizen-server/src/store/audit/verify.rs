@@ -3,17 +3,19 @@
 //! Reads page by page, so that a long chain is never in memory and no reader holds the engine up; what retention removes
 //! meanwhile is skipped. Tests: the contract suite.
 
+use std::sync::Arc;
+
 use denizen_wire::UnixTime;
 
 use super::super::{
-    AuditBroken, AuditRecord, Store, StoreError,
+    AuditBroken, AuditRecord, Revision, Store, StoreError,
     audit::{
-        DEPLOYMENT,
+        DEPLOYMENT, Head,
         chain::{Chain, PAGE, SELECT_START, Start, StoredRow, int, link, records},
         witness::Witnessed,
     },
     db::{Reader, args},
-    writer::LogHead,
+    writer::{LogHead, Turn},
 };
 
 /// A chain that is whole.
@@ -31,6 +33,67 @@ pub struct Verified {
     pub pruned: Option<UnixTime>,
     /// What it says of other chains.
     pub(super) witnessed: Vec<Witnessed>,
+    /// What it says that the rows were: each state once.
+    stated: Vec<Stated>,
+    /// The revisions from which somebody went on with other rows, and when.
+    gone_on: Vec<(Revision, UnixTime)>,
+}
+
+/// What the rows were at a revision, as a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stated {
+    revision: Revision,
+    /// The first bytes of the state.
+    state: [u8; 8],
+    at: UnixTime,
+    seq: u64,
+}
+
+/// What the rows were, as all chains say. There is one history: two replicas that wrote the same transaction differently
+/// did not know of each other's.
+#[derive(Default)]
+pub(super) struct History {
+    stated: Vec<(Stated, Arc<str>)>,
+    gone_on: Vec<(Revision, UnixTime)>,
+}
+
+impl History {
+    pub(super) fn add(&mut self, chain: &Chain, verified: &Verified) {
+        self.stated.extend(verified.stated.iter().map(|it| (it.clone(), chain.id.clone())));
+        self.gone_on.extend(&verified.gone_on);
+    }
+
+    /// Whether each transaction is one, with a head that was kept elsewhere.
+    ///
+    /// # Errors
+    /// [`AuditBroken`] with the first that is two.
+    pub(super) fn is_one(mut self, since: Option<&Head>) -> Result<(), AuditBroken> {
+        if let Some(head) = since {
+            let (revision, state) = head.known();
+            let stated = Stated { revision, state: short(&state), at: head.at, seq: head.seq };
+            self.stated.push((stated, "the head that was given".into()));
+        }
+        // Somebody went on from an earlier one, which is recorded: what came after that until then is another history.
+        let is_past = |it: &Stated| self.gone_on.iter().any(|(from, when)| it.revision > *from && it.at <= *when);
+        self.stated.retain(|(it, _)| !is_past(it));
+        self.stated.sort_by_key(|(it, _)| (it.revision, it.state));
+        for pair in self.stated.windows(2) {
+            let [(one, of), (other, of_other)] = pair else { continue };
+            if one.revision == other.revision && one.state != other.state {
+                let why = format!(
+                    "two histories: the rows of transaction {} are others in {of}, record {}, than in {of_other}, record {}. A \
+                     standby that lacked changes was promoted, or an older state was put back and written to",
+                    one.revision.0, one.seq, other.seq
+                );
+                return Err(AuditBroken { at: one.seq, why });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn short(state: &[u8]) -> [u8; 8] {
+    state.first_chunk().copied().unwrap_or_default()
 }
 
 /// What `denizen audit accept` recorded, or who restored a backup.
@@ -67,6 +130,13 @@ impl Acceptance {
     }
 }
 
+/// The revision that somebody went on from, and when, where a record says so.
+fn gone_on(record: &AuditRecord) -> Option<(Revision, UnixTime)> {
+    let is_so = [ACCEPTED, RESTORED].contains(&record.action.as_str()) && record.tenant == DEPLOYMENT;
+    let revision = record.detail.as_ref()?["revision"].as_u64()?;
+    is_so.then_some((Revision(revision), record.at))
+}
+
 /// The action of the record of an acceptance.
 pub(super) const ACCEPTED: &str = "audit/accept";
 /// The action of the record that a backup was restored.
@@ -100,6 +170,8 @@ pub(super) async fn walk(
         accepted: Vec::new(),
         pruned: None,
         witnessed: Vec::new(),
+        stated: Vec::new(),
+        gone_on: Vec::new(),
     };
     let (mut seq, mut hash) = (start.seq, start.hash.clone());
     // What says that a mark's record was given up stands after it.
@@ -139,7 +211,13 @@ pub(super) async fn walk(
             let lines = row.text(10).map_err(unreadable(at))?;
             let last = stored.head.seq;
             let records = next_row(chain, (seq, &hash), &stored, &lines)?;
-            (seq, hash) = (last, stored.head.hash);
+            (seq, hash) = (last, stored.head.hash.clone());
+            let LogHead { revision, state, at: written, .. } = &stored.head;
+            let state = short(state);
+            if verified.stated.last().is_none_or(|last| (last.revision, last.state) != (*revision, state)) {
+                verified.stated.push(Stated { revision: *revision, state, at: *written, seq });
+            }
+            verified.gone_on.extend(records.iter().filter_map(gone_on));
             verified.accepted.extend(records.iter().filter_map(Acceptance::of));
             verified.witnessed.extend(records.iter().flat_map(Witnessed::of));
             let pruned = records.iter().rfind(|record| record.action == PRUNED && record.tenant == DEPLOYMENT);
@@ -282,7 +360,7 @@ impl Store {
         let unreadable = |error: StoreError| AuditBroken { at: 0, why: error.to_string() };
         self.shipper.shipped().await.map_err(unreadable)?;
         // Read before the records, so that a record written meanwhile is not taken for one that was added.
-        let end = self.core.writer.lock().await.ready(&self.core).await.map_err(unreadable)?;
+        let end = Turn::next(&self.core).await.ready(&self.core).await.map_err(unreadable)?;
         let mut db = Reader::Pool(&self.core.readers, &self.core.statements);
         Ok(walk(&mut db, &self.core.chain, &end, &[]).await?.records)
     }

@@ -72,6 +72,7 @@ impl Store {
         if !self.core.engine.is_shared() {
             return Ok(());
         }
+        self.look_at_start().await?;
         let mut db = Reader::Pool(&self.core.readers, &self.core.statements);
         let mut found = BTreeMap::new();
         for id in chains(&mut db).await? {

@@ -316,7 +316,9 @@ async fn fill(
     restored::refuse_spool(engine)?;
     let opened = db::open(engine).await?;
     let chain = Chain::named(&header.chain, &keys);
-    let mut writer = Writer::new((opened.writer, opened.lock, opened.schema), keys.clone(), chain, engine.is_shared());
+    let mut conn = opened.writer;
+    conn.claim(&chain.id).await?;
+    let mut writer = Writer::new((conn, opened.lock, opened.schema), keys.clone(), chain, engine.is_shared());
     let of_audit =
         restored::Source { id: header.id.to_string(), chain: &header.chain, at: header.at, because, anchor, command };
     let filled = async {

@@ -24,6 +24,7 @@ pub(super) enum Type {
     Int,
     IntOrNull,
     Bytes,
+    BytesOrNull,
 }
 
 /// A table, and the statements that read and write it.
@@ -74,7 +75,7 @@ macro_rules! records {
 
 /// All of them. Not here: who works (`leases`), and what the schema is (`schema_migrations`, which the header repeats).
 pub(super) const TABLES: &[Table] = &[
-    table!("head", "id" (1), "$1", "$2", 1, check::head, [id: Int, revision: Int, seen: Int, state: Bytes, tag: Bytes]),
+    table!("head", "id" (1), "$1", "$2", 1, check::head, [id: Int, revision: Int, seen: Int, before_state: Bytes, state: Bytes, tag: Bytes]),
     records!("tenants", Tenant, domain),
     records!("applications", Application),
     table!("application_uris", "tenant, uri" (2), "$1, $2", "$3", 512, check::nothing,
@@ -99,7 +100,7 @@ pub(super) const TABLES: &[Table] = &[
             tag: Bytes, wrapped_key: Bytes, sealed_value: Bytes]),
     table!("changes", "revision, ordinal" (2), "$1, $2", "$3", 256, check::nothing,
            [revision: Int, ordinal: Int, tenant: Text, at: Int, kind: Text, id: Text, parent: TextOrNull,
-            before_body: TextOrNull, after_body: TextOrNull]),
+            before_body: TextOrNull, after_body: TextOrNull, digest: BytesOrNull]),
     table!("audit_start", "chain" (1), "$1", "$2", 512, check::start,
            [chain: Text, seq: Int, hash: Text, total: Int, why: Text, tag: Bytes]),
     table!("audit", "chain, seq" (2), "$1, $2", "$3", 16, check::audit,
@@ -117,6 +118,7 @@ impl Table {
                 Type::Int => Cell::Int(row.int(at)?),
                 Type::IntOrNull => row.int_or_null(at)?.map_or(Cell::Null, Cell::Int),
                 Type::Bytes => Cell::Bytes(row.bytes(at)?),
+                Type::BytesOrNull => row.bytes_or_null(at)?.map_or(Cell::Null, Cell::Bytes),
             })
         };
         let cells: Result<_, StoreError> = self.columns.iter().enumerate().map(cell).collect();
@@ -139,6 +141,8 @@ impl Table {
             (Type::IntOrNull, Cell::Int(number)) => Some(Arg::IntOrNull(Some(*number))),
             (Type::IntOrNull, Cell::Null) => Some(Arg::IntOrNull(None)),
             (Type::Bytes, Cell::Bytes(bytes)) => Some(Arg::Bytes(bytes)),
+            (Type::BytesOrNull, Cell::Bytes(bytes)) => Some(Arg::BytesOrNull(Some(bytes))),
+            (Type::BytesOrNull, Cell::Null) => Some(Arg::BytesOrNull(None)),
             _ => None,
         };
         self.columns.iter().zip(cells).map(arg).collect()
@@ -148,7 +152,7 @@ impl Table {
     pub(super) fn first(&self) -> Vec<Cell> {
         let before = |(_, kind): &(&str, Type)| match kind {
             Type::Int | Type::IntOrNull => Cell::Int(i64::MIN),
-            Type::Text | Type::TextOrNull | Type::Bytes => Cell::Text(String::new()),
+            Type::Text | Type::TextOrNull | Type::Bytes | Type::BytesOrNull => Cell::Text(String::new()),
         };
         self.columns.iter().take(self.key).map(before).collect()
     }

@@ -14,6 +14,12 @@ pub enum DbError {
     /// The connection went away in the middle of a transaction.
     #[error("the connection was lost")]
     Lost,
+    /// Somebody else writes what this process alone should write.
+    #[error(
+        "another process writes this replica's part of the audit's trail: the data directory was copied, or is served twice; \
+         give each replica a directory of its own"
+    )]
+    Claimed,
     /// Others write, and it was not this one's turn for too long.
     #[error("the turn to write did not come in time")]
     Busy,
@@ -50,7 +56,7 @@ impl DbError {
     /// Whether the connection is of no use any more.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
-            Self::Sqlite(_) | Self::Busy | Self::Ending => false,
+            Self::Sqlite(_) | Self::Busy | Self::Ending | Self::Claimed => false,
             Self::Lost => true,
             // The server is being stopped, or has ended the session; it was a primary and is not any more.
             Self::Postgres(sqlx::Error::Database(said)) => said.code().is_some_and(|code| {
@@ -69,7 +75,7 @@ impl DbError {
     fn sqlite_code(&self) -> Option<i32> {
         match self {
             Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),
-            Self::Postgres(_) | Self::Lost | Self::Busy | Self::Ending => None,
+            Self::Postgres(_) | Self::Lost | Self::Busy | Self::Ending | Self::Claimed => None,
         }
     }
 
@@ -77,7 +83,7 @@ impl DbError {
     fn state(&self) -> Option<String> {
         match self {
             Self::Postgres(error) => error.as_database_error()?.code().map(|code| code.into_owned()),
-            Self::Sqlite(_) | Self::Lost | Self::Busy | Self::Ending => None,
+            Self::Sqlite(_) | Self::Lost | Self::Busy | Self::Ending | Self::Claimed => None,
         }
     }
 }

@@ -44,9 +44,14 @@ impl Row {
     }
 
     pub(super) fn bytes(&self, at: usize) -> Result<Vec<u8>, String> {
+        self.bytes_or_null(at)?.ok_or_else(|| wrong(&Cell::Null, "bytes"))
+    }
+
+    pub(super) fn bytes_or_null(&self, at: usize) -> Result<Option<Vec<u8>>, String> {
         match self.cell(at)? {
-            Cell::Bytes(bytes) => Ok(bytes.clone()),
-            other @ (Cell::Null | Cell::Int(_) | Cell::Text(_)) => Err(wrong(other, "bytes")),
+            Cell::Bytes(bytes) => Ok(Some(bytes.clone())),
+            Cell::Null => Ok(None),
+            other @ (Cell::Int(_) | Cell::Text(_)) => Err(wrong(other, "bytes")),
         }
     }
 

@@ -130,6 +130,7 @@ pub(super) enum Arg<'a> {
     Int(i64),
     IntOrNull(Option<i64>),
     Bytes(&'a [u8]),
+    BytesOrNull(Option<&'a [u8]>),
 }
 
 impl<'a> From<&'a str> for Arg<'a> {
@@ -165,6 +166,12 @@ impl From<Option<i64>> for Arg<'_> {
 impl<'a> From<&'a [u8]> for Arg<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self::Bytes(bytes)
+    }
+}
+
+impl<'a> From<Option<&'a [u8]>> for Arg<'a> {
+    fn from(bytes: Option<&'a [u8]>) -> Self {
+        Self::BytesOrNull(bytes)
     }
 }
 
@@ -301,6 +308,24 @@ pub(super) enum Conn {
 }
 
 impl Conn {
+    /// Makes this process the only one that writes under a name: what another has begun there is over after this. A file
+    /// is locked as a whole.
+    pub(super) async fn claim(&mut self, name: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(conn) => Ok(Box::pin(conn.claim(name)).await?),
+        }
+    }
+
+    /// Waits for what was handed to a thread by whoever has gone away.
+    pub(super) async fn settle(&mut self) {
+        match self {
+            Self::Sqlite(conn) => conn.settle().await,
+            // The next statement waits for the answers of those before it.
+            Self::Postgres(_) => {}
+        }
+    }
+
     /// Runs a statement that reads.
     pub(super) async fn rows(
         &mut self,
@@ -478,6 +503,7 @@ impl Row {
         int -> i64,
         int_or_null -> Option<i64>,
         bytes -> Vec<u8>,
+        bytes_or_null -> Option<Vec<u8>>,
         flag -> bool
     );
 

@@ -23,7 +23,7 @@ use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode},
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use super::{
     super::{StoreError, files},
@@ -149,6 +149,7 @@ macro_rules! run {
                 Arg::Int(value) => query.bind(value),
                 Arg::IntOrNull(value) => query.bind(value),
                 Arg::Bytes(value) => query.bind(value),
+                Arg::BytesOrNull(value) => query.bind(value),
             };
         }
         query.$method($on).await
@@ -173,6 +174,7 @@ impl Row {
         int -> i64,
         int_or_null -> Option<i64>,
         bytes -> Vec<u8>,
+        bytes_or_null -> Option<Vec<u8>>,
         flag -> bool
     );
 
@@ -198,12 +200,86 @@ pub(in crate::store) struct Conn {
     patience: Duration,
     /// When the server last did not answer: for a moment nobody waits for it.
     lost: Option<Instant>,
+    claim: Option<Claim>,
+}
+
+/// A session's lock on a name that one process at a time writes under.
+struct Claim {
+    number: i64,
+    /// The server's process that has it.
+    session: Option<i32>,
+}
+
+/// How long the session that has a name is waited for: it may be committing.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether it is over.
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+
+/// The number under which the server locks a name.
+fn claim_number(name: &str) -> i64 {
+    let digest = denizen_keys::hash::sha256(format!("denizen claim {name}").as_bytes());
+    i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
+}
+
+impl Claim {
+    /// Takes it for the first time. Nobody of this folder is alive that has it; a session whose machine lost its power may
+    /// outlive it for hours.
+    async fn take(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+        if !self.wait(conn).await? {
+            tracing::warn!("another session writes this replica's part of the audit's trail, and is ended");
+            self.end(conn, None).await?;
+            if !self.wait(conn).await? {
+                return Err(DbError::Claimed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes it for a connection that follows a lost one, whose session may still be there.
+    async fn renew(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+        if self.is_free(conn).await? {
+            return Ok(());
+        }
+        self.end(conn, self.session).await?;
+        if self.wait(conn).await? { Ok(()) } else { Err(DbError::Claimed) }
+    }
+
+    async fn wait(&mut self, conn: &mut PgConnection) -> Result<bool, DbError> {
+        let began = Instant::now();
+        while !self.is_free(conn).await? {
+            if began.elapsed() > CLAIM_TIMEOUT {
+                return Ok(false);
+            }
+            tokio::time::sleep(CLAIM_PAUSE).await;
+        }
+        Ok(true)
+    }
+
+    /// Takes it if nobody has it.
+    async fn is_free(&mut self, conn: &mut PgConnection) -> Result<bool, DbError> {
+        let look = sqlx::query("SELECT pg_try_advisory_lock($1), pg_backend_pid()").bind(self.number);
+        let row = within(CONNECT_TIMEOUT, look.fetch_one(conn)).await?;
+        let is_free = row.try_get(0)?;
+        if is_free {
+            self.session = Some(row.try_get(1)?);
+        }
+        Ok(is_free)
+    }
+
+    /// Ends the session that has it: this one, or any.
+    async fn end(&self, conn: &mut PgConnection, session: Option<i32>) -> Result<(), DbError> {
+        const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
+             AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+             AND (classid::BIGINT << 32 | objid::BIGINT) = $1 AND pid <> pg_backend_pid() AND pid = COALESCE($2, pid)";
+        within(CONNECT_TIMEOUT, sqlx::query(END).bind(self.number).bind(session).fetch_all(conn)).await?;
+        Ok(())
+    }
 }
 
 impl Conn {
     fn new(engine: &Postgres, options: PgConnectOptions, conn: Option<PgConnection>, schema: Watch) -> Self {
         let patience = engine.patience();
-        Self { options, conn, is_open: false, schema, purges: Arc::default(), patience, lost: None }
+        Self { options, conn, is_open: false, schema, purges: Arc::default(), patience, lost: None, claim: None }
     }
 
     /// The connection. One that was lost in a transaction is not made again before that is known to be over.
@@ -212,17 +288,36 @@ impl Conn {
             if self.is_open || self.lost.is_some_and(|lost| lost.elapsed() < PAUSE) {
                 return Err(DbError::Lost);
             }
-            let connected = connect(&self.options).await;
+            let connected = self.connect().await;
             if connected.is_err() {
                 self.lost = Some(Instant::now());
             }
-            let mut conn = connected?;
-            // It may be in another schema than the one before.
-            let began = Instant::now();
-            self.schema.note_look(schema::postgres_version(&mut conn).await?, began);
-            self.conn = Some(conn);
+            self.conn = Some(connected?);
         }
         self.conn.as_mut().ok_or(DbError::Lost)
+    }
+
+    /// A connection that nobody else writes beside, to the schema that was compared.
+    async fn connect(&mut self) -> Result<PgConnection, DbError> {
+        let mut conn = connect(&self.options).await?;
+        // It may be in another schema than the one before.
+        let began = Instant::now();
+        let version = within(CONNECT_TIMEOUT, schema::postgres_version(&mut conn)).await?;
+        self.schema.note_look(version, began);
+        if let Some(claim) = &mut self.claim {
+            claim.renew(&mut conn).await?;
+        }
+        Ok(conn)
+    }
+
+    /// Has the server keep others from claiming this name while this connection lasts, or the one that follows it. Whoever
+    /// claimed it before is waited for, so that nothing it has begun is committed after this; then its session is ended.
+    pub(super) async fn claim(&mut self, name: &str) -> Result<(), DbError> {
+        let mut claim = Claim { number: claim_number(name), session: None };
+        let conn = self.get().await?;
+        claim.take(conn).await?;
+        self.claim = Some(claim);
+        Ok(())
     }
 
     /// Lets go of a connection that is of no use any more.
@@ -265,9 +360,9 @@ impl Conn {
     ///
     /// Late in a transaction it speaks for the whole of it: whoever changes a table that was used waits for its end.
     pub(super) async fn look_at_schema(&mut self) -> Result<i64, DbError> {
-        let began = Instant::now();
+        let (began, patience) = (Instant::now(), self.patience);
         let conn = self.get().await?;
-        let done = schema::postgres_version(conn).await;
+        let done = within(patience, schema::postgres_version(conn)).await;
         let version = self.look(done)?;
         self.schema.note_look(version, began);
         Ok(version)
@@ -331,9 +426,16 @@ impl Conn {
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
-        let done = self.execute(&"COMMIT".into(), &[]).await;
+        // The server answers a COMMIT after a statement that failed as one that was done, and keeps nothing. Any other
+        // statement is refused then, and what follows it in one message is not looked at.
+        const COMMIT: &str = "SELECT 1; COMMIT";
+        let patience = self.patience;
+        let done = match self.get().await {
+            Ok(conn) => Ok(within(patience, conn.execute(sqlx::raw_sql(COMMIT))).await),
+            Err(error) => Err(error),
+        };
         self.is_open = false;
-        done.map(drop)
+        self.look(done?).map(drop)
     }
 
     pub(super) async fn rollback(&mut self) -> Result<(), DbError> {
@@ -385,7 +487,8 @@ impl Pool {
         if watch.is_due(LOOKED_AT_WITHIN) {
             let began = Instant::now();
             let mut conn = self.0.acquire().await.map_err(DbError::from)?;
-            watch.note_look(schema::postgres_version(&mut conn).await.map_err(DbError::from)?, began);
+            let look = within(self.1, schema::postgres_version(&mut conn)).await;
+            watch.note_look(look.map_err(DbError::from)?, began);
         }
         Ok(found)
     }
@@ -400,35 +503,29 @@ impl Pool {
 }
 
 /// Tells replicas that one has written. It may be lost: whoever listens looks now and then in any case.
-pub(in crate::store) struct Bell {
-    pool: PgPool,
-    listener: Option<PgListener>,
-}
+pub(in crate::store) struct Bell(PgPool);
 
 impl Bell {
-    /// Waits until another rings. Never ends while the server cannot be reached.
-    pub(in crate::store) async fn rung(&mut self) {
-        if self.listener.is_none() {
+    /// Tells `rung` whenever another rings, and goes on after the connection was lost. Never ends.
+    pub(in crate::store) async fn listen(&self, rung: &Notify) {
+        loop {
             let listening = async {
-                let mut listener = PgListener::connect_with(&self.pool).await?;
+                let mut listener = PgListener::connect_with(&self.0).await?;
                 listener.listen(CHANNEL).await?;
-                Ok::<_, sqlx::Error>(listener)
+                Ok(listener)
             };
-            self.listener = listening.await.ok();
-        }
-        match &mut self.listener {
-            Some(listener) => {
-                if listener.recv().await.is_err() {
-                    self.listener = None;
+            if let Ok(mut listener) = within(CONNECT_TIMEOUT, listening).await {
+                while listener.recv().await.is_ok() {
+                    rung.notify_one();
                 }
             }
-            None => std::future::pending().await,
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Rings.
     pub(in crate::store) async fn ring(&self) {
-        if let Err(error) = sqlx::query("NOTIFY denizen").execute(&self.pool).await {
+        if let Err(error) = within(PAUSE, sqlx::query("NOTIFY denizen").execute(&self.0)).await {
             tracing::debug!(%error, "the other replicas were not told of a commit; they look now and then");
         }
     }
@@ -482,7 +579,7 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     migrate(&mut writer).await?;
     let schema = Watch::new(check(engine, &mut writer).await?);
     let readers = pool(engine, options.clone(), engine.max_connections, Some(schema.clone()));
-    let bell = Bell { pool: pool(engine, options.clone(), 2, None).0, listener: None };
+    let bell = Bell(pool(engine, options.clone(), 2, None).0);
     let writer = Conn::new(engine, options, Some(writer), schema.clone());
     Ok(Opened {
         readers: super::Pool::Postgres(readers),

@@ -16,7 +16,10 @@ use rusqlite::{
     Connection, OpenFlags, Statement,
     types::{Value, ValueRef},
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::{JoinHandle, spawn_blocking},
+};
 
 use super::{
     super::{
@@ -71,9 +74,14 @@ impl Row {
     }
 
     pub(super) fn bytes(&self, at: usize) -> Result<Vec<u8>, String> {
+        self.bytes_or_null(at)?.ok_or_else(|| wrong(&Value::Null, "bytes"))
+    }
+
+    pub(super) fn bytes_or_null(&self, at: usize) -> Result<Option<Vec<u8>>, String> {
         match self.value(at)? {
-            Value::Blob(bytes) => Ok(bytes.clone()),
-            other @ (Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_)) => Err(wrong(other, "bytes")),
+            Value::Blob(bytes) => Ok(Some(bytes.clone())),
+            Value::Null => Ok(None),
+            other @ (Value::Integer(_) | Value::Real(_) | Value::Text(_)) => Err(wrong(other, "bytes")),
         }
     }
 
@@ -107,8 +115,8 @@ impl Arg<'_> {
         match *self {
             Arg::Text(text) | Arg::TextOrNull(Some(text)) => ValueRef::Text(text.as_bytes()),
             Arg::Int(number) | Arg::IntOrNull(Some(number)) => ValueRef::Integer(number),
-            Arg::Bytes(bytes) => ValueRef::Blob(bytes),
-            Arg::TextOrNull(None) | Arg::IntOrNull(None) => ValueRef::Null,
+            Arg::Bytes(bytes) | Arg::BytesOrNull(Some(bytes)) => ValueRef::Blob(bytes),
+            Arg::TextOrNull(None) | Arg::IntOrNull(None) | Arg::BytesOrNull(None) => ValueRef::Null,
         }
     }
 
@@ -117,8 +125,8 @@ impl Arg<'_> {
         match *self {
             Arg::Text(text) | Arg::TextOrNull(Some(text)) => Value::Text(text.to_owned()),
             Arg::Int(number) | Arg::IntOrNull(Some(number)) => Value::Integer(number),
-            Arg::Bytes(bytes) => Value::Blob(bytes.to_owned()),
-            Arg::TextOrNull(None) | Arg::IntOrNull(None) => Value::Null,
+            Arg::Bytes(bytes) | Arg::BytesOrNull(Some(bytes)) => Value::Blob(bytes.to_owned()),
+            Arg::TextOrNull(None) | Arg::IntOrNull(None) | Arg::BytesOrNull(None) => Value::Null,
         }
     }
 }
@@ -183,17 +191,30 @@ fn execute(conn: &Connection, sql: &Sql, args: &[Arg<'_>]) -> rusqlite::Result<u
     prepared(conn, sql, |at| args.get(at).map(Arg::value), |statement| statement.raw_execute().map(|rows| rows as u64))
 }
 
-/// The connection that writes. Shared with the thread that waits for the disk: whoever started a commit may go away in the
-/// middle, and the next one waits for it here.
-pub(in crate::store) struct Conn(Arc<Mutex<Connection>>);
+/// The connection that writes. Shared with the thread that waits for the disk.
+pub(in crate::store) struct Conn {
+    conn: Arc<Mutex<Connection>>,
+    /// What was handed to a thread. Whoever did may have gone away before that began: it would run in the middle of what
+    /// comes next, so [`Self::settle`] comes first.
+    handed: Option<JoinHandle<()>>,
+}
 
 impl Conn {
     fn new(conn: Connection) -> Self {
-        Self(Arc::new(Mutex::new(conn)))
+        Self { conn: Arc::new(Mutex::new(conn)), handed: None }
     }
 
     fn get(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what was handed to a thread.
+    pub(super) async fn settle(&mut self) {
+        if let Some(handed) = &mut self.handed {
+            // One that panicked has done nothing more, either.
+            let _ = handed.await;
+        }
+        self.handed = None;
     }
 
     pub(super) fn rows(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
@@ -208,15 +229,16 @@ impl Conn {
         Ok(schema::version(&self.get())?)
     }
 
+    /// Whether a transaction is open; it may be while a thread works with the connection.
     pub(super) fn is_open(&self) -> bool {
-        !self.get().is_autocommit()
+        self.conn.try_lock().map_or(true, |conn| !conn.is_autocommit())
     }
 
-    pub(super) async fn commit(&self) -> Result<(), DbError> {
+    pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         self.blocking(|conn| execute(conn, &"COMMIT".into(), &[]).map(drop)).await
     }
 
-    pub(super) async fn forget(&self) -> Result<(), DbError> {
+    pub(super) async fn forget(&mut self) -> Result<(), DbError> {
         self.blocking(|conn| {
             conn.busy_timeout(FORGET_TIMEOUT)?;
             let done = query(conn, &"PRAGMA wal_checkpoint(TRUNCATE)".into(), &[]).map(drop);
@@ -228,17 +250,28 @@ impl Conn {
 
     /// Runs something on a thread that may wait for the disk.
     async fn blocking<T: Send + 'static>(
-        &self,
+        &mut self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
-        let conn = self.0.clone();
-        let done = spawn_blocking(move || work(&conn.lock().unwrap_or_else(PoisonError::into_inner)));
-        Ok(done.await.map_err(|_| DbError::Ending)??)
+        self.settle().await;
+        let (conn, (tell, told)) = (self.conn.clone(), oneshot::channel());
+        self.handed = Some(spawn_blocking(move || {
+            let done = work(&conn.lock().unwrap_or_else(PoisonError::into_inner));
+            // Whoever has gone away does not ask any more.
+            let _ = tell.send(done);
+        }));
+        let Ok(done) = told.await else {
+            self.settle().await;
+            return Err(DbError::Ending);
+        };
+        // The thread is through with the connection.
+        self.handed = None;
+        Ok(done?)
     }
 
-    pub(super) async fn close(self) -> Result<(), StoreError> {
-        // One that a thread still works with is closed when that is done.
-        let Some(conn) = Arc::into_inner(self.0) else { return Ok(()) };
+    pub(super) async fn close(mut self) -> Result<(), StoreError> {
+        self.settle().await;
+        let Some(conn) = Arc::into_inner(self.conn) else { return Ok(()) };
         let conn = conn.into_inner().unwrap_or_else(PoisonError::into_inner);
         match spawn_blocking(move || conn.close().map_err(|(_, error)| error)).await {
             Ok(closed) => Ok(closed?),
