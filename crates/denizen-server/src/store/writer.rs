@@ -382,7 +382,7 @@ impl Writer {
 
     async fn open_member(&mut self, core: &Core) -> Result<&Group, StoreError> {
         let writes_before_member = core.statements.writes.load(Ordering::Relaxed);
-        if let Err(error) = self.execute(&core.statements, "SAVEPOINT member", &[]).await {
+        if let Err(error) = self.execute(&core.statements, core.statements.savepoint(), &[]).await {
             // Nothing that follows would be kept, and none of those that wait would hear of it.
             self.break_off(&core.statements).await;
             return Err(error);

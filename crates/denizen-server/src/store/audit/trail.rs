@@ -126,7 +126,7 @@ impl Trail {
             let why = format!("the head that was given is of the chain {}, which is not there", head.chain);
             return Err(AuditBroken { at: head.seq, why }.into());
         }
-        history.is_one(since)?;
+        history.refuse_two(since)?;
         for it in &witnessed {
             it.check(&mut db, &Chain::named(&it.chain, &self.keys)).await?;
         }

@@ -63,11 +63,11 @@ impl History {
         self.gone_on.extend(&verified.gone_on);
     }
 
-    /// Whether each transaction is one, with a head that was kept elsewhere.
+    /// Refuses two of one transaction; a head that was kept elsewhere counts as well.
     ///
     /// # Errors
     /// [`AuditBroken`] with the first that is two.
-    pub(super) fn is_one(mut self, since: Option<&Head>) -> Result<(), AuditBroken> {
+    pub(super) fn refuse_two(mut self, since: Option<&Head>) -> Result<(), AuditBroken> {
         if let Some(head) = since {
             let (revision, state) = head.known();
             let stated = Stated { revision, state: short(&state), at: head.at, seq: head.seq };

@@ -15,12 +15,14 @@
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
 //! | [`replicas`] | several servers over one database; asked of PostgreSQL only |
+//! | [`histories`] | several servers, and a database that took another way; asked of PostgreSQL only |
 //! | [`schema`] | views, triggers and changed tables: at rest, and under a running server |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod attacks;
 mod audit_chain;
 pub(super) mod fixtures;
+mod histories;
 mod isolation;
 mod one_time;
 mod postgres;
@@ -151,6 +153,7 @@ macro_rules! on {
                 writers_who_wait_commit_together
                 who_fails_in_a_group_fails_alone
                 what_was_decided_by_a_group_that_failed_is_decided_again
+                a_savepoint_that_is_refused_loses_nothing_silently
                 what_a_newer_release_wrote_stays
                 the_snapshot_equals_what_is_loaded_after_a_thousand_changes;
             isolation:
@@ -216,6 +219,7 @@ macro_rules! on {
                 the_size_stays_bounded
                 what_the_snapshot_is_loaded_by_stays
                 a_pruned_front_that_is_forged_is_found
+                what_somebody_put_beside_the_trail_takes_no_share_of_it
                 records_that_were_given_up_go_when_their_time_comes;
             tampering:
                 a_row_that_was_edited_is_refused_at_start

@@ -80,6 +80,14 @@ impl Database {
         PgConnection::connect_with(&options).await.unwrap()
     }
 
+    /// A session that has a chain, as the one of a process that was killed.
+    pub(super) async fn claims(&self, chain: &str) -> Session {
+        let mut conn = self.connect().await;
+        let lock = format!("SELECT pg_advisory_lock({})", crate::store::db::claim_number(chain));
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(lock))).await.unwrap();
+        Session(conn)
+    }
+
     /// Each answer's first column.
     async fn ask(&self, sql: String) -> Vec<String> {
         let mut conn = self.connect().await;
@@ -399,6 +407,18 @@ async fn a_schema_changed_in_the_middle_of_a_transaction_is_not_written_by() {
     let refused = tx.commit(event("x")).await;
     assert!(matches!(refused, Err(StoreError::SchemaChanged)), "{refused:?}");
     assert!(store.snapshot().principal(tenant_id(1), principal_id(1)).is_none());
+}
+
+/// A session of the server's.
+pub(super) struct Session(PgConnection);
+
+impl Session {
+    /// Ends it; whether it was still there.
+    pub(super) async fn end(mut self) -> bool {
+        let is_there = self.0.execute("SELECT 1").await.is_ok();
+        let _ = self.0.close().await;
+        is_there
+    }
 }
 
 impl Drop for Database {

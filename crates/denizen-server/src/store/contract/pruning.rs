@@ -176,6 +176,36 @@ pub(super) async fn a_pruned_front_that_is_forged_is_found(place: impl DataPlace
     assert_eq!(store.audit_verify().await.unwrap_err().at, 2);
 }
 
+/// Chains that nobody wrote under the root key: they neither shorten what is kept nor keep what is to go.
+pub(super) async fn what_somebody_put_beside_the_trail_takes_no_share_of_it(place: impl DataPlace) {
+    let store = founded(&place).await;
+    for day in 1..=6 {
+        live(&store, day).await;
+    }
+    let size = store.audit_health().chain_bytes;
+    for n in 0..50 {
+        let garbage = format!(
+            "INSERT INTO audit SELECT '{n:032x}', seq, last, tenant, at, revision, total, spool, state, hash, tag, lines \
+             FROM audit WHERE chain = '{}' AND seq > {};
+             INSERT INTO audit_start VALUES ('{n:032x}', 0, '', {n}, 'pruned', zeroblob(32))",
+            store.core.chain.id,
+            n % 12
+        );
+        place.sql(garbage.leak()).await;
+    }
+    let kept = Retention { age: None, bytes: Some(size) };
+    assert_eq!(store.prune(kept, on_day(6).now).await.unwrap(), Pruned::default(), "it erased itself");
+    assert_eq!(store.audit_verify().await.unwrap(), 13);
+    assert_eq!(store.prune(days(3), on_day(6).now).await.unwrap().records, 5);
+    let pruned = store.prune(days(1), on_day(6).now).await.unwrap();
+    assert!(pruned.records > 0 && pruned.changes > 0, "{pruned:?}");
+    store.close().await;
+    // They are told by who goes through the trail.
+    let trail = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap();
+    let broken = trail.verify(None).await.unwrap_err().to_string();
+    assert!(broken.contains("chain 0000"), "{broken}");
+}
+
 pub(super) async fn records_that_were_given_up_go_when_their_time_comes(place: impl DataPlace) {
     let store = founded(&place).await;
     live(&store, 1).await;

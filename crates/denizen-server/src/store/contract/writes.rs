@@ -408,6 +408,39 @@ pub(super) async fn what_was_decided_by_a_group_that_failed_is_decided_again(pla
     assert_eq!(store.audit_verify().await.unwrap(), 2);
 }
 
+/// The engine may have ended the transaction with it: nobody of the group is told that its work was kept.
+pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: impl DataPlace) {
+    let store = founded(&place).await;
+    for round in 0..3 {
+        let mut first = store.begin(&ctx(1)).await.unwrap();
+        first.insert(&principal(1, round)).await.unwrap();
+        store.audit(&ctx(1), &event("read")).unwrap();
+        let second = tokio::spawn({
+            let store = store.clone();
+            async move { store.begin(&ctx(1)).await.map(drop) }
+        });
+        until("it waits", async || store.core.queue.len() == 1).await;
+        store.core.statements.refuse_next_savepoint();
+        let kept = first.commit(event("first")).await.is_ok();
+        let _ = second.await.unwrap();
+        assert_eq!(store.snapshot().principal(tenant_id(1), principal_id(round)).is_some(), kept, "{round}");
+        let shipped = store.audit_tail(&ctx(1), 100).await.unwrap();
+        assert_eq!(
+            shipped.iter().filter(|it| it.action == "read").count(),
+            usize::from(round) + 1,
+            "a record was lost"
+        );
+        assert_eq!(shipped.iter().any(|it| it.target == "/" && it.action == "first" && it.seq > 0), kept || round > 0);
+        store.audit_verify().await.unwrap();
+        let mut tx = store.begin(&ctx(1)).await.unwrap();
+        tx.put(&principal(1, round)).await.unwrap();
+        tx.commit(event("first")).await.unwrap();
+    }
+    let before = store.snapshot();
+    store.close().await;
+    assert!(*place.open().await.snapshot() == *before);
+}
+
 /// The snapshot is made of changes; what is loaded at start is made of rows. They must never differ.
 pub(super) async fn the_snapshot_equals_what_is_loaded_after_a_thousand_changes(place: impl DataPlace) {
     let mut store = founded(&place).await;

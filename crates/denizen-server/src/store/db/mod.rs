@@ -36,9 +36,9 @@ pub use error::DbError;
 pub(super) use made::Cell;
 pub(super) use migrations::known as known_migrations;
 pub(super) use postgres::Bell;
-#[cfg(test)]
-pub(in crate::store) use postgres::LOOKED_AT_WITHIN;
 pub use postgres::Postgres;
+#[cfg(test)]
+pub(in crate::store) use postgres::{LOOKED_AT_WITHIN, claim_number};
 pub(super) use schema::Watch;
 
 use super::{
@@ -100,6 +100,9 @@ pub(super) struct Statements {
     /// A test asks what comes of a commit that is not kept.
     #[cfg(test)]
     fails: std::sync::atomic::AtomicBool,
+    /// And of a savepoint that is refused.
+    #[cfg(test)]
+    refuses: std::sync::atomic::AtomicBool,
 }
 
 impl Statements {
@@ -107,6 +110,21 @@ impl Statements {
     #[cfg(test)]
     pub(super) fn fail_next_commit(&self) {
         self.fails.store(true, Ordering::Relaxed);
+    }
+
+    /// The next savepoint is refused, by the engine.
+    #[cfg(test)]
+    pub(super) fn refuse_next_savepoint(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// What opens a savepoint.
+    pub(super) fn savepoint(&self) -> &'static str {
+        #[cfg(test)]
+        if self.refuses.swap(false, Ordering::Relaxed) {
+            return "SAVEPOINT 'none'.'such'";
+        }
+        "SAVEPOINT member"
     }
 
     /// The counts; the spool keeps the one of `audit_events`.

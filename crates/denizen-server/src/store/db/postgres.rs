@@ -216,7 +216,7 @@ const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The number under which the server locks a name.
-fn claim_number(name: &str) -> i64 {
+pub(in crate::store) fn claim_number(name: &str) -> i64 {
     let digest = denizen_keys::hash::sha256(format!("denizen claim {name}").as_bytes());
     i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
 }

@@ -3,7 +3,7 @@
 //! A statement is a function call of a few microseconds, and runs where the work is. What waits for the disk, a commit
 //! above all, runs on a thread that may wait; so do statements that read outside a transaction, whose pages may be cold.
 //!
-//! Touches its files. Tests: the contract suite.
+//! Touches its files. Tests: the contract suite, and below.
 
 use std::{
     fs::File,
@@ -447,4 +447,45 @@ async fn claim(path: &Path) -> Result<File, StoreError> {
     files::private(path).map_err(failed)?;
     regular_files(path)?;
     super::lock(&beside(path, ".lock")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future as _, sync::mpsc, task::Poll};
+
+    use super::*;
+
+    /// A commit that waits for a thread when whoever asked for it goes away is over before anything else is done.
+    #[test]
+    fn a_commit_that_was_left_behind_keeps_its_own_and_nothing_of_what_comes_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let made = Connection::open(&path).unwrap();
+            made.execute_batch("CREATE TABLE t (n BIGINT)").unwrap();
+            let mut conn = Conn::new(made);
+            let run = |conn: &Conn, sql: &'static str| conn.execute(&sql.into(), &[]).unwrap();
+            run(&conn, "BEGIN IMMEDIATE");
+            run(&conn, "INSERT INTO t VALUES (1)");
+            // The only thread is busy.
+            let (free, busy) = mpsc::channel::<()>();
+            let thread = spawn_blocking(move || busy.recv());
+            {
+                let mut commit = Box::pin(conn.commit());
+                let is_pending = std::future::poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx).is_pending())).await;
+                assert!(is_pending);
+            }
+            free.send(()).unwrap();
+            conn.settle().await;
+            thread.await.unwrap().unwrap();
+            assert!(!conn.is_open(), "it is still to come");
+            run(&conn, "BEGIN IMMEDIATE");
+            run(&conn, "INSERT INTO t VALUES (2)");
+            spawn_blocking(|| {}).await.unwrap();
+            run(&conn, "ROLLBACK");
+            let kept = conn.rows(&"SELECT n FROM t".into(), &[]).unwrap();
+            assert_eq!(kept.iter().map(|row| row.int(0).unwrap()).collect::<Vec<_>>(), [1]);
+        });
+    }
 }
