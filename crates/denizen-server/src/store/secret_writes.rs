@@ -112,7 +112,11 @@ impl Tx<'_> {
             revision,
             &tag[..],
         ];
-        let added = self.execute(sql, args).await?;
+        let put_there = |error: DbError| match error.is_unique_violation() {
+            true => row.name().tampered(Tampering::Unknown),
+            false => error.into(),
+        };
+        let added = self.constrained(sql, args, put_there).await?;
         self.did_all(Kind::SecretVersion, &row.id, added, 1)?;
         self.secret_changed(Kind::SecretVersion, &it.vault, row.id, None, Some(metadata(it)));
         Ok(())
@@ -281,6 +285,8 @@ impl Tx<'_> {
                            VALUES ($1, $2, $3, $4, $5, $6, $7)";
                 let no_vault = |error: DbError| match error.is_foreign_key_violation() {
                     true => StoreError::NotFound { kind: Kind::Vault, key: vault_id.clone() },
+                    // It has no mark, so somebody else has put it there.
+                    false if error.is_unique_violation() => after.name().tampered(Tampering::Unknown),
                     false => error.into(),
                 };
                 let args = args![tenant, vault_id, name, written, latest, revision, &tag[..]];

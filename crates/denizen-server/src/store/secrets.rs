@@ -104,6 +104,7 @@ impl SecretRow {
 }
 
 /// The row of a version.
+#[derive(Clone)]
 pub(super) struct VersionRow {
     pub(super) tenant: String,
     /// `{vault}/secrets/{name}/{version}`
@@ -176,11 +177,13 @@ impl VersionRow {
 }
 
 /// A name and, where one was found, the version that was asked for; both checked.
+#[derive(Clone)]
 pub(super) struct Found {
     pub(super) secret: SecretRow,
     pub(super) version: Option<FoundVersion>,
 }
 
+#[derive(Clone)]
 pub(super) struct FoundVersion {
     pub(super) row: VersionRow,
     pub(super) value: SecretVersion,
@@ -477,8 +480,22 @@ impl Tx<'_> {
     ) -> Result<Option<Found>, StoreError> {
         let (id, tenant, name, version) =
             (self.ctx.tenant, self.tenant.clone(), canonical(name), version.map(canonical));
+        let secret_id = id_of_secret(vault.canonical(), &name);
+        // Every row there is has a mark, so this asks nothing of the database.
+        if self.checks().absent(RowName { kind: Kind::Secret, tenant: &tenant, id: &secret_id }).is_ok() {
+            return Ok(None);
+        }
+        if let Some(found) = self.latest.as_ref().filter(|found| version.is_none() && found.secret.id == secret_id) {
+            return Ok(Some(found.clone()));
+        }
         let wanted = Wanted { tenant: &tenant, vault, name: &name, version: version.as_deref() };
-        self.read(wanted.sql(), &wanted.args(), |rows, checks| Found::one(&wanted, id, rows, checks)).await
+        let found =
+            self.read(wanted.sql(), &wanted.args(), |rows, checks| Found::one(&wanted, id, rows, checks)).await?;
+        if version.is_none() {
+            // One body asks for it more than once.
+            self.latest.clone_from(&found);
+        }
+        Ok(found)
     }
 }
 

@@ -17,7 +17,8 @@ use super::{
     changes::{self, Entry},
     db::{Arg, DbError, Row, args},
     live::{Checks, Mark, Pending},
-    record::{content, decode, encode, encode_over, found, logged},
+    record::{Kept, content, decode, encode, encode_over, found, logged},
+    secrets::Found,
     snapshot::{Applied, Effect},
     tags::{self, RowName},
     writer::{Done, LogHead, Queue, Turn, Writer},
@@ -46,6 +47,8 @@ pub struct Tx<'s> {
     effects: Vec<Effect>,
     /// What it has done to the rows.
     rows: Pending,
+    /// The secret that it asked for last, with its latest version, until it writes anything.
+    pub(super) latest: Option<Found>,
     failed: bool,
     /// Whether sealed bytes were removed that must not survive in the log of the engine.
     pub(super) purged: bool,
@@ -73,6 +76,7 @@ impl<'s> Tx<'s> {
             entries: Vec::new(),
             effects: Vec::new(),
             rows: Pending::default(),
+            latest: None,
             failed: false,
             purged: false,
             store: PhantomData,
@@ -93,11 +97,33 @@ impl<'s> Tx<'s> {
     /// A record as this transaction sees it, with its body as it is kept.
     async fn kept<R: Record>(&mut self, key: &R::Key) -> Result<Option<(R, String)>, StoreError> {
         let (tenant, id) = (self.tenant.clone(), R::key_text(key));
-        let kept = self
-            .read(R::TABLE.select, args![&tenant, &id], |rows, checks| found::<R>(rows, checks, &tenant, &id))
-            .await?;
-        let Some(kept) = kept else { return Ok(None) };
+        // Every row there is has a mark, so this asks nothing of the database.
+        if self.checks().absent(RowName { kind: R::KIND, tenant: &tenant, id: &id }).is_ok() {
+            return Ok(None);
+        }
+        let Some(kept) = self.looked_up::<R>(&tenant, &id).await? else { return Ok(None) };
         Ok(Some((decode(&tenant, &id, &kept.body)?, kept.body)))
+    }
+
+    async fn looked_up<R: Record>(&mut self, tenant: &str, id: &str) -> Result<Option<Kept>, StoreError> {
+        self.read(R::TABLE.select, args![tenant, id], |rows, checks| found::<R>(rows, checks, tenant, id)).await
+    }
+
+    /// Writes a record that is not there.
+    async fn add<R: Record>(&mut self, record: &R, body: &str) -> Result<(), StoreError> {
+        let (tenant, id) = (self.tenant.clone(), R::key_text(&record.key()));
+        let name = self.core.live.name(RowName { kind: R::KIND, tenant: &tenant, id: &id });
+        let noted = self.rows.get(&name).copied();
+        if self.write(R::TABLE.insert, record, body).await? == 1 {
+            return Ok(());
+        }
+        // Somebody has put a row there that has no mark, or a name that must be unique is taken.
+        match noted {
+            Some(mark) => _ = self.rows.insert(name, mark),
+            None => _ = self.rows.remove(&name),
+        }
+        self.looked_up::<R>(&tenant, &id).await?;
+        Err(self.mark_failed(exists(record)))
     }
 
     /// Writes a record, over the one that is there. Members of it that this release does not know stay as they are.
@@ -112,8 +138,13 @@ impl<'s> Tx<'s> {
             (Some(before), Some(kept)) => encode_over(record, before, kept)?,
             _ => encode(record)?,
         };
-        let written = self.write(R::TABLE.upsert, record, &body).await?;
-        self.did_all(R::KIND, &R::key_text(&record.key()), written, 1)?;
+        match &before {
+            Some(_) => {
+                let written = self.write(R::TABLE.upsert, record, &body).await?;
+                self.did_all(R::KIND, &R::key_text(&record.key()), written, 1)?;
+            }
+            None => self.add(record, &body).await?,
+        }
         let names = before.as_ref().map_or(&[][..], R::also_known_as);
         if names != record.also_known_as() {
             self.rename(record, names.len()).await?;
@@ -125,12 +156,11 @@ impl<'s> Tx<'s> {
     pub async fn insert<R: Record>(&mut self, record: &R) -> Result<(), StoreError> {
         self.own(record)?;
         self.names_are_free(record)?;
-        // One that is known and not there was taken away, and one that is there and not known was put there.
-        if self.kept::<R>(&record.key()).await?.is_some()
-            || self.write(R::TABLE.insert, record, &encode(record)?).await? == 0
-        {
+        // One that is known and not there was taken away.
+        if self.kept::<R>(&record.key()).await?.is_some() {
             return Err(self.mark_failed(exists(record)));
         }
+        self.add(record, &encode(record)?).await?;
         if !record.also_known_as().is_empty() {
             self.rename(record, 0).await?;
         }
@@ -213,6 +243,7 @@ impl<'s> Tx<'s> {
 
     /// The tag of a row that this transaction is about to write.
     pub(super) fn wrote(&mut self, name: RowName<'_>, content: &[Arg<'_>]) -> [u8; TAG_BYTES] {
+        self.latest = None;
         let tag = tags::tag(&self.core.keys, name, self.revision, content);
         self.rows.insert(self.core.live.name(name), Some(Mark::of(&tag)));
         tag
@@ -220,6 +251,7 @@ impl<'s> Tx<'s> {
 
     /// Notes that this transaction has removed a row.
     pub(super) fn removed(&mut self, name: RowName<'_>) {
+        self.latest = None;
         self.rows.insert(self.core.live.name(name), None);
     }
 

@@ -69,8 +69,10 @@ pub(super) struct Group {
     publishing: Duration,
     /// Whoever waits to hear how it ended.
     waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    /// Whether the savepoint of a member is open.
+    /// Whether a member is at work.
     has_member: bool,
+    /// Whether the savepoint is open that a member needs.
+    has_savepoint: bool,
     /// Whether a task is on its way that commits it.
     has_committer: bool,
     /// Whether a member wrote anything.
@@ -157,7 +159,7 @@ impl Queue {
         Turn::next(core).await
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
@@ -367,6 +369,7 @@ impl Writer {
                 publishing: Duration::ZERO,
                 waiting: Vec::new(),
                 has_member: false,
+                has_savepoint: false,
                 has_committer: false,
                 has_written: false,
                 has_changed: false,
@@ -382,13 +385,16 @@ impl Writer {
 
     async fn open_member(&mut self, core: &Core) -> Result<&Group, StoreError> {
         let writes_before_member = core.statements.writes.load(Ordering::Relaxed);
-        if let Err(error) = self.execute(&core.statements, core.statements.savepoint(), &[]).await {
+        if !self.group()?.has_savepoint
+            && let Err(error) = self.execute(&core.statements, core.statements.savepoint(), &[]).await
+        {
             // Nothing that follows would be kept, and none of those that wait would hear of it.
             self.break_off(&core.statements).await;
             return Err(error);
         }
         let group = self.group.as_mut().ok_or(StoreError::Closed)?;
-        (group.has_member, group.writes_before_member) = (true, writes_before_member);
+        (group.has_member, group.has_savepoint) = (true, true);
+        group.writes_before_member = writes_before_member;
         Ok(group)
     }
 
@@ -399,9 +405,9 @@ impl Writer {
 
     /// Takes a member's work into its group.
     pub(super) async fn keep(&mut self, statements: &Statements, done: Done) -> Result<(), StoreError> {
-        self.execute(statements, "RELEASE SAVEPOINT member", &[]).await?;
+        let has_savepoint = self.conn()?.release_member(statements).await?;
         let group = self.group.as_mut().ok_or(StoreError::Aborted)?;
-        group.has_member = false;
+        (group.has_member, group.has_savepoint) = (false, has_savepoint);
         group.has_written = true;
         group.has_changed |= !done.is_shipment;
         if done.is_shipment {
@@ -426,11 +432,8 @@ impl Writer {
         if self.group.as_ref().is_none_or(|group| !group.has_member) {
             return;
         }
-        let undone = async {
-            self.execute(statements, "ROLLBACK TO SAVEPOINT member", &[]).await?;
-            self.execute(statements, "RELEASE SAVEPOINT member", &[]).await
-        };
-        match undone.await {
+        // The savepoint stays, for the next.
+        match self.execute(statements, "ROLLBACK TO SAVEPOINT member", &[]).await {
             // Said when it is so: whoever waits for the answer may go away.
             Ok(_) => _ = self.group.as_mut().map(|group| group.has_member = false),
             Err(error) => {

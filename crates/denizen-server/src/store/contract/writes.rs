@@ -408,10 +408,10 @@ pub(super) async fn what_was_decided_by_a_group_that_failed_is_decided_again(pla
     assert_eq!(store.audit_verify().await.unwrap(), 2);
 }
 
-/// The engine may have ended the transaction with it: nobody of the group is told that its work was kept.
+/// The engine may have ended the transaction with it: nobody of the group is told that its work was kept when it was not.
 pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: impl DataPlace) {
     let store = founded(&place).await;
-    for round in 0..3 {
+    for round in 0..4 {
         let mut first = store.begin(&ctx(1)).await.unwrap();
         first.insert(&principal(1, round)).await.unwrap();
         store.audit(&ctx(1), &event("read")).unwrap();
@@ -419,10 +419,13 @@ pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: im
             let store = store.clone();
             async move { store.begin(&ctx(1)).await.map(drop) }
         });
-        until("it waits", async || store.core.queue.len() == 1).await;
+        until("somebody waits", async || !store.core.queue.is_empty()).await;
+        // Of who waits, or of who comes next where the engine needs none for the former.
         store.core.statements.refuse_next_savepoint();
         let kept = first.commit(event("first")).await.is_ok();
         let _ = second.await.unwrap();
+        let _ = store.begin(&ctx(1)).await.map(drop);
+        let _ = store.core.statements.savepoint();
         assert_eq!(store.snapshot().principal(tenant_id(1), principal_id(round)).is_some(), kept, "{round}");
         let shipped = store.audit_tail(&ctx(1), 100).await.unwrap();
         assert_eq!(
@@ -430,11 +433,7 @@ pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: im
             usize::from(round) + 1,
             "a record was lost"
         );
-        assert_eq!(shipped.iter().any(|it| it.target == "/" && it.action == "first" && it.seq > 0), kept || round > 0);
         store.audit_verify().await.unwrap();
-        let mut tx = store.begin(&ctx(1)).await.unwrap();
-        tx.put(&principal(1, round)).await.unwrap();
-        tx.commit(event("first")).await.unwrap();
     }
     let before = store.snapshot();
     store.close().await;

@@ -438,6 +438,16 @@ impl Conn {
         }
     }
 
+    /// Keeps what was done since the savepoint `member` in the transaction; whether there is another one of that name, for
+    /// what comes next: it costs nothing where both travel together.
+    pub(super) async fn release_member(&mut self, statements: &Statements) -> Result<bool, DbError> {
+        statements.writes.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Sqlite(conn) => conn.execute(&"RELEASE SAVEPOINT member".into(), &[]).map(|_| false),
+            Self::Postgres(conn) => Box::pin(conn.release_member()).await.map(|()| true),
+        }
+    }
+
     /// Ends what [`Self::begin`] started, and keeps nothing of it.
     pub(super) async fn rollback(&mut self, statements: &Statements) -> Result<(), DbError> {
         statements.writes.fetch_add(1, Ordering::Relaxed);

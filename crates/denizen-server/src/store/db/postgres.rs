@@ -425,6 +425,14 @@ impl Conn {
         self.is_open
     }
 
+    pub(super) async fn release_member(&mut self) -> Result<(), DbError> {
+        const RELEASE: &str = "RELEASE SAVEPOINT member; SAVEPOINT member";
+        let patience = self.patience;
+        let conn = self.get().await?;
+        let done = within(patience, conn.execute(sqlx::raw_sql(RELEASE))).await;
+        self.look(done).map(drop)
+    }
+
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         // The server answers a COMMIT after a statement that failed as one that was done, and keeps nothing. Any other
         // statement is refused then, and what follows it in one message is not looked at.
