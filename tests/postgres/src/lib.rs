@@ -239,6 +239,31 @@ impl Cluster {
         done(&psql.output()?)
     }
 
+    /// A database as SQL.
+    ///
+    /// # Errors
+    /// What `pg_dump` says.
+    pub fn dump(&self, database: &str) -> io::Result<String> {
+        let mut dump = Command::new("pg_dump");
+        dump.args(["--no-owner", "--no-privileges", "--inserts", "--username=denizen"]);
+        dump.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string()).arg(database);
+        let text = done(&dump.output()?)?;
+        // What is meant for `psql` alone differs between its releases.
+        Ok(text.lines().filter(|line| !line.starts_with(['\\', '-'])).map(|line| line.to_owned() + "\n").collect())
+    }
+
+    /// Runs a file of SQL.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn load(&self, database: &str, file: &Path) -> io::Result<()> {
+        let mut psql = Command::new("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=denizen"]);
+        psql.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string());
+        psql.arg("--dbname").arg(database).arg("--file").arg(file);
+        done(&psql.output()?).map(drop)
+    }
+
     /// Makes a database.
     ///
     /// # Errors

@@ -13,8 +13,7 @@ use super::{Store, StoreError, head::Head, writer::Writer};
 use crate::domain::clock_watch::{ClockStanding, ClockWatch};
 
 /// How to say that the clock is right.
-const CONFIRM: &str =
-    "until the clock is set right, or confirmed: denizen dev --confirm-clock, or Server::confirm_clock";
+const CONFIRM: &str = "until the clock is set right, or somebody says that it is: start once with --confirm-clock";
 
 /// The clock, once somebody watches it. A store that nobody watches for keeps the time that its head has.
 #[derive(Default)]

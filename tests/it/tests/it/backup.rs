@@ -55,7 +55,7 @@ async fn put(server: &Running<'_>, token: &str, name: &str, value: &str) {
 }
 
 /// A machine joins; its object id.
-async fn join(operator: &Operator<'_>, server: &Running<'_>) -> String {
+pub(crate) async fn join(operator: &Operator<'_>, server: &Running<'_>) -> String {
     let token = operator.run(&["join-token", "create", "--resource-group", "servers"]).await.ok();
     let (file, state) = (operator.path("join-token"), operator.path("agent"));
     std::fs::write(&file, token).unwrap();
@@ -66,7 +66,7 @@ async fn join(operator: &Operator<'_>, server: &Running<'_>) -> String {
 }
 
 /// A token that the machine's agent, started anew, gets.
-async fn machine_token(operator: &Operator<'_>, server: &Running<'_>) -> String {
+pub(crate) async fn machine_token(operator: &Operator<'_>, server: &Running<'_>) -> String {
     let (header, state) = (operator.path("header"), operator.path("agent"));
     std::fs::write(&header, "a-header-for-one-workload\n").unwrap();
     let words = ["run", "--no-arc", "--listen", "127.0.0.1:0", "--state-dir", state.to_str().unwrap()];

@@ -27,6 +27,7 @@
 //! | [`strangers`] | what is left of requests that prove nothing |
 //! | [`routes`] | every route without a credential, and with a powerless one |
 //! | [`limits`] | what a client may send, and how it may end |
+//! | [`earlier`] | what earlier releases left on disk still opens |
 //! | [`backup`] | the restore drill, a restore that is killed, and the way to PostgreSQL |
 //! | [`balanced`], [`history`] | replicas behind HAProxy that are killed; whether some order explains what all clients saw |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
@@ -53,6 +54,7 @@ mod balanced;
 mod chaos;
 mod commands;
 mod dev;
+mod earlier;
 mod enrol;
 mod enrol_again;
 mod environment;
