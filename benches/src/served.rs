@@ -2,7 +2,9 @@
 //! are slow.
 
 use std::{
+    fs::Permissions,
     net::Ipv4Addr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -60,6 +62,7 @@ impl Deployment {
         std::fs::write(directory.path().join("ca.pem"), &ca_pem)?;
         std::fs::write(directory.path().join("tls.crt"), issued.chain_pem())?;
         std::fs::write(directory.path().join("tls.key"), issued.key_pem().expose())?;
+        std::fs::set_permissions(directory.path().join("tls.key"), Permissions::from_mode(0o600))?;
         // The first is where all are said to be: a machine proves itself to a name.
         let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         for replica in 0..replicas {

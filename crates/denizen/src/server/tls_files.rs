@@ -1,9 +1,10 @@
 //! The server's certificate in two files: read at the start, and again when they change or at SIGHUP.
 //!
-//! A new pair must fit together and be in its time. One that is not is refused, logged and counted, and the one before it
+//! A new pair must fit together and be in its time, and the key be nobody's but its owner's and group's. One that is not is
+//! refused, logged and counted, and the one before it
 //! is kept. Files that are being written are left alone until they have stood still for one look. Tests: `tests/it`.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
 use denizen_agent::files::{self, Stamp};
 use denizen_keys::SecretString;
@@ -28,6 +29,11 @@ pub(crate) fn read(at: &TlsFiles, now: UnixTime) -> Result<Pair, Fault> {
             .map_err(|error| Fault::new(format!("{said} {}", path.display()), format!("it cannot be read: {error}")))
     };
     let (chain, key) = (text(&at.cert, &at.cert_at)?, text(&at.key, &at.key_at)?);
+    let mode = std::fs::metadata(&at.key).map_or(0, |about| about.mode());
+    if mode & 0o007 != 0 {
+        let why = format!("its mode is {:04o}, so that anybody may read or change it: chmod o= it", mode & 0o7777);
+        return Err(Fault::new(format!("{} {}", at.key_at, at.key.display()), why));
+    }
     let in_key = |error: &BadPair| matches!(error, BadPair::Key | BadPair::Kind | BadPair::Mismatch);
     let pair = Pair::read(chain.expose(), &key).and_then(|pair| pair.check_time(now).map(|()| pair));
     pair.map_err(|error| {

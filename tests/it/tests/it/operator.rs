@@ -87,6 +87,7 @@ impl<'s> Operator<'s> {
         let (chain, key) = write_certificate(&self.dir, ca_name, at);
         std::fs::write(self.path("tls.crt"), chain).unwrap();
         std::fs::write(self.path("tls.key"), key).unwrap();
+        std::fs::set_permissions(self.path("tls.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -112,6 +112,14 @@ async fn certificates_that_cannot_be_served_are_refused() {
     std::fs::remove_file(operator.path("tls.key")).unwrap();
     both_refuse(&operator, CONFIGURATION, &["tls.key", "cannot be read"]).await;
     std::fs::write(operator.path("tls.key"), good).unwrap();
+    let open_to =
+        |mode| std::fs::set_permissions(operator.path("tls.key"), std::fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o644, 0o604, 0o602] {
+        open_to(mode);
+        both_refuse(&operator, CONFIGURATION, &["tls.key", "anybody may read or change it", "chmod o="]).await;
+    }
+    // A group of its own, as a renewing service needs it.
+    open_to(0o640);
     // Names are for clients to check, and something may stand before this server: only --check refuses them.
     let config =
         format!("public_url = \"https://id.example.test\"\nvault_url = \"https://vault.example.test:8444\"\n{CONFIG}");

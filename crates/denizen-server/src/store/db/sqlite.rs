@@ -147,7 +147,12 @@ fn prepared<'v, T>(
         }
         with(statement)
     };
-    if sql.keep { bound(&mut *conn.prepare_cached(&sql.text)?) } else { bound(&mut conn.prepare(&sql.text)?) }
+    match sql.keep {
+        true => bound(&mut *conn.prepare_cached(&sql.text)?),
+        // The engine looks a name up among all before it, and a number not: there may be thousands. What is made of
+        // placeholders has no text in quotes.
+        false => bound(&mut conn.prepare(&sql.text.replace('$', "?"))?),
+    }
 }
 
 fn fetch<'v>(
