@@ -41,6 +41,8 @@ where
         exporter.map_err(|error| Fault::new("trace.otlp_endpoint", format!("traces cannot be sent: {error}")))?;
     let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
+        // A caller's own trace may say that it is not kept. Ours are.
+        .with_sampler(opentelemetry_sdk::trace::Sampler::AlwaysOn)
         .with_resource(opentelemetry_sdk::Resource::builder().with_service_name("denizen").build())
         .build();
     let tracer = provider.tracer("denizen");
@@ -109,6 +111,8 @@ mod tests {
     async fn spans_reach_the_collector_with_the_ids_of_their_request() {
         use std::io::{Read as _, Write as _};
 
+        use denizen_keys::hash::hex;
+        use denizen_server::http::trace::TraceParent;
         use tracing_subscriber::layer::SubscriberExt as _;
 
         let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -142,12 +146,17 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let span =
                 tracing::info_span!("request", api = "vault", request_id = "5b8a3c5e-9d1f-4c57-8b2b-3f6d1f2c7a10");
+            // In a trace that its caller keeps nothing of. The ids are text, to be found in what is sent.
+            let (trace, parent) = (hex(b"the-caller-trace"), hex(b"its-span"));
+            TraceParent::parse(&format!("00-{trace}-{parent}-00")).unwrap().adopt(&span);
             span.in_scope(|| {});
         });
         traces.finish().await;
         let sent = String::from_utf8_lossy(&collected.join().unwrap()).into_owned();
         assert!(sent.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{sent}");
-        for part in ["denizen", "request", "vault", "5b8a3c5e-9d1f-4c57-8b2b-3f6d1f2c7a10"] {
+        let of_caller = ["the-caller-trace", "its-span"];
+        for part in ["denizen", "request", "vault", "5b8a3c5e-9d1f-4c57-8b2b-3f6d1f2c7a10"].into_iter().chain(of_caller)
+        {
             assert!(sent.contains(part), "{part}: {sent}");
         }
     }

@@ -23,6 +23,7 @@ use super::{
     call::Ambiguous,
     requests::{NO_ROUTE, Requests},
     route::{BadRoute, Case, Found, Handler, Params, Request, Route, RouteInfo, Router},
+    trace::TraceParent,
 };
 use crate::{
     app::replica::{Behind, Replica},
@@ -168,12 +169,17 @@ impl Service {
             return super::reply::empty(http::StatusCode::NOT_FOUND);
         };
         let (began, request_id, peer) = (Instant::now(), call.request_id, call.peer.ip().to_canonical());
+        let trace = TraceParent::of(&call.headers);
         let span = tracing::info_span!(
             "request",
             api = mounted.api(),
             %request_id,
             correlation_id = tracing::field::Empty,
+            trace_id = trace.as_ref().map(TraceParent::trace_id),
         );
+        if let Some(trace) = trace {
+            trace.adopt(&span);
+        }
         let (reply, row) = mounted.handle(call, self.replica.as_ref()).instrument(span.clone()).await;
         let took = began.elapsed();
         mounted.requests().answered(row, reply.status(), took);

@@ -28,6 +28,7 @@ pub mod sts;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod trace;
 pub mod vault;
 
 pub use call::{Body, Call, Query};

@@ -190,7 +190,7 @@ const SERVER: &[Layers] = &[
         // A protocol's routes are typed by its `Api`, and an `Api` names its routes.
         exceptions: &[except("http::route", "http::dispatch::Api")],
         ..layers(&[
-            &["reply", "requests", "tls"],
+            &["reply", "requests", "tls", "trace"],
             &["call"],
             &["route"],
             &["dispatch"],
