@@ -385,9 +385,14 @@ impl Server {
                 tracing::error!(error = %Causes(&e), "what was found wrong with the audit's files could not be recorded; it is tried again");
             }
             let retention = self.retention.by_size();
-            if retention.is_outgrown(self.store.audit_health().chain_bytes)
-                && let Err(e) = self.store.prune(retention, self.clock.now()).await
-            {
+            let outgrown = self.store.audit_bytes().await.map(|bytes| retention.is_outgrown(bytes));
+            let pruned = match outgrown {
+                Ok(true) => self.store.prune(retention, self.clock.now()).await.map(drop),
+                // While the database is away, nothing comes to it.
+                Ok(false) | Err(StoreError::Unavailable(_)) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(e) = pruned {
                 tracing::error!(error = %Causes(&e), "the audit could not be brought to its size; it is tried again");
             }
         }

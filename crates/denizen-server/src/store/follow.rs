@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     Core, HeadFault, Kind, Record, Revision, Store, StoreError, Tampering, TrailFault,
     db::{Arg, Bell, Conn, Reader, Row, Sql, args},
-    head::{Descent, Head},
+    head::{Descent, Head, SELECT_HEAD},
     live::{Mark, Pending},
     load::{Loaded, every_record, load},
     one_time::OneTimeRow,
@@ -433,9 +433,15 @@ async fn follow(core: &Arc<Core>) {
 /// Looks whether others have committed something, and takes it over.
 async fn look(core: &Arc<Core>) -> Result<(), StoreError> {
     let start = Instant::now();
-    let rows = core.readers.rows(&core.statements, "SELECT revision FROM head WHERE id = 1", &[]).await?;
-    let revision = Revision(rows.first().map_or(Ok(0), |row| row.count(0))?);
-    if revision != core.snapshot.load().revision() {
+    let rows = core.readers.rows_under(&core.statements, &core.schema, SELECT_HEAD, &[]).await?;
+    let there = rows.first().map_or(Ok(None), |row| Head::of_row(row, 0))?;
+    let is_known = {
+        let known = core.heads.borrow();
+        let there = there.as_ref().map(|head| (head.revision, &head.state, head.is_ours(&core.keys)));
+        // What anybody may have written there is not what is known, whatever number it has.
+        there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true)
+    };
+    if !is_known {
         Turn::next(core).await.follow_now(core).await?;
     }
     core.freshness.confirm(start);

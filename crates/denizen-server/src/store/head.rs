@@ -52,6 +52,8 @@ macro_rules! columns {
         "revision, seen, before_state, state, tag"
     };
 }
+/// Reads them.
+pub(super) const SELECT_HEAD: &str = concat!("SELECT ", columns!(), " FROM head WHERE id = 1");
 /// How many there are.
 pub(super) const WIDTH: usize = 5;
 
@@ -99,8 +101,7 @@ impl Head {
     }
 
     pub(super) async fn read(conn: &mut Conn, statements: &Statements) -> Result<Option<Self>, StoreError> {
-        let sql = concat!("SELECT ", columns!(), " FROM head WHERE id = 1");
-        conn.rows(statements, sql, &[]).await?.first().map_or(Ok(None), |row| Self::of_row(row, 0))
+        conn.rows(statements, SELECT_HEAD, &[]).await?.first().map_or(Ok(None), |row| Self::of_row(row, 0))
     }
 
     /// The same, and nobody else writes it, or the first one, before this transaction ends.

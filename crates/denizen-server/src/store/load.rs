@@ -412,8 +412,10 @@ async fn revisions(
     let mut vaults = HashMap::new();
     let sql = "SELECT parent, MAX(revision) FROM changes WHERE parent IS NOT NULL GROUP BY parent";
     for row in conn.rows(statements, sql, &[]).await? {
-        let id: ResourceId = row.text(0)?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?;
-        vaults.insert(id, Revision(row.count(1)?));
+        // One that is none is no vault's, and nothing is cached of it.
+        if let Ok(vault) = row.text(0)?.parse::<ResourceId>() {
+            vaults.insert(vault, Revision(row.count(1)?));
+        }
     }
     let sql = "SELECT COALESCE(MAX(revision), 0) FROM changes WHERE kind = $1";
     let rows = conn.rows(statements, sql, args![Kind::SigningKey.as_str()]).await?;

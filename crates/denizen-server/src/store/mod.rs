@@ -141,7 +141,7 @@ impl Store {
         let mut conn = opened.writer;
         let own = audit::anchor::own(&mut db::Reader::Conn(&mut conn, &statements), &keys, &engine).await?;
         let chain = own.chain.clone();
-        conn.claim(&chain.id).await?;
+        conn.claim(&chain.id, own.is_known()).await?;
         // One moment for all that is read: other replicas may be writing.
         conn.begin_to_read().await?;
         let found =

@@ -36,6 +36,8 @@ use super::{
     snapshot::Effect,
 };
 
+/// What could not be overwritten after a purge is tried again no sooner than this.
+const FORGET_AGAIN: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 5 });
 /// Members of a group at most: the first of them waits for the last.
 const MOST: usize = 256;
 
@@ -53,6 +55,8 @@ pub(super) struct Writer {
     schema: Watch,
     rows: Vouched,
     is_shared: bool,
+    /// When it was last tried to overwrite what was purged, while something of it is left.
+    unforgotten: Option<Instant>,
 }
 
 /// Transactions that commit together.
@@ -247,7 +251,19 @@ impl Writer {
     pub(super) fn new(opened: (Conn, File, Watch), keys: StoreKeys, chain: Chain, is_shared: bool) -> Self {
         let (conn, lock, schema) = opened;
         let (conn, told, rows) = (Some((conn, lock)), watch::Sender::default(), Vouched::default());
-        Self { conn, group: None, head: None, doubt: None, told, keys, chain, schema, rows, is_shared }
+        Self {
+            conn,
+            group: None,
+            head: None,
+            doubt: None,
+            told,
+            keys,
+            chain,
+            schema,
+            rows,
+            is_shared,
+            unforgotten: None,
+        }
     }
 
     /// The last head that is known to be committed, and those that follow.
@@ -297,9 +313,36 @@ impl Writer {
     }
 
     /// The same for one that writes to this replica's chain alone: it keeps no other replica waiting.
+    ///
+    /// What is shipped repeats the state that this replica knows. Where the rows are older, or others, that would bear
+    /// witness to a state that is gone: nothing is shipped, and the spool keeps it.
     pub(super) async fn join_to_ship(&mut self, core: &Core) -> Result<&Group, StoreError> {
         self.open_group(core).await?;
+        if core.engine.is_shared()
+            && !self.group()?.has_lock
+            && let Err(error) = self.refuse_older_rows(core).await
+        {
+            self.break_off(&core.statements).await;
+            return Err(error);
+        }
         self.open_member(core).await
+    }
+
+    async fn refuse_older_rows(&mut self, core: &Core) -> Result<(), StoreError> {
+        let there = Head::read(self.conn()?, &core.statements).await?;
+        let Some(known) = self.rows.head.clone() else { return Ok(()) };
+        let Some(there) = there.filter(|head| head.is_ours(&core.keys)) else {
+            return Err(StoreError::Head(HeadFault::Forged));
+        };
+        match there.revision.cmp(&known.revision) {
+            std::cmp::Ordering::Greater => Ok(()),
+            std::cmp::Ordering::Equal if there.state == known.state => Ok(()),
+            std::cmp::Ordering::Equal => Err(StoreError::Head(HeadFault::Replaced)),
+            std::cmp::Ordering::Less => {
+                let revisions = known.revision.0 - there.revision.0;
+                Err(core.health.disagrees(TrailFault::Older { records: 0, revisions }))
+            }
+        }
     }
 
     /// Takes the right to change rows, which all replicas share, and what others have changed before.
@@ -459,7 +502,7 @@ impl Writer {
 
     /// Undoes what the member has done, and leaves no transaction open that nobody will end.
     pub(super) async fn quit(&mut self, core: &Core) {
-        self.abandon(&core.statements).await;
+        self.end_what_was_left(core).await;
         if self.group.as_ref().is_some_and(|group| !group.has_committer) {
             self.commit_group(core).await;
         }
@@ -536,13 +579,24 @@ impl Writer {
             let writes = core.statements.writes.load(Ordering::Relaxed).saturating_sub(group.writes_before);
             core.statements.audit_statements.fetch_add(writes, Ordering::Relaxed);
         }
-        self.answer(outcome);
-        if has_purged
-            && outcome.is_ok()
-            && let Ok(conn) = self.conn()
-        {
-            conn.forget().await;
+        if has_purged && outcome.is_ok() {
+            // Whoever purged hears of it when nothing is left.
+            self.forget().await;
         }
+        self.answer(outcome);
+        if self.unforgotten.is_some_and(|since| since.elapsed() > FORGET_AGAIN) {
+            self.forget().await;
+        }
+    }
+
+    /// Has what was purged overwritten; what somebody still reads, later.
+    async fn forget(&mut self) {
+        let Ok(conn) = self.conn() else { return };
+        let is_done = conn.forget().await;
+        if !is_done && self.unforgotten.is_none() {
+            tracing::info!("what was purged stays in the write-ahead log until whoever reads the database now is done");
+        }
+        self.unforgotten = (!is_done).then(Instant::now);
     }
 
     /// Ends the group, and tells its members how.

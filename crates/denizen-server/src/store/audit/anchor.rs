@@ -372,6 +372,13 @@ pub(in crate::store) struct Own {
     sharing: Sharing,
 }
 
+impl Own {
+    /// Whether the anchor says that the chain is this replica's.
+    pub(in crate::store) fn is_known(&self) -> bool {
+        self.anchor.is_some()
+    }
+}
+
 /// Reads the anchor, and finds out which chain is this replica's.
 ///
 /// # Errors
@@ -423,7 +430,8 @@ pub(super) async fn own_chain(
     }
     let there = if sharing == Sharing::NewReplica { Vec::new() } else { chains(db).await? };
     Ok(match &there[..] {
-        [only] => Chain::named(only, keys),
+        // One that another replica writes is not this one's.
+        [only] if db.try_claim(only).await? => Chain::named(only, keys),
         _ => Chain::new(keys),
     })
 }
@@ -449,6 +457,8 @@ pub(in crate::store) struct Keeper(Arc<Handle>);
 
 struct Handle {
     stop: Arc<Notify>,
+    /// Somebody waits for the anchor.
+    wanted: Arc<Notify>,
     task: Mutex<Option<JoinHandle<()>>>,
     core: Arc<Core>,
     heads: watch::Receiver<LogHead>,
@@ -460,7 +470,7 @@ struct Handle {
 impl Keeper {
     /// Starts the task. `heads` has every head that was committed.
     pub(in crate::store) fn start(core: Arc<Core>, heads: watch::Receiver<LogHead>, path: PathBuf) -> Self {
-        let stop = Arc::new(Notify::new());
+        let (stop, wanted) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let anchored = watch::Sender::default();
         let task = Task {
             core: core.clone(),
@@ -469,13 +479,14 @@ impl Keeper {
             written: None,
             anchored: anchored.clone(),
         };
-        let task = tokio::spawn(task.run(stop.clone()));
-        Self(Arc::new(Handle { stop, task: Mutex::new(Some(task)), core, heads, path, anchored }))
+        let task = tokio::spawn(task.run(stop.clone(), wanted.clone()));
+        Self(Arc::new(Handle { stop, wanted, task: Mutex::new(Some(task)), core, heads, path, anchored }))
     }
 
     /// The revision that the anchor has: the one of now, unless it cannot be written just now.
     pub(in crate::store) async fn anchored(&self) -> Revision {
         let (now, mut anchored) = (self.0.heads.borrow().revision, self.0.anchored.subscribe());
+        self.0.wanted.notify_one();
         let _ = tokio::time::timeout(2 * PERIOD, anchored.wait_for(|anchored| *anchored >= now)).await;
         *anchored.borrow()
     }
@@ -506,11 +517,12 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, stop: Arc<Notify>) {
+    async fn run(mut self, stop: Arc<Notify>, wanted: Arc<Notify>) {
         loop {
             self.keep().await;
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
+                () = wanted.notified() => {}
                 () = stop.notified() => return,
             }
         }

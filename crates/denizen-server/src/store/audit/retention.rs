@@ -134,6 +134,14 @@ impl Store {
         Ok(pruned)
     }
 
+    /// What all chains and their changes take, bytes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn audit_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.parts().await?.iter().map(Part::size).sum())
+    }
+
     /// The chains there are. One that was not written under our root key is none: it would count among what may be kept, and
     /// take the place of records that are.
     async fn parts(&self) -> Result<Vec<Part>, StoreError> {
@@ -159,7 +167,14 @@ impl Store {
         let mut oldest = None;
         for (place, at) in open.iter().enumerate() {
             let Some(part) = parts.get(*at) else { continue };
-            let written = self.first_row(part).await?.map_or(part.end.at, |row| row.head.at);
+            let written = match self.first_row(part).await? {
+                // Its time is anybody's word, and would have others' records removed in its place.
+                Some(row) if !row.is_ours(&part.chain) || row.seq != part.start.seq + 1 => {
+                    return Err(self.core.health.disagrees(TrailFault::Rewritten { seq: part.start.seq + 1 }));
+                }
+                Some(row) => row.head.at,
+                None => part.end.at,
+            };
             if oldest.is_none_or(|(before, _)| written < before) {
                 oldest = Some((written, (place, *at)));
             }
@@ -258,9 +273,12 @@ impl Store {
         const REMOVE: &str = "DELETE FROM changes WHERE revision >= $1 AND revision < $2 \
              AND revision < (SELECT MAX(revision) FROM changes AS k WHERE k.kind = changes.kind) \
              AND (parent IS NULL OR revision < (SELECT MAX(revision) FROM changes AS p WHERE p.parent = changes.parent))";
-        // Records that were given up are there as long as retention has not come to them.
-        if parts.iter().any(|part| part.start.is_accepted()) {
-            return Ok(0);
+        for part in parts.iter().filter(|part| part.start.is_accepted() && !is_gone(part, part.end.at, now)) {
+            // Records that were given up are there as long as retention has not come to them.
+            let sql = "SELECT 1 FROM audit WHERE chain = $1 AND seq <= $2 LIMIT 1";
+            if !self.rows(sql, args![&*part.chain.id, int(part.start.seq)?]).await?.is_empty() {
+                return Ok(0);
+            }
         }
         // What leads from the anchor to the rows there are must stay, should this process end now.
         let mut end = int(self.keeper.anchored().await.0)?;
@@ -270,8 +288,7 @@ impl Store {
                 return Err(self.core.health.disagrees(TrailFault::Rewritten { seq: first.seq }));
             }
             // The last row of a chain always stays. Of a replica that is gone it keeps nothing else.
-            let is_gone = first.head.seq == part.end.seq && now.0.saturating_sub(first.head.at.0) > GONE;
-            if part.is_own || !is_gone {
+            if first.head.seq != part.end.seq || !is_gone(part, first.head.at, now) {
                 end = end.min(int(first.head.revision.0)?);
             }
         }
@@ -298,6 +315,11 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+/// Whether it is the chain of a replica that does not come back, as far as the time of its last record tells.
+fn is_gone(part: &Part, last: UnixTime, now: UnixTime) -> bool {
+    !part.is_own && now.0.saturating_sub(last.0) > GONE
 }
 
 fn removed(chain: &Chain, from: u64, to: u64, why: &'static str) -> AuditEvent<'static> {

@@ -171,7 +171,7 @@ impl Trail {
                     after = row.int(0)?;
                     for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
                         if seq >= from {
-                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":\"{chain}\","), 1))?;
+                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":{},", json!(chain)), 1))?;
                         }
                     }
                 }
@@ -223,7 +223,7 @@ impl Trail {
         let mut conn = opened.writer;
         let mut db = Reader::Conn(&mut conn, &statements);
         let chain = anchor::own_chain(&mut db, keys, anchor.as_ref(), engine.sharing()).await?;
-        conn.claim(&chain.id).await?;
+        conn.claim(&chain.id, anchor.is_some()).await?;
         let mut writer =
             Writer::new((conn, opened.lock, opened.schema), keys.clone(), chain.clone(), engine.is_shared());
         let done = Box::pin(accept(&mut writer, &statements, engine, keys, &chain, now)).await;
@@ -261,15 +261,40 @@ async fn accept(
         Some(end) => Box::pin(walk(&mut db, chain, &end.head, &[])).await.map(drop),
         None => Err(AuditBroken { at: 0, why: "there are no records".to_owned() }),
     };
+    let others = others(writer, statements, keys, chain).await?;
     writer.begin(statements).await?;
     // From here on other replicas wait, and what is accepted is what is there.
     if engine.is_shared() {
         RowsHead::read_locked(writer.conn()?, statements).await?;
     }
-    let deciding = Deciding { statements, engine, keys, chain, now, read, walked };
+    let deciding = Deciding { statements, engine, keys, chain, now, read, walked, others };
     let done = Box::pin(deciding.accept(writer)).await;
     writer.rollback(statements).await;
     done
+}
+
+/// A chain that no replica writes that is alive, and whether it is whole.
+type Other = (Chain, Result<(), AuditBroken>);
+
+/// The chains of replicas that are gone, and those that somebody has put there: nobody else will ever accept what is wrong
+/// with them.
+async fn others(
+    writer: &mut Writer,
+    statements: &Statements,
+    keys: &StoreKeys,
+    own: &Chain,
+) -> Result<Vec<Other>, StoreError> {
+    let mut found = Vec::new();
+    let mut db = Reader::Conn(writer.conn()?, statements);
+    for id in chains(&mut db).await?.into_iter().filter(|id| **id != *own.id) {
+        let other = Chain::named(&id, keys);
+        let Some(end) = Ends::read(&mut db, &other).await?.last else { continue };
+        if db.try_claim(&id).await? {
+            let walked = Box::pin(walk(&mut db, &other, &end.head, &[])).await.map(drop);
+            found.push((other, walked));
+        }
+    }
+    Ok(found)
 }
 
 /// Decides, in a transaction, what is wrong with the trail, and writes that.
@@ -283,11 +308,20 @@ struct Deciding<'a> {
     read: Result<Option<Head>, TrailFault>,
     /// Whether the chain is whole.
     walked: Result<(), AuditBroken>,
+    others: Vec<Other>,
+}
+
+/// What is wrong with a chain, and where it goes on.
+struct Wrong {
+    chain: Chain,
+    was: String,
+    head: LogHead,
+    start: Option<Start>,
 }
 
 impl Deciding<'_> {
     async fn accept(self, writer: &mut Writer) -> Result<Option<Accepted>, StoreError> {
-        let Self { statements, engine, keys, chain, now, read, walked } = self;
+        let Self { statements, engine, keys, chain, now, read, walked, others } = self;
         let expected = read.clone().ok().flatten();
         let mut db = Reader::Conn(writer.conn()?, statements);
         let found = Found::read(&mut db, keys, chain, expected.as_ref()).await?;
@@ -297,21 +331,36 @@ impl Deciding<'_> {
             return Err(StoreError::OtherRootKey);
         }
         found.refuse_foreign_rows(keys)?;
+        let mut of_others = Vec::new();
+        for (other, walked) in others {
+            of_others.extend(wrong_of_other(writer, statements, &found, other, walked).await?);
+        }
         let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
+        let said =
+            of_others.iter().map(|it| format!("chain {}: {}", it.chain.id, it.was)).collect::<Vec<_>>().join("; ");
         let was = match (judged, &walked) {
             (Err(fault), _) => fault.to_string(),
             (Ok(()), Err(_)) if found.is_new() => return Ok(None),
-            (Ok(()), Err(broken)) => broken.to_string(),
-            (Ok(()), Ok(())) => return Ok(None),
+            // A replica that has written nothing yet.
+            (Ok(()), Err(_)) if found.end().is_none() && said.is_empty() => return Ok(None),
+            (Ok(()), Err(broken)) if found.end().is_some() => broken.to_string(),
+            (Ok(()), Err(_) | Ok(())) if !said.is_empty() => said,
+            (Ok(()), Err(_) | Ok(())) => return Ok(None),
         };
         let (head, start) = match walked {
             Ok(()) => (found.head(), None),
+            Err(_) if found.end().is_none() && expected.as_ref().is_none_or(|head| head.seq == 0) => {
+                (found.head(), None)
+            }
             Err(_) => {
                 let mut db = Reader::Conn(writer.conn()?, statements);
                 let (head, start) = restart(&mut db, chain, &found, expected.as_ref()).await?;
                 (head, Some(start))
             }
         };
+        for it in &of_others {
+            write_acceptance(writer, statements, &found, it, now).await?;
+        }
         let seen = |seq: u64, revision: u64, hash: &str| json!({ "seq": seq, "revision": revision, "hash": hash });
         let (from, to) = match &start {
             Some(anew) => (found.start.as_ref().map_or(1, |start| start.seq + 1), anew.seq),
@@ -327,18 +376,10 @@ impl Deciding<'_> {
             })),
             ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
         };
-        let line = audit::line(&audit::own(now, "denizen audit accept"), &event, None)?;
-        let (row, after) = Row::of_transaction(&head, chain, DEPLOYMENT, line)?;
-        if let Some(start) = &start {
-            // Rows that leave no place for others, or have none.
-            let sql = "DELETE FROM audit WHERE chain = $1 AND (seq < 1 OR seq > $2)";
-            writer.execute(statements, sql, args![&*chain.id, int(FURTHEST)?]).await?;
-            writer.execute(statements, PUT_START, &start.args(chain, &start.tag(chain))?).await?;
-        }
+        let after = write(writer, statements, chain, (&head, start.as_ref()), &event, now).await?;
         // What the log says of transactions that the rows do not have would stand in the way of the next ones.
         let of_other_rows = "DELETE FROM changes WHERE revision > $1";
         writer.execute(statements, of_other_rows, args![int(head.revision.0)?]).await?;
-        chain::force(writer, statements, &[row]).await?;
         let rows = Vouched { head: found.rows_head(), ..Vouched::default() };
         writer.commit(statements, after.clone(), rows).await?;
         let spooled = expected.map_or(0, |head| head.spooled());
@@ -349,6 +390,67 @@ impl Deciding<'_> {
         };
         Ok(Some(Accepted { was, seq: after.seq, given_up }))
     }
+}
+
+/// What is wrong with the chain of a replica that is gone, if anything is.
+async fn wrong_of_other(
+    writer: &mut Writer,
+    statements: &Statements,
+    found: &Found,
+    chain: Chain,
+    walked: Result<(), AuditBroken>,
+) -> Result<Option<Wrong>, StoreError> {
+    let mut db = Reader::Conn(writer.conn()?, statements);
+    let (revision, state) = (found.revision(), found.state());
+    if let Err(broken) = walked {
+        let (head, start) = restart(&mut db, &chain, found, None).await?;
+        return Ok(Some(Wrong { chain, was: broken.to_string(), head, start: Some(start) }));
+    }
+    let Some(end) = Ends::read(&mut db, &chain).await?.last.map(|last| last.head) else { return Ok(None) };
+    let is_gone = end.revision > revision || (end.revision == revision && end.state != state);
+    let was = format!("it bears witness to transaction {}, which the database does not have", end.revision.0);
+    Ok(is_gone.then(|| Wrong { chain, was, head: LogHead { revision, state, ..end }, start: None }))
+}
+
+/// Ends a chain of a replica that is gone with a record of what was wrong.
+async fn write_acceptance(
+    writer: &mut Writer,
+    statements: &Statements,
+    found: &Found,
+    Wrong { chain, was, head, start }: &Wrong,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let given_up = start.as_ref().map(|anew| json!({ "from": 1, "to": anew.seq }));
+    let event = AuditEvent {
+        detail: Some(json!({
+            "given_up": given_up,
+            "revision": found.revision(),
+            "chain_starts_anew": start.is_some(),
+        })),
+        ..AuditEvent::allowed(ACCEPTED, "audit", was.clone())
+    };
+    write(writer, statements, chain, (head, start.as_ref()), &event, now).await.map(drop)
+}
+
+/// Writes a record at the end of a chain, which may start anew there; gives where the chain ends then.
+async fn write(
+    writer: &mut Writer,
+    statements: &Statements,
+    chain: &Chain,
+    (head, start): (&LogHead, Option<&Start>),
+    event: &AuditEvent<'_>,
+    now: UnixTime,
+) -> Result<LogHead, StoreError> {
+    let line = audit::line(&audit::own(now, "denizen audit accept"), event, None)?;
+    let (row, after) = Row::of_transaction(head, chain, DEPLOYMENT, line)?;
+    if let Some(start) = start {
+        // Rows that leave no place for others, or have none.
+        let sql = "DELETE FROM audit WHERE chain = $1 AND (seq < 1 OR seq > $2)";
+        writer.execute(statements, sql, args![&*chain.id, int(FURTHEST)?]).await?;
+        writer.execute(statements, PUT_START, &start.args(chain, &start.tag(chain))?).await?;
+    }
+    chain::force(writer, statements, &[row]).await?;
+    Ok(after)
 }
 
 /// Where a chain goes on that is not whole: after all that is there and all that is known to have been.

@@ -3,6 +3,8 @@
 //!
 //! Touches nothing. Tests: `tests.rs`.
 
+use std::collections::BTreeSet;
+
 use super::super::{
     HeadFault, Kind, Record, Revision, StoreError, StoreKeys, Tampering,
     audit::restored::ChainChecks,
@@ -10,10 +12,11 @@ use super::super::{
     head::Head,
     live::{Mark, Sum},
     one_time::OneTimeRow,
-    record::Kept,
+    record::{Kept, decode},
     secrets::{SecretRow, VersionRow},
     tags::{self, RowName},
 };
+use crate::domain::directory::Application;
 
 /// What has been found so far.
 pub(in crate::store) struct Checker {
@@ -22,17 +25,23 @@ pub(in crate::store) struct Checker {
     tagged: u64,
     head: Option<Head>,
     chains: ChainChecks,
+    /// What the applications say that they are called, and the table of names has not said yet: tenant, name, application.
+    names: BTreeSet<(String, String, String)>,
 }
 
 impl Checker {
     pub(super) fn new(keys: &StoreKeys) -> Self {
         let chains = ChainChecks::new(keys);
-        Self { keys: keys.clone(), sum: Sum::default(), tagged: 0, head: None, chains }
+        Self { keys: keys.clone(), sum: Sum::default(), tagged: 0, head: None, chains, names: BTreeSet::new() }
     }
 
     /// Whether all rows are those that the head vouches for, and belong to the ends of the chains; how many records the
     /// audit has.
     pub(super) fn finish(self) -> Result<u64, StoreError> {
+        if let Some((tenant, _, application)) = self.names.first() {
+            let name = RowName { kind: Kind::Application, tenant, id: application };
+            return Err(name.tampered(Tampering::Names));
+        }
         match &self.head {
             None if self.tagged == 0 => {}
             None => return Err(StoreError::Head(HeadFault::Missing)),
@@ -68,6 +77,29 @@ pub(super) fn head(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreErr
 pub(super) fn record<R: Record>(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreError> {
     let kept = Kept::read::<R>(&Row::made(cells.to_vec()))?;
     checker.tagged(kept.name::<R>(), &kept.content(), kept.revision, &kept.tag)
+}
+
+/// Also what it is called.
+pub(super) fn application(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreError> {
+    record::<Application>(checker, cells)?;
+    let kept = Kept::read::<Application>(&Row::made(cells.to_vec()))?;
+    let it: Application = decode(&kept.tenant, &kept.id, &kept.body)?;
+    let names = it.identifier_uris.into_iter().map(|uri| (kept.tenant.clone(), uri, kept.id.clone()));
+    checker.names.extend(names);
+    Ok(())
+}
+
+/// A name: the table repeats what the applications say, no more and no less.
+pub(super) fn name(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreError> {
+    let row = Row::made(cells.to_vec());
+    let name = (row.text(0)?, row.text(1)?, row.text(2)?);
+    match checker.names.remove(&name) {
+        true => Ok(()),
+        false => {
+            let (tenant, _, application) = &name;
+            Err(RowName { kind: Kind::Application, tenant, id: application }.tampered(Tampering::Names))
+        }
+    }
 }
 
 pub(super) fn one_time(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreError> {

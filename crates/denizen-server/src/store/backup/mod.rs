@@ -316,9 +316,7 @@ async fn fill(
     restored::refuse_spool(engine)?;
     let opened = db::open(engine).await?;
     let chain = Chain::named(&header.chain, &keys);
-    let mut conn = opened.writer;
-    conn.claim(&chain.id).await?;
-    let mut writer = Writer::new((conn, opened.lock, opened.schema), keys.clone(), chain, engine.is_shared());
+    let mut writer = Writer::new((opened.writer, opened.lock, opened.schema), keys.clone(), chain, engine.is_shared());
     let of_audit =
         restored::Source { id: header.id.to_string(), chain: &header.chain, at: header.at, because, anchor, command };
     let filled = async {
@@ -372,6 +370,8 @@ impl Into<'_> {
             restored::write_anchor(engine, keys, of.chain, &head)?;
             return Ok(Filled { rows, records, seq: head.seq, missing: None, was_finished: true });
         }
+        // It is empty, so nobody serves it.
+        self.writer.conn()?.claim(of.chain, false).await?;
         let mut target = Target::Database(self.writer, statements);
         let (rows, records) = pour(source, Checker::new(keys), &mut target).await?;
         source.finish()?;
@@ -411,10 +411,13 @@ async fn opened_at_one_moment(engine: &Engine, statements: &Statements) -> Resul
     Ok(conn)
 }
 
-/// Keeps the server from ending a session that waits for a slow file.
+/// Keeps the server from ending a session that waits for a slow file, or a statement that counts a large table.
 async fn patient(conn: &mut Conn, statements: &Statements, engine: &Engine) -> Result<(), StoreError> {
     if engine.is_shared() {
-        conn.rows(statements, "SELECT set_config('idle_in_transaction_session_timeout', '0', false)", &[]).await?;
+        let sql = "SELECT set_config('idle_in_transaction_session_timeout', '0', false), \
+                   set_config('statement_timeout', '0', false)";
+        conn.rows(statements, sql, &[]).await?;
+        conn.be_patient();
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
     check::{self, Checker},
 };
 use crate::domain::{
-    directory::{Application, ServicePrincipal, SigningKey, Tenant},
+    directory::{ServicePrincipal, SigningKey, Tenant},
     resources::{Machine, ResourceGroup, Subscription, Vault},
     roles::{RoleAssignment, RoleDefinition},
 };
@@ -77,8 +77,9 @@ macro_rules! records {
 pub(super) const TABLES: &[Table] = &[
     table!("head", "id" (1), "$1", "$2", 1, check::head, [id: Int, revision: Int, seen: Int, before_state: Bytes, state: Bytes, tag: Bytes]),
     records!("tenants", Tenant, domain),
-    records!("applications", Application),
-    table!("application_uris", "tenant, uri" (2), "$1, $2", "$3", 512, check::nothing,
+    table!("applications", "tenant, id" (2), "$1, $2", "$3", 512, check::application,
+           [tenant: Text, id: Text, body: Text, revision: Int, tag: Bytes]),
+    table!("application_uris", "tenant, uri" (2), "$1, $2", "$3", 512, check::name,
            [tenant: Text, uri: Text, application: Text]),
     records!("service_principals", ServicePrincipal, client_id),
     records!("signing_keys", SigningKey),

@@ -360,6 +360,8 @@ async fn rows_that_do_not_belong_together_are_refused() {
         ("a row changed", "UPDATE secrets SET latest = 'x' WHERE name = 's'"),
         ("sealed bytes changed", "UPDATE secret_versions SET sealed_value = x'00' WHERE name = 's'"),
         ("the head changed", "UPDATE head SET revision = revision + 1"),
+        ("a name added", "INSERT INTO application_uris SELECT tenant, uri || 'x', application FROM application_uris"),
+        ("a name left out", "DELETE FROM application_uris"),
         ("the audit cut", "DELETE FROM audit WHERE seq = (SELECT MAX(seq) FROM audit WHERE lines LIKE '%test/large%')"),
         ("a record left out", "DELETE FROM audit WHERE seq = 1"),
         ("a record changed", "UPDATE audit SET lines = replace(lines, 'test/fill', 'test/sill')"),

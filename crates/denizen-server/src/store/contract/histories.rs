@@ -34,6 +34,12 @@ on_replicas! {
     a_digest_that_was_changed_leads_nowhere
     a_log_that_was_cut_is_refused_until_it_is_accepted
     a_log_of_nonsense_is_read_past
+    a_state_that_is_gone_is_not_borne_witness_to
+    a_chain_of_a_replica_that_is_gone_is_accepted_by_another
+    a_number_alone_is_not_what_is_known
+    a_replica_without_its_anchor_takes_no_chain_of_another
+    a_row_whose_time_was_forged_removes_nothing
+    a_commit_that_the_server_refuses_leaves_nothing_open
     what_is_cached_of_a_vault_does_not_depend_on_what_the_log_says
     accepting_beside_a_replica_that_writes_loses_nothing_of_it
     what_a_replica_has_seen_stays_seen
@@ -185,6 +191,127 @@ mod tests {
             let found = two.snapshot().principal(tenant_id(1), principal_id(1)).unwrap().epoch;
             assert_eq!(found, revision.0 - 1, "{nonsense}");
         }
+    }
+
+    /// As after a failover that lost a transaction which this replica had followed.
+    pub(super) async fn a_state_that_is_gone_is_not_borne_witness_to(place: Database) {
+        let (one, two) = two(&place).await;
+        save(&place).await;
+        rename(&one, 1, 1).await.unwrap();
+        assert!(two.has(Revision(2), Duration::from_secs(5)).await);
+        one.close().await;
+        place.sql((all_put_back() + "; DELETE FROM audit WHERE revision = 2").leak()).await;
+        for _ in 0..3 {
+            two.audit(&ctx(1), &event("read")).unwrap();
+            assert!(two.audit_tail(&ctx(1), 1).await.is_err(), "it is shipped");
+        }
+        // So whoever knows nothing of it starts on what there is, and the others go on when it was accepted.
+        let three = open(&place, "three").await;
+        assert_eq!(three.revision(), Revision(1));
+        three.close().await;
+        two.close().await;
+        Trail::accept(&Engine::Postgres(place.replica("two")), &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
+        let two = open(&place, "two").await;
+        let kept = two.audit_tail(&ctx(1), 100).await.unwrap();
+        assert_eq!(kept.iter().filter(|it| it.action == "read").count(), 3, "the spool kept them");
+    }
+
+    pub(super) async fn a_chain_of_a_replica_that_is_gone_is_accepted_by_another(place: Database) {
+        let (one, two) = two(&place).await;
+        save(&place).await;
+        rename(&one, 1, 1).await.unwrap();
+        rename(&two, 1, 2).await.unwrap();
+        let gone = two.core.chain.id.clone();
+        one.close().await;
+        two.close().await;
+        let of_one = "; DELETE FROM audit WHERE revision > 1 AND chain <> '";
+        place.sql(format!("{}{of_one}{gone}'", all_put_back()).leak()).await;
+        // The second's folder is lost. Nothing starts; and somebody has put a chain there, beside one that was edited.
+        let garbage = format!(
+            "INSERT INTO audit SELECT '{:032x}', seq, last, tenant, at, revision, total, spool, state, hash, tag, lines \
+             FROM audit WHERE chain = '{gone}'",
+            7
+        );
+        place.sql(garbage.leak()).await;
+        let three = Engine::Postgres(place.replica("three"));
+        assert!(Store::open(three.clone(), StoreKeys::of_test()).await.is_err());
+        let accepted = Trail::accept(&three, &StoreKeys::of_test(), NOW + 60).await.unwrap().unwrap();
+        assert!(accepted.seq > 0);
+        let three = open(&place, "three").await;
+        rename(&three, 1, 9).await.unwrap();
+        three.close().await;
+        // The first knows more than there is, and accepts that for itself.
+        let one = Engine::Postgres(place.replica("one"));
+        Trail::accept(&one, &StoreKeys::of_test(), NOW + 120).await.unwrap().unwrap();
+        trail(&place, "one").await.verify(None).await.unwrap();
+        let again = Trail::accept(&one, &StoreKeys::of_test(), NOW + 180).await.unwrap();
+        assert_eq!(again, None, "it is accepted once");
+        let one = open(&place, "one").await;
+        rename(&one, 1, 10).await.unwrap();
+    }
+
+    /// Another state under the number that this replica knows, and the number of before on the head: neither is fresh.
+    pub(super) async fn a_number_alone_is_not_what_is_known(place: Database) {
+        let (one, two) = forked(&place, "").await;
+        for epoch in 7..9 {
+            rename(&two, 1, epoch).await.unwrap();
+        }
+        assert_eq!(two.revision(), one.revision(), "the numbers are the same");
+        let is_left_behind = async || one.staleness().unwrap() > Duration::from_millis(1500);
+        until("it does not take the other for what it knows", is_left_behind).await;
+        drop((one, two));
+
+        let place = Database::new();
+        let (one, two) = super::two(&place).await;
+        let held = one.core.writer.lock().await;
+        rename(&two, 1, 1).await.unwrap();
+        place.sql("UPDATE head SET revision = 1").await;
+        drop(held);
+        let is_left_behind = async || one.staleness().unwrap() > Duration::from_millis(1500);
+        until("it does not take an edited head for what it knows", is_left_behind).await;
+    }
+
+    pub(super) async fn a_replica_without_its_anchor_takes_no_chain_of_another(place: Database) {
+        let (one, two) = two(&place).await;
+        let path = Engine::Postgres(place.replica("two")).anchor();
+        until("it has one", async || path.exists()).await;
+        two.close().await;
+        fs::remove_file(path).unwrap();
+        let refused = Store::open(Engine::Postgres(place.replica("two")), StoreKeys::of_test()).await.err();
+        assert!(matches!(refused, Some(StoreError::Trail(TrailFault::AnchorMissing))), "{refused:?}");
+        rename(&one, 1, 1).await.unwrap();
+        Trail::accept(&Engine::Postgres(place.replica("two")), &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
+        let two = open(&place, "two").await;
+        assert_ne!(two.core.chain.id, one.core.chain.id);
+        rename(&one, 1, 2).await.unwrap();
+        rename(&two, 1, 3).await.unwrap();
+    }
+
+    pub(super) async fn a_row_whose_time_was_forged_removes_nothing(place: Database) {
+        let (one, two) = two(&place).await;
+        lived(&one, &two).await;
+        let forged = format!("UPDATE audit SET at = 9999999999 WHERE chain = '{}' AND seq = 1", two.core.chain.id);
+        place.sql(forged.leak()).await;
+        let kept = Retention { age: None, bytes: Some(one.audit_health().chain_bytes / 2) };
+        let refused = one.prune(kept, NOW).await;
+        assert!(matches!(refused, Err(StoreError::Trail(TrailFault::Rewritten { seq: 1 }))), "{refused:?}");
+        assert!(one.audit_verify().await.unwrap() > 40, "records of another chain were removed for it");
+    }
+
+    pub(super) async fn a_commit_that_the_server_refuses_leaves_nothing_open(place: Database) {
+        let (one, two) = two(&place).await;
+        for round in 0..3 {
+            one.core.statements.breaks.store(true, std::sync::atomic::Ordering::Relaxed);
+            rename(&one, 1, round).await.unwrap_err();
+            rename(&two, 1, 10 + round).await.unwrap();
+            rename(&one, 1, 20 + round).await.unwrap();
+        }
+        one.audit(&ctx(1), &event("read")).unwrap();
+        one.core.statements.breaks.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = one.audit_tail(&ctx(1), 1).await;
+        let shipped = one.audit_tail(&ctx(1), 100).await.unwrap();
+        assert_eq!(shipped.iter().filter(|it| it.action == "read").count(), 1);
+        assert!(two.has(one.revision(), Duration::from_secs(5)).await);
     }
 
     pub(super) async fn what_is_cached_of_a_vault_does_not_depend_on_what_the_log_says(place: Database) {

@@ -449,3 +449,32 @@ async fn an_index_that_leaves_rows_out_is_refused_at_start() {
         "{error:?}"
     );
 }
+
+/// Whoever reads what was there before keeps it in the log: it goes when that one is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_while_somebody_read_goes_afterwards() {
+    let place = File::new();
+    let store = founded(&place).await;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "doomed", 1)).await.unwrap();
+    tx.secret_delete(&vault_id(1, "v"), "doomed", NOW, NOW).await.unwrap().unwrap();
+    tx.commit(event("x")).await.unwrap();
+    let reader = rusqlite::Connection::open(place.files().remove(0)).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM secret_versions").unwrap();
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    assert!(tx.secret_purge(&vault_id(1, "v"), "doomed").await.unwrap());
+    tx.commit(event("x")).await.unwrap();
+    assert!(place.copies_of("SEALED-doomed-1").await > 0, "nobody reads it");
+    reader.execute_batch("COMMIT").unwrap();
+    until("nothing is left of it", async || {
+        store.look_at_clock().await.unwrap();
+        let mut tx = store.begin(&ctx(1)).await.unwrap();
+        tx.put(&principal(1, 1)).await.unwrap();
+        tx.commit(event("x")).await.unwrap();
+        place.copies_of("SEALED-doomed-1").await == 0
+    })
+    .await;
+}

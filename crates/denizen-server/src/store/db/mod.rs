@@ -103,6 +103,9 @@ pub(super) struct Statements {
     /// And of a savepoint that is refused.
     #[cfg(test)]
     refuses: std::sync::atomic::AtomicBool,
+    /// And of a commit that the engine refuses while the session goes on.
+    #[cfg(test)]
+    pub(super) breaks: std::sync::atomic::AtomicBool,
 }
 
 impl Statements {
@@ -328,10 +331,28 @@ pub(super) enum Conn {
 impl Conn {
     /// Makes this process the only one that writes under a name: what another has begun there is over after this. A file
     /// is locked as a whole.
-    pub(super) async fn claim(&mut self, name: &str) -> Result<(), StoreError> {
+    ///
+    /// `is_ours` says whether it is known that no other process that is alive writes there.
+    pub(super) async fn claim(&mut self, name: &str, is_ours: bool) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(conn) => Ok(Box::pin(conn.claim(name)).await?),
+            Self::Postgres(conn) => Ok(Box::pin(conn.claim(name, is_ours)).await?),
+        }
+    }
+
+    /// The same of one more name, if nobody writes under it; whether nobody does.
+    pub(super) async fn try_claim(&mut self, name: &str) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(conn) => Ok(Box::pin(conn.try_claim(name)).await?),
+        }
+    }
+
+    /// Waits for an answer as long as it takes within reason: for what reads a whole table at once.
+    pub(super) fn be_patient(&mut self) {
+        match self {
+            Self::Sqlite(_) => {}
+            Self::Postgres(conn) => conn.be_patient(),
         }
     }
 
@@ -432,6 +453,10 @@ impl Conn {
             self.rollback(statements).await?;
             return Err(DbError::Ending);
         }
+        #[cfg(test)]
+        if statements.breaks.swap(false, Ordering::Relaxed) {
+            let _ = self.rows(statements, "SELECT 1 / 0", &[]).await;
+        }
         match self {
             Self::Sqlite(conn) => conn.commit().await,
             Self::Postgres(conn) => Box::pin(conn.commit()).await,
@@ -465,20 +490,20 @@ impl Conn {
         }
     }
 
-    /// Overwrites what a purge removed wherever the engine still keeps a copy. Best effort: a reader may be in the
-    /// way, and the next checkpoint does it then.
-    pub(super) async fn forget(&mut self) {
+    /// Overwrites what a purge removed wherever the engine still keeps a copy; whether it could: a reader may be in the way.
+    pub(super) async fn forget(&mut self) -> bool {
         let done = match self {
             Self::Sqlite(conn) => conn.forget().await,
             // Its pages' free space and its log have what was removed for longer.
             Self::Postgres(conn) => {
                 conn.forget();
-                Ok(())
+                Ok(true)
             }
         };
-        if let Err(error) = done {
+        done.unwrap_or_else(|error| {
             tracing::warn!(%error, "the write-ahead log was not cleared after a purge");
-        }
+            false
+        })
     }
 
     pub(super) async fn close(self) -> Result<(), StoreError> {
@@ -496,6 +521,14 @@ pub(super) enum Reader<'c> {
 }
 
 impl Reader<'_> {
+    /// [`Conn::try_claim`]; where there is only a pool, nobody is about to write.
+    pub(super) async fn try_claim(&mut self, name: &str) -> Result<bool, StoreError> {
+        match self {
+            Self::Pool(..) => Ok(true),
+            Self::Conn(conn, _) => conn.try_claim(name).await,
+        }
+    }
+
     pub(super) async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Pool(pool, statements) => pool.rows(statements, sql, args).await,

@@ -222,10 +222,13 @@ pub(in crate::store) fn claim_number(name: &str) -> i64 {
 }
 
 impl Claim {
-    /// Takes it for the first time. Nobody of this folder is alive that has it; a session whose machine lost its power may
-    /// outlive it for hours.
-    async fn take(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+    /// Takes it for the first time. Where an anchor in this folder names it, nobody is alive that has it: a session whose
+    /// machine lost its power may outlive it for hours.
+    async fn take(&mut self, conn: &mut PgConnection, is_ours: bool) -> Result<(), DbError> {
         if !self.wait(conn).await? {
+            if !is_ours {
+                return Err(DbError::Claimed);
+            }
             tracing::warn!("another session writes this replica's part of the audit's trail, and is ended");
             self.end(conn, None).await?;
             if !self.wait(conn).await? {
@@ -311,13 +314,24 @@ impl Conn {
     }
 
     /// Has the server keep others from claiming this name while this connection lasts, or the one that follows it. Whoever
-    /// claimed it before is waited for, so that nothing it has begun is committed after this; then its session is ended.
-    pub(super) async fn claim(&mut self, name: &str) -> Result<(), DbError> {
+    /// claimed it before is waited for, so that nothing it has begun is committed after this. Then its session is ended, if
+    /// the name is known to be ours.
+    pub(super) async fn claim(&mut self, name: &str, is_ours: bool) -> Result<(), DbError> {
         let mut claim = Claim { number: claim_number(name), session: None };
         let conn = self.get().await?;
-        claim.take(conn).await?;
+        claim.take(conn, is_ours).await?;
         self.claim = Some(claim);
         Ok(())
+    }
+
+    pub(super) fn be_patient(&mut self) {
+        self.patience = Duration::from_secs(3600);
+    }
+
+    /// Keeps others from claiming a name beside the one of before, if nobody has; whether nobody had.
+    pub(super) async fn try_claim(&mut self, name: &str) -> Result<bool, DbError> {
+        let mut claim = Claim { number: claim_number(name), session: None };
+        claim.is_free(self.get().await?).await
     }
 
     /// Lets go of a connection that is of no use any more.
@@ -399,26 +413,27 @@ impl Conn {
         // One that the server closed meanwhile is noticed by the first statement.
         let began = Instant::now();
         self.get().await?;
+        match self.start("BEGIN").await {
+            Err(error) if error.is_of_connection() && began.elapsed() < PAUSE => self.start("BEGIN").await,
+            first => first,
+        }
+    }
+
+    /// Starts a transaction. After an error nobody knows what is open: the session is of no use any more.
+    async fn start(&mut self, sql: &'static str) -> Result<(), DbError> {
+        self.get().await?;
         // Said before it is so: whoever waits for the answer may go away, and the next one ends it.
         self.is_open = true;
-        let first = self.execute(&"BEGIN".into(), &[]).await;
-        self.is_open = first.is_ok();
-        match first {
-            Err(error) if error.is_of_connection() && began.elapsed() < PAUSE => {
-                self.execute(&"BEGIN".into(), &[]).await?
-            }
-            first => first?,
-        };
-        self.is_open = true;
-        Ok(())
+        let done = self.execute(&sql.into(), &[]).await;
+        self.is_open = done.is_ok();
+        if done.is_err() {
+            self.conn = None;
+        }
+        done.map(drop)
     }
 
     pub(super) async fn begin_to_read(&mut self) -> Result<(), DbError> {
-        self.get().await?;
-        self.is_open = true;
-        let begun = self.execute(&"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into(), &[]).await;
-        self.is_open = begun.is_ok();
-        begun.map(drop)
+        self.start("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -443,7 +458,12 @@ impl Conn {
             Err(error) => Err(error),
         };
         self.is_open = false;
-        self.look(done?).map(drop)
+        let done = done.and_then(|done| self.look(done));
+        if done.is_err() {
+            // It may be open still, with what it holds. The next connection ends the session.
+            self.conn = None;
+        }
+        done.map(drop)
     }
 
     pub(super) async fn rollback(&mut self) -> Result<(), DbError> {

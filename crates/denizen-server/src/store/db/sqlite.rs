@@ -243,10 +243,11 @@ impl Conn {
         self.blocking(|conn| execute(conn, &"COMMIT".into(), &[]).map(drop)).await
     }
 
-    pub(super) async fn forget(&mut self) -> Result<(), DbError> {
+    /// Whether nothing of it is left: while somebody reads what was there before, the log stays.
+    pub(super) async fn forget(&mut self) -> Result<bool, DbError> {
         self.blocking(|conn| {
             conn.busy_timeout(FORGET_TIMEOUT)?;
-            let done = query(conn, &"PRAGMA wal_checkpoint(TRUNCATE)".into(), &[]).map(drop);
+            let done = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0));
             conn.busy_timeout(BUSY_TIMEOUT)?;
             done
         })
