@@ -32,9 +32,9 @@ use crate::files;
 mod tests;
 
 /// A connection is made within this time, or not at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request is answered within this time, or failed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// An idle connection is kept this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read.
