@@ -8,6 +8,7 @@ pub(crate) mod identity;
 pub(crate) mod replicas;
 pub(crate) mod scale;
 pub(crate) mod start;
+pub(crate) mod storm;
 pub(crate) mod token_issue;
 pub(crate) mod vault_get;
 pub(crate) mod vault_set;

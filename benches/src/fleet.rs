@@ -57,7 +57,7 @@ pub(crate) async fn fill(server: &Server, place: &Place, numbers: std::ops::Rang
 }
 
 /// What enrolment makes of a machine.
-fn machine(place: &Place, number: u32, now: UnixTime) -> Result<(ServicePrincipal, Machine), StoreError> {
+pub(crate) fn machine(place: &Place, number: u32, now: UnixTime) -> Result<(ServicePrincipal, Machine), StoreError> {
     let name = name(number);
     let id = place
         .group

@@ -40,7 +40,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::figures::{
-    Page, Plan, agent_token, footprint, held, identity, replicas, scale, start, token_issue, vault_get, vault_set,
+    Page, Plan, agent_token, footprint, held, identity, replicas, scale, start, storm, token_issue, vault_get,
+    vault_set,
 };
 
 /// Measures Denizen against what the machine could do.
@@ -59,7 +60,8 @@ struct Cli {
     /// Connections of the load
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
-    /// Machines in the directory that is opened (start: 100,000 unless told; scale: in the largest, a million)
+    /// Machines in the directory that is opened (start: 100,000 unless told; scale: in the largest, a million), or
+    /// agents of the real run (storm: 5,000)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     machines: Option<u32>,
     /// Keeps what was printed in benches/RESULTS.md
@@ -92,6 +94,8 @@ enum Name {
     Start,
     /// Memory, start and publishing of directories up to a million machines, against fixed limits
     Scale,
+    /// A million agents that come back after an outage: a simulation by measured costs, and a real run beside it
+    Storm,
     /// The credential library's chain, against fixed limits, beside the official ones
     Identity,
     /// Each in turn
@@ -146,6 +150,7 @@ impl Name {
                     Self::Held,
                     Self::Start,
                     Self::Scale,
+                    Self::Storm,
                     Self::Identity,
                 ]
             }
@@ -158,6 +163,7 @@ impl Name {
             | Self::Held
             | Self::Start
             | Self::Scale
+            | Self::Storm
             | Self::Identity) => vec![one],
         }
     }
@@ -171,6 +177,7 @@ impl Name {
             Self::Replicas => replicas::run(plan).await.map(Some),
             Self::Start => start::run(plan).await.map(Some),
             Self::Scale => scale::run(plan).await.map(Some),
+            Self::Storm => storm::run(plan).await.map(Some),
             Self::Footprint => footprint::run(plan).await.map(Some),
             Self::Held => held::run(plan).await.map(Some),
             Self::Identity => identity::run(plan).await.map(Some),
@@ -237,7 +244,7 @@ async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode>
         if record {
             let flags = match name {
                 Name::Identity if plan.compile => " --compile".to_owned(),
-                Name::Start | Name::Scale => {
+                Name::Start | Name::Scale | Name::Storm => {
                     plan.machines.map_or_else(String::new, |machines| format!(" --machines {machines}"))
                 }
                 Name::TokenIssue

@@ -94,7 +94,8 @@ impl Deployment {
         finished(command).await
     }
 
-    fn admin(&self) -> Result<Value> {
+    /// What `init` wrote of the administrator.
+    pub(crate) fn admin(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&std::fs::read(self.directory.path().join("admin.json"))?)?)
     }
 
@@ -173,6 +174,15 @@ impl Served {
         if self.is_slow { self.child.stop_inner().await } else { self.child.stop().await }
     }
 
+    /// How many connections of the token service it has ended to make room for others.
+    pub(crate) async fn evicted(&self) -> Result<u64> {
+        let answer = self.metrics.connect().await?.send(client::get("/metrics", &[])?).await?;
+        ensure!(answer.status().is_success(), "no metrics: {}", client::excerpt(&answer));
+        let sample = "denizen_connections_evicted_total{service=\"control\"}";
+        let line = std::str::from_utf8(answer.body())?.lines().find_map(|line| line.strip_prefix(sample));
+        Ok(line.with_context(|| format!("no {sample} among the metrics"))?.trim().parse()?)
+    }
+
     /// What it has counted of itself.
     pub(crate) async fn counters(&self) -> Result<Counters> {
         let answer = self.metrics.connect().await?.send(client::get("/metrics", &[])?).await?;
@@ -211,6 +221,7 @@ fn config_in(directory: &Path, replica: usize) -> PathBuf {
     directory.join(format!("denizen-{replica}.toml"))
 }
 
-fn word<'v>(value: &'v Value, name: &str) -> Result<&'v str> {
+/// A member of what `init` wrote.
+pub(crate) fn word<'v>(value: &'v Value, name: &str) -> Result<&'v str> {
     value.get(name).and_then(Value::as_str).with_context(|| format!("no {name}"))
 }

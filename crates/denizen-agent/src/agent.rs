@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How often expired challenges are removed and tokens renewed.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15);
+pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(15);
 /// Every so many intervals the key directory is swept of files that belong to no challenge.
 const SWEEP_EVERY: u64 = 20;
 

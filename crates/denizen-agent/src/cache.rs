@@ -31,7 +31,9 @@ mod tests;
 /// The most resources that are remembered for one identity: a caller can name any.
 pub const MAX_RESOURCES: usize = 1024;
 /// After a failed renewal, the next is tried no sooner than this, seconds.
-const RETRY_AFTER: i64 = 30;
+pub const RETRY_AFTER: i64 = 30;
+/// Without a good token, a failure is shared by those who ask within so long, seconds: the same second.
+pub const RETRY_EMPTY_AFTER: i64 = 1;
 /// With less than this left, clients take a token for expired and ask again at once: a new one is waited for.
 /// Seconds; tokens with a short life wait only in their last eighth.
 const WAIT_BEFORE_END: i64 = 300;
@@ -84,8 +86,8 @@ impl TokenCache {
     }
 
     fn with_limit(authority: TokenAuthority, clock: Clock, metrics: Arc<Metrics>, max_resources: usize) -> Self {
-        // A failure is shared by those who ask within the same second.
-        let settings = Settings { capacity: max_resources, retry_after: RETRY_AFTER, retry_empty_after: 1 };
+        let settings =
+            Settings { capacity: max_resources, retry_after: RETRY_AFTER, retry_empty_after: RETRY_EMPTY_AFTER };
         let source = Arc::new(Source { authority, clock, metrics, failures: Sampler::new(FAILURES, FAILURES_IN) });
         Self(Arc::new(Shared { source, settings, by_identity: Mutex::default() }))
     }
@@ -153,16 +155,22 @@ impl Source {
 }
 
 fn fetched(identity: Identity, resource: String, issued: IssuedToken, obtained: UnixTime) -> Fetched<Arc<CachedToken>> {
-    let life = issued.expires_in;
-    let half = life / 2;
-    let jitter = half / 10 * i64::from(u16::from_ne_bytes(random::bytes())) / i64::from(u16::MAX);
-    let expires = obtained + life;
-    let lifetime = Lifetime::new(obtained, expires)
-        .with_wait_at(expires - WAIT_BEFORE_END.min(life / 8) + 1)
-        .with_refresh_at(obtained + (half - jitter));
+    let lifetime = lifetime(obtained, issued.expires_in, u16::from_ne_bytes(random::bytes()));
+    let expires = lifetime.ends();
     let access_token = issued.access_token;
     let value = CachedToken { identity, resource, access_token, obtained, expires, rendering: Mutex::new(None) };
     Fetched { value: Arc::new(value), lifetime }
+}
+
+/// When a token that was asked for at `obtained` and lives for `life` seconds is renewed, waited for, and ends. `random` is
+/// uniform, and takes up to a tenth off the half life.
+pub fn lifetime(obtained: UnixTime, life: i64, random: u16) -> Lifetime {
+    let half = life / 2;
+    let jitter = half / 10 * i64::from(random) / i64::from(u16::MAX);
+    let expires = obtained + life;
+    Lifetime::new(obtained, expires)
+        .with_wait_at(expires - WAIT_BEFORE_END.min(life / 8) + 1)
+        .with_refresh_at(obtained + (half - jitter))
 }
 
 // Not derived: the token is a secret.

@@ -6,6 +6,7 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
+use denizen_keys::random;
 use denizen_wire::proxy::Proxy;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -31,10 +32,14 @@ use crate::files;
 #[cfg(test)]
 mod tests;
 
-/// A connection is made within this time, or not at all.
+/// A connection is made within this time and up to [`CONNECT_SPREAD`] more, or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What each process adds to it at random. After an outage agents begin to ask within one second of each other, and the
+/// SYNs that a full server drops are sent again after fixed times: with one time-out for all, all would go on asking in
+/// the same seconds, and the server would have nothing to do between them.
+const CONNECT_SPREAD: Duration = Duration::from_secs(3);
 /// A request is answered within this time, or failed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// An idle connection is kept this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read.
@@ -120,7 +125,7 @@ impl HttpsClient {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_connect_timeout(Some(connect_timeout(u16::from_ne_bytes(random::bytes()))));
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(2);
@@ -185,6 +190,11 @@ impl HttpsClient {
             reason: innermost.to_string(),
         }
     }
+}
+
+/// Within what time a process makes its connections. `random` is uniform.
+pub fn connect_timeout(random: u16) -> Duration {
+    CONNECT_TIMEOUT + CONNECT_SPREAD * u32::from(random) / u32::from(u16::MAX)
 }
 
 /// What is wrong with a PEM file. The parser's own text shows the line, and the file may hold a private key as well.

@@ -38,13 +38,13 @@ const LIMITS: Limits = Limits { head_timeout: HEAD_TIMEOUT, ..Limits::DEFAULT };
 const BODIES: usize = 64 * 1024 * 1024;
 /// The most connections of one service. Each takes up to 70 KiB before anybody has proved anything: a head, or the
 /// pieces of a handshake.
-const MAX_CONNECTIONS: usize = 4096;
+pub const MAX_CONNECTIONS: usize = 4096;
 /// The most of the metrics, which have one part in eight.
 const METRICS_CONNECTIONS: usize = 512;
 /// A TLS handshake takes at most this long, from the first byte waited for.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The head of a request takes at most this long.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// What is read of plain HTTP at a TLS port, bytes, after it is answered.
 const MAX_PLAIN: usize = 1024 * 1024;
 

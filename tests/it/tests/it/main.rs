@@ -30,6 +30,7 @@
 //! | [`earlier`] | what earlier releases left on disk still opens |
 //! | [`backup`] | the restore drill, a restore that is killed, and the way to PostgreSQL |
 //! | [`balanced`], [`history`] | replicas behind HAProxy that are killed; whether some order explains what all clients saw |
+//! | [`clock`] | a clock that is stepped under load, and replicas whose clocks differ |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`neighbour`] | the same from another machine on the link |
@@ -52,6 +53,7 @@ mod audit;
 mod backup;
 mod balanced;
 mod chaos;
+mod clock;
 mod commands;
 mod dev;
 mod earlier;

@@ -121,3 +121,11 @@ fn what_a_ca_file_holds_is_not_shown() {
         assert!(printed.contains("ca.pem"), "{printed}");
     }
 }
+
+#[test]
+fn processes_give_up_connecting_at_different_times() {
+    assert_eq!(connect_timeout(0), Duration::from_secs(5));
+    assert_eq!(connect_timeout(u16::MAX), Duration::from_secs(8));
+    let middle = connect_timeout(u16::MAX / 2);
+    assert!(Duration::from_millis(6490) < middle && middle < Duration::from_millis(6510), "{middle:?}");
+}

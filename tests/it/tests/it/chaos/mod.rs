@@ -7,12 +7,15 @@
 //! | [`replicas`] | replicas that are killed, or stopped for a while |
 //! | [`kills`] | one server with SQLite that is killed, again and again |
 //! | [`database`] | a database that hangs, is away, or is replaced by its standby |
+//! | [`clock`] | a clock that is stepped by hours, again and again |
 //! | [`disk`] | a disk that is full |
 //!
-//! Longer: `DENIZEN_CHAOS_SECONDS` is how long each goes on, `DENIZEN_CHAOS_KILLS` how often [`kills`] kills.
+//! Longer: `DENIZEN_CHAOS_SECONDS` is how long each goes on, `DENIZEN_CHAOS_KILLS` how often [`kills`] kills,
+//! `DENIZEN_CHAOS_RACES` how often two machines race for a join token.
 
 use std::time::Duration;
 
+mod clock;
 mod database;
 mod disk;
 mod held;

@@ -9,9 +9,9 @@ use std::{
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::seconds;
+use super::{number, seconds};
 use crate::{
-    balanced::{Fleet, Random, cluster},
+    balanced::{Fleet, Random, cluster, race_for_join_tokens},
     sandbox::Sandbox,
 };
 
@@ -84,4 +84,10 @@ async fn a_replica_that_is_stopped_and_returns_loses_nothing_and_keeps_nobody() 
     }
     fleet.verify().await;
     client.check_recorded(&fleet.operators[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn join_tokens_that_are_raced_for_at_two_replicas_let_one_machine_in() {
+    let races = number("DENIZEN_CHAOS_RACES", 200);
+    race_for_join_tokens(usize::try_from(races).unwrap()).await;
 }
