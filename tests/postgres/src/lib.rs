@@ -3,15 +3,16 @@
 //! It ends with the process that started it, however that ends: a shell waits for the end of its standard input, which
 //! closes then, and takes the folder away. Started by root it runs as `postgres`, since the server refuses root.
 //!
-//! Touches processes and files. Tests: whatever uses it.
+//! Touches processes and files. Tests: whatever uses it, and below.
 
 use std::{
     env, fs,
     hash::{BuildHasher as _, RandomState},
-    io::{self, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -43,6 +44,54 @@ pub struct Cluster {
     keeper: Child,
     /// How the server numbers its own version: 150018.
     version: u32,
+    /// What makes, copies and removes databases: to start a program for each takes longer than to do it.
+    session: Mutex<Option<Session>>,
+}
+
+/// A session of the database `postgres`, in a program that answers one statement after another.
+struct Session {
+    psql: Child,
+    statements: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+/// Stands after the last row of an answer, and in no row.
+const ANSWERED: &str = "--answered--";
+
+impl Session {
+    fn start(mut psql: Command) -> io::Result<Self> {
+        let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        match (psql.stdin.take(), psql.stdout.take()) {
+            (Some(statements), Some(answers)) => Ok(Self { psql, statements, answers: BufReader::new(answers) }),
+            _ => Err(io::Error::other("psql has no standard input or output")),
+        }
+    }
+
+    /// What a statement answers, or the server's own error; none when the session is over.
+    fn run(&mut self, sql: &str) -> Option<io::Result<String>> {
+        writeln!(self.statements, "{sql};\n\\echo {ANSWERED} :ERROR :LAST_ERROR_MESSAGE").ok()?;
+        let mut rows = String::new();
+        loop {
+            let begin = rows.len();
+            if self.answers.read_line(&mut rows).ok()? == 0 {
+                return None;
+            }
+            let Some(end) = rows.get(begin..)?.strip_prefix(ANSWERED) else { continue };
+            let (failed, error) = end.trim().split_once(' ').unwrap_or((end.trim(), ""));
+            if failed != "false" {
+                return Some(Err(io::Error::other(error.to_owned())));
+            }
+            rows.truncate(begin);
+            return Some(Ok(rows));
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.psql.kill();
+        let _ = self.psql.wait();
+    }
 }
 
 impl Cluster {
@@ -126,7 +175,7 @@ impl Cluster {
         }
         let log = fs::File::create(folder.join("log"))?;
         keeper.env("REMOVE", &folder).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-        let mut cluster = Self { keeper: keeper.spawn()?, folder, port, version: 0 };
+        let mut cluster = Self { keeper: keeper.spawn()?, folder, port, version: 0, session: Mutex::default() };
         cluster.version = cluster.comes_up()?;
         Ok(cluster)
     }
@@ -225,17 +274,8 @@ impl Cluster {
     /// # Errors
     /// What the server says.
     pub fn query(&self, database: &str, sql: &str) -> io::Result<String> {
-        let mut psql = Command::new("psql");
-        psql.args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            "--set=ON_ERROR_STOP=1",
-            "--username=denizen",
-        ]);
-        psql.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string());
-        psql.arg("--dbname").arg(database).arg("--command").arg(sql);
+        let mut psql = self.psql(database);
+        psql.arg("--set=ON_ERROR_STOP=1").arg("--command").arg(sql);
         done(&psql.output()?)
     }
 
@@ -264,12 +304,33 @@ impl Cluster {
         done(&psql.output()?).map(drop)
     }
 
+    fn psql(&self, database: &str) -> Command {
+        let mut psql = Command::new("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username=denizen"]);
+        psql.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string()).arg("--dbname").arg(database);
+        psql
+    }
+
+    /// Runs one statement in the session that is kept; gives what it prints.
+    fn tell(&self, sql: &str) -> io::Result<String> {
+        let mut kept = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        // The server may have been stopped, and with it the session, since the last time.
+        for _ in 0..2 {
+            let mut session = kept.take().map_or_else(|| Session::start(self.psql("postgres")), Ok)?;
+            if let Some(answer) = session.run(sql) {
+                *kept = Some(session);
+                return answer;
+            }
+        }
+        Err(io::Error::other("the server ends its sessions"))
+    }
+
     /// Makes a database.
     ///
     /// # Errors
     /// What the server says.
     pub fn create(&self, database: &str) -> io::Result<()> {
-        self.query("postgres", &format!("CREATE DATABASE {database}")).map(drop)
+        self.tell(&format!("CREATE DATABASE {database}")).map(drop)
     }
 
     /// Removes a database, whoever uses it.
@@ -277,7 +338,7 @@ impl Cluster {
     /// # Errors
     /// What the server says.
     pub fn remove(&self, database: &str) -> io::Result<()> {
-        self.query("postgres", &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).map(drop)
+        self.tell(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).map(drop)
     }
 
     /// Makes a database of what is committed in another, which may be in use.
@@ -314,14 +375,14 @@ impl Cluster {
     pub fn copy_files(&self, from: &str, to: &str) -> io::Result<()> {
         // Where the disk is not waited for, this is the faster of two ways. Before version 15 it was the only one.
         let strategy = if self.version >= 150_000 { "STRATEGY FILE_COPY" } else { "" };
-        self.query("postgres", &format!("CREATE DATABASE {to} TEMPLATE {from} {strategy}")).map(drop)
+        self.tell(&format!("CREATE DATABASE {to} TEMPLATE {from} {strategy}")).map(drop)
     }
 
     /// Whether nobody uses a database, now or in a moment.
     fn is_left(&self, database: &str) -> io::Result<bool> {
         let sql = format!("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '{database}'");
         for _ in 0..3 {
-            if self.query("postgres", &sql)?.trim() == "0" {
+            if self.tell(&sql)?.trim() == "0" {
                 return Ok(true);
             }
             pause();
@@ -397,4 +458,30 @@ fn done(output: &Output) -> io::Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_are_made_before_and_after_the_server_ends_its_sessions() {
+        let mut cluster = Cluster::start(&[("fsync", "off")]).unwrap();
+        cluster.create("one").unwrap();
+        let twice = cluster.create("one").unwrap_err().to_string();
+        assert!(twice.contains("\"one\" already exists"), "{twice}");
+        cluster.query("one", "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('x'), ('y')").unwrap();
+        cluster.copy("one", "two").unwrap();
+        assert_eq!(cluster.query("two", "SELECT a FROM t ORDER BY a").unwrap(), "x\ny\n");
+        assert_eq!(cluster.tell("VALUES (1), (2)").unwrap(), "1\n2\n");
+        cluster.stop().unwrap();
+        assert!(cluster.create("three").is_err(), "nobody is there to make it");
+        cluster.start_again().unwrap();
+        cluster.create("three").unwrap();
+        cluster
+            .query("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            .unwrap();
+        cluster.remove("three").unwrap();
+        assert!(cluster.query("three", "SELECT 1").is_err());
+    }
 }
