@@ -1,6 +1,8 @@
 //! Tokens issued by 1, 2 and 3 replicas over one PostgreSQL, in CPU seconds of all of them; what they ask the database
 //! meanwhile; and how long after its acknowledgement a write is known to every replica.
 //!
+//! What an agent asks of the database in a day is what its tokens do, and once what its enrolment does; both are counted.
+//!
 //! The bar: three replicas together have at least 0.9 of the tokens per CPU second of one. And a token asks the database
 //! nothing: what replicas read while they issue is what they read in the same time when nobody asks them anything.
 
@@ -11,12 +13,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use denizen_agent::cache::lifetime;
+use denizen_server::domain::lifetimes::MANAGED_IDENTITY;
 use denizen_test_postgres::Cluster;
+use denizen_wire::UnixTime;
 use hyper::body::Bytes;
 
 use super::{Page, Plan};
 use crate::{
-    dev,
+    dev::{self, Counters},
     http::{self, Connection, Origin},
     load::{Load, Program, Session},
     machine::Machine,
@@ -78,21 +83,24 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     );
     let (mut servers, mut rates, mut is_silent) = (Vec::<Served>::new(), Vec::new(), true);
     let mut machine: Option<Machine> = None;
+    let (mut enrolment, mut token) = (Counters::default(), PerToken::default());
     for replicas in 1..=REPLICAS {
         servers.push(deployment.start(replicas - 1, false).await?);
         if machine.is_none() {
             let first = servers.first().context("no server")?;
+            let before = first.counters().await?;
             machine = Some(deployment.machine(first).await?);
+            enrolment = since(before, first.counters().await?);
         }
         let machine = machine.as_ref().context("no machine")?;
         let path: Arc<str> = machine.token_endpoint().parse::<::http::Uri>()?.path().into();
         let form = machine.request(RESOURCE)?;
         let time = plan.time * plan.rounds;
-        let before = reads(&servers).await?;
+        let before = counted(&servers).await?;
         tokio::time::sleep(time).await;
-        let idle = reads(&servers).await? - before;
+        let idle = since(before, counted(&servers).await?);
         let load = Load::new(plan.connections.div_ceil(replicas), plan.time);
-        let before = reads(&servers).await?;
+        let before = counted(&servers).await?;
         let began = Instant::now();
         let (mut of_rounds, mut tokens, mut seconds) = (Vec::new(), 0, 0.0);
         for _ in 0..plan.rounds {
@@ -111,9 +119,11 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
             tokens += issued;
             seconds += cpu;
         }
-        let busy = reads(&servers).await? - before;
+        let all = since(before, counted(&servers).await?);
+        let busy = all.reads;
         // The same time without load; following asks at the same times either way.
-        let expected = count(idle) * began.elapsed().as_secs_f64() / time.as_secs_f64();
+        let longer = began.elapsed().as_secs_f64() / time.as_secs_f64();
+        let expected = count(idle.reads) * longer;
         let rate = median(of_rounds);
         let _ = writeln!(
             text,
@@ -121,11 +131,16 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
             format!("{expected:.0} in that time")
         );
         is_silent &= (count(busy) - expected) / count(tokens) < NOTHING;
+        token.tokens += tokens;
+        token.reads += count(busy) - expected;
+        token.writes += count(all.writes) - count(idle.writes) * longer;
+        token.audit_commits += all.audit_commits;
         rates.push(rate);
     }
     if !is_silent {
         text.push_str("tokens asked the database something: this figure does not count\n");
     }
+    text.push_str(&a_day(enrolment, &token));
     let token = deployment.token(servers.first().context("no server")?).await?;
     let mut seen = visible(&servers, &token).await?;
     seen.sort_unstable();
@@ -150,13 +165,56 @@ fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// Statements that all of them have read so far.
-async fn reads(servers: &[Served]) -> Result<u64> {
-    let mut all = 0;
+/// What tokens did to the database, beside what replicas do without them.
+#[derive(Default)]
+struct PerToken {
+    tokens: u64,
+    reads: f64,
+    writes: f64,
+    audit_commits: u64,
+}
+
+/// What an agent does to the database in a day.
+fn a_day(enrolment: Counters, token: &PerToken) -> String {
+    // Of a managed identity, for one resource: renewed at half its life, less up to a tenth of that at random.
+    let middle = lifetime(UnixTime(0), MANAGED_IDENTITY, u16::MAX / 2).refresh_at().0;
+    #[expect(clippy::cast_precision_loss, reason = "seconds of some hours")]
+    let tokens = 86_400.0 / middle as f64;
+    let each = |of: f64| of / count(token.tokens);
+    let statements = each(token.reads.max(0.0) + token.writes.max(0.0));
+    format!(
+        "\nan agent a day: {tokens:.1} tokens a resource, {:.3} statements for them ({statements:.6} a token); their records in {:.4} \
+         commits of the audit at this load, in {tokens:.1} at most\nonce, to join (the join token is made, the machine enrols): {} \
+         statements read, {} wrote\n",
+        statements * tokens,
+        each(count(token.audit_commits)) * tokens,
+        enrolment.reads,
+        enrolment.writes,
+    )
+}
+
+/// What all of them have counted so far.
+async fn counted(servers: &[Served]) -> Result<Counters> {
+    let mut all = Counters::default();
     for server in servers {
-        all += server.counters().await?.reads;
+        let of = server.counters().await?;
+        all = Counters {
+            reads: all.reads + of.reads,
+            writes: all.writes + of.writes,
+            audit_commits: all.audit_commits + of.audit_commits,
+            audit_events: all.audit_events + of.audit_events,
+        };
     }
     Ok(all)
+}
+
+fn since(before: Counters, after: Counters) -> Counters {
+    Counters {
+        reads: after.reads.saturating_sub(before.reads),
+        writes: after.writes.saturating_sub(before.writes),
+        audit_commits: after.audit_commits.saturating_sub(before.audit_commits),
+        audit_events: after.audit_events.saturating_sub(before.audit_events),
+    }
 }
 
 /// Waits for all at once.
@@ -216,4 +274,21 @@ async fn visible(servers: &[Served], token: &str) -> Result<Vec<Duration>> {
 fn revision(answer: &hyper::Response<Bytes>) -> Result<u64> {
     let token = answer.headers().get(REVISION).context("no revision")?.to_str()?;
     Ok(token.split_once('-').context("no revision")?.0.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_day_is_its_tokens_and_what_each_asks() {
+        let enrolment = Counters { reads: 7, writes: 11, ..Counters::default() };
+        let token = PerToken { tokens: 1000, reads: 2000.0, writes: 1000.0, audit_commits: 100 };
+        let said = a_day(enrolment, &token);
+        // A token of four hours is renewed after 114 minutes in the middle.
+        assert!(said.contains("12.6 tokens a resource, 37.889 statements for them (3.000000 a token)"), "{said}");
+        assert!(said.contains("1.2630 commits of the audit at this load, in 12.6 at most"), "{said}");
+        assert!(said.contains("7 statements read, 11 wrote"), "{said}");
+        assert!(a_day(enrolment, &PerToken { reads: -5.0, writes: -1.0, ..token }).contains("(0.000000 a token)"));
+    }
 }

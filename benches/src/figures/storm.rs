@@ -23,7 +23,7 @@ use crate::report::Verdict;
 
 const NAME: &str = "storm";
 /// Cores of all servers together that the simulated agents come back to.
-const CORES: usize = 4;
+const CORES: usize = 3;
 /// Nobody of a million waits longer, seconds.
 const BOUND: f64 = 300.0;
 /// Agents of the real run, unless told.
