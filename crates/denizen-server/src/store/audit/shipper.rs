@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use denizen_wire::Causes;
 use tokio::{
     sync::{Notify, watch},
     time::sleep,
@@ -130,11 +131,12 @@ impl Task {
                     let bytes = self.core.spool.behind();
                     if closed {
                         // They stay in the spool: whoever opens the store next takes them up.
+                        let error = Causes(&error);
                         return tracing::error!(%error, bytes, "the audit's spool could not be moved before the end");
                     }
                     // What somebody else did to the trail is logged where it is found, and not twice a second.
                     if !matches!(error, StoreError::Trail(_)) {
-                        tracing::warn!(%error, bytes, "the audit's spool cannot be moved; trying again");
+                        tracing::warn!(error = %Causes(&error), bytes, "the audit's spool cannot be moved; trying again");
                     }
                     sync(&self.core).await;
                     self.pause(pause).await;
