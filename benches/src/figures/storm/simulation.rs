@@ -179,7 +179,7 @@ struct World {
     now: Time,
     case: Case,
     random: Random,
-    events: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    events: Events,
     /// Of events: those of one moment happen in the order in which they were thought of.
     number: u64,
     agents: Vec<Agent>,
@@ -197,12 +197,47 @@ struct World {
     renewals: Vec<u32>,
 }
 
+/// What will happen, by time: what is soon in order, the rest in parts of [`Events::PART`] each, so that a million that wait
+/// make the order of the next few no slower. What comes after [`LONGEST`] is not kept.
+struct Events {
+    soon: BinaryHeap<Reverse<(Time, u64, Event)>>,
+    part: usize,
+    later: Vec<Vec<(Time, u64, Event)>>,
+}
+
+impl Events {
+    const PART: Time = 5000;
+
+    fn new() -> Self {
+        let parts = usize::try_from(LONGEST / Self::PART).unwrap_or(0) + 1;
+        Self { soon: BinaryHeap::new(), part: 0, later: vec![Vec::new(); parts] }
+    }
+
+    fn push(&mut self, event: (Time, u64, Event)) {
+        let part = usize::try_from(event.0 / Self::PART).unwrap_or(usize::MAX);
+        if part <= self.part {
+            self.soon.push(Reverse(event));
+        } else if let Some(later) = self.later.get_mut(part) {
+            later.push(event);
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Time, Event)> {
+        while self.soon.is_empty() {
+            self.part += 1;
+            let next = std::mem::take(self.later.get_mut(self.part)?);
+            self.soon = next.into_iter().map(Reverse).collect();
+        }
+        self.soon.pop().map(|Reverse((time, _, event))| (time, event))
+    }
+}
+
 /// Runs a case.
 pub(crate) fn run(case: Case) -> Outcome {
     let mut world = World::new(case);
     world.populate();
     while world.open_cases > 0 && world.now < LONGEST {
-        let Some(Reverse((at, _, event))) = world.events.pop() else { break };
+        let Some((at, event)) = world.events.pop() else { break };
         world.now = at;
         world.happens(event);
     }
@@ -215,7 +250,7 @@ impl World {
             now: 0,
             case,
             random: Random(case.seed | 1),
-            events: BinaryHeap::new(),
+            events: Events::new(),
             number: 0,
             agents: vec![Agent::default(); case.agents as usize],
             connections: Vec::new(),
@@ -291,7 +326,7 @@ impl World {
 
     fn at(&mut self, time: Time, event: Event) {
         self.number += 1;
-        self.events.push(Reverse((time, self.number, event)));
+        self.events.push((time, self.number, event));
     }
 
     fn after(&mut self, time: Time, event: Event) {
