@@ -51,6 +51,20 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     text(read_whole(path, limit)?)
 }
 
+/// The same of a secret, which nobody may read or change but its owner and its group.
+///
+/// # Errors
+/// Also when others may. It is asked of the file that is read, whatever stands under its name by then.
+pub fn read_secret_text(path: &Path, limit: u64) -> io::Result<String> {
+    let file = open(path)?;
+    let mode = file.metadata()?.mode() & 0o7777;
+    if mode & 0o007 != 0 {
+        let why = format!("its mode is {mode:04o}, so that anybody may read or change it: chmod o= it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    text(whole(read_from(file, limit)?, limit)?)
+}
+
 fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
@@ -129,6 +143,24 @@ mod tests {
         assert_eq!(read_text(&path, 4).unwrap_err().to_string(), "it is larger than 4 bytes");
         std::fs::write(&path, [b'a', 0xff]).unwrap();
         assert_eq!(read_text(&path, 5).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_secret_that_anybody_may_read_or_change_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("key");
+        std::fs::write(&path, "hunter2").unwrap();
+        for (mode, is_read) in [(0o600, true), (0o640, true), (0o644, false), (0o602, false), (0o601, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match read_secret_text(&path, 9) {
+                Ok(text) => assert!(is_read && text == "hunter2", "{mode:o}"),
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(!is_read && said.contains("chmod o=") && !said.contains("hunter2"), "{mode:o}: {said}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -126,8 +126,7 @@ pub(crate) fn input(path: &Path) -> Result<Box<dyn Read>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::with_capacity(BUFFER, io::stdin())));
     }
-    let opened = File::open(path).and_then(|file| files::regular(&file).map(|()| file));
-    let file = opened.map_err(Failure::while_(exit::DATA, &path.display().to_string()))?;
+    let file = files::open(path).map_err(Failure::while_(exit::DATA, &path.display().to_string()))?;
     Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
 }
 

@@ -3,7 +3,8 @@
 //! Every transaction that changes something holds the head until it has committed, so revisions commit in their order and
 //! none comes late. The log says which rows a revision changed; the rows themselves, each with its tag, say how they are now.
 //! What was taken over must have the sum that the head vouches for: a log that leaves a row out, or names another, is
-//! found by that, and everything is read afresh then. So is it when the log does not reach back far enough.
+//! found by that, and everything is read afresh then; so it is when the log names what cannot be, or too much. That the rows go
+//! on from those that are known is proved by the log's digests ([`Descent`]): a log that was cut is refused.
 //!
 //! A replica follows before each transaction of its own, under the head's lock; before it answers by a row that it does not
 //! know; when another one rings ([`super::db::Bell`]); and a few times a second in any case.
@@ -25,15 +26,17 @@ use tokio::{
 use super::{
     Core, HeadFault, Kind, Record, Revision, Store, StoreError, Tampering, TrailFault,
     db::{Arg, Bell, Conn, Reader, Row, Sql, args},
+    ends::LogHead,
     head::{Descent, Head, SELECT_HEAD},
     live::{Mark, Pending},
     load::{Loaded, every_record, load},
     one_time::OneTimeRow,
     record::Kept,
-    secrets::{SecretRow, VersionRow},
+    secrets::{SecretRow, VersionRow, parts_of_id},
     snapshot::{Applied, Effect, Entity},
     tags::{self, RowName},
-    writer::{LogHead, Turn, Vouched, Writer},
+    turn::Turn,
+    writer::{Vouched, Writer},
 };
 use crate::domain::{
     directory::{Application, ServicePrincipal, SigningKey, Tenant},
@@ -207,31 +210,18 @@ const ORDER: [Kind; 13] = [
     Kind::SecretVersion,
 ];
 
-/// The vault, the name and, after a slash, the version of a secret's id.
-fn parts(id: &str) -> Option<(&str, &str)> {
-    id.rsplit_once("/secrets/")
-}
-
 /// Whether a record of that kind can have that id, as far as reading it needs.
 fn can_be(kind: Kind, id: &str) -> bool {
-    let is_of_vault = |has_version: bool| {
-        parts(id).is_some_and(|(vault, rest)| vault.parse::<ResourceId>().is_ok() && rest.contains('/') == has_version)
-    };
-    match kind {
-        Kind::Secret => is_of_vault(false),
-        Kind::SecretVersion => is_of_vault(true),
-        Kind::Tenant
-        | Kind::Application
-        | Kind::ServicePrincipal
-        | Kind::SigningKey
-        | Kind::Subscription
-        | Kind::ResourceGroup
-        | Kind::Machine
-        | Kind::Vault
-        | Kind::RoleAssignment
-        | Kind::RoleDefinition
-        | Kind::JoinToken => true,
-    }
+    let has_version = kind == Kind::SecretVersion;
+    let is_of_vault =
+        || vault_of(id).is_some() && parts_of_id(id).is_some_and(|(_, it)| it.contains('/') == has_version);
+    !(has_version || kind == Kind::Secret) || is_of_vault()
+}
+
+/// The vault of a secret's or a version's id. Of the id, by which the row is known: another vault that the log names beside it
+/// would be anybody's word.
+fn vault_of(id: &str) -> Option<ResourceId> {
+    parts_of_id(id)?.0.parse().ok()
 }
 
 struct Reading<'a> {
@@ -259,7 +249,7 @@ impl Reading<'_> {
                 }
             }
             Kind::Secret => {
-                let names: Vec<_> = keys.iter().filter_map(|(_, id)| parts(id)).collect();
+                let names: Vec<_> = keys.iter().filter_map(|(_, id)| parts_of_id(id)).collect();
                 let args: Vec<Arg<'_>> = keys
                     .iter()
                     .zip(&names)
@@ -275,7 +265,7 @@ impl Reading<'_> {
                 let names: Vec<_> = keys
                     .iter()
                     .filter_map(|(_, id)| {
-                        let (vault, rest) = parts(id)?;
+                        let (vault, rest) = parts_of_id(id)?;
                         let (name, version) = rest.split_once('/')?;
                         Some((vault, name, version))
                     })
@@ -307,11 +297,8 @@ impl Reading<'_> {
         for (tenant, id) in keys {
             let name = self.core.live.name(RowName { kind, tenant, id });
             self.taken.pending.entry(name).or_insert(None);
-            // Of the id, by which the row is known: another vault beside it would be anybody's word.
-            if let (Kind::Secret | Kind::SecretVersion, Some((vault, _))) = (kind, parts(id))
-                && let Ok(vault) = vault.parse::<ResourceId>()
-            {
-                self.taken.effects.push(Effect::InVault(vault));
+            if kind != Kind::JoinToken {
+                self.taken.effects.extend(vault_of(id).map(Effect::InVault));
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use denizen_wire::UnixTime;
 
-use super::{Store, StoreError, db::args, writer::Turn};
+use super::{Store, StoreError, db::args, turn::Turn};
 
 impl Store {
     /// Takes or renews a lease; whether this replica has it now.

@@ -16,7 +16,8 @@
 //! | [`seen`] | the time that was seen last, by which the clock is trusted or not |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
 //! | [`load`] | reading everything, checked, at start |
-//! | [`writer`], [`tx`], [`write`] | the one connection that writes, a transaction, and the one way to it |
+//! | [`writer`], [`turn`], [`ends`] | the one connection that writes; whose turn it is; where both logs end |
+//! | [`tx`], [`write`] | a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`], [`follow`] | the change log; taking over what other replicas have committed |
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
@@ -33,6 +34,7 @@ mod audit;
 mod backup;
 mod changes;
 mod db;
+mod ends;
 mod error;
 mod files;
 mod follow;
@@ -50,6 +52,7 @@ mod seen;
 mod snapshot;
 mod tags;
 mod tree;
+mod turn;
 mod tx;
 mod write;
 mod writer;
@@ -98,7 +101,7 @@ pub struct Store {
 pub(in crate::store) struct Core {
     readers: db::Pool,
     writer: Arc<Mutex<writer::Writer>>,
-    queue: writer::Queue,
+    queue: turn::Queue,
     freshness: follow::Freshness,
     /// This replica has committed something.
     committed: Notify,
@@ -115,7 +118,7 @@ pub(in crate::store) struct Core {
     seen: seen::Seen,
     spool: audit::spool::Spool,
     health: audit::health::Health,
-    heads: watch::Receiver<writer::LogHead>,
+    heads: watch::Receiver<ends::LogHead>,
     engine: Engine,
     schema: db::Watch,
     published: snapshot::Clocked,
@@ -167,7 +170,7 @@ impl Store {
             identity: engine.identity(),
             engine: engine.clone(),
             writer: Arc::new(Mutex::new(writer)),
-            queue: writer::Queue::default(),
+            queue: turn::Queue::default(),
             freshness: follow::Freshness::new(std::time::Instant::now()),
             committed: Notify::new(),
             wanted: Notify::new(),
@@ -252,7 +255,7 @@ impl Store {
             Err(StoreError::Tampered { .. }) => {}
             done => return done,
         }
-        let mut writer = writer::Turn::next(&self.core).await;
+        let mut writer = turn::Turn::next(&self.core).await;
         writer.ready(&self.core).await?;
         let rows = match self.core.engine.is_shared() {
             false => writer.conn()?.rows(&self.core.statements, sql, args).await?,

@@ -509,6 +509,11 @@ pub(super) fn id_of_secret(vault: &str, name: &str) -> String {
     [vault, "/secrets/", name].concat()
 }
 
+/// The vault of such an id, and what follows it: a name or, with a slash, a name and a version.
+pub(super) fn parts_of_id(id: &str) -> Option<(&str, &str)> {
+    id.rsplit_once("/secrets/")
+}
+
 /// The same, of a version.
 pub(super) fn id_of_version(secret: &str, version: &str) -> String {
     [secret, "/", version].concat()

@@ -16,12 +16,14 @@ use super::{
     audit::{self, chain},
     changes::{self, Entry},
     db::{Arg, DbError, Row, args},
+    ends::LogHead,
     live::{Checks, Mark, Pending},
     record::{Kept, content, decode, encode, encode_over, found, logged},
     secrets::Found,
     snapshot::{Applied, Effect},
     tags::{self, RowName},
-    writer::{Done, LogHead, Queue, Turn, Writer},
+    turn::{Queue, Turn},
+    writer::{Done, Writer},
 };
 use crate::domain::Ctx;
 

@@ -12,32 +12,27 @@
 
 use std::{
     fs::File,
-    ops::{Deref, DerefMut},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use denizen_wire::UnixTime;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedMutexGuard, oneshot, watch},
-};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     Core, HeadFault, Revision, Snapshot, StoreError, StoreKeys, TrailFault,
-    audit::chain::{Chain, StoredRow},
-    db::{Arg, Conn, DbError, Reader, Sql, Statements, Watch, args},
-    head::{self, Digest, Head},
+    audit::chain::Chain,
+    db::{Arg, Conn, DbError, Reader, Sql, Statements, Watch},
+    ends::{Ends, LogHead},
+    head::{Digest, Head},
     live::{Live, Pending, Sum},
     load::{Loaded, load},
     snapshot::Effect,
+    turn::{Queue, Turn},
 };
 
 /// What could not be overwritten after a purge is tried again no sooner than this.
-const FORGET_AGAIN: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 5 });
+const FORGET_AGAIN: Duration = Duration::from_secs(5);
 /// Members of a group at most: the first of them waits for the last.
 const MOST: usize = 256;
 
@@ -105,74 +100,6 @@ pub(super) struct Done {
     pub(super) is_shipment: bool,
 }
 
-/// The writer, while it is somebody's turn. Whoever goes away in the middle (a client hung up) leaves what was begun to a
-/// task that ends it: no transaction stays open that keeps others from writing.
-pub(super) struct Turn {
-    writer: OwnedMutexGuard<Writer>,
-    core: Arc<Core>,
-}
-
-impl Turn {
-    /// The writer, when it is this one's turn, for what joins no group.
-    pub(super) async fn next(core: &Arc<Core>) -> Self {
-        Self { writer: core.writer.clone().lock_owned().await, core: core.clone() }
-    }
-}
-
-impl Deref for Turn {
-    type Target = Writer;
-
-    fn deref(&self) -> &Writer {
-        &self.writer
-    }
-}
-
-impl DerefMut for Turn {
-    fn deref_mut(&mut self) -> &mut Writer {
-        &mut self.writer
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if !self.writer.is_settled()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let core = self.core.clone();
-            runtime.spawn(async move { core.writer.lock().await.quit(&core).await });
-        }
-    }
-}
-
-/// How many wait for the writer in order to join a group.
-#[derive(Default)]
-pub(super) struct Queue(AtomicUsize);
-
-impl Queue {
-    /// The writer, when it is this one's turn.
-    pub(super) async fn writer(core: &Arc<Core>) -> Turn {
-        struct Waits<'a>(&'a AtomicUsize);
-        impl Drop for Waits<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        let waiting = &core.queue.0;
-        waiting.fetch_add(1, Ordering::Relaxed);
-        let _waits = Waits(waiting);
-        Turn::next(core).await
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// What vouches for the rows there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Vouched {
@@ -185,66 +112,6 @@ pub(super) struct Vouched {
 struct Meant {
     log: LogHead,
     rows: Vouched,
-}
-
-/// The head of the rows and the last row of this replica's chain, read at one moment.
-pub(super) struct Ends {
-    pub(super) head: Option<Head>,
-    pub(super) last: Option<StoredRow>,
-}
-
-impl Ends {
-    pub(super) async fn read(db: &mut Reader<'_>, chain: &Chain) -> Result<Self, StoreError> {
-        let sql = "SELECT h.revision, h.seen, h.before_state, h.state, h.tag, \
-                   a.seq, a.last, a.tenant, a.at, a.revision, a.total, a.spool, a.state, a.hash, a.tag \
-                   FROM (SELECT 1) AS one LEFT JOIN head AS h ON h.id = 1 LEFT JOIN \
-                   (SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag FROM audit \
-                   WHERE chain = $1 ORDER BY seq DESC LIMIT 1) AS a ON 1 = 1";
-        let rows = db.rows(sql, args![&*chain.id]).await?;
-        let Some(row) = rows.first() else { return Ok(Self { head: None, last: None }) };
-        let last = row.int_or_null(head::WIDTH)?.map(|_| StoredRow::read_any_at(row, head::WIDTH)).transpose()?;
-        Ok(Self { head: Head::of_row(row, 0)?, last })
-    }
-}
-
-/// Where both logs end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogHead {
-    pub(super) revision: Revision,
-    /// Of all rows at that revision, as the head has it; empty before the first commit.
-    pub(super) state: Vec<u8>,
-    /// Sequence number of the last audit record; zero before the first.
-    pub(super) seq: u64,
-    /// The hash of the last row, hexadecimal; empty before the first.
-    pub(super) hash: String,
-    /// The position up to which the chain has the audit's spool.
-    pub(super) spool: u64,
-    /// What the chain and its changes have taken so far, bytes.
-    pub(super) total: u64,
-    /// When the last audit record was written.
-    pub(super) at: UnixTime,
-}
-
-impl LogHead {
-    /// Whether the chain ends at the same record.
-    fn is_at(&self, other: &Self) -> bool {
-        (self.seq, &self.hash) == (other.seq, &other.hash)
-    }
-}
-
-/// Before the first record.
-impl Default for LogHead {
-    fn default() -> Self {
-        Self {
-            revision: Revision(0),
-            state: Vec::new(),
-            seq: 0,
-            hash: String::new(),
-            spool: 0,
-            total: 0,
-            at: UnixTime(0),
-        }
-    }
 }
 
 impl Writer {
@@ -315,7 +182,8 @@ impl Writer {
     /// The same for one that writes to this replica's chain alone: it keeps no other replica waiting.
     ///
     /// What is shipped repeats the state that this replica knows. Where the rows are older, or others, that would bear
-    /// witness to a state that is gone: nothing is shipped, and the spool keeps it.
+    /// witness to a state that is gone: nothing is shipped, and the spool keeps it. A head that is not ours says nothing of
+    /// the rows, and the audit goes on.
     pub(super) async fn join_to_ship(&mut self, core: &Core) -> Result<&Group, StoreError> {
         self.open_group(core).await?;
         if core.engine.is_shared()
@@ -330,19 +198,14 @@ impl Writer {
 
     async fn refuse_older_rows(&mut self, core: &Core) -> Result<(), StoreError> {
         let there = Head::read(self.conn()?, &core.statements).await?;
-        let Some(known) = self.rows.head.clone() else { return Ok(()) };
-        let Some(there) = there.filter(|head| head.is_ours(&core.keys)) else {
-            return Err(StoreError::Head(HeadFault::Forged));
-        };
-        match there.revision.cmp(&known.revision) {
-            std::cmp::Ordering::Greater => Ok(()),
-            std::cmp::Ordering::Equal if there.state == known.state => Ok(()),
-            std::cmp::Ordering::Equal => Err(StoreError::Head(HeadFault::Replaced)),
-            std::cmp::Ordering::Less => {
-                let revisions = known.revision.0 - there.revision.0;
-                Err(core.health.disagrees(TrailFault::Older { records: 0, revisions }))
-            }
+        let there = there.filter(|head| head.is_ours(&core.keys));
+        let (Some(known), Some(there)) = (&self.rows.head, there) else { return Ok(()) };
+        let revisions = known.revision.0.saturating_sub(there.revision.0);
+        if revisions > 0 {
+            return Err(core.health.disagrees(TrailFault::Older { records: 0, revisions }));
         }
+        let is_other = there.revision == known.revision && there.state != known.state;
+        if is_other { Err(StoreError::Head(HeadFault::Replaced)) } else { Ok(()) }
     }
 
     /// Takes the right to change rows, which all replicas share, and what others have changed before.
@@ -493,7 +356,7 @@ impl Writer {
     }
 
     /// Whether everything that was begun is over, or somebody is on the way who ends it.
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         match &self.group {
             Some(group) => group.has_committer,
             None => self.conn.as_ref().is_none_or(|(conn, _)| !conn.is_open()),
@@ -823,11 +686,6 @@ impl Writer {
     fn in_doubt(&mut self, log: LogHead, rows: Vouched) {
         self.head = None;
         self.doubt = Some(Meant { log, rows });
-    }
-
-    /// Has the end of this replica's chain read again before the next use.
-    pub(super) fn doubt_end(&mut self) {
-        self.head = None;
     }
 
     /// What vouches for the rows now.

@@ -4,7 +4,7 @@
 //! refused, logged and counted, and the one before it
 //! is kept. Files that are being written are left alone until they have stood still for one look. Tests: `tests/it`.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use denizen_agent::files::{self, Stamp};
 use denizen_keys::SecretString;
@@ -23,19 +23,14 @@ const SOON: i64 = 7 * 24 * 3600;
 
 /// Reads the pair, and checks that it can be served now.
 pub(crate) fn read(at: &TlsFiles, now: UnixTime) -> Result<Pair, Fault> {
-    let text = |path: &Path, said: &str| {
-        files::read_text(path, MAX_FILE)
-            .map(SecretString::from)
-            .map_err(|error| Fault::new(format!("{said} {}", path.display()), format!("it cannot be read: {error}")))
+    let unread = |path: &Path, said: &str, error: std::io::Error| {
+        Fault::new(format!("{said} {}", path.display()), format!("it cannot be read: {error}"))
     };
-    let (chain, key) = (text(&at.cert, &at.cert_at)?, text(&at.key, &at.key_at)?);
-    let mode = std::fs::metadata(&at.key).map_or(0, |about| about.mode());
-    if mode & 0o007 != 0 {
-        let why = format!("its mode is {:04o}, so that anybody may read or change it: chmod o= it", mode & 0o7777);
-        return Err(Fault::new(format!("{} {}", at.key_at, at.key.display()), why));
-    }
+    let chain = files::read_text(&at.cert, MAX_FILE).map_err(|error| unread(&at.cert, &at.cert_at, error))?;
+    let key = files::read_secret_text(&at.key, MAX_FILE).map_err(|error| unread(&at.key, &at.key_at, error))?;
+    let key = SecretString::from(key);
     let in_key = |error: &BadPair| matches!(error, BadPair::Key | BadPair::Kind | BadPair::Mismatch);
-    let pair = Pair::read(chain.expose(), &key).and_then(|pair| pair.check_time(now).map(|()| pair));
+    let pair = Pair::read(&chain, &key).and_then(|pair| pair.check_time(now).map(|()| pair));
     pair.map_err(|error| {
         let (said, path) = if in_key(&error) { (&at.key_at, &at.key) } else { (&at.cert_at, &at.cert) };
         Fault::new(format!("{said} {}", path.display()), error.to_string())

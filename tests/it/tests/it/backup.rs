@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     jwt,
-    operator::{CONFIG, Operator, Running, mode},
+    operator::{Operator, Running, at_ports, mode},
     sandbox::{Sandbox, TIMEOUT, User, ended},
     wire::encoded,
 };
@@ -29,12 +29,7 @@ async fn started<'s>(operator: &Operator<'s>) -> (Running<'s>, Value, String) {
     let server = operator.start().await;
     // The next one listens where clients look for it.
     let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
-    let listens = CONFIG.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", port(&server.authority)), 1).replacen(
-        "127.0.0.1:0",
-        &format!("127.0.0.1:{}", port(&server.vault_url)),
-        1,
-    );
-    operator.configure(&listens);
+    operator.configure(&at_ports(port(&server.authority), port(&server.vault_url)));
     let admin = operator.admin();
     give(operator, &admin, admin["object_id"].as_str().unwrap(), "Key Vault Secrets Officer").await;
     let token = server.admin_token(&admin, VAULT).await.expect(200).text("/access_token");

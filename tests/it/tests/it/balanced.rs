@@ -156,6 +156,19 @@ impl<'s> Fleet<'s> {
         self.operators.iter().filter(is_away).collect()
     }
 
+    /// Everything that was acknowledged is at each of these, some order explains what everybody saw, and it is recorded; ends
+    /// them.
+    pub(crate) async fn all_is_there(&self, client: &Client, running: Vec<Running<'_>>) {
+        client.check(&running).await;
+        let mut log = String::new();
+        for server in running {
+            log += &server.stop().await;
+        }
+        assert!(!log.contains("could not be moved before the end"), "{log}");
+        self.verify().await;
+        client.check_recorded(&self.operators[0]).await;
+    }
+
     /// All chains are whole, whichever replica is asked.
     pub(crate) async fn verify(&self) {
         for operator in &self.operators {
@@ -355,14 +368,7 @@ impl Client {
                 }
             }
         };
-        let mut all: Vec<_> = (0..clients).map(|seed| Box::pin(one(seed))).collect();
-        // All at once, in this task: they borrow.
-        std::future::poll_fn(|context| {
-            all.retain_mut(|one| one.as_mut().poll(context).is_pending());
-            if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
-        drop(all);
+        at_once((0..clients).map(one)).await;
         counts
     }
 
@@ -389,18 +395,43 @@ impl Client {
 
     /// Everything that was acknowledged is in the audit, once.
     pub(crate) async fn check_recorded(&self, operator: &Operator<'_>) {
-        let exported = operator.run(&["audit", "export"]).await.ok();
-        let mut recorded: BTreeMap<String, usize> = BTreeMap::new();
-        for line in exported.lines() {
-            let record: Value = serde_json::from_str(line).unwrap();
-            if let Some(id) = record["request_id"].as_str() {
-                *recorded.entry(id.to_owned()).or_default() += 1;
-            }
-        }
-        let requests = self.requests.lock().unwrap();
-        let wrong: Vec<_> = requests.iter().filter(|id| recorded.get(*id) != Some(&1)).collect();
-        assert!(wrong.is_empty(), "{} of {} are not recorded once: {wrong:?}", wrong.len(), requests.len());
+        let requests = self.requests.lock().unwrap().clone();
+        are_recorded_once(operator, &requests).await;
     }
+
+    /// Writes until one is acknowledged again; how long that took.
+    pub(crate) async fn writes_again(&self) -> Duration {
+        let began = Instant::now();
+        while self.write("again").await != Outcome::Acknowledged {
+            assert!(began.elapsed() < TIMEOUT, "no write after {TIMEOUT:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        began.elapsed()
+    }
+}
+
+/// Each of these requests is in the audit, once.
+pub(crate) async fn are_recorded_once(operator: &Operator<'_>, requests: &[String]) {
+    let exported = operator.run(&["audit", "export"]).await.ok();
+    let mut recorded: BTreeMap<String, usize> = BTreeMap::new();
+    for line in exported.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        if let Some(id) = record["request_id"].as_str() {
+            *recorded.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    let wrong: Vec<_> = requests.iter().filter(|id| recorded.get(*id) != Some(&1)).collect();
+    assert!(wrong.is_empty(), "{} of {} are not recorded once: {wrong:?}", wrong.len(), requests.len());
+}
+
+/// Waits for all of them at once, in this task: they borrow.
+pub(crate) async fn at_once(all: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        all.retain_mut(|one| one.as_mut().poll(context).is_pending());
+        if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
 }
 
 /// What a load came to.
@@ -464,12 +495,7 @@ async fn behind_a_balancer_nothing_acknowledged_is_lost_when_a_replica_is_killed
     assert_eq!(issued, 4);
     let (writes, cut) = (counts.writes.load(Ordering::Relaxed), counts.cut.load(Ordering::Relaxed));
     assert!(writes > 100 && cut > 0, "{counts:?}");
-    client.check(&running).await;
-    for server in running {
-        server.stop().await;
-    }
-    fleet.verify().await;
-    client.check_recorded(&fleet.operators[0]).await;
+    fleet.all_is_there(&client, running).await;
 }
 
 /// Two machines with one join token, each at a replica of its own at the same moment.

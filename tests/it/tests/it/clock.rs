@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::{
-    balanced::{Fleet, VAULT, allow_secrets, cluster},
+    balanced::{Fleet, VAULT, allow_secrets, are_recorded_once, at_once, cluster},
     jwt,
     operator::{Operator, Running},
     sandbox::Sandbox,
@@ -92,12 +92,7 @@ impl Programs {
                 }
             }
         };
-        let mut all: Vec<_> = servers.iter().cycle().take(4).map(|server| Box::pin(one(server))).collect();
-        std::future::poll_fn(|context| {
-            all.retain_mut(|one| one.as_mut().poll(context).is_pending());
-            if all.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
+        at_once(servers.iter().cycle().take(4).map(one)).await;
     }
 
     /// Whether the token was taken.
@@ -148,16 +143,8 @@ impl Programs {
     pub(crate) async fn check_recorded(&self, operator: &Operator<'_>) {
         let said = operator.run(&["audit", "verify"]).await.ok();
         assert!(said.contains("are as they were written"), "{said}");
-        let mut recorded: BTreeMap<String, usize> = BTreeMap::new();
-        for line in operator.run(&["audit", "export"]).await.ok().lines() {
-            let record: Value = serde_json::from_str(line).unwrap();
-            if let Some(id) = record["request_id"].as_str() {
-                *recorded.entry(id.to_owned()).or_default() += 1;
-            }
-        }
-        let requests = self.requests.lock().unwrap();
-        let wrong: Vec<_> = requests.iter().filter(|id| recorded.get(*id) != Some(&1)).collect();
-        assert!(wrong.is_empty(), "{} of {} are not recorded once: {wrong:?}", wrong.len(), requests.len());
+        let requests = self.requests.lock().unwrap().clone();
+        are_recorded_once(operator, &requests).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What earlier releases left on disk still opens: each folder of `tests/it/earlier` is what a release of that name wrote,
-//! with one of everything in it. They are never changed. A release that adds a migration adds its own:
-//! `cargo build --bins && cargo test -p denizen-it -- --ignored keep_the_state_of_this_release`.
+//! with one of everything in it. They are never changed. A test writes the same of this release into
+//! `target/tmp/earlier`, and opens it: a release that writes another format is kept by copying that.
 //!
 //! | in a folder | what it is |
 //! |---|---|
@@ -82,32 +82,35 @@ async fn what_earlier_releases_wrote_opens() {
     let cluster = Cluster::start(&[("fsync", "off")]).unwrap();
     let mut releases = 0;
     for release in fs::read_dir(kept()).unwrap() {
-        let release = release.unwrap().path();
-        let name = release.file_name().unwrap().to_str().unwrap().to_owned();
-        for what in ["stopped", "killed"] {
-            let operator = Operator::new(&sandbox);
-            copy(&release.join(what), &operator.path("data"));
-            opens(&operator, &release, &format!("{name}/{what}")).await;
-        }
-        let operator = Operator::new(&sandbox);
-        copy(&release.join("postgres"), &operator.path("data"));
-        let database = format!("release_{releases}");
-        cluster.create(&database).unwrap();
-        cluster.load(&database, &release.join("postgres.sql")).unwrap();
-        operator.configure(&format!("{CONFIG}\n[store]\nurl = \"{}\"\n", cluster.url(&database)));
-        opens(&operator, &release, &format!("{name}/postgres")).await;
-        let operator = Operator::new(&sandbox);
-        fs::create_dir(operator.path("data")).unwrap();
-        fs::set_permissions(operator.path("data"), fs::Permissions::from_mode(0o700)).unwrap();
-        fs::write(operator.path("data/root.key"), fs::read(release.join("stopped/root.key")).unwrap()).unwrap();
-        fs::set_permissions(operator.path("data/root.key"), fs::Permissions::from_mode(0o600)).unwrap();
-        let backup = release.join("all.backup");
-        operator.run(&["backup", "verify", backup.to_str().unwrap()]).await.ok();
-        operator.run(&["restore", backup.to_str().unwrap()]).await.ok();
-        opens(&operator, &release, &format!("{name}/all.backup")).await;
+        all_opens(&sandbox, &cluster, &release.unwrap().path(), &format!("release_{releases}")).await;
         releases += 1;
     }
     assert!(releases > 0, "nothing was kept");
+}
+
+/// Everything in a release's folder opens; its database gets this name.
+async fn all_opens(sandbox: &Sandbox, cluster: &Cluster, release: &Path, database: &str) {
+    let name = release.file_name().unwrap().to_str().unwrap();
+    for what in ["stopped", "killed"] {
+        let operator = Operator::new(sandbox);
+        copy(&release.join(what), &operator.path("data"));
+        opens(&operator, release, &format!("{name}/{what}")).await;
+    }
+    let operator = Operator::new(sandbox);
+    copy(&release.join("postgres"), &operator.path("data"));
+    cluster.create(database).unwrap();
+    cluster.load(database, &release.join("postgres.sql")).unwrap();
+    operator.configure(&format!("{CONFIG}\n[store]\nurl = \"{}\"\n", cluster.url(database)));
+    opens(&operator, release, &format!("{name}/postgres")).await;
+    let operator = Operator::new(sandbox);
+    fs::create_dir(operator.path("data")).unwrap();
+    fs::set_permissions(operator.path("data"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(operator.path("data/root.key"), fs::read(release.join("stopped/root.key")).unwrap()).unwrap();
+    fs::set_permissions(operator.path("data/root.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let backup = release.join("all.backup");
+    operator.run(&["backup", "verify", backup.to_str().unwrap()]).await.ok();
+    operator.run(&["restore", backup.to_str().unwrap()]).await.ok();
+    opens(&operator, release, &format!("{name}/all.backup")).await;
 }
 
 /// One of everything.
@@ -133,10 +136,10 @@ async fn fill(operator: &Operator<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it writes what this release leaves on disk into the sources"]
-async fn keep_the_state_of_this_release() {
-    let release = kept().join(env!("CARGO_PKG_VERSION"));
-    fs::create_dir(&release).expect("it is kept already, and never changed");
+async fn what_this_release_writes_opens_and_can_be_kept() {
+    let release = Path::new(env!("CARGO_TARGET_TMPDIR")).join("earlier").join(env!("CARGO_PKG_VERSION"));
+    let _ = fs::remove_dir_all(&release);
+    fs::create_dir_all(&release).unwrap();
     let sandbox = Sandbox::new().await;
     let operator = Operator::new(&sandbox);
     fill(&operator).await;
@@ -171,6 +174,7 @@ async fn keep_the_state_of_this_release() {
     }
     let _ = fs::remove_dir_all(release.join("postgres/denizen.db.audit"));
     fs::write(release.join("postgres.sql"), cluster.dump("denizen").unwrap()).unwrap();
+    all_opens(&sandbox, &cluster, &release, "again").await;
 }
 
 /// The server's address, as an agent keeps it.

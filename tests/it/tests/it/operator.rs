@@ -1,6 +1,7 @@
 //! A server as an operator has it: a configuration, `denizen init`, `denizen server`, in a directory of the test's own.
 
 use std::{
+    fmt::Display,
     fs::File,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -33,6 +34,12 @@ drain_seconds = 0
 cert = "tls.crt"
 key = "tls.key"
 "#;
+
+/// [`CONFIG`] at these ports, where whoever has been there finds a server that is started again.
+pub(crate) fn at_ports(listen: impl Display, vault_listen: impl Display) -> String {
+    let any = "127.0.0.1:0";
+    CONFIG.replacen(any, &format!("127.0.0.1:{listen}"), 1).replacen(any, &format!("127.0.0.1:{vault_listen}"), 1)
+}
 
 /// A directory with a configuration and a certificate.
 pub(crate) struct Operator<'s> {

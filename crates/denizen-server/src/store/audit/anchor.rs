@@ -35,9 +35,9 @@ use super::super::{
     Core, Engine, HeadFault, Revision, StoreError, StoreKeys, TrailFault,
     audit::chain::{Chain, SELECT_START, Start, StartWhy, StoredRow, chains, last_row, row_ending_at},
     db::{Reader, Sharing, args},
+    ends::{Ends, LogHead},
     files,
     head::{Descent, Head as RowsHead},
-    writer::{Ends, LogHead},
 };
 
 /// The anchor is written at most this often. Also how many of the last records may be removed unnoticed from a database

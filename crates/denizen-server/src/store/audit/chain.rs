@@ -33,7 +33,8 @@ use super::super::{
     AuditRecord, Core, Store, StoreError, StoreKeys, TrailFault,
     audit::spool::{BATCH, Batch},
     db::{self, Arg, Reader, Sql, Statements, args},
-    writer::{Ends, LogHead, Writer},
+    ends::LogHead,
+    writer::Writer,
 };
 use crate::domain::Ctx;
 
@@ -189,11 +190,6 @@ pub(in crate::store) async fn append(
     args.push(Arg::Text(&previous.hash));
     let sql = Sql::rows_if(INSERT, rows.len(), WIDTH, ENDS_WITH);
     if writer.execute(&core.statements, sql, &args).await? != rows.len() as u64 {
-        // A commit of this replica may have come late.
-        let end = Ends::read(&mut Reader::Conn(writer.conn()?, &core.statements), &core.chain).await?.last;
-        if core.engine.is_shared() && end.is_some_and(|end| end.is_ours(&core.chain) && end.head.seq > previous.seq) {
-            writer.doubt_end();
-        }
         return Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: previous.seq }));
     }
     Ok(())

@@ -11,7 +11,8 @@ use super::{
     super::{
         AuditBroken, Engine, Revision, StoreError, StoreKeys, TrailFault,
         db::{Cell, Reader, Row as DbRow, Statements},
-        writer::{Ends, LogHead, Writer},
+        ends::{Ends, LogHead},
+        writer::Writer,
     },
     AuditEvent, DEPLOYMENT, Head, anchor,
     chain::{self, Chain, Row, Start, StoredRow},

@@ -25,7 +25,8 @@ use super::super::{
         spool::{BATCH, Batch},
     },
     live::Pending,
-    writer::{Done, Queue, Writer},
+    turn::Queue,
+    writer::{Done, Writer},
 };
 
 /// How long records are let gather. Also how much of the spool a loss of power may cost, beside one commit.

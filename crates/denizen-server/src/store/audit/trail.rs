@@ -19,8 +19,9 @@ use super::super::{
         verify::{ACCEPTED, History, Mark, Verified, records_to, walk},
     },
     db::{self, Conn, Reader, Statements, args},
+    ends::{Ends, LogHead},
     head::Head as RowsHead,
-    writer::{Ends, LogHead, Vouched, Writer},
+    writer::{Vouched, Writer},
 };
 
 /// How often a trail is looked at again when it seems wrong: its server may have moved it between two looks.
@@ -106,18 +107,18 @@ impl Trail {
         };
         let mut conn = self.conn.lock().await;
         let mut db = Reader::Conn(&mut conn, &self.statements);
-        let verified = Box::pin(walk(&mut db, &chain, &head, &marks(&chain))).await?;
+        let mut verified = Box::pin(walk(&mut db, &chain, &head, &marks(&chain))).await?;
         let mut witnessed = verified.witnessed.clone();
         let mut history = History::default();
-        history.add(&chain, &verified);
+        history.add(&chain, &mut verified);
         let mut others = Vec::new();
         for id in chains(&mut db).await?.into_iter().filter(|id| **id != *chain.id) {
             let other = Chain::named(&id, &self.keys);
             let Some(end) = Ends::read(&mut db, &other).await?.last else { continue };
             let of_other = |broken: AuditBroken| AuditBroken { why: format!("chain {id}: {}", broken.why), ..broken };
-            let verified = Box::pin(walk(&mut db, &other, &end.head, &marks(&other))).await.map_err(of_other)?;
+            let mut verified = Box::pin(walk(&mut db, &other, &end.head, &marks(&other))).await.map_err(of_other)?;
             witnessed.extend(verified.witnessed.clone());
-            history.add(&other, &verified);
+            history.add(&other, &mut verified);
             others.push((id, verified));
         }
         if let Some(head) =
@@ -336,17 +337,17 @@ impl Deciding<'_> {
             of_others.extend(wrong_of_other(writer, statements, &found, other, walked).await?);
         }
         let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
-        let said =
-            of_others.iter().map(|it| format!("chain {}: {}", it.chain.id, it.was)).collect::<Vec<_>>().join("; ");
-        let was = match (judged, &walked) {
-            (Err(fault), _) => fault.to_string(),
-            (Ok(()), Err(_)) if found.is_new() => return Ok(None),
-            // A replica that has written nothing yet.
-            (Ok(()), Err(_)) if found.end().is_none() && said.is_empty() => return Ok(None),
-            (Ok(()), Err(broken)) if found.end().is_some() => broken.to_string(),
-            (Ok(()), Err(_) | Ok(())) if !said.is_empty() => said,
-            (Ok(()), Err(_) | Ok(())) => return Ok(None),
+        let of_own = match (judged, &walked) {
+            (Err(fault), _) => Some(fault.to_string()),
+            (Ok(()), Err(broken)) if found.end().is_some() => Some(broken.to_string()),
+            // A replica that has written nothing yet has nothing that could be wrong.
+            (Ok(()), Err(_) | Ok(())) => None,
         };
+        if of_own.is_none() && of_others.is_empty() {
+            return Ok(None);
+        }
+        let of_others_too = of_others.iter().map(|it| format!("chain {}: {}", it.chain.id, it.was));
+        let was = of_own.into_iter().chain(of_others_too).collect::<Vec<_>>().join("; ");
         let (head, start) = match walked {
             Ok(()) => (found.head(), None),
             Err(_) if found.end().is_none() && expected.as_ref().is_none_or(|head| head.seq == 0) => {

@@ -15,7 +15,8 @@ use super::super::{
         witness::Witnessed,
     },
     db::{Reader, args},
-    writer::{LogHead, Turn},
+    ends::LogHead,
+    turn::Turn,
 };
 
 /// A chain that is whole.
@@ -58,9 +59,10 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn add(&mut self, chain: &Chain, verified: &Verified) {
-        self.stated.extend(verified.stated.iter().map(|it| (it.clone(), chain.id.clone())));
-        self.gone_on.extend(&verified.gone_on);
+    /// Takes over what a chain says.
+    pub(super) fn add(&mut self, chain: &Chain, verified: &mut Verified) {
+        self.stated.extend(verified.stated.drain(..).map(|it| (it, chain.id.clone())));
+        self.gone_on.append(&mut verified.gone_on);
     }
 
     /// Refuses two of one transaction; a head that was kept elsewhere counts as well.

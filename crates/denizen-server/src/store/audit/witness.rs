@@ -21,7 +21,7 @@ use super::{
     chain::{Chain, SELECT_START, Start, chains, row_ending_at},
     own,
 };
-use crate::store::writer::Ends;
+use crate::store::ends::Ends;
 
 /// The action of the record.
 pub(super) const WITNESS: &str = "audit/witness";

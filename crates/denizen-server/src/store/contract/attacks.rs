@@ -526,7 +526,7 @@ pub(super) async fn an_end_forged_while_it_is_read_again_is_refused(place: impl 
     let store = lived(&place).await;
     let forget = async || {
         let mut writer = store.core.writer.lock().await;
-        let lost = super::super::writer::LogHead { hash: "lost".to_owned(), ..Default::default() };
+        let lost = super::super::ends::LogHead { hash: "lost".to_owned(), ..Default::default() };
         assert!(writer.settle(&store.core.statements, lost, StoreError::Closed).await.is_err());
     };
     place.sql("CREATE TABLE side.kept AS SELECT * FROM audit; DELETE FROM audit WHERE seq > 4").await;

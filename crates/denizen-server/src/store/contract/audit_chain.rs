@@ -130,7 +130,7 @@ pub(super) async fn an_edited_position_swallows_nothing(place: impl DataPlace) {
         // The end is read again, as after a broken connection.
         let mut writer = store.core.writer.lock().await;
         let head = writer.ready(&store.core).await.unwrap();
-        let unlike = super::super::writer::LogHead { hash: "unlike".to_owned(), ..head };
+        let unlike = super::super::ends::LogHead { hash: "unlike".to_owned(), ..head };
         assert!(writer.settle(&store.core.statements, unlike, StoreError::Closed).await.is_err());
     };
     forget().await;
@@ -141,7 +141,7 @@ pub(super) async fn an_edited_position_swallows_nothing(place: impl DataPlace) {
     // Nor is one believed that carries its tag: far beyond what is written, or within.
     let good = store.core.heads.borrow().clone();
     for position in [9_000_000_000_000, store.core.spool.position().0 + 1] {
-        store.core.writer.lock().await.advance(super::super::writer::LogHead { spool: position, ..good.clone() });
+        store.core.writer.lock().await.advance(super::super::ends::LogHead { spool: position, ..good.clone() });
         let told = store.audit_tail(&ctx(1), 1).await.unwrap_err();
         assert!(matches!(&told, StoreError::Corrupt(why) if why.contains(&position.to_string())), "{told}");
         assert!(store.audit_behind() > 0, "what was not shipped was let go");

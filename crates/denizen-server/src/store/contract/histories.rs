@@ -301,13 +301,13 @@ mod tests {
     pub(super) async fn a_commit_that_the_server_refuses_leaves_nothing_open(place: Database) {
         let (one, two) = two(&place).await;
         for round in 0..3 {
-            one.core.statements.breaks.store(true, std::sync::atomic::Ordering::Relaxed);
+            one.core.statements.break_next_commit();
             rename(&one, 1, round).await.unwrap_err();
             rename(&two, 1, 10 + round).await.unwrap();
             rename(&one, 1, 20 + round).await.unwrap();
         }
         one.audit(&ctx(1), &event("read")).unwrap();
-        one.core.statements.breaks.store(true, std::sync::atomic::Ordering::Relaxed);
+        one.core.statements.break_next_commit();
         let _ = one.audit_tail(&ctx(1), 1).await;
         let shipped = one.audit_tail(&ctx(1), 100).await.unwrap();
         assert_eq!(shipped.iter().filter(|it| it.action == "read").count(), 1);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A store with tenant 1, its vault `v`, and versions of secrets in it.
-async fn with_secrets(place: &impl DataPlace, secrets: &[(&str, u8)]) -> Store {
+pub(super) async fn with_secrets(place: &impl DataPlace, secrets: &[(&str, u8)]) -> Store {
     let store = founded(place).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
     tx.insert(&vault(1, "v")).await.unwrap();

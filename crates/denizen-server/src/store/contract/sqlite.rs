@@ -15,6 +15,7 @@ use super::{
     Attack, DataPlace, Engine,
     attacks::{live, lived, refused, try_open, until},
     fixtures::*,
+    secret_cycle::with_secrets,
     writes::founded,
 };
 use crate::store::{SchemaFault, Store, StoreError, TrailFault};
@@ -423,15 +424,7 @@ async fn a_database_replaced_under_a_running_server_refuses_writes() {
 #[tokio::test]
 async fn an_index_that_leaves_rows_out_is_refused_at_start() {
     let place = File::new();
-    let store = founded(&place).await;
-    let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
-    tx.secret_add(&secret(1, "v", "s", 2)).await.unwrap();
-    tx.commit(event("x")).await.unwrap();
-    store.close().await;
+    with_secrets(&place, &[("s", 1), ("s", 2)]).await.close().await;
     place
         .sql(
             "PRAGMA writable_schema=ON; \
@@ -454,12 +447,8 @@ async fn an_index_that_leaves_rows_out_is_refused_at_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_purged_while_somebody_read_goes_afterwards() {
     let place = File::new();
-    let store = founded(&place).await;
+    let store = with_secrets(&place, &[("doomed", 1)]).await;
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.secret_add(&secret(1, "v", "doomed", 1)).await.unwrap();
     tx.secret_delete(&vault_id(1, "v"), "doomed", NOW, NOW).await.unwrap().unwrap();
     tx.commit(event("x")).await.unwrap();
     let reader = rusqlite::Connection::open(place.files().remove(0)).unwrap();

@@ -180,6 +180,6 @@ pub(super) async fn a_write_of_unknown_outcome_is_looked_up(place: impl DataPlac
     let mut writer = store.core.writer.lock().await;
     let kept = writer.ready(&store.core).await.unwrap();
     assert!(writer.settle(statements, kept.clone(), StoreError::Closed).await.is_ok(), "it is in the log: it was kept");
-    let lost = super::super::writer::LogHead { hash: "another".to_owned(), ..kept };
+    let lost = super::super::ends::LogHead { hash: "another".to_owned(), ..kept };
     assert!(matches!(writer.settle(statements, lost, StoreError::Closed).await, Err(StoreError::Closed)));
 }

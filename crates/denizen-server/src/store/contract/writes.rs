@@ -411,6 +411,7 @@ pub(super) async fn what_was_decided_by_a_group_that_failed_is_decided_again(pla
 /// The engine may have ended the transaction with it: nobody of the group is told that its work was kept when it was not.
 pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: impl DataPlace) {
     let store = founded(&place).await;
+    let mut refused = 0;
     for round in 0..4 {
         let mut first = store.begin(&ctx(1)).await.unwrap();
         first.insert(&principal(1, round)).await.unwrap();
@@ -423,8 +424,8 @@ pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: im
         // Of who waits, or of who comes next where the engine needs none for the former.
         store.core.statements.refuse_next_savepoint();
         let kept = first.commit(event("first")).await.is_ok();
-        let _ = second.await.unwrap();
-        let _ = store.begin(&ctx(1)).await.map(drop);
+        refused += u32::from(second.await.unwrap().is_err());
+        refused += u32::from(store.begin(&ctx(1)).await.is_err());
         let _ = store.core.statements.savepoint();
         assert_eq!(store.snapshot().principal(tenant_id(1), principal_id(round)).is_some(), kept, "{round}");
         let shipped = store.audit_tail(&ctx(1), 100).await.unwrap();
@@ -435,6 +436,7 @@ pub(super) async fn a_savepoint_that_is_refused_loses_nothing_silently(place: im
         );
         store.audit_verify().await.unwrap();
     }
+    assert!(refused > 0, "none was refused");
     let before = store.snapshot();
     store.close().await;
     assert!(*place.open().await.snapshot() == *before);

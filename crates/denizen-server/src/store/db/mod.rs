@@ -105,7 +105,7 @@ pub(super) struct Statements {
     refuses: std::sync::atomic::AtomicBool,
     /// And of a commit that the engine refuses while the session goes on.
     #[cfg(test)]
-    pub(super) breaks: std::sync::atomic::AtomicBool,
+    breaks: std::sync::atomic::AtomicBool,
 }
 
 impl Statements {
@@ -113,6 +113,12 @@ impl Statements {
     #[cfg(test)]
     pub(super) fn fail_next_commit(&self) {
         self.fails.store(true, Ordering::Relaxed);
+    }
+
+    /// The next commit is refused by the engine, and the session goes on. SQLite refuses none in this way.
+    #[cfg(test)]
+    pub(super) fn break_next_commit(&self) {
+        self.breaks.store(true, Ordering::Relaxed);
     }
 
     /// The next savepoint is refused, by the engine.

@@ -412,7 +412,6 @@ impl Conn {
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
         // One that the server closed meanwhile is noticed by the first statement.
         let began = Instant::now();
-        self.get().await?;
         match self.start("BEGIN").await {
             Err(error) if error.is_of_connection() && began.elapsed() < PAUSE => self.start("BEGIN").await,
             first => first,

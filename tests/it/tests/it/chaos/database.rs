@@ -87,16 +87,6 @@ async fn warm(client: &Client, running: &[Running<'_>]) {
     }
 }
 
-/// A write is acknowledged again within this time.
-async fn writes_again(client: &Client) -> Duration {
-    let began = Instant::now();
-    while client.write("other").await != Outcome::Acknowledged {
-        assert!(began.elapsed() < TIMEOUT, "no write after {TIMEOUT:?}");
-        sleep(Duration::from_millis(100)).await;
-    }
-    began.elapsed()
-}
-
 /// Nothing is lost, and everything is recorded.
 async fn all_is_there(fleet: &Fleet<'_>, client: &Client, running: Vec<Running<'_>>) {
     // One of them writes again; each finds the database by itself.
@@ -107,14 +97,7 @@ async fn all_is_there(fleet: &Fleet<'_>, client: &Client, running: Vec<Running<'
             sleep(Duration::from_millis(100)).await;
         }
     }
-    client.check(&running).await;
-    let mut log = String::new();
-    for server in running {
-        log += &server.stop().await;
-    }
-    assert!(!log.contains("could not be moved before the end"), "{log}");
-    fleet.verify().await;
-    client.check_recorded(&fleet.operators[0]).await;
+    fleet.all_is_there(client, running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +117,7 @@ async fn a_database_that_hangs_takes_no_token_away_and_loses_nothing() {
         for pid in &all {
             let _ = kill_process(*pid, Signal::CONT);
         }
-        let again = writes_again(&client).await;
+        let again = client.writes_again().await;
         done.store(true, Ordering::Relaxed);
         again
     };
@@ -156,7 +139,7 @@ async fn a_database_that_is_away_takes_no_token_away_and_loses_nothing() {
         tokio::task::block_in_place(|| cluster.stop()).unwrap();
         sleep(seconds(20)).await;
         tokio::task::block_in_place(|| cluster.start_again()).unwrap();
-        let again = writes_again(&client).await;
+        let again = client.writes_again().await;
         done.store(true, Ordering::Relaxed);
         again
     };
@@ -194,7 +177,7 @@ async fn a_primary_that_is_killed_and_replaced_loses_nothing() {
         // Who connects meanwhile finds a standby.
         sleep(Duration::from_secs(3)).await;
         query(&standby, "SELECT pg_promote()");
-        let again = writes_again(&client).await;
+        let again = client.writes_again().await;
         done.store(true, Ordering::Relaxed);
         sleep(seconds(8)).await;
         finished.store(true, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::seconds;
 use crate::{
     balanced::{Client, Fleet, Outcome, port},
-    operator::{CONFIG, Operator},
+    operator::{Operator, at_ports},
     sandbox::{Sandbox, TIMEOUT},
 };
 
@@ -32,25 +32,11 @@ fn fill(path: &Path) {
     assert!(file.metadata().unwrap().len() > 0, "{} is full as it is", path.display());
 }
 
-/// A write is acknowledged again.
-async fn writes_again(client: &Client) -> Duration {
-    let began = Instant::now();
-    while client.write("again").await != Outcome::Acknowledged {
-        assert!(began.elapsed() < TIMEOUT, "no write after {TIMEOUT:?}");
-        sleep(Duration::from_millis(100)).await;
-    }
-    began.elapsed()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_disk_is_full_refuses_and_goes_on_when_there_is_room() {
     let script = "mkdir /opt/small && mount -t tmpfs -o size=48m,mode=755 tmpfs /opt/small";
     let Some(sandbox) = Sandbox::prepared(script).await else { return };
-    let (listen, vault) = (port(), port());
-    let config = CONFIG
-        .replacen("127.0.0.1:0", &format!("127.0.0.1:{listen}"), 1)
-        .replacen("127.0.0.1:0", &format!("127.0.0.1:{vault}"), 1)
-        .replace("data_dir = \"data\"", "data_dir = \"/opt/small/data\"");
+    let config = at_ports(port(), port()).replace("data_dir = \"data\"", "data_dir = \"/opt/small/data\"");
     let operator = Operator::with(&sandbox, &config);
     operator.init().await.ok();
     let mut server = operator.start().await;
@@ -74,7 +60,7 @@ async fn a_server_whose_disk_is_full_refuses_and_goes_on_when_there_is_room() {
             } else {
                 std::fs::remove_file(&ballast).unwrap();
             }
-            let again = writes_again(&client).await;
+            let again = client.writes_again().await;
             sleep(Duration::from_secs(1)).await;
             done.store(true, Ordering::Relaxed);
             (refused, again, server)
@@ -122,7 +108,7 @@ async fn a_database_whose_disk_is_full_takes_no_token_away_and_loses_nothing() {
         std::fs::remove_file(folder.join("ballast")).unwrap();
         // One that cannot write its log ends itself; whoever runs it starts it again.
         tokio::task::block_in_place(|| cluster.lock().unwrap().start_again()).unwrap();
-        let again = writes_again(&client).await;
+        let again = client.writes_again().await;
         sleep(Duration::from_secs(1)).await;
         done.store(true, Ordering::Relaxed);
         (tokens, refused, again)
@@ -130,10 +116,5 @@ async fn a_database_whose_disk_is_full_takes_no_token_away_and_loses_nothing() {
     let (counts, (tokens, refused, again)) = tokio::join!(client.load(&fleet.operators[0], 6, 5, &done), full);
     eprintln!("{tokens} tokens, {refused} refused, written again after {again:?}; {counts:?}");
     assert!(refused > 0 && tokens > 20, "{tokens} tokens, {refused} refused");
-    client.check(&running).await;
-    for server in running {
-        server.stop().await;
-    }
-    fleet.verify().await;
-    client.check_recorded(&fleet.operators[0]).await;
+    fleet.all_is_there(&client, running).await;
 }

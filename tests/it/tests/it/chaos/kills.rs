@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::number;
 use crate::{
     balanced::{Client, Random, port},
-    operator::{CONFIG, Operator},
+    operator::{Operator, at_ports},
     sandbox::Sandbox,
 };
 
@@ -19,13 +19,7 @@ use crate::{
 async fn a_server_with_sqlite_that_is_killed_again_and_again_loses_nothing() {
     let kills = number("DENIZEN_CHAOS_KILLS", 40);
     let sandbox = Sandbox::new().await;
-    let (listen, vault) = (port(), port());
-    let config = CONFIG.replacen("127.0.0.1:0", &format!("127.0.0.1:{listen}"), 1).replacen(
-        "127.0.0.1:0",
-        &format!("127.0.0.1:{vault}"),
-        1,
-    );
-    let operator = Operator::with(&sandbox, &config);
+    let operator = Operator::with(&sandbox, &at_ports(port(), port()));
     operator.init().await.ok();
     let mut running = operator.start().await;
     let (authority, vault_url) = (running.authority.clone(), running.vault_url.clone());

@@ -43,12 +43,7 @@ async fn three_replicas_that_are_killed_at_random_lose_nothing() {
     let (counts, kills) = tokio::join!(client.load(&fleet.operators[0], 12, 8, &done), kills);
     eprintln!("{kills} kills: {counts:?}");
     assert!(kills >= 10 && counts.writes.load(Ordering::Relaxed) > 200, "{kills} kills: {counts:?}");
-    client.check(&running).await;
-    for server in running {
-        server.stop().await;
-    }
-    fleet.verify().await;
-    client.check_recorded(&fleet.operators[0]).await;
+    fleet.all_is_there(&client, running).await;
 }
 
 /// It is stopped in the middle of whatever it does, holding what it holds, and goes on after others have written.
@@ -78,12 +73,7 @@ async fn a_replica_that_is_stopped_and_returns_loses_nothing_and_keeps_nobody() 
     let (counts, meanwhile) = tokio::join!(client.load(&fleet.operators[0], 12, 8, &done), stops);
     eprintln!("while one was stopped: {meanwhile:?}; {counts:?}");
     assert!(meanwhile.iter().all(|operations| *operations > 20), "{meanwhile:?}: {counts:?}");
-    client.check(&running).await;
-    for server in running {
-        server.stop().await;
-    }
-    fleet.verify().await;
-    client.check_recorded(&fleet.operators[0]).await;
+    fleet.all_is_there(&client, running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
