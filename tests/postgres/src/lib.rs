@@ -297,10 +297,8 @@ impl Cluster {
     /// # Errors
     /// What the server says.
     pub fn load(&self, database: &str, file: &Path) -> io::Result<()> {
-        let mut psql = Command::new("psql");
-        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=denizen"]);
-        psql.arg("--host").arg(&self.folder).arg("--port").arg(self.port.to_string());
-        psql.arg("--dbname").arg(database).arg("--file").arg(file);
+        let mut psql = self.psql(database);
+        psql.arg("--set=ON_ERROR_STOP=1").arg("--file").arg(file);
         done(&psql.output()?).map(drop)
     }
 

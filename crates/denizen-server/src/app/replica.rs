@@ -82,7 +82,7 @@ mod tests {
         for forged in ["", "7", "7-", "x-y", &token.replacen('0', "7", 1), "99999999999999999999-0"] {
             assert_eq!(replica.reach(forged).await, Ok(()), "{forged}");
         }
-        // One that is true and not here yet is waited for.
+        // One that is true, of a state that there is nowhere.
         assert_eq!(replica.reach(&store.revision_token(Revision(7))).await, Err(Behind::Missing));
         assert_eq!(replica.refuse_stale(), Ok(()), "there are no others");
     }
