@@ -17,7 +17,7 @@ use denizen_test_postgres::Cluster;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
-use super::{Attack, DataPlace, Engine, fixtures::*, writes::founded};
+use super::{Attack, DataPlace, Engine, fixtures::*, secret_cycle::with_secrets, writes::founded};
 use crate::store::{Postgres, SchemaFault, Store, StoreError, StoreKeys, Trail};
 
 pub(super) struct Database {
@@ -407,6 +407,23 @@ async fn a_schema_changed_in_the_middle_of_a_transaction_is_not_written_by() {
     let refused = tx.commit(event("x")).await;
     assert!(matches!(refused, Err(StoreError::SchemaChanged)), "{refused:?}");
     assert!(store.snapshot().principal(tenant_id(1), principal_id(1)).is_none());
+}
+
+/// A transaction that began before a purge may read what it removed: it goes when that one is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_while_somebody_read_goes_afterwards() {
+    let place = Database::new();
+    let store = with_secrets(&place, &[("doomed", 1)]).await;
+    let mut reader = place.connect().await;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM secret_versions";
+    reader.execute(sqlx::raw_sql(begin)).await.unwrap();
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.secret_delete(&vault_id(1, "v"), "doomed", NOW, NOW).await.unwrap().unwrap();
+    assert!(tx.secret_purge(&vault_id(1, "v"), "doomed").await.unwrap());
+    tx.commit(event("x")).await.unwrap();
+    assert!(place.copies_of("SEALED-doomed-1").await > 0, "nobody reads it");
+    reader.execute("COMMIT").await.unwrap();
+    assert_eq!(place.copies_of("SEALED-doomed-1").await, 0);
 }
 
 /// A session of the server's.

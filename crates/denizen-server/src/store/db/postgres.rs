@@ -38,6 +38,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// A session that is in a transaction and asks nothing for so long is ended, and its locks with it.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+/// How often it is looked whether whoever might read what was purged is done.
+const READER_PAUSE: Duration = Duration::from_millis(200);
 /// What replicas ring under; the name stands in `NOTIFY` too.
 const CHANNEL: &str = "denizen";
 /// The oldest version that is supported, as the server numbers them.
@@ -571,9 +573,17 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
     }
 }
 
-/// Takes out of the tables what a purge removed.
+/// Takes out of the tables what a purge removed. A vacuum leaves what a transaction may still read that began before, a
+/// backup's for one: so it waits until there is none.
 async fn vacuum(options: &PgConnectOptions) -> Result<(), DbError> {
+    const READERS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid() AND age(backend_xmin) > age($1::xid)";
     let mut conn = connect(options).await?;
+    // Later than the purge.
+    let now: String = sqlx::query_scalar("SELECT pg_current_xact_id()::xid::TEXT").fetch_one(&mut conn).await?;
+    while sqlx::query_scalar::<_, i64>(READERS).bind(&now).fetch_one(&mut conn).await? > 0 {
+        tokio::time::sleep(READER_PAUSE).await;
+    }
     conn.execute(sqlx::raw_sql("VACUUM secret_versions, secrets, changes")).await?;
     Ok(conn.close().await?)
 }
