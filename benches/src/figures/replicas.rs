@@ -218,7 +218,7 @@ fn since(before: Counters, after: Counters) -> Counters {
 }
 
 /// Waits for all at once.
-async fn together<F: Future>(running: Vec<F>) -> Vec<F::Output> {
+pub(super) async fn together<F: Future>(running: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<_> = running.into_iter().map(Box::pin).collect();
     let mut done: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {

@@ -4,6 +4,9 @@
 //! A slow disk is made for SQLite by `strace`, which holds each `fdatasync` and `fsync` of the server for so long, and for
 //! PostgreSQL by `commit_delay`, for which it waits before each sync of its log. The bar: with slow syncs, 64 connections
 //! have at least twenty times the writes that they had while each write had a sync of its own.
+//!
+//! And the same through one, two and three replicas over one PostgreSQL with slow syncs. Replicas that waited for one another's
+//! syncs would have no more writes together than one alone: three must have twice as many.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use denizen_test_postgres::Cluster;
 
-use super::{Page, Plan};
+use super::{Page, Plan, replicas::together};
 use crate::{
     child::Child,
     dev,
@@ -32,6 +35,11 @@ const NAME: &str = "vault-set";
 const BEFORE: f64 = 53.0;
 const BAR: f64 = 20.0;
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
+const REPLICAS: usize = 3;
+/// Connections to each replica, where there are several.
+const EACH: usize = 4;
+/// All replicas together have so many times the writes of one, at least.
+const TOGETHER: f64 = 2.0;
 
 struct Writes {
     origin: Origin,
@@ -122,7 +130,50 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
          clients. With one sync a write, 64 connections had {BEFORE} writes a second at 10 ms more; the ratio is over that, the\n\
          worse of the two engines."
     );
-    Ok(Page { text, verdict: Verdict { name: NAME, ratio, bar: BAR, sound: true } })
+    let (table, times) = through_replicas(plan).await?;
+    text.push_str(&table);
+    Ok(Page { text, verdict: Verdict { name: NAME, ratio, bar: BAR, sound: times >= TOGETHER } })
+}
+
+/// Writes through several replicas, with slow syncs; and how many times the writes of one all of them have.
+async fn through_replicas(plan: Plan) -> Result<(String, f64)> {
+    let engine = engine(true, true).await?;
+    let Engine::Postgres(cluster) = &engine else { anyhow::bail!("no PostgreSQL") };
+    let deployment = Deployment::make(REPLICAS, Some(&cluster.url("denizen"))).await?;
+    let next = Arc::new(AtomicU64::new(0));
+    let mut text =
+        format!("\n{:<12}{:>12}{:>12}{:>10}{:>10}\n", "replicas", "connections", "writes/s", "p50, ms", "p99, ms");
+    let (mut servers, mut all) = (Vec::<Served>::new(), Vec::new());
+    for replicas in 1..=REPLICAS {
+        servers.push(deployment.start(replicas - 1, false).await?);
+        let token: Arc<str> = deployment.token(servers.first().context("no server")?).await?.into();
+        let (mut rates, mut middles, mut tails) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..plan.rounds {
+            let load = Load { warm_up: 2, ..Load::new(EACH, plan.time) };
+            let running = servers.iter_mut().map(|server| {
+                let writes = Writes { origin: server.vault.clone(), token: token.clone(), next: next.clone() };
+                async move { load.run(&mut server.child, &writes).await }
+            });
+            let rounds: Vec<Round> = together(running.collect()).await.into_iter().collect::<Result<_>>()?;
+            rates.push(rounds.iter().map(rate).sum());
+            let of = |percent| median(rounds.iter().map(|r| r.percentile(percent).as_secs_f64() * 1000.0).collect());
+            middles.push(of(50));
+            tails.push(of(99));
+        }
+        let (rate, middle, tail) = (median(rates), median(middles), median(tails));
+        all.push(rate);
+        let connections = format!("{EACH} each");
+        let _ = writeln!(text, "{replicas:<12}{connections:>12}{rate:>12.0}{middle:>10.1}{tail:>10.1}");
+    }
+    for server in servers {
+        server.stop().await?;
+    }
+    let times = all.last().zip(all.first()).map_or(f64::NAN, |(most, one)| most / one);
+    let _ = writeln!(
+        text,
+        "\nover one PostgreSQL with 10 ms more a sync: {REPLICAS} have {times:.2} times the writes of one, of {TOGETHER} at least"
+    );
+    Ok((text, times))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a round is bounded far below 2^52 exchanges")]

@@ -202,6 +202,10 @@ impl Cluster {
     pub fn stop(&self) -> io::Result<()> {
         let pid = rustix::process::Pid::from_raw(self.pid()?).ok_or_else(|| io::Error::other("no process id"))?;
         rustix::process::kill_process(pid, rustix::process::Signal::QUIT)?;
+        self.has_ended()
+    }
+
+    fn has_ended(&self) -> io::Result<()> {
         let start = Instant::now();
         while self.is_running() {
             if start.elapsed() > TIMEOUT {
@@ -212,7 +216,23 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts the server again after [`Self::stop`], or after it ended itself. One that runs stays.
+    /// Ends the server and all its processes at once: what is in its memory alone is lost.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn crash(&self) -> io::Result<()> {
+        let first = self.pid()?;
+        for pid in [first].into_iter().chain(self.sessions()?) {
+            let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
+            match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.has_ended()
+    }
+
+    /// Starts the server again after [`Self::stop`] or [`Self::crash`], or after it ended itself. One that runs stays.
     ///
     /// # Errors
     /// When it does not come up, with what it said.

@@ -28,7 +28,7 @@ use super::{
     db::{Arg, Bell, Conn, Reader, Row, Sql, args},
     ends::LogHead,
     head::{Descent, Head, SELECT_HEAD},
-    live::{Mark, Pending},
+    live::{Mark, Pending, Sum},
     load::{Loaded, every_record, load},
     one_time::OneTimeRow,
     record::Kept,
@@ -72,18 +72,63 @@ impl Freshness {
 /// A row that the log names.
 type Touched = BTreeMap<Kind, BTreeSet<(String, String)>>;
 
-/// What was taken over.
-struct Taken {
+/// Rows as they are now.
+#[derive(Default)]
+struct Read {
     pending: Pending,
     effects: Vec<Effect>,
 }
 
-impl Writer {
-    /// Takes over what the head says that others have committed. A transaction must be open, which sees that head.
-    pub(super) async fn follow(&mut self, core: &Core, head: Option<Head>) -> Result<(), StoreError> {
-        let known = self.rows_now().head;
+/// What others have committed, as a transaction sees it. It may not be durable yet: who takes it over before it is knows of
+/// what a crash of the database undoes.
+pub(super) struct Ahead {
+    pub(super) head: Head,
+    pub(super) sum: Sum,
+    pub(super) pending: Pending,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// What stands in the database beside what this replica knows.
+pub(super) enum Found {
+    /// The same.
+    Known,
+    /// What others have committed since.
+    Ahead(Ahead),
+    /// The same, and the change log does not say all that it is: all rows are to be read.
+    Unlisted(Head),
+}
+
+/// What is taken over once it is durable.
+pub(super) enum Taken {
+    Rows(Ahead),
+    All(Loaded),
+}
+
+/// A look at what stands in the database beside what is known. It changes nothing.
+pub(super) struct Look<'a> {
+    pub(super) core: &'a Core,
+    /// A transaction must be open.
+    pub(super) conn: &'a mut Conn,
+    pub(super) known: Vouched,
+}
+
+impl Look<'_> {
+    /// What others have committed, all of it read, in a transaction that only reads.
+    pub(super) async fn read(&mut self) -> Result<Option<Taken>, StoreError> {
+        let head = Head::read(self.conn, &self.core.statements).await?;
+        match self.ahead(head).await? {
+            Found::Known => Ok(None),
+            Found::Ahead(ahead) => Ok(Some(Taken::Rows(ahead))),
+            Found::Unlisted(head) => Ok(Some(Taken::All(self.all(&head).await?))),
+        }
+    }
+
+    /// What others have committed, by a head that this transaction sees.
+    pub(super) async fn ahead(&mut self, head: Option<Head>) -> Result<Found, StoreError> {
+        let core = self.core;
+        let known = self.known.head.clone();
         if head == known {
-            return Ok(());
+            return Ok(Found::Known);
         }
         let Some(head) = head else { return Err(StoreError::Head(HeadFault::Missing)) };
         if !head.is_ours(&core.keys) {
@@ -97,55 +142,46 @@ impl Writer {
         if head.revision == from {
             let is_same = known.is_some_and(|known| known.state == head.state);
             // Another has kept the time that it saw.
-            return if is_same { self.vouched(head, None) } else { Err(StoreError::Head(HeadFault::Replaced)) };
+            if !is_same {
+                return Err(StoreError::Head(HeadFault::Replaced));
+            }
+            let (sum, pending, effects) = (self.known.sum, Pending::default(), Vec::new());
+            return Ok(Found::Ahead(Ahead { head, sum, pending, effects }));
         }
         let from = (from, known.as_ref().map_or(&[][..], |known| &known.state));
         let mut descent = Descent::new(&core.keys, from);
-        let touched = self.touched(core, from.0, head.revision, &mut descent).await?;
+        let touched = self.touched(from.0, head.revision, &mut descent).await?;
         if touched.is_none() {
-            descent = Descent::read(&mut Reader::Conn(self.conn()?, &core.statements), &core.keys, from, head.revision)
-                .await?;
+            let log = &mut Reader::Conn(self.conn, &core.statements);
+            descent = Descent::read(log, &core.keys, from, head.revision).await?;
         }
         // What this replica knows is part of it, whatever the rows are now.
         descent.admit((head.revision, &head.state)).map_err(|fault| core.health.disagrees(fault))?;
         if let Some(touched) = touched {
-            let Taken { pending, effects } = self.read_touched(core, touched).await?;
-            let sum = core.live.sum_with(&core.keys, self.rows_now().sum, &Pending::default(), &pending);
+            let Read { pending, effects } = self.read_touched(touched).await?;
+            let sum = core.live.sum_with(&core.keys, self.known.sum, &Pending::default(), &pending);
             if head.vouches(&core.keys, &sum) {
-                core.live.publish(&pending);
-                // All as of now: what is cached of a vault that the log names is not used, whatever revision it names.
-                core.snapshot.store(Arc::new(core.snapshot.load().with(head.revision, effects)));
-                return self.vouched(head, Some(sum));
+                return Ok(Found::Ahead(Ahead { head, sum, pending, effects }));
             }
             tracing::warn!(
                 revision = head.revision.0,
                 "the change log does not say all that was changed: reading all rows"
             );
         }
-        let keys = core.keys.clone();
-        let Loaded { mut snapshot, marks, sum, head: loaded } =
-            Box::pin(load(self.conn()?, &core.statements, &keys, &core.live)).await?;
-        if loaded.as_ref() != Some(&head) {
-            return Err(StoreError::Head(HeadFault::Replaced));
-        }
-        snapshot.outdate(&core.snapshot.load());
-        core.live.replace(marks);
-        core.snapshot.store(Arc::new(snapshot));
-        self.vouched(head, Some(sum))
+        Ok(Found::Unlisted(head))
     }
 
-    /// Goes on from a head that was followed.
-    fn vouched(&mut self, head: Head, sum: Option<super::live::Sum>) -> Result<(), StoreError> {
-        let log = LogHead { revision: head.revision, state: head.state.clone(), ..self.log_now() };
-        self.adopt(log, |rows| Vouched { head: Some(head), sum: sum.unwrap_or(rows.sum) });
-        Ok(())
+    /// Reads all rows, in the transaction that sees this head.
+    async fn all(&mut self, head: &Head) -> Result<Loaded, StoreError> {
+        let core = self.core;
+        let loaded = Box::pin(load(self.conn, &core.statements, &core.keys, &core.live)).await?;
+        if loaded.head.as_ref() == Some(head) { Ok(loaded) } else { Err(StoreError::Head(HeadFault::Replaced)) }
     }
 
     /// The rows that were changed after one revision and up to another, and the way from the one to the other; none when the
     /// log does not have all of it, names what cannot be, or it is too much.
     async fn touched(
         &mut self,
-        core: &Core,
         from: Revision,
         to: Revision,
         descent: &mut Descent<'_>,
@@ -153,7 +189,7 @@ impl Writer {
         let sql = "SELECT revision, kind, tenant, id, digest FROM changes WHERE revision > $1 AND revision <= $2 \
                    ORDER BY revision, ordinal LIMIT $3";
         let number = |revision: Revision| i64::try_from(revision.0).unwrap_or(i64::MAX);
-        let rows = self.conn()?.rows(&core.statements, sql, args![number(from), number(to), MOST]).await?;
+        let rows = self.conn.rows(&self.core.statements, sql, args![number(from), number(to), MOST]).await?;
         if rows.len() as i64 >= MOST {
             return Ok(None);
         }
@@ -178,18 +214,47 @@ impl Writer {
     }
 
     /// Reads these rows as they are now.
-    async fn read_touched(&mut self, core: &Core, touched: Touched) -> Result<Taken, StoreError> {
-        let mut taken = Taken { pending: Pending::default(), effects: Vec::new() };
-        let mut reading = Reading { core, taken: &mut taken };
+    async fn read_touched(&mut self, touched: Touched) -> Result<Read, StoreError> {
+        let mut taken = Read::default();
+        let mut reading = Reading { core: self.core, taken: &mut taken };
         // What others share their resource id with comes first.
         for kind in ORDER {
             let Some(rows) = touched.get(&kind) else { continue };
             let rows: Vec<_> = rows.iter().collect();
             for some in rows.chunks(ROWS) {
-                reading.kind(self.conn()?, kind, some).await?;
+                reading.kind(self.conn, kind, some).await?;
             }
         }
         Ok(taken)
+    }
+}
+
+impl Writer {
+    /// Goes on from what others have committed.
+    pub(super) fn take_over(&mut self, core: &Core, taken: Taken) {
+        let (head, sum) = match taken {
+            Taken::Rows(Ahead { head, sum, pending, effects }) => {
+                core.live.publish(&pending);
+                let known = core.snapshot.load();
+                if known.revision() != head.revision {
+                    // All as of now: what is cached of a vault that the log names is not used, whatever revision it names.
+                    core.snapshot.store(Arc::new(known.with(head.revision, effects)));
+                }
+                (Some(head), sum)
+            }
+            Taken::All(Loaded { mut snapshot, marks, sum, head }) => {
+                snapshot.outdate(&core.snapshot.load());
+                core.live.replace(marks);
+                core.snapshot.store(Arc::new(snapshot));
+                (head, sum)
+            }
+        };
+        let log = self.log_now();
+        let log = match &head {
+            Some(head) => LogHead { revision: head.revision, state: head.state.clone(), ..log },
+            None => log,
+        };
+        self.adopt(log, |_| Vouched { head, sum });
     }
 }
 
@@ -226,7 +291,7 @@ fn vault_of(id: &str) -> Option<ResourceId> {
 
 struct Reading<'a> {
     core: &'a Core,
-    taken: &'a mut Taken,
+    taken: &'a mut Read,
 }
 
 impl Reading<'_> {
@@ -360,10 +425,10 @@ struct Handle {
 
 impl Follower {
     /// Starts the task, where there are others to follow.
-    pub(super) fn start(core: &Arc<Core>, bell: Option<Bell>) -> Self {
-        let Some(bell) = bell else { return Self(None) };
+    pub(super) fn start(core: &Arc<Core>, following: Option<(Bell, Conn)>) -> Self {
+        let Some((bell, conn)) = following else { return Self(None) };
         let stop = Arc::new(Notify::new());
-        let task = tokio::spawn(run(core.clone(), bell, stop.clone()));
+        let task = tokio::spawn(run(core.clone(), bell, conn, stop.clone()));
         Self(Some(Arc::new(Handle { stop, task: tokio::sync::Mutex::new(Some(task)) })))
     }
 
@@ -381,7 +446,7 @@ impl Drop for Handle {
     }
 }
 
-async fn run(core: Arc<Core>, bell: Bell, stop: Arc<Notify>) {
+async fn run(core: Arc<Core>, bell: Bell, conn: Conn, stop: Arc<Notify>) {
     let ring = async {
         loop {
             core.committed.notified().await;
@@ -393,19 +458,19 @@ async fn run(core: Arc<Core>, bell: Bell, stop: Arc<Notify>) {
         () = stop.notified() => {}
         () = bell.listen(&core.wanted) => {}
         () = ring => {}
-        () = follow(&core) => {}
+        () = follow(&core, conn) => {}
     }
 }
 
 /// Looks when it is asked to, and now and then, until the store is closed.
-async fn follow(core: &Arc<Core>) {
+async fn follow(core: &Arc<Core>, mut conn: Conn) {
     let mut is_failing = false;
     loop {
         tokio::select! {
             () = core.wanted.notified() => {}
             () = tokio::time::sleep(POLL) => {}
         }
-        match look(core).await {
+        match look(core, &mut conn).await {
             Ok(()) => is_failing = false,
             Err(StoreError::Closed) => return,
             Err(error) => {
@@ -418,21 +483,58 @@ async fn follow(core: &Arc<Core>) {
 }
 
 /// Looks whether others have committed something, and takes it over.
-async fn look(core: &Arc<Core>) -> Result<(), StoreError> {
-    let start = Instant::now();
-    let rows = core.readers.rows_under(&core.statements, &core.schema, SELECT_HEAD, &[]).await?;
-    let there = rows.first().map_or(Ok(None), |row| Head::of_row(row, 0))?;
-    let is_known = {
-        let known = core.heads.borrow();
-        let there = there.as_ref().map(|head| (head.revision, &head.state, head.is_ours(&core.keys)));
-        // What anybody may have written there is not what is known, whatever number it has.
-        there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true)
-    };
-    if !is_known {
-        Turn::next(core).await.follow_now(core).await?;
+async fn look(core: &Arc<Core>, conn: &mut Conn) -> Result<(), StoreError> {
+    loop {
+        let start = Instant::now();
+        let rows = core.readers.rows_under(&core.statements, &core.schema, SELECT_HEAD, &[]).await?;
+        let there = rows.first().map_or(Ok(None), |row| Head::of_row(row, 0))?;
+        let is_known = {
+            let known = core.heads.borrow();
+            let there = there.as_ref().map(|head| (head.revision, &head.state, head.is_ours(&core.keys)));
+            // What anybody may have written there is not what is known, whatever number it has.
+            there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true)
+        };
+        if is_known || take_over(core, conn, there).await? {
+            core.freshness.confirm(start);
+            return Ok(());
+        }
     }
-    core.freshness.confirm(start);
-    Ok(())
+}
+
+/// Takes over what others have committed, once it is durable; false when this replica has gone on from something else
+/// meanwhile that does not have this head. Whoever writes is not kept waiting: what is read is read over another connection.
+async fn take_over(core: &Arc<Core>, conn: &mut Conn, there: Option<Head>) -> Result<bool, StoreError> {
+    let known = Turn::next(core).await.rows_now();
+    let has = |known: &Vouched| match (&known.head, &there) {
+        (Some(known), Some(there)) => known.revision > there.revision || known == there,
+        (known, there) => known == there,
+    };
+    if has(&known) {
+        return Ok(true);
+    }
+    let _ = conn.rollback(&core.statements).await;
+    conn.begin_to_read().await?;
+    let taken = Look { core, conn, known: known.clone() }.read().await;
+    conn.rollback(&core.statements).await?;
+    let Some(taken) = taken? else { return Ok(true) };
+    conn.flush(&core.statements).await?;
+    let mut ends = core.heads.clone();
+    loop {
+        let mut writer = Turn::next(core).await;
+        ends.mark_unchanged();
+        let now = writer.rows_now();
+        if now != known {
+            return Ok(has(&now));
+        }
+        if !writer.has_group() {
+            writer.ready(core).await?;
+            writer.take_over(core, taken);
+            return Ok(true);
+        }
+        // It is left to gather whoever waits, and goes on from what it has found itself.
+        drop(writer);
+        let _ = tokio::time::timeout(POLL, ends.changed()).await;
+    }
 }
 
 impl Store {

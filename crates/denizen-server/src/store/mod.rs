@@ -159,6 +159,7 @@ impl Store {
         let live = live::Live::default();
         let snapshot = Box::pin(writer.load(&statements, &live, found.rows.as_ref())).await?;
         writer.rollback(&statements).await;
+        writer.flush(&statements).await?;
         writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();
@@ -185,7 +186,7 @@ impl Store {
             health: audit::health::Health::new(found.start.total(), std::time::Instant::now()),
         });
         let keeper = audit::anchor::Keeper::start(core.clone(), heads, engine.anchor());
-        let follower = follow::Follower::start(&core, opened.bell);
+        let follower = follow::Follower::start(&core, opened.following);
         Ok(Self { shipper: audit::shipper::Shipper::start(core.clone()), keeper, follower, core })
     }
 

@@ -24,6 +24,7 @@ use super::{
     audit::chain::Chain,
     db::{Arg, Conn, DbError, Reader, Sql, Statements, Watch},
     ends::{Ends, LogHead},
+    follow::{Ahead, Found, Look},
     head::{Digest, Head},
     live::{Live, Pending, Sum},
     load::{Loaded, load},
@@ -35,6 +36,8 @@ use super::{
 const FORGET_AGAIN: Duration = Duration::from_secs(5);
 /// Members of a group at most: the first of them waits for the last.
 const MOST: usize = 256;
+/// How often the right to change rows is asked for, when others have changed more than their log says.
+const LOCK_TRIES: usize = 3;
 
 pub(super) struct Writer {
     /// None once the store is closed; and with it goes what keeps other processes out.
@@ -85,6 +88,10 @@ pub(super) struct Group {
     has_purged: bool,
     /// Whether it holds the right to change rows, where replicas share it.
     has_lock: bool,
+    /// The head that it goes on from.
+    base: Option<Head>,
+    /// Whether that is another's, which this replica has not taken over: it may not be durable.
+    is_ahead: bool,
     /// Whether its commit was begun: whoever waited for that may have gone away.
     is_committing: bool,
 }
@@ -169,12 +176,27 @@ impl Writer {
     /// Opens a savepoint for a member that changes rows, in the group that commits next.
     pub(super) async fn join(&mut self, core: &Core) -> Result<&Group, StoreError> {
         self.open_group(core).await?;
-        if core.engine.is_shared()
-            && !self.group()?.has_lock
-            && let Err(error) = self.lock_head(core).await
-        {
+        for _ in 0..LOCK_TRIES {
+            if !core.engine.is_shared() || self.group()?.has_lock {
+                break;
+            }
+            match self.lock_head(core).await {
+                Ok(true) => break,
+                Ok(false) => {
+                    // All rows are to be read, which takes long: not while nobody else can write.
+                    self.break_off(&core.statements).await;
+                    self.follow_now(core).await?;
+                    self.open_group(core).await?;
+                }
+                Err(error) => {
+                    self.break_off(&core.statements).await;
+                    return Err(error);
+                }
+            }
+        }
+        if core.engine.is_shared() && !self.group()?.has_lock {
             self.break_off(&core.statements).await;
-            return Err(error);
+            return Err(StoreError::Interrupted);
         }
         self.open_member(core).await
     }
@@ -208,17 +230,35 @@ impl Writer {
         if is_other { Err(StoreError::Head(HeadFault::Replaced)) } else { Ok(()) }
     }
 
-    /// Takes the right to change rows, which all replicas share, and what others have changed before.
-    async fn lock_head(&mut self, core: &Core) -> Result<(), StoreError> {
+    /// Takes the right to change rows, which all replicas share, and goes on from what others have committed. That may not be
+    /// durable yet, so it is taken over when this group is. False when that is too much to be read now.
+    async fn lock_head(&mut self, core: &Core) -> Result<bool, StoreError> {
         let head = Head::read_locked(self.conn()?, &core.statements).await?;
-        self.follow(core, head).await?;
-        let (rows, snapshot) = (self.rows.clone(), core.snapshot.load_full());
+        let known = self.rows.clone();
+        let mut look = Look { core, conn: self.conn()?, known: known.clone() };
+        let ahead = match look.ahead(head).await? {
+            Found::Known => None,
+            Found::Ahead(ahead) => Some(ahead),
+            Found::Unlisted(_) => return Ok(false),
+        };
+        let mut snapshot = core.snapshot.load_full();
         let group = self.group.as_mut().ok_or(StoreError::Aborted)?;
-        if let Some(head) = &rows.head {
+        group.is_ahead = ahead.is_some();
+        group.rows = match ahead {
+            None => known,
+            Some(Ahead { head, sum, pending, effects }) => {
+                group.pending = pending;
+                if snapshot.revision() != head.revision {
+                    snapshot = Arc::new(snapshot.with(head.revision, effects));
+                }
+                Vouched { sum, head: Some(head) }
+            }
+        };
+        if let Some(head) = &group.rows.head {
             (group.log.revision, group.log.state) = (head.revision, head.state.clone());
         }
-        (group.rows, group.snapshot, group.has_lock) = (rows, snapshot, true);
-        Ok(())
+        (group.base, group.snapshot, group.has_lock) = (group.rows.head.clone(), snapshot, true);
+        Ok(true)
     }
 
     /// Takes over what others have committed, and reads something at that very moment.
@@ -230,13 +270,23 @@ impl Writer {
         self.end_what_was_left(core).await;
         self.conn()?.begin_to_read().await?;
         let done = async {
-            let head = Head::read(self.conn()?, &core.statements).await?;
-            self.follow(core, head).await?;
-            read(self.conn()?).await
+            let known = self.rows.clone();
+            let taken = Look { core, conn: self.conn()?, known }.read().await?;
+            Ok((taken, read(self.conn()?).await?))
         };
-        let done = done.await;
+        let done: Result<_, StoreError> = done.await;
         self.rollback(&core.statements).await;
-        done
+        let (taken, read) = done?;
+        if let Some(taken) = taken {
+            self.flush(&core.statements).await?;
+            self.take_over(core, taken);
+        }
+        Ok(read)
+    }
+
+    /// Waits until all that is visible is durable: others let go of the head before their changes are.
+    pub(super) async fn flush(&mut self, statements: &Statements) -> Result<(), StoreError> {
+        Ok(self.conn()?.flush(statements).await?)
     }
 
     /// Takes over what others have committed.
@@ -283,6 +333,8 @@ impl Writer {
                 writes_before_member: 0,
                 has_purged: false,
                 has_lock: false,
+                base: self.rows.head.clone(),
+                is_ahead: false,
                 is_committing: false,
             });
         }
@@ -302,6 +354,11 @@ impl Writer {
         (group.has_member, group.has_savepoint) = (true, true);
         group.writes_before_member = writes_before_member;
         Ok(group)
+    }
+
+    /// Whether somebody has joined a group that has not committed.
+    pub(super) fn has_group(&self) -> bool {
+        self.group.is_some()
     }
 
     /// The group that a member is in.
@@ -394,11 +451,13 @@ impl Writer {
         let Some(group) = self.group.as_mut() else { return };
         if !group.has_written {
             self.rollback(&core.statements).await;
-            return self.answer(&Ok(()));
+            let outcome = self.hold_to_base(core).await;
+            return self.answer(&outcome);
         }
         group.is_committing = true;
         let (log, rows) = (group.log.clone(), group.rows.clone());
-        let outcome = match self.write_head(&core.statements, &rows).await {
+        let base = group.base.clone();
+        let outcome = match self.write_head(&core.statements, base.as_ref(), &rows).await {
             Ok(()) => self.commit(&core.statements, log, rows).await,
             Err(error) => {
                 self.rollback(&core.statements).await;
@@ -406,6 +465,16 @@ impl Writer {
             }
         };
         self.publish(core, &outcome).await;
+    }
+
+    /// Makes sure of what members have seen that wrote nothing, and takes it over.
+    async fn hold_to_base(&mut self, core: &Core) -> Result<(), StoreError> {
+        let Some(group) = self.group.as_ref().filter(|group| group.is_ahead) else { return Ok(()) };
+        let (log, rows) = (group.log.clone(), group.rows.clone());
+        self.flush(&core.statements).await?;
+        self.adopt(log, |_| rows);
+        self.publish_group(core);
+        Ok(())
     }
 
     /// What a group leaves behind whose member, or whose committer, went away in the middle.
@@ -425,13 +494,8 @@ impl Writer {
     }
 
     async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
-        if let (Ok(()), Some(group)) = (outcome, &self.group) {
-            let start = Instant::now();
-            core.live.publish(&group.pending);
-            if group.snapshot.revision() > core.snapshot.load().revision() {
-                core.snapshot.store(group.snapshot.clone());
-                core.published.add(group.publishing + start.elapsed());
-            }
+        if outcome.is_ok() {
+            self.publish_group(core);
         }
         let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);
         if outcome.is_ok() && self.group.as_ref().is_some_and(|group| group.has_changed) {
@@ -449,6 +513,16 @@ impl Writer {
         self.answer(outcome);
         if self.unforgotten.is_some_and(|since| since.elapsed() > FORGET_AGAIN) {
             self.forget().await;
+        }
+    }
+
+    fn publish_group(&self, core: &Core) {
+        let Some(group) = &self.group else { return };
+        let start = Instant::now();
+        core.live.publish(&group.pending);
+        if group.snapshot.revision() > core.snapshot.load().revision() {
+            core.snapshot.store(group.snapshot.clone());
+            core.published.add(group.publishing + start.elapsed());
         }
     }
 
@@ -490,7 +564,7 @@ impl Writer {
     /// Finds out how a write ended whose outcome is not known: it was kept, or it was not. Whatever else is there is
     /// refused, each time until it is as it was.
     async fn resolve(&mut self, core: &Core) -> Result<LogHead, StoreError> {
-        let ends = self.read_ends(&core.statements).await?;
+        let ends = self.read_ends_for_good(&core.statements).await?;
         let known = self.told.borrow().clone();
         let end = match &ends.last {
             Some(last) if last.is_ours(&self.chain) => last.head.clone(),
@@ -580,10 +654,14 @@ impl Writer {
     }
 
     /// Writes the head of the rows, in the transaction that changes them.
-    async fn write_head(&mut self, statements: &Statements, rows: &Vouched) -> Result<(), StoreError> {
-        let over = self.rows.head.clone();
-        let Some(head) = rows.head.as_ref().filter(|head| over.as_ref() != Some(*head)) else { return Ok(()) };
-        head.write(self.conn()?, statements, over.as_ref()).await
+    async fn write_head(
+        &mut self,
+        statements: &Statements,
+        over: Option<&Head>,
+        rows: &Vouched,
+    ) -> Result<(), StoreError> {
+        let Some(head) = rows.head.as_ref().filter(|head| over != Some(*head)) else { return Ok(()) };
+        head.write(self.conn()?, statements, over).await
     }
 
     pub(super) async fn begin(&mut self, statements: &Statements) -> Result<(), StoreError> {
@@ -661,7 +739,7 @@ impl Writer {
     ) -> Result<(), StoreError> {
         self.in_doubt(expected.clone(), rows.clone());
         self.rollback(statements).await;
-        let ends = match self.read_ends(statements).await {
+        let ends = match self.read_ends_for_good(statements).await {
             Ok(ends) => ends,
             // Not known is not "nothing was kept": who repeated it might do it twice.
             Err(StoreError::Interrupted) => return Err(DbError::Lost.into()),
@@ -699,9 +777,12 @@ impl Writer {
         self.head = Some(head);
     }
 
-    async fn read_ends(&mut self, statements: &Statements) -> Result<Ends, StoreError> {
+    /// Both ends as they will be after a crash as well.
+    async fn read_ends_for_good(&mut self, statements: &Statements) -> Result<Ends, StoreError> {
         let chain = self.chain.clone();
-        Ends::read(&mut Reader::Conn(self.conn()?, statements), &chain).await
+        let ends = Ends::read(&mut Reader::Conn(self.conn()?, statements), &chain).await?;
+        self.flush(statements).await?;
+        Ok(ends)
     }
 
     /// Reads all that the snapshot holds, and the mark of every row; refuses what is not as it was written. `head` is what

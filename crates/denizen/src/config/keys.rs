@@ -96,7 +96,7 @@ pub(super) const KEYS: &[Key] = &[
             "Default: sqlite:denizen.db in `data_dir`. A URL with a password wants a file that others cannot read.",
         ],
     ),
-    key("store.max_connections", Is("16"), &["PostgreSQL: the most connections that this server opens. 2 to 1000."]),
+    key("store.max_connections", Is("16"), &["PostgreSQL: the most connections that this server opens. 5 to 1000."]),
     key("store.statement_timeout", Is("10"), &["PostgreSQL: a statement may take so long, seconds. 1 to 600."]),
     key(
         "store.ca_file",

@@ -348,7 +348,7 @@ fn store(reader: &mut Reader<'_>, data_dir: &Path, others_read: bool) -> StoreCo
     StoreConfig {
         url,
         at,
-        max_connections: u32::try_from(reader.number("store.max_connections", 2..=1000)).unwrap_or(u32::MAX),
+        max_connections: u32::try_from(reader.number("store.max_connections", 5..=1000)).unwrap_or(u32::MAX),
         statement_timeout: Duration::from_secs(reader.number("store.statement_timeout", 1..=600)),
         ca_file: reader.path("store.ca_file").map(|found| found.value),
         max_staleness: Duration::from_secs(reader.number("store.max_staleness", 1..=86_400)),

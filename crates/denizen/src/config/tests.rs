@@ -187,7 +187,7 @@ fn wrong_types_and_values_are_named_by_the_rule() {
         ("drain_seconds = -1", "from 0 to 3600"),
         ("drain_seconds = 1.5", "from 0 to 3600"),
         ("drain_seconds = true", "not true or false"),
-        ("[store]\nmax_connections = 1", "from 2 to 1000"),
+        ("[store]\nmax_connections = 1", "from 5 to 1000"),
         ("vault_url = \"https://10.0.0.1:8444\"", "domain name"),
         ("vault_suffix = \"vault_1.example\"", "domain name"),
         ("vault_url = \"https://a.example\"\nvault_suffix = \"b.example\"", "give both the same"),

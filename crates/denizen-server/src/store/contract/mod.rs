@@ -15,12 +15,14 @@
 //! | [`tampering`] | rows that somebody else wrote: refused at start, and not served meanwhile |
 //! | [`rollback`] | all rows and their head put back as they were: at rest, and under a running server |
 //! | [`replicas`] | several servers over one database; asked of PostgreSQL only |
+//! | [`durability`] | several servers, and a commit that is visible before it is durable; asked of PostgreSQL only |
 //! | [`histories`] | several servers, and a database that took another way; asked of PostgreSQL only |
 //! | [`schema`] | views, triggers and changed tables: at rest, and under a running server |
 //! | [`survival`] | restarts, crashes, other processes, newer schemas |
 
 mod attacks;
 mod audit_chain;
+mod durability;
 pub(super) mod fixtures;
 mod histories;
 mod isolation;
@@ -49,6 +51,8 @@ pub(super) trait DataPlace: Send + Sync {
     /// The data as it was at a moment.
     type Backup;
 
+    /// Whether what a purge removed is overwritten soon, and not before it is answered.
+    const IS_OVERWRITTEN_LATER: bool = false;
     /// A running server notices a changed schema within this time.
     const NOTICED_WITHIN: Duration;
     /// True once in about forty times that it is asked.

@@ -106,6 +106,9 @@ pub(super) struct Statements {
     /// And of a commit that the engine refuses while the session goes on.
     #[cfg(test)]
     breaks: std::sync::atomic::AtomicBool,
+    /// And of a server that ends between a commit and its sync: whoever has this keeps all from syncing.
+    #[cfg(test)]
+    pub(super) sync: tokio::sync::RwLock<()>,
 }
 
 impl Statements {
@@ -252,16 +255,23 @@ impl Sql {
         Self::made(text, rows)
     }
 
-    /// `{select} WHERE {key} IN (($1,$2),($3,$4)…)`: the rows that have one of so many keys of `columns` placeholders each.
+    /// `{select} WHERE {key} IN (VALUES ($1,$2),($3,$4)…)`: the rows that have one of so many keys of `columns` placeholders
+    /// each. Of a list without `VALUES`, PostgreSQL makes conditions: of keys in one vault it looks up the vault, and then
+    /// reads all that is in it.
     pub(super) fn keys(select: &'static str, key: &'static str, rows: usize, columns: usize) -> Self {
         let mut text = String::with_capacity(select.len() + key.len() + 16 + rows * columns * 6);
         text.push_str(select);
         text.push_str(" WHERE ");
         text.push_str(key);
-        text.push_str(" IN (");
+        text.push_str(" IN (VALUES ");
         placeholders(&mut text, rows, columns);
         text.push(')');
         Self::made(text, rows)
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     fn made(text: String, rows: usize) -> Self {
@@ -463,9 +473,30 @@ impl Conn {
         if statements.breaks.swap(false, Ordering::Relaxed) {
             let _ = self.rows(statements, "SELECT 1 / 0", &[]).await;
         }
+        #[cfg(test)]
+        if let Self::Postgres(conn) = self
+            && statements.sync.try_read().is_err()
+        {
+            Box::pin(conn.commit_early()).await?;
+            return Box::pin(self.flush(statements)).await;
+        }
         match self {
             Self::Sqlite(conn) => conn.commit().await,
             Self::Postgres(conn) => Box::pin(conn.commit()).await,
+        }
+    }
+
+    /// Waits until all that is visible to this connection survives a crash. No transaction may be open.
+    pub(super) async fn flush(&mut self, statements: &Statements) -> Result<(), DbError> {
+        match self {
+            // What is not durable is visible to nobody.
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(conn) => {
+                statements.writes.fetch_add(1, Ordering::Relaxed);
+                #[cfg(test)]
+                let _sync = statements.sync.read().await;
+                Box::pin(conn.flush()).await
+            }
         }
     }
 
@@ -601,8 +632,9 @@ pub(super) struct Opened {
     pub(super) readers: Pool,
     pub(super) writer: Conn,
     pub(super) lock: File,
-    /// By which replicas tell each other that they have written; none where there is only one.
-    pub(super) bell: Option<Bell>,
+    /// By which replicas tell each other that they have written, and the connection that reads what others wrote; none where
+    /// there is only one.
+    pub(super) following: Option<(Bell, Conn)>,
     /// Its schema, which is the one that the migrations make.
     pub(super) schema: Watch,
 }

@@ -40,12 +40,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
 /// How often it is looked whether whoever might read what was purged is done.
 const READER_PAUSE: Duration = Duration::from_millis(200);
+/// Connections that are not for whoever reads: one writes, one follows, one rings and one listens.
+const NOT_READERS: u32 = 4;
 /// What replicas ring under; the name stands in `NOTIFY` too.
 const CHANNEL: &str = "denizen";
 /// The oldest version that is supported, as the server numbers them.
 const OLDEST: i32 = 140_000;
 /// What is read is answered under a look at the schema that is not older; what is written, under one of the same transaction.
 pub(in crate::store) const LOOKED_AT_WITHIN: Duration = Duration::from_secs(1);
+/// A transaction that changes no row and is synced like any other: when it is durable, so is all that was committed before
+/// it, on this server and on a standby that the server waits for.
+const FLUSH: &str = "SELECT pg_logical_emit_message(TRUE, 'denizen', '')";
 /// Names the lock that migrations are applied under.
 const MIGRATION_LOCK: i64 = 0x64656e697a656e;
 
@@ -62,7 +67,7 @@ pub struct Postgres {
     /// This replica's own folder: the audit records on their way, and where its part of the trail ends. Made when it is not
     /// there; no two replicas may share one.
     pub folder: PathBuf,
-    /// Connections that read, at most; there are two more.
+    /// Connections, at most and all together: five, or more.
     pub max_connections: u32,
     /// A statement that takes longer is ended by the server.
     pub statement_timeout: Duration,
@@ -87,7 +92,7 @@ impl Postgres {
             url: url.into(),
             ca_file: None,
             folder: folder.into(),
-            max_connections: 4,
+            max_connections: 8,
             statement_timeout: Duration::from_secs(30),
             max_staleness: Duration::from_secs(900),
             expected: Arc::default(),
@@ -449,13 +454,26 @@ impl Conn {
         self.look(done).map(drop)
     }
 
+    /// Commits, and waits until that is durable. The locks go before: whoever waits for the head does not wait for the disk,
+    /// and the server syncs for all who wait for it at once. So what another session sees may not be durable yet.
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         // The server answers a COMMIT after a statement that failed as one that was done, and keeps nothing. Any other
         // statement is refused then, and what follows it in one message is not looked at.
-        const COMMIT: &str = "SELECT 1; COMMIT";
+        const COMMIT: &str = "SET LOCAL synchronous_commit TO off; COMMIT; \
+            SELECT pg_logical_emit_message(TRUE, 'denizen', '')";
+        self.commit_as(COMMIT).await
+    }
+
+    /// The first half of that.
+    #[cfg(test)]
+    pub(super) async fn commit_early(&mut self) -> Result<(), DbError> {
+        self.commit_as("SET LOCAL synchronous_commit TO off; COMMIT").await
+    }
+
+    async fn commit_as(&mut self, sql: &'static str) -> Result<(), DbError> {
         let patience = self.patience;
         let done = match self.get().await {
-            Ok(conn) => Ok(within(patience, conn.execute(sqlx::raw_sql(COMMIT))).await),
+            Ok(conn) => Ok(within(patience, conn.execute(sqlx::raw_sql(sql))).await),
             Err(error) => Err(error),
         };
         self.is_open = false;
@@ -465,6 +483,13 @@ impl Conn {
             self.conn = None;
         }
         done.map(drop)
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), DbError> {
+        let patience = self.patience;
+        let conn = self.get().await?;
+        let done = within(patience, conn.execute(sqlx::raw_sql(FLUSH))).await;
+        self.look(done).map(drop)
     }
 
     pub(super) async fn rollback(&mut self) -> Result<(), DbError> {
@@ -615,14 +640,16 @@ pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
     admit(&mut writer).await?;
     migrate(&mut writer).await?;
     let schema = Watch::new(check(engine, &mut writer).await?);
-    let readers = pool(engine, options.clone(), engine.max_connections, Some(schema.clone()));
+    let readers = engine.max_connections.saturating_sub(NOT_READERS).max(1);
+    let readers = pool(engine, options.clone(), readers, Some(schema.clone()));
     let bell = Bell(pool(engine, options.clone(), 2, None).0);
+    let follower = super::Conn::Postgres(Box::new(Conn::new(engine, options.clone(), None, schema.clone())));
     let writer = Conn::new(engine, options, Some(writer), schema.clone());
     Ok(Opened {
         readers: super::Pool::Postgres(readers),
         writer: super::Conn::Postgres(Box::new(writer)),
         lock,
-        bell: Some(bell),
+        following: Some((bell, follower)),
         schema,
     })
 }

@@ -378,7 +378,7 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
         readers: super::Pool::Sqlite(readers),
         writer: super::Conn::Sqlite(Conn::new(writer)),
         lock,
-        bell: None,
+        following: None,
         schema,
     })
 }
