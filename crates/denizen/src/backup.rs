@@ -143,6 +143,7 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
         | BackupError::OtherRootKey
         | BackupError::Damaged(_)
         | BackupError::Schema { .. }
+        | BackupError::OlderSchema
         | BackupError::NotEmpty { .. }
         | BackupError::Same
         | BackupError::Key(_)

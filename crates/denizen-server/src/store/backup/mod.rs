@@ -31,7 +31,7 @@ use uuid::Uuid;
 use self::{
     check::Checker,
     file::{Opener, Writer as FileWriter},
-    tables::{TABLES, Table},
+    tables::{Table, tables},
 };
 use super::{
     Engine, Revision, Store, StoreError, StoreKeys,
@@ -122,11 +122,19 @@ pub enum BackupError {
     )]
     Damaged(#[from] BackupDamage),
     /// Another release's schema.
-    #[error("the backup has the schema of release {release}: restore it with that release, then start this one on it")]
+    #[error(
+        "the backup has the schema of release {release}, which this release does not know: restore it with that one"
+    )]
     Schema {
         /// The release that made it.
         release: String,
     },
+    /// An older schema than the one there is.
+    #[error(
+        "the backup has an older schema than the database has tables of already: name a database that has no tables, and \
+         they are brought up to date with what is in them"
+    )]
+    OlderSchema,
     /// There is something already.
     #[error(
         "there is data in the database already ({table}), and it was not touched: name an empty database, or move this one away"
@@ -210,8 +218,8 @@ impl Backup {
         let made = async {
             let header = header_of(&mut conn, &statements, &keys, engine, new).await?;
             let mut target = Target::File(FileWriter::start(out, &header, root)?);
-            let (rows, records) =
-                pour(&mut Source::Database(&mut conn, &statements), Checker::new(&keys), &mut target).await?;
+            let (tables, mut source) = (tables(schema_of(&header)?), Source::Database(&mut conn, &statements));
+            let (rows, records) = pour(&tables, &mut source, Checker::new(&keys), &mut target).await?;
             let Target::File(writer) = target else { return Err(BackupDamage::End.into()) };
             Ok(BackupSummary { header, rows, records, bytes: Some(writer.finish()?) })
         };
@@ -235,14 +243,14 @@ impl Backup {
     /// The first thing that is wrong.
     pub async fn verify(root: &RootKey, input: &mut dyn Read) -> Result<BackupSummary, BackupError> {
         let (header, opener) = Opener::start(input, root)?;
-        let mut source = Source::File(opener);
-        let poured = pour(&mut source, Checker::new(&StoreKeys::of(root)), &mut Target::Nowhere).await;
+        let (mut source, tables) = (Source::File(opener), tables(schema_of(&header)?));
+        let poured = pour(&tables, &mut source, Checker::new(&StoreKeys::of(root)), &mut Target::Nowhere).await;
         let (rows, records) = poured?;
         source.finish()?;
         Ok(BackupSummary { header, rows, records, bytes: None })
     }
 
-    /// Fills an empty database from a backup. Run again after it was killed, it does what is left to do.
+    /// Fills an empty database from a backup, of this schema or of an earlier one, and brings it up to date. Run again after it was killed, it does what is left to do.
     ///
     /// # Errors
     /// What is wrong with the backup; [`BackupError::NotEmpty`]. The database is as it was then.
@@ -309,19 +317,19 @@ async fn fill(
 ) -> Result<Restored, BackupError> {
     let (keys, statements) = (StoreKeys::of(root), Statements::default());
     let Filling { header, because, command } = filling;
-    if header.schema != schema() {
-        return Err(BackupError::Schema { release: header.release });
-    }
+    let schema = schema_of(&header)?;
     let anchor = restored::read_anchor(&engine.anchor(), &keys)?;
     restored::refuse_spool(engine)?;
-    let opened = db::open(engine).await?;
+    // What later migrations do to rows, they do to these: once they are there, when the store is opened.
+    let opened = db::open_at(engine, schema).await?;
     let chain = Chain::named(&header.chain, &keys);
     let mut writer = Writer::new((opened.writer, opened.lock, opened.schema), keys.clone(), chain, engine.is_shared());
     let of_audit =
         restored::Source { id: header.id.to_string(), chain: &header.chain, at: header.at, because, anchor, command };
     let filled = async {
         patient(writer.conn()?, &statements, engine).await?;
-        let mut into = Into { writer: &mut writer, statements: &statements, engine, keys: &keys, of: &of_audit, now };
+        let mut into =
+            Into { writer: &mut writer, statements: &statements, engine, keys: &keys, of: &of_audit, now, schema };
         into.fill(&mut source).await
     };
     let filled = filled.await;
@@ -354,31 +362,40 @@ struct Into<'f> {
     keys: &'f StoreKeys,
     of: &'f restored::Source<'f>,
     now: UnixTime,
+    /// The last migration of what it is filled with.
+    schema: i64,
 }
 
 impl Into<'_> {
     async fn fill(&mut self, source: &mut Source<'_>) -> Result<Filled, BackupError> {
-        let Self { statements, engine, keys, of, .. } = *self;
+        let Self { statements, engine, keys, of, schema, .. } = *self;
         self.writer.begin(statements).await?;
-        if let Some(table) = filled_table(self.writer.conn()?, statements).await? {
+        let there = self.writer.conn()?.migrated(statements).await?;
+        let of_source = tables(schema);
+        if let Some(table) = filled_table(self.writer.conn()?, statements, &tables(there)).await? {
             let done = restored::is_restored(self.writer, statements, keys, of).await?;
             let Some(head) = done else { return Err(BackupError::NotEmpty { table }) };
             // Killed after the commit: only what stands beside the database is left to do.
             self.writer.rollback(statements).await;
-            let (rows, records) = pour(source, Checker::new(keys), &mut Target::Nowhere).await?;
+            let (rows, records) = pour(&of_source, source, Checker::new(keys), &mut Target::Nowhere).await?;
             source.finish()?;
             restored::write_anchor(engine, keys, of.chain, &head)?;
             return Ok(Filled { rows, records, seq: head.seq, missing: None, was_finished: true });
         }
+        if there > schema {
+            return Err(BackupError::OlderSchema);
+        }
         // It is empty, so nobody serves it.
         self.writer.conn()?.claim(of.chain, false).await?;
         let mut target = Target::Database(self.writer, statements);
-        let (rows, records) = pour(source, Checker::new(keys), &mut target).await?;
+        let (rows, records) = pour(&of_source, source, Checker::new(keys), &mut target).await?;
         source.finish()?;
         let after = restored::record(self.writer, statements, keys, of, self.now).await?;
-        // As a start reads them, from what is written; before anybody can.
-        let head = super::head::Head::read(self.writer.conn()?, statements).await?;
-        self.writer.load(statements, &Live::default(), head.as_ref()).await?;
+        if schema == newest() {
+            // As a start reads them, from what is written; before anybody can.
+            let head = super::head::Head::read(self.writer.conn()?, statements).await?;
+            self.writer.load(statements, &Live::default(), head.as_ref()).await?;
+        }
         restored::make_spool(engine, keys, &after)?;
         let (seq, vouched) = (after.seq, self.writer.rows_now());
         self.writer.commit(statements, after.clone(), vouched).await?;
@@ -390,8 +407,12 @@ impl Into<'_> {
 }
 
 /// The first table that has a row.
-async fn filled_table(conn: &mut Conn, statements: &Statements) -> Result<Option<&'static str>, StoreError> {
-    for table in TABLES {
+async fn filled_table(
+    conn: &mut Conn,
+    statements: &Statements,
+    tables: &[Table],
+) -> Result<Option<&'static str>, StoreError> {
+    for table in tables {
         if count(conn, statements, table).await? > 0 {
             return Ok(Some(table.name));
         }
@@ -447,14 +468,27 @@ fn schema() -> Vec<(i64, String)> {
     db::known_migrations().into_iter().map(|(version, checksum)| (version, hash::hex(&checksum))).collect()
 }
 
+fn newest() -> i64 {
+    db::known_migrations().last().map_or(0, |(version, _)| *version)
+}
+
+/// The last migration of a backup, all of which this release knows.
+fn schema_of(header: &BackupHeader) -> Result<i64, BackupError> {
+    match header.schema.last() {
+        Some((last, _)) if schema().starts_with(&header.schema) => Ok(*last),
+        _ => Err(BackupError::Schema { release: header.release.clone() }),
+    }
+}
+
 /// Moves the rows of every table, each checked on its way; gives how many of each, and how many records the audit has.
 async fn pour(
+    tables: &[Table],
     source: &mut Source<'_>,
     mut checker: Checker,
     target: &mut Target<'_>,
 ) -> Result<(Vec<(&'static str, u64)>, u64), BackupError> {
-    let mut counts = Vec::with_capacity(TABLES.len());
-    for table in TABLES {
+    let mut counts = Vec::with_capacity(tables.len());
+    for table in tables {
         let (mut after, mut rows) = (table.first(), 0);
         loop {
             let page = source.page(table, &after).await?;
@@ -515,7 +549,7 @@ impl Target<'_> {
                 for some in page.chunks((PLACEHOLDERS / table.columns.len()).max(1)) {
                     let args: Option<Vec<_>> = some.iter().map(|cells| table.args(cells)).collect();
                     let args = args.ok_or(BackupDamage::Row(table.name))?.concat();
-                    let sql = Sql::rows(table.insert, some.len(), table.columns.len());
+                    let sql = Sql::rows(&table.insert(), some.len(), table.columns.len());
                     if writer.execute(statements, sql, &args).await? != some.len() as u64 {
                         return Err(StoreError::Corrupt(format!("rows of {} were not written", table.name)).into());
                     }

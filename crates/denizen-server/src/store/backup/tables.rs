@@ -1,7 +1,8 @@
 //! The tables of a backup, in the order in which their rows stand in it: what is pointed to comes before what points.
 //!
-//! The columns of a key come first, so that both engines give the rows in one order. Tests: `tests.rs`, which compares the
-//! list with the schema.
+//! The columns of a key come first, so that both engines give the rows in one order. A backup has the tables and columns of
+//! the migrations that had been applied when it was made: `Table { since: 2, ..table!(…) }` is one of a later migration; a
+//! column that one adds stands last, and is counted in `added`. Tests: `tests.rs`, which compares the list with the schema.
 
 use super::{
     super::{
@@ -28,15 +29,19 @@ pub(super) enum Type {
 }
 
 /// A table, and the statements that read and write it.
+#[derive(Clone, Copy)]
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) columns: &'static [(&'static str, Type)],
+    /// The migration that makes it.
+    since: i64,
+    /// How many of the last columns a later migration adds.
+    added: &'static [(i64, usize)],
     /// How many of the columns are the key.
     pub(super) key: usize,
     /// A page of rows after a key, which the last placeholder bounds.
     pub(super) select: &'static str,
     pub(super) count: &'static str,
-    pub(super) insert: &'static str,
     /// Rows of a page: a page is in memory whole.
     pub(super) page: u32,
     /// What a row is checked with.
@@ -55,10 +60,9 @@ macro_rules! table {
                 "SELECT ", stringify!($first), $(", ", stringify!($column),)* " FROM ", $name, " WHERE (", $key, ") > (",
                 $after, ") ORDER BY ", $key, " LIMIT ", $limit
             ),
+            since: 1,
+            added: &[],
             count: concat!("SELECT COUNT(*) FROM ", $name),
-            insert: concat!(
-                "INSERT INTO ", $name, " (", stringify!($first), $(", ", stringify!($column),)* ")"
-            ),
             page: $page,
             check: $check,
         }
@@ -71,6 +75,11 @@ macro_rules! records {
         table!($name, "tenant, id" (2), "$1, $2", "$3", 512, check::record::<$record>,
                [tenant: Text, id: Text, body: Text, revision: Int, tag: Bytes $(, $unique: Text)?])
     };
+}
+
+/// All tables as they are once the migration of this number has been applied.
+pub(super) fn tables(schema: i64) -> Vec<Table> {
+    TABLES.iter().filter(|table| table.since <= schema).map(|table| table.at(schema)).collect()
 }
 
 /// All of them. Not here: who works (`leases`), and what the schema is (`schema_migrations`, which the header repeats).
@@ -110,6 +119,18 @@ pub(super) const TABLES: &[Table] = &[
 ];
 
 impl Table {
+    fn at(&self, schema: i64) -> Self {
+        let later = self.added.iter().filter(|(since, _)| *since > schema).map(|(_, columns)| columns).sum::<usize>();
+        let columns = self.columns.get(..self.columns.len().saturating_sub(later)).unwrap_or_default();
+        Self { columns, ..*self }
+    }
+
+    /// What writes a row, up to its values.
+    pub(super) fn insert(&self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|(name, _)| *name).collect();
+        format!("INSERT INTO {} ({})", self.name, columns.join(", "))
+    }
+
     /// A row as a database gave it.
     pub(super) fn cells(&self, row: &Row) -> Result<Vec<Cell>, StoreError> {
         let cell = |(at, (_, kind)): (usize, &(&str, Type))| {

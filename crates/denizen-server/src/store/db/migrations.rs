@@ -17,6 +17,11 @@ pub(super) struct Migration {
 const ALL: &[Migration] =
     &[Migration { version: 1, name: "init", text: include_str!("../../../migrations/0001_init.sql") }];
 
+/// The number of the last one.
+pub(super) fn newest() -> i64 {
+    ALL.last().map_or(0, |last| last.version)
+}
+
 /// The words of a dialect.
 #[derive(Clone, Copy)]
 pub(super) struct Dialect {
@@ -28,6 +33,7 @@ pub(super) struct Dialect {
 pub(super) const TABLE: &str = "CREATE TABLE schema_migrations (\n    version  BIGINT NOT NULL PRIMARY KEY,\n    name     \
      {text} NOT NULL,\n    checksum {blob} NOT NULL\n)";
 pub(super) const APPLIED: &str = "SELECT version, checksum FROM schema_migrations ORDER BY version";
+pub(super) const LAST: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_migrations";
 pub(super) const APPLY: &str = "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)";
 
 impl Dialect {
@@ -52,12 +58,12 @@ pub(in crate::store) fn known() -> Vec<(i64, [u8; 32])> {
     ALL.iter().map(|migration| (migration.version, migration.checksum())).collect()
 }
 
-/// What is to be applied to a database that has these, by version and checksum.
+/// What is to be applied, up to `last`, to a database that has these, by version and checksum.
 ///
 /// # Errors
 /// [`StoreError::SchemaTooNew`], and [`StoreError::SchemaUnknown`] for a file that is not the one that was applied.
-pub(super) fn missing(applied: &[(i64, Vec<u8>)]) -> Result<&'static [Migration], StoreError> {
-    let known = ALL.last().map_or(0, |last| last.version);
+pub(super) fn missing(applied: &[(i64, Vec<u8>)], last: i64) -> Result<&'static [Migration], StoreError> {
+    let known = newest();
     let found = applied.last().map_or(0, |(version, _)| *version);
     if found > known {
         return Err(StoreError::SchemaTooNew { found, known });
@@ -68,7 +74,9 @@ pub(super) fn missing(applied: &[(i64, Vec<u8>)]) -> Result<&'static [Migration]
             return Err(StoreError::SchemaUnknown(format!("migration {version}, {name}, was applied in another form")));
         }
     }
-    Ok(ALL.get(applied.len()..).unwrap_or_default())
+    let missing = ALL.get(applied.len()..).unwrap_or_default();
+    let (missing, _) = missing.split_at(missing.partition_point(|migration| migration.version <= last));
+    Ok(missing)
 }
 
 /// The refusal of a database that has tables, and no record of what made them.
@@ -93,8 +101,11 @@ mod tests {
     #[test]
     fn a_file_that_was_edited_after_it_was_applied_is_refused() {
         let whole: Vec<_> = ALL.iter().map(|it| (it.version, it.checksum().to_vec())).collect();
+        let missing = |applied: &[_]| missing(applied, newest());
         assert!(missing(&whole).unwrap().is_empty());
         assert_eq!(missing(&[]).unwrap().len(), ALL.len());
+        assert_eq!(super::missing(&[], 1).unwrap().len(), 1);
+        assert!(super::missing(&whole, 0).unwrap().is_empty());
         assert!(matches!(missing(&[(1, vec![0; 32])]), Err(StoreError::SchemaUnknown(_))));
         assert!(matches!(missing(&[(99, vec![0; 32])]), Err(StoreError::SchemaTooNew { found: 99, .. })));
     }

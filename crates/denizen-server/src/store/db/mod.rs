@@ -40,6 +40,8 @@ pub use postgres::Postgres;
 #[cfg(test)]
 pub(in crate::store) use postgres::{LOOKED_AT_WITHIN, claim_number};
 pub(super) use schema::Watch;
+#[cfg(test)]
+pub(super) use sqlite::columns_of_test;
 
 use super::{
     StoreError,
@@ -233,7 +235,7 @@ impl From<&'static str> for Sql {
 
 impl Sql {
     /// `{insert} VALUES ($1,$2),($3,$4)…`: `rows` rows of `columns` placeholders in one statement.
-    pub(super) fn rows(insert: &'static str, rows: usize, columns: usize) -> Self {
+    pub(super) fn rows(insert: &str, rows: usize, columns: usize) -> Self {
         let mut text = String::with_capacity(insert.len() + 8 + rows * columns * 6);
         text.push_str(insert);
         text.push_str(" VALUES ");
@@ -441,6 +443,11 @@ impl Conn {
         }
     }
 
+    /// The last migration that was applied.
+    pub(super) async fn migrated(&mut self, statements: &Statements) -> Result<i64, StoreError> {
+        self.rows(statements, migrations::LAST, &[]).await?.first().map_or(Ok(0), |row| row.int(0))
+    }
+
     /// Starts a transaction that reads, and sees one moment.
     pub(super) async fn begin_to_read(&mut self) -> Result<(), StoreError> {
         match self {
@@ -641,9 +648,14 @@ pub(super) struct Opened {
 
 /// Opens and migrates.
 pub(super) async fn open(engine: &Engine) -> Result<Opened, StoreError> {
+    open_at(engine, migrations::newest()).await
+}
+
+/// The same, and goes no further than to one migration.
+pub(super) async fn open_at(engine: &Engine, migration: i64) -> Result<Opened, StoreError> {
     match engine {
-        Engine::Sqlite { path } => sqlite::open(path).await,
-        Engine::Postgres(postgres) => Box::pin(postgres::open(postgres)).await,
+        Engine::Sqlite { path } => sqlite::open(path, migration).await,
+        Engine::Postgres(postgres) => Box::pin(postgres::open(postgres, migration)).await,
     }
 }
 

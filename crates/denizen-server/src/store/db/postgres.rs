@@ -632,14 +632,18 @@ fn pool(engine: &Postgres, options: PgConnectOptions, connections: u32, watch: O
     Pool(pool.connect_lazy_with(options), engine.patience())
 }
 
-/// Opens and migrates.
-pub(super) async fn open(engine: &Postgres) -> Result<Opened, StoreError> {
+/// Opens and migrates, up to this migration.
+pub(super) async fn open(engine: &Postgres, last: i64) -> Result<Opened, StoreError> {
     let lock = claim(engine).await?;
     let options = engine.parsed()?;
     let mut writer = connect(&options).await?;
     admit(&mut writer).await?;
-    migrate(&mut writer).await?;
-    let schema = Watch::new(check(engine, &mut writer).await?);
+    let at = migrate(&mut writer, last).await?;
+    let schema = Watch::new(match at == migrations::newest() {
+        true => check(engine, &mut writer).await?,
+        // Nobody serves it, and it is looked at once it is up to date.
+        false => schema::postgres_version(&mut writer).await.map_err(DbError::from)?,
+    });
     let readers = engine.max_connections.saturating_sub(NOT_READERS).max(1);
     let readers = pool(engine, options.clone(), readers, Some(schema.clone()));
     let bell = Bell(pool(engine, options.clone(), 2, None).0);
@@ -729,23 +733,24 @@ async fn expected(conn: &mut PgConnection) -> Result<Objects, StoreError> {
             false => error.into(),
         }
     })?;
-    migrate_within(&mut tx).await?;
+    migrate_within(&mut tx, migrations::newest()).await?;
     let objects = Objects::read_postgres(&mut tx).await?;
     tx.rollback().await.map_err(failed)?;
     Ok(objects)
 }
 
-/// Brings the schema up to date, or changes nothing. One replica at a time.
-async fn migrate(conn: &mut PgConnection) -> Result<(), StoreError> {
+/// Brings the schema up to this migration, or changes nothing; gives the last one that it has. One replica at a time.
+async fn migrate(conn: &mut PgConnection, last: i64) -> Result<i64, StoreError> {
     let failed = |error: sqlx::Error| StoreError::from(DbError::from(error));
     let mut tx = conn.begin().await.map_err(failed)?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK);
     lock.execute(&mut *tx).await.map_err(failed)?;
-    migrate_within(&mut tx).await?;
-    tx.commit().await.map_err(failed)
+    let at = migrate_within(&mut tx, last).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(at)
 }
 
-async fn migrate_within(conn: &mut PgConnection) -> Result<(), StoreError> {
+async fn migrate_within(conn: &mut PgConnection, last: i64) -> Result<i64, StoreError> {
     let failed = |error: sqlx::Error| {
         let error = DbError::from(error);
         match error.is_without_right() {
@@ -770,13 +775,15 @@ async fn migrate_within(conn: &mut PgConnection) -> Result<(), StoreError> {
     for row in conn.fetch_all(APPLIED).await.map_err(failed)? {
         applied.push((row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?));
     }
-    for migration in migrations::missing(&applied)? {
+    let mut at = applied.last().map_or(0, |(version, _)| *version);
+    for migration in migrations::missing(&applied, last)? {
+        at = migration.version;
         conn.execute(sqlx::raw_sql(AssertSqlSafe(migration.sql(DIALECT)))).await.map_err(failed)?;
         let checksum = migration.checksum();
         let apply = sqlx::query(APPLY).bind(migration.version).bind(migration.name).bind(&checksum[..]);
         apply.execute(&mut *conn).await.map_err(failed)?;
     }
-    Ok(())
+    Ok(at)
 }
 
 /// Takes this replica's folder for this process. The lock goes with the process, however it ends.

@@ -342,18 +342,18 @@ impl Readers {
 }
 
 /// Opens and migrates.
-pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
+pub(super) async fn open(path: &Path, last: i64) -> Result<Opened, StoreError> {
     let lock = claim(path).await?;
-    let at = path.to_owned();
+    let file = path.to_owned();
     let opened = spawn_blocking(move || -> Result<_, StoreError> {
-        let writer = connect(&at, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        let writer = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // An acknowledged write survives the loss of power, not only of the process.
         writer.pragma_update(None, "synchronous", "FULL")?;
         // What a purge removes is overwritten in the file, not merely unlinked.
         writer.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-        migrate(&writer)?;
-        let expected = Arc::new(expected()?);
+        let at = migrate(&writer, last)?;
+        let expected = Arc::new(expected(at)?);
         // One moment for both.
         writer.execute_batch("BEGIN")?;
         let found = schema::Objects::read(&writer).and_then(|found| Ok((found, schema::version(&writer)?)));
@@ -364,7 +364,7 @@ pub(super) async fn open(path: &Path) -> Result<Opened, StoreError> {
         let schema = Watch::new(version);
         let watch = schema.clone();
         let readers = Pool::new(READERS, move || {
-            let conn = connect(&at, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let conn = connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             // One that is opened later reads the schema anew.
             if schema::Objects::read(&conn).and_then(|found| expected.admit(&found)).is_err() {
                 watch.note_change();
@@ -391,7 +391,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Conn, StoreError> {
     }
     regular_files(path)?;
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    expected()?.admit(&schema::Objects::read(&conn)?)?;
+    expected(migrations::newest())?.admit(&schema::Objects::read(&conn)?)?;
     Ok(Conn::new(conn))
 }
 
@@ -403,22 +403,31 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// The schema that the migrations make.
-fn expected() -> Result<schema::Objects, StoreError> {
+/// The schema that the migrations up to this one make.
+fn expected(last: i64) -> Result<schema::Objects, StoreError> {
     let made = Connection::open_in_memory()?;
-    migrate(&made)?;
+    migrate(&made, last)?;
     schema::Objects::read(&made)
 }
 
-/// Brings the schema up to date, or changes nothing.
-fn migrate(conn: &Connection) -> Result<(), StoreError> {
+/// Every table's columns once the migrations up to this one have been applied.
+#[cfg(test)]
+pub(in crate::store) fn columns_of_test(last: i64) -> std::collections::BTreeSet<(String, String)> {
+    let made = Connection::open_in_memory().unwrap();
+    migrate(&made, last).unwrap();
+    let sql = "SELECT t.name, c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'";
+    query(&made, &sql.into(), &[]).unwrap().iter().map(|row| (row.text(0).unwrap(), row.text(1).unwrap())).collect()
+}
+
+/// Brings the schema up to this migration, or changes nothing; gives the last one that it has.
+fn migrate(conn: &Connection, last: i64) -> Result<i64, StoreError> {
     conn.execute_batch("BEGIN IMMEDIATE")?;
-    let done = migrate_within(conn);
+    let done = migrate_within(conn, last);
     conn.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     done
 }
 
-fn migrate_within(conn: &Connection) -> Result<(), StoreError> {
+fn migrate_within(conn: &Connection, last: i64) -> Result<i64, StoreError> {
     let sql = "SELECT COUNT(*), COALESCE(SUM(name = 'schema_migrations'), 0) FROM sqlite_schema WHERE type = 'table'";
     let (tables, recorded): (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     match (tables, recorded) {
@@ -430,12 +439,14 @@ fn migrate_within(conn: &Connection) -> Result<(), StoreError> {
     for row in query(conn, &APPLIED.into(), &[])? {
         applied.push((row.int(0)?, row.bytes(1)?));
     }
-    for migration in migrations::missing(&applied)? {
+    let mut at = applied.last().map_or(0, |(version, _)| *version);
+    for migration in migrations::missing(&applied, last)? {
+        at = migration.version;
         conn.execute_batch(&migration.sql(DIALECT))?;
         let args = [migration.version.into(), migration.name.into(), Arg::Bytes(&migration.checksum())];
         execute(conn, &APPLY.into(), &args)?;
     }
-    Ok(())
+    Ok(at)
 }
 
 /// Refuses links, pipes and whatever else may stand in the place of the files that the engine will open by name.
