@@ -23,6 +23,7 @@
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
 //! | [`retention`], [`health`] | what is removed, and when; how the audit is |
+//! | [`barred`] | why nothing is written, while that is not over by itself |
 //! | [`backup`] | everything in one sealed file, and back; from one engine to the other |
 //! | [`files`] | opening what must not be a link or a pipe |
 //! | [`snapshot`], [`tree`] | the directory in memory, and the map that holds most of it |
@@ -32,6 +33,7 @@
 
 mod audit;
 mod backup;
+mod barred;
 mod changes;
 mod db;
 mod ends;
@@ -223,6 +225,11 @@ impl Store {
     pub fn audit_health(&self) -> AuditHealth {
         let free = audit::spool::ROOM.saturating_sub(self.audit_behind());
         self.core.health.now(self.core.heads.borrow().total, free)
+    }
+
+    /// The rule that is broken while this server writes nothing, until somebody mends that. It says nothing of this machine.
+    pub fn barred(&self) -> Option<&'static str> {
+        self.core.health.barred.by()
     }
 
     /// Moves what the audit's spool holds into the chain, then closes the database. Other clones of the store are closed with it:

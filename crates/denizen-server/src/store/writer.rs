@@ -173,6 +173,7 @@ impl Writer {
             && !self.group()?.has_lock
             && let Err(error) = self.lock_head(core).await
         {
+            core.health.barred.note(&error);
             self.break_off(&core.statements).await;
             return Err(error);
         }
@@ -190,6 +191,7 @@ impl Writer {
             && !self.group()?.has_lock
             && let Err(error) = self.refuse_older_rows(core).await
         {
+            core.health.barred.note(&error);
             self.break_off(&core.statements).await;
             return Err(error);
         }
@@ -241,8 +243,23 @@ impl Writer {
 
     /// Takes over what others have committed.
     pub(super) async fn follow_now(&mut self, core: &Core) -> Result<(), StoreError> {
-        self.ready(core).await?;
-        self.at_one_moment(core, async |_| Ok(())).await
+        let followed = async {
+            self.ready(core).await?;
+            self.at_one_moment(core, async |_| Ok(())).await
+        };
+        followed.await.inspect_err(|error| core.health.barred.note(error))
+    }
+
+    /// Whether this server can write: its chain is its own, both logs end where it left them, and the rows go on from what
+    /// it knows.
+    pub(super) async fn prove(&mut self, core: &Core) -> Result<(), StoreError> {
+        self.commit_group(core).await;
+        let known = self.head.take();
+        if let Err(error) = self.settled(core).await {
+            self.head = known;
+            return Err(error);
+        }
+        if self.is_shared { self.follow_now(core).await } else { Ok(()) }
     }
 
     /// Where both logs end, as far as is known.
@@ -259,9 +276,13 @@ impl Writer {
     async fn open_group(&mut self, core: &Core) -> Result<(), StoreError> {
         self.end_what_was_left(core).await;
         if self.group.is_none() {
-            let log = self.settled(core).await?;
-            let writes_before = core.statements.writes.load(Ordering::Relaxed);
-            self.conn()?.begin(&core.statements).await?;
+            let begun = async {
+                let log = self.settled(core).await?;
+                let writes_before = core.statements.writes.load(Ordering::Relaxed);
+                self.conn()?.begin(&core.statements).await?;
+                Ok((log, writes_before))
+            };
+            let (log, writes_before) = begun.await.inspect_err(|error| core.health.barred.note(error))?;
             // Nobody can change it while this lasts. The audit goes on whatever the schema is; who changes rows asks.
             if let Err(error) = self.note_schema().await {
                 self.rollback(&core.statements).await;
@@ -425,6 +446,9 @@ impl Writer {
     }
 
     async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
+        if let Err(error) = outcome {
+            core.health.barred.note(error);
+        }
         if let (Ok(()), Some(group)) = (outcome, &self.group) {
             let start = Instant::now();
             core.live.publish(&group.pending);

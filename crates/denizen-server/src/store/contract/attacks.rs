@@ -491,8 +491,10 @@ pub(super) async fn a_trail_removed_under_a_running_server_refuses_writes_and_sa
         assert!(matches!(store.audit_tail(&ctx(1), 1).await, Err(StoreError::Trail(_))));
         assert!(store.audit_behind() > 0);
         assert!(store.audit_health().disagreements >= before + 4);
+        assert_eq!(store.barred(), Some("somebody else has changed the audit's trail"));
         // Put right, it goes on.
         place.sql("DELETE FROM audit; INSERT INTO audit SELECT * FROM kept; DROP TABLE kept").await;
+        until("it is ready again", async || store.barred().is_none()).await;
         until("it goes on", async || store.audit_tail(&ctx(1), 1).await.is_ok()).await;
     }
     assert_eq!(store.audit_verify().await.unwrap(), 8);
