@@ -106,8 +106,9 @@ pub enum StoreError {
     SchemaUnknown(String),
     /// The operator: the database is not what this server wrote to it, or was put back as it was earlier.
     #[error(
-        "{0}. Nothing was changed. If you restored a backup or lost a file, look at what is there with `denizen audit verify \
-         --data DIR`, and go on from it with `denizen audit accept --data DIR`, which is recorded"
+        "{0}. Nothing was changed. If you restored a backup or lost a file, look at what is there with `denizen audit \
+         verify`, and go on from it with `denizen audit accept`, which is recorded; give both the --config FILE of this server, \
+         or the --data DIR of `denizen dev`"
     )]
     Trail(#[from] TrailFault),
     /// The operator: the root key is another than the one that everything in the database was written under.

@@ -88,6 +88,7 @@ impl Trail {
         let (chain, head, anchor, unanchored) = match self.examine().await {
             Err(StoreError::Trail(fault @ (TrailFault::AnchorMissing | TrailFault::AnchorUnreadable { .. }))) => {
                 let (chain, found) = self.found(None).await?;
+                found.refuse_foreign_rows(&self.keys)?;
                 match anchor::judge(None, &found, &chain, self.engine.sharing()) {
                     Ok(()) | Err(TrailFault::AnchorMissing) => (chain, found.head(), None, Some(fault)),
                     Err(fault) => return Err(fault.into()),
@@ -192,6 +193,8 @@ impl Trail {
             // The anchor first: the database can only have gone on from there.
             let anchor = anchor::read(&self.engine.anchor(), &self.keys)?;
             let (chain, found) = self.found(anchor.as_ref()).await?;
+            // As a start does: what does not vouch for the rows says nothing of where the trail should end.
+            found.refuse_foreign_rows(&self.keys)?;
             match anchor::judge(anchor.as_ref(), &found, &chain, self.engine.sharing()) {
                 Ok(()) => return Ok((chain, found.head(), anchor)),
                 Err(fault) if looks == LOOKS => return Err(fault.into()),

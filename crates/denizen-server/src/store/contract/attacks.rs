@@ -39,7 +39,7 @@ pub(super) async fn try_open(place: &impl DataPlace) -> Result<Store, StoreError
 /// Opens it where that must be refused; the error says how to go on.
 pub(super) async fn refused(place: &impl DataPlace) -> TrailFault {
     let error = try_open(place).await.err().expect("it opens");
-    assert!(error.to_string().contains("denizen audit accept --data DIR"), "{error}");
+    assert!(error.to_string().contains("denizen audit accept`"), "{error}");
     let StoreError::Trail(fault) = error else { panic!("{error}") };
     fault
 }
@@ -483,7 +483,7 @@ pub(super) async fn a_trail_removed_under_a_running_server_refuses_writes_and_sa
             let error = tx.commit(event("x")).await.unwrap_err();
             assert!(matches!(error, StoreError::Trail(TrailFault::ChangedByAnother { seq }) if seq == last), "{error}");
             let said = error.to_string();
-            assert!(said.contains("somebody else") && said.contains("audit accept --data DIR"), "{said}");
+            assert!(said.contains("somebody else") && said.contains("denizen audit accept`"), "{said}");
         }
         assert!(store.snapshot().principal(tenant_id(1), principal_id(50)).is_none());
         // What is spooled stays in the spool.

@@ -117,6 +117,9 @@ mod tests {
             assert!(is_barred(&one, "another history").await && two.barred().is_none());
             assert_eq!(one.snapshot().principal(tenant_id(1), principal_id(1)).unwrap().epoch, 3, "it was adopted");
         }
+        one.keeper.anchored().await;
+        let refused = trail(&place, "one").await.verify(None).await.unwrap_err();
+        assert!(is_forked(&refused), "the command says other things than the server: {refused:?}");
         let refused = trail(&place, "two").await.verify(None).await.unwrap_err().to_string();
         assert!(refused.contains("two histories") && refused.contains("transaction 3"), "{refused}");
         one.close().await;
@@ -170,6 +173,9 @@ mod tests {
         let refused = rename(&two, 1, 2).await.unwrap_err();
         assert!(matches!(refused, StoreError::Trail(TrailFault::Unproven { known: 1, revision: 4 })), "{refused:?}");
         assert!(is_barred(&two, "does not lead").await);
+        two.keeper.anchored().await;
+        let verified = trail(&place, "two").await.verify(None).await.unwrap_err();
+        assert!(matches!(verified, StoreError::Trail(TrailFault::Unproven { .. })), "{verified:?}");
         two.close().await;
         let engine = Engine::Postgres(place.replica("two"));
         Trail::accept(&engine, &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
@@ -217,6 +223,9 @@ mod tests {
             assert!(two.audit_tail(&ctx(1), 1).await.is_err(), "it is shipped");
         }
         assert!(is_barred(&two, "is older").await);
+        two.keeper.anchored().await;
+        let verified = trail(&place, "two").await.verify(None).await.unwrap_err();
+        assert!(matches!(verified, StoreError::Trail(TrailFault::Older { .. })), "{verified:?}");
         // So whoever knows nothing of it starts on what there is, and the others go on when it was accepted.
         let three = open(&place, "three").await;
         assert_eq!(three.revision(), Revision(1));
