@@ -135,7 +135,7 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
     let code = match error {
         BackupError::Store(StoreError::InUse { .. } | StoreError::Interrupted) => exit::TRY_AGAIN,
         BackupError::Store(StoreError::Unavailable(_)) => exit::UNAVAILABLE,
-        BackupError::Write(_) => exit::CANNOT_CREATE,
+        BackupError::Write(_) | BackupError::Note { .. } => exit::CANNOT_CREATE,
         BackupError::Read(_) => exit::OS_ERROR,
         BackupError::Store(_)
         | BackupError::NotABackup

@@ -84,15 +84,18 @@ pub(crate) async fn store(args: StoreArgs) -> Result<ExitCode, Failure> {
     let data = DataDir::open_at(&config.data_dir, OF_CONFIG)?;
     let root = root_key(&config)?;
     let new = NewBackup { id: random::uuid_v4(), release: RELEASE, at: Clock::system().now() };
-    let copied = Backup::copy(&engine(&config)?, &engine(&target)?, &root, new).await;
+    let from = engine(&config)?;
+    let copied = Backup::copy(&from, &engine(&target)?, &root, new).await;
     let copied = copied.map_err(|error| wrong(&error))?;
     data.close();
     let next = if to.starts_with("sqlite:") { to.as_str() } else { "the URL that you gave with --to" };
     let file = sources.config.as_deref().unwrap_or(Path::new("the configuration")).display().to_string();
     print(&format!(
-        "everything is copied, counted and checked there\n{}\nNow set store.url to {next} in {file}, and start the server. The \
-         database before is as it was: start no server on it any more, and remove it when you have a backup of the new one",
-        told(&copied.from)
+        "everything is copied, counted and checked there\n{}\nNow set store.url to {next} in {file}, and start the server. No \
+         server starts on the database before any more, unless {} is removed; move it away when you have a backup of the new \
+         one",
+        told(&copied.from),
+        from.copy_note().display()
     ))?;
     Ok(ExitCode::from(exit::OK))
 }

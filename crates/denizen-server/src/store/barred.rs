@@ -89,6 +89,7 @@ fn rule(error: &StoreError) -> Option<&'static str> {
         | StoreError::Closed
         | StoreError::InUse { .. }
         | StoreError::File { .. }
+        | StoreError::Copied { .. }
         | StoreError::SchemaTooNew { .. }
         | StoreError::Unfit(_)
         | StoreError::SchemaUnknown(_)

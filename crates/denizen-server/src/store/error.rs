@@ -86,6 +86,20 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The operator: everything was copied to another database, which goes on.
+    #[error(
+        "everything was copied from here to {to} by `denizen store copy`{on}. A server on this database as well would issue \
+         tokens and keep secrets for the same tenants, without what was done there. Nothing was changed. Set store.url to \
+         that one; or stop its servers, give up what was done there, and remove {} to go back to this one", path.display()
+    )]
+    Copied {
+        /// Where to.
+        to: String,
+        /// When, as the text goes on.
+        on: String,
+        /// The note that says so.
+        path: PathBuf,
+    },
     /// The operator: the data was written by a newer release.
     #[error("the data has schema {found}, this release knows {known}: start the release that wrote it, or a newer one")]
     SchemaTooNew {

@@ -136,8 +136,15 @@ impl Store {
     ///
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]) or of another build
-    /// ([`StoreError::SchemaUnknown`]), when another process has it ([`StoreError::InUse`]), and when the database is not what was written to it ([`StoreError::Trail`]).
+    /// ([`StoreError::SchemaUnknown`]), when another process has it ([`StoreError::InUse`]), and when the
+    /// database is not what was written to it ([`StoreError::Trail`]), or was copied elsewhere ([`StoreError::Copied`]).
     pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
+        backup::note::refuse(&engine)?;
+        Box::pin(Self::open_copied(engine, keys)).await
+    }
+
+    /// The same, whether or not everything was copied elsewhere.
+    async fn open_copied(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
         let statements = db::Statements::default();
         if engine.is_absent().await? {
             audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;

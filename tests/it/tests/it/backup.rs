@@ -226,6 +226,22 @@ async fn a_server_moves_to_postgresql() {
     let twice = operator.run(&["store", "copy", "--to", &url]).await;
     assert!(twice.code == Some(65) && twice.err.contains("was not touched"), "{twice:?}");
 
+    // Two deployments would give tokens for one tenant: neither a server nor a command goes on with the old one.
+    let note = operator.path("data/denizen.db.copied");
+    for words in [&["server"][..], &["server", "--check"], &["join-token", "create", "--resource-group", "servers"]] {
+        let refused = operator.run(words).await;
+        assert_eq!(refused.code, Some(65), "{words:?}: {refused:?}");
+        let says = ["copied from here to the PostgreSQL database denizen at ", "` on 2", &note.display().to_string()];
+        assert!(says.iter().all(|says| refused.err.contains(says)), "{words:?}: {}", refused.err);
+    }
+    // It can be copied once more, and the copy that was made last is gone on with.
+    cluster.create("second").unwrap();
+    let url = cluster.url("second");
+    operator.run(&["store", "copy", "--to", &url]).await.ok();
+    // Back, on purpose.
+    std::fs::remove_file(&note).unwrap();
+    operator.check().await.ok();
+
     let config = std::fs::read_to_string(operator.path("denizen.toml")).unwrap();
     operator.configure(&format!("{config}\n[store]\nurl = \"{url}\"\n"));
     let server = operator.start().await;

@@ -18,6 +18,7 @@ use super::super::{
         chain::{self, Chain, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, chains, int},
         verify::{ACCEPTED, History, Mark, Verified, records_to, walk},
     },
+    backup::note,
     db::{self, Conn, Reader, Statements, args},
     ends::{Ends, LogHead},
     head::Head as RowsHead,
@@ -211,6 +212,7 @@ impl Trail {
     /// The store's; [`StoreError::InUse`] while a server has the database, [`StoreError::OtherRootKey`] when it is
     /// another root key's, [`StoreError::StillRefused`] when a server would refuse it all the same.
     pub async fn accept(engine: &Engine, keys: &StoreKeys, now: UnixTime) -> Result<Option<Accepted>, StoreError> {
+        note::refuse(engine)?;
         let path = engine.anchor();
         if std::fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir()) {
             let advice = "it is a folder, and should be the file that says where the audit's trail ends; remove the folder or \

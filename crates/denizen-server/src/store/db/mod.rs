@@ -701,6 +701,22 @@ impl Engine {
         }
     }
 
+    /// Where a copy says that it was made.
+    pub fn copy_note(&self) -> PathBuf {
+        match self {
+            Self::Sqlite { path } => beside(path, ".copied"),
+            Self::Postgres(postgres) => postgres.folder.join("replica.copied"),
+        }
+    }
+
+    /// Where the database is, for people: nothing of a URL but the server and the database.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            Self::Postgres(postgres) => postgres.place(),
+        }
+    }
+
     /// Where the audit's head is kept outside the database.
     pub(super) fn anchor(&self) -> PathBuf {
         match self {
