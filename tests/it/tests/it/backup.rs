@@ -217,6 +217,18 @@ async fn a_server_moves_to_postgresql() {
     let held = operator.run(&["store", "copy", "--to", &url]).await;
     assert!(held.code == Some(75) && held.err.contains("another denizen"), "{held:?}");
     server.stop().await;
+    // What is wrong with the other database's URL is said of the option that names it.
+    for (bad, rule) in [("mysql://db/x", "write sqlite:PATH or postgres://"), ("sqlite:", "the path of a file")] {
+        let mut by_variable = operator.denizen(&["store", "copy"]);
+        by_variable.env("DENIZEN_COPY_TO", bad);
+        for (refused, option) in [
+            (operator.run(&["store", "copy", "--to", bad]).await, "denizen: --to: "),
+            (ended(by_variable).await, "denizen: DENIZEN_COPY_TO: "),
+        ] {
+            assert!(refused.code == Some(78) && refused.err.starts_with(option), "{refused:?}");
+            assert!(refused.err.contains(rule) && !refused.err.contains("--set"), "{refused:?}");
+        }
+    }
     let mut copy = operator.denizen(&["store", "copy"]);
     copy.env("DENIZEN_COPY_TO", &url);
     let copied = ended(copy).await;
