@@ -73,11 +73,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Create { sources, out } => create(&sources.load()?, &out).await?,
         Command::Verify { sources, file } => {
             let root = root_key(&sources.load()?)?;
-            let verified = Backup::verify(&root, &mut *input(&file)?).await.map_err(|error| wrong(&error))?;
+            let verified =
+                Backup::verify(&root, &mut *input(&file)?).await.map_err(|error| of_backup(&file, &error))?;
             print(&format!("every row is as it was written\n{}", told(&verified)))?;
         }
         Command::Inspect { file } => {
-            let header = Backup::inspect(&mut *input(&file)?).map_err(|error| wrong(&error))?;
+            let header = Backup::inspect(&mut *input(&file)?).map_err(|error| of_backup(&file, &error))?;
             print(&serde_json::to_string_pretty(&header).map_err(Failure::while_(exit::SOFTWARE, "JSON"))?)?;
         }
     }
@@ -149,6 +150,32 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
         | BackupError::Refused(_) => exit::DATA,
     };
     Failure::new(code, Causes(error).to_string())
+}
+
+/// The same of a restore: the backup is named where it is what is wrong.
+pub(crate) fn wrong_in(backup: &Path, error: &BackupError) -> Failure {
+    match error {
+        BackupError::NotABackup
+        | BackupError::Version
+        | BackupError::OtherRootKey
+        | BackupError::Damaged(_)
+        | BackupError::Schema { .. }
+        | BackupError::Read(_) => of_backup(backup, error),
+        BackupError::Store(_)
+        | BackupError::NotEmpty { .. }
+        | BackupError::Same
+        | BackupError::Write(_)
+        | BackupError::Note { .. }
+        | BackupError::Key(_)
+        | BackupError::Refused(_) => wrong(error),
+    }
+}
+
+/// The same where nothing but the backup is read.
+fn of_backup(backup: &Path, error: &BackupError) -> Failure {
+    let Failure { code, .. } = wrong(error);
+    let name = if backup == Path::new("-") { "standard input".to_owned() } else { backup.display().to_string() };
+    Failure::new(code, format!("{name}: {}", Causes(error)))
 }
 
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

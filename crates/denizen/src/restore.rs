@@ -18,7 +18,7 @@ use denizen_server::store::{Backup, NewBackup, Restored};
 use denizen_wire::Clock;
 
 use crate::{
-    backup::{RELEASE, input, print, root_key, told, wrong},
+    backup::{RELEASE, input, print, root_key, told, wrong, wrong_in},
     config::{Sources, engine},
     data::{DataDir, OF_CONFIG},
     exit::{self, Failure},
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let data = DataDir::open_at(&config.data_dir, OF_CONFIG)?;
     let root = root_key(&config)?;
     let restored = Backup::restore(&engine(&config)?, &root, Clock::system().now(), &mut *file).await;
-    let restored = restored.map_err(|error| wrong(&error))?;
+    let restored = restored.map_err(|error| wrong_in(&args.file, &error))?;
     data.close();
     let missing = match restored.missing {
         Some((from, to)) => format!("; the records {from} to {to} that the database had are missing"),

@@ -251,7 +251,11 @@ pub enum HeadFault {
 
 impl From<DbError> for StoreError {
     fn from(error: DbError) -> Self {
-        if error.is_worth_repeating() { Self::Interrupted } else { Self::Unavailable(Arc::new(error)) }
+        match error {
+            error if error.is_worth_repeating() => Self::Interrupted,
+            error if error.is_damage() => Self::Corrupt(error.to_string()),
+            error => Self::Unavailable(Arc::new(error)),
+        }
     }
 }
 
@@ -338,8 +342,11 @@ pub enum TrailFault {
     #[error("the audit's trail was rewritten: the mark of where it starts was not written by this server")]
     StartForged,
     /// There is a database, and no anchor.
-    #[error("the file beside the database that says where the audit's trail ended, its name ends in .head, is missing")]
-    AnchorMissing,
+    #[error("{}, the file that says where the audit's trail ended, is missing", path.display())]
+    AnchorMissing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The anchor is not one, or another's.
     #[error("{} should say where the audit's trail ended, and cannot be used: {why}", path.display())]
     AnchorUnreadable {

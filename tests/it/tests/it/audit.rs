@@ -210,7 +210,8 @@ async fn a_trail_without_its_head_is_verified_and_another_root_key_accepts_nothi
     let verified = audit(&sandbox, &data, &["verify"]).await;
     assert!(verified.code == DATA && verified.out.contains(" records are as they were written"), "{verified:?}");
     assert!(
-        verified.err.contains(".head, is missing") && !verified.err.contains("denizen audit verify"),
+        verified.err.contains(&format!("{}, the file that says", head.display()))
+            && !verified.err.contains("denizen audit verify"),
         "{verified:?}"
     );
     fs::create_dir(&head).unwrap();
@@ -307,6 +308,20 @@ async fn a_fault_of_a_configured_server_names_its_configuration() {
     operator.run(&["audit", "accept"]).await.ok();
     operator.start().await.stop().await;
     let database = data.join("denizen.db");
+    // A file that the engine cannot read is named, whoever reads it.
+    let whole = fs::read(&database).unwrap();
+    for damaged in [b"no database".repeat(1000), whole[..8192].to_vec()] {
+        fs::write(&database, damaged).unwrap();
+        for words in [&["server", "--check"][..], &["audit", "verify"], &["audit", "accept"]] {
+            let refused = operator.run(words).await;
+            let says = ["the data is damaged: ", database.to_str().unwrap(), "`denizen restore`"];
+            assert!(
+                refused.code == DATA && says.iter().all(|says| refused.err.contains(says)),
+                "{words:?}: {refused:?}"
+            );
+        }
+    }
+    fs::write(&database, whole).unwrap();
     fs::rename(&database, data.join("aside")).unwrap();
     let missing = operator.run(&["audit", "verify"]).await;
     let says = format!("there is no database at {}", database.display());

@@ -128,6 +128,17 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     inspect.args(["backup", "inspect"]).arg(&file);
     let header: Value = serde_json::from_str(&ended(inspect).await.ok()).unwrap();
     assert_eq!(header["id"], id);
+    // A file that is none, or damaged, is named.
+    let (none, cut) = (operator.path("none.backup"), operator.path("cut.backup"));
+    std::fs::write(&none, "no backup at all, and as long as the beginning of one").unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
+    for (file, says) in [(&none, "no backup of Denizen"), (&cut, "it ends within frame")] {
+        let refused = operator.run(&["backup", "verify", file.to_str().unwrap()]).await;
+        let named = format!("denizen: {}: ", file.display());
+        assert!(refused.code == Some(65) && refused.err.starts_with(&named), "{refused:?}");
+        assert!(refused.err.contains(says), "{refused:?}");
+    }
     let held = operator.run(&["restore", file.to_str().unwrap()]).await;
     assert!(held.code == Some(75) && held.err.contains("another denizen"), "{held:?}");
     let later = operator.run(&["audit", "head"]).await.ok();
@@ -139,6 +150,11 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     let refused = operator.run(&["restore", file.to_str().unwrap()]).await;
     assert!(refused.code == Some(65) && refused.err.contains("another root key"), "{refused:?}");
     destroy(&operator, &root_key);
+    let refused = operator.run(&["restore", cut.to_str().unwrap()]).await;
+    assert!(
+        refused.code == Some(65) && refused.err.starts_with(&format!("denizen: {}: ", cut.display())),
+        "{refused:?}"
+    );
     let restored = operator.run(&["restore", file.to_str().unwrap()]).await.ok();
     assert!(restored.contains("a server may be started on it"), "{restored}");
     let again = operator.run(&["restore", file.to_str().unwrap()]).await.ok();

@@ -87,11 +87,13 @@ impl Trail {
     /// [`StoreError::Trail`] when it is not what the anchor says, [`StoreError::Broken`] at the first bad record.
     pub async fn verify(&self, since: Option<&Head>) -> Result<Checked, StoreError> {
         let (chain, head, anchor, unanchored) = match self.examine().await {
-            Err(StoreError::Trail(fault @ (TrailFault::AnchorMissing | TrailFault::AnchorUnreadable { .. }))) => {
+            Err(StoreError::Trail(
+                fault @ (TrailFault::AnchorMissing { .. } | TrailFault::AnchorUnreadable { .. }),
+            )) => {
                 let (chain, found) = self.found(None).await?;
                 found.refuse_foreign_rows(&self.keys)?;
-                match anchor::judge(None, &found, &chain, self.engine.sharing()) {
-                    Ok(()) | Err(TrailFault::AnchorMissing) => (chain, found.head(), None, Some(fault)),
+                match anchor::judge((&self.engine.anchor(), None), &found, &chain, self.engine.sharing()) {
+                    Ok(()) | Err(TrailFault::AnchorMissing { .. }) => (chain, found.head(), None, Some(fault)),
                     Err(fault) => return Err(fault.into()),
                 }
             }
@@ -192,11 +194,12 @@ impl Trail {
         loop {
             looks += 1;
             // The anchor first: the database can only have gone on from there.
-            let anchor = anchor::read(&self.engine.anchor(), &self.keys)?;
+            let path = self.engine.anchor();
+            let anchor = anchor::read(&path, &self.keys)?;
             let (chain, found) = self.found(anchor.as_ref()).await?;
             // As a start does: what does not vouch for the rows says nothing of where the trail should end.
             found.refuse_foreign_rows(&self.keys)?;
-            match anchor::judge(anchor.as_ref(), &found, &chain, self.engine.sharing()) {
+            match anchor::judge((&path, anchor.as_ref()), &found, &chain, self.engine.sharing()) {
                 Ok(()) => return Ok((chain, found.head(), anchor)),
                 Err(fault) if looks == LOOKS => return Err(fault.into()),
                 Err(_) => {}
@@ -341,7 +344,8 @@ impl Deciding<'_> {
         for (other, walked) in others {
             of_others.extend(wrong_of_other(writer, statements, &found, other, walked).await?);
         }
-        let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
+        let path = engine.anchor();
+        let judged = read.and_then(|_| anchor::judge((&path, expected.as_ref()), &found, chain, engine.sharing()));
         let of_own = match (judged, &walked) {
             (Err(fault), _) => Some(fault.to_string()),
             (Ok(()), Err(broken)) if found.end().is_some() => Some(broken.to_string()),

@@ -345,7 +345,8 @@ pub(super) async fn verifying_says_what_was_accepted_and_when(place: impl DataPl
     // Without its anchor the chain is verified all the same, and it is said.
     fs::remove_file(place.engine().anchor()).unwrap();
     let checked = trail().await.verify(None).await.unwrap();
-    assert_eq!((checked.verified.records, checked.unanchored), (1, Some(TrailFault::AnchorMissing)));
+    let missing = TrailFault::AnchorMissing { path: place.engine().anchor() };
+    assert_eq!((checked.verified.records, checked.unanchored), (1, Some(missing)));
     place.sql("UPDATE audit SET lines = replace(lines, 'given_up', 'given-up')").await;
     assert!(trail().await.verify(None).await.is_err());
 }
@@ -395,7 +396,7 @@ pub(super) async fn an_anchor_that_is_not_the_one_written_is_refused(place: impl
         assert!(matches!(&fault, TrailFault::AnchorUnreadable { why, .. } if why.contains(say)), "{fault}");
     };
     fs::remove_file(&path).unwrap();
-    assert_eq!(refused(&place).await, TrailFault::AnchorMissing);
+    assert_eq!(refused(&place).await, TrailFault::AnchorMissing { path: place.engine().anchor() });
     for cut in [0, 1, good.len() / 2] {
         fs::write(&path, &good[..cut]).unwrap();
         unreadable("not a head").await;

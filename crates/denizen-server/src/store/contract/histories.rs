@@ -299,7 +299,7 @@ mod tests {
         two.close().await;
         fs::remove_file(path).unwrap();
         let refused = Store::open(Engine::Postgres(place.replica("two")), StoreKeys::of_test()).await.err();
-        assert!(matches!(refused, Some(StoreError::Trail(TrailFault::AnchorMissing))), "{refused:?}");
+        assert!(matches!(refused, Some(StoreError::Trail(TrailFault::AnchorMissing { .. }))), "{refused:?}");
         rename(&one, 1, 1).await.unwrap();
         Trail::accept(&Engine::Postgres(place.replica("two")), &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
         let two = open(&place, "two").await;
