@@ -14,7 +14,6 @@ use std::{
 use clap::{Parser, Subcommand};
 use denizen_agent::files;
 use denizen_identity::Environment;
-use denizen_keys::envelope::RootKey;
 use denizen_server::{
     run::{database_in, root_key_in},
     store::{Acceptance, Checked, Engine, Head, StoreError, StoreKeys, Trail, TrailFault, Verified},
@@ -23,7 +22,7 @@ use denizen_wire::{Causes, Clock};
 
 use crate::{
     config::{Config, Sources, engine},
-    data::{DataDir, OF_CONFIG, existing_path},
+    data::{DataDir, OF_CONFIG, Sharing, existing_path, root_key},
     exit::{self, Failure},
 };
 
@@ -140,8 +139,11 @@ impl AuditSources {
 
 impl Place {
     fn keys(&self) -> Result<StoreKeys, Failure> {
-        let root = RootKey::load(&self.root_key).map_err(Failure::while_(exit::DATA, "the root key"))?;
-        Ok(StoreKeys::of(&root))
+        let sharing = match &self.engine {
+            Engine::Sqlite { .. } => Sharing::Alone,
+            Engine::Postgres(_) => Sharing::Shared,
+        };
+        Ok(StoreKeys::of(&root_key(&self.root_key, true, sharing)?))
     }
 
     /// Says so where there is no database.

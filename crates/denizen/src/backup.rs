@@ -26,6 +26,7 @@ use denizen_wire::{Causes, Clock};
 use crate::{
     admin_client::Administrator,
     config::{Config, Sources, engine},
+    data::{self, Sharing},
     exit::{self, Failure},
 };
 
@@ -119,7 +120,7 @@ pub(crate) fn told(summary: &BackupSummary) -> String {
 }
 
 pub(crate) fn root_key(config: &Config) -> Result<RootKey, Failure> {
-    RootKey::load(&config.root_key).map_err(Failure::while_(exit::DATA, "the root key"))
+    data::root_key(&config.root_key, true, Sharing::of(&config.store.url))
 }
 
 /// Opens a backup to read.

@@ -639,6 +639,14 @@ pub(super) async fn open_to_read(engine: &Engine) -> Result<Conn, StoreError> {
 }
 
 impl Engine {
+    /// Whether there is a database, or anything in it.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn has_data(&self) -> Result<bool, StoreError> {
+        Ok(!self.is_absent().await?)
+    }
+
     /// Whether there is no data at all yet.
     pub(super) async fn is_absent(&self) -> Result<bool, StoreError> {
         match self {
