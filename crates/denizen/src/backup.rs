@@ -106,12 +106,20 @@ async fn create(config: &Config, path: &Path) -> Result<(), Failure> {
 pub(crate) fn told(summary: &BackupSummary) -> String {
     let BackupSummary { header, rows, records, bytes } = summary;
     let at = header.at.rfc3339();
+    let audit = match header.seq {
+        0 => "the server that was asked has recorded nothing yet".to_owned(),
+        seq => format!("its chain {} ends at {seq}", header.chain),
+    };
     let mut text = format!(
-        "taken {at} of revision {} ({}, release {}); the audit has {records} records, its chain {} ends at {}",
-        header.revision.0, header.engine, header.release, header.chain, header.seq
+        "taken {at} of revision {} ({}, release {}); the audit has {records} records, {audit}",
+        header.revision.0, header.engine, header.release
     );
-    for (table, rows) in rows {
+    for (table, rows) in rows.iter().filter(|(_, rows)| *rows > 0) {
         text += &format!("\n{rows:>10} {table}");
+    }
+    let empty: Vec<_> = rows.iter().filter(|(_, rows)| *rows == 0).map(|(table, _)| *table).collect();
+    if !empty.is_empty() {
+        text += &format!("\n   nothing in {}", empty.join(", "));
     }
     if let Some(bytes) = bytes {
         text += &format!("\n{bytes:>10} bytes");
@@ -141,6 +149,7 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
         BackupError::Read(_) => exit::OS_ERROR,
         BackupError::Store(_)
         | BackupError::NotABackup
+        | BackupError::Empty
         | BackupError::Version
         | BackupError::OtherRootKey
         | BackupError::Damaged(_)
@@ -157,6 +166,7 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
 pub(crate) fn wrong_in(backup: &Path, error: &BackupError) -> Failure {
     match error {
         BackupError::NotABackup
+        | BackupError::Empty
         | BackupError::Version
         | BackupError::OtherRootKey
         | BackupError::Damaged(_)

@@ -110,6 +110,7 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     let out = ["backup", "create", "--out", file.to_str().unwrap()];
     let made = operator.run(&out).await.ok();
     assert!(made.starts_with("made the backup ") && made.contains(" 1 machines"), "{made}");
+    assert!(made.contains("\n   nothing in ") && made.contains("role_definitions") && !made.contains(" 0 "), "{made}");
     assert_eq!(mode(&file), 0o600);
     let refused = operator.run(&out).await;
     assert!(refused.code == Some(73) && refused.err.contains("name a new file"), "{refused:?}");
@@ -133,7 +134,11 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     std::fs::write(&none, "no backup at all, and as long as the beginning of one").unwrap();
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
-    for (file, says) in [(&none, "no backup of Denizen"), (&cut, "it ends within frame")] {
+    let empty = operator.path("empty.backup");
+    std::fs::write(&empty, "").unwrap();
+    for (file, says) in
+        [(&none, "no backup of Denizen"), (&cut, "it ends within frame"), (&empty, "it is empty: whatever should have")]
+    {
         let refused = operator.run(&["backup", "verify", file.to_str().unwrap()]).await;
         let named = format!("denizen: {}: ", file.display());
         assert!(refused.code == Some(65) && refused.err.starts_with(&named), "{refused:?}");

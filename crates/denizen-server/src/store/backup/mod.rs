@@ -113,6 +113,11 @@ pub enum BackupError {
     /// It is something else.
     #[error("this is no backup of Denizen")]
     NotABackup,
+    /// There is nothing in it.
+    #[error(
+        "it is empty: whatever should have written a backup there wrote nothing; take another copy of it, or another backup"
+    )]
+    Empty,
     /// A newer release made it.
     #[error("the backup has a format that this release does not know: use the release that made it, or a newer one")]
     Version,
@@ -173,6 +178,12 @@ pub enum BackupError {
 /// How a backup differs from the one that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackupDamage {
+    /// There is no more of what stands before the frames.
+    #[error("it ends within its header, before anything that was backed up")]
+    CutHeader,
+    /// What anybody may know of it is none.
+    #[error("its header cannot be read")]
+    UnreadableHeader,
     /// In what stands before the frames.
     #[error("its header does not fit its key")]
     Header,

@@ -357,10 +357,30 @@ async fn a_file_that_was_tampered_with_is_refused() {
         let refused = refused.err().unwrap_or_else(|| panic!("{what}: taken for good"));
         let is_said = matches!(
             refused,
-            BackupError::Damaged(_) | BackupError::NotABackup | BackupError::Version | BackupError::OtherRootKey
+            BackupError::Damaged(_)
+                | BackupError::NotABackup
+                | BackupError::Empty
+                | BackupError::Version
+                | BackupError::OtherRootKey
         );
         assert!(is_said, "{what}: {refused:?}");
     }
+    // Who has no key is told what is missing, and nothing of a key.
+    for (length, says) in [
+        (0, "it is empty"),
+        (1, "it ends within its header"),
+        (17, "it ends within its header"),
+        (19, "it ends within its header"),
+        (40, "it ends within its header"),
+    ] {
+        let said = Backup::inspect(&mut &good[..length]).unwrap_err().to_string();
+        assert!(said.contains(says) && !said.contains("key"), "cut at {length}: {said}");
+    }
+    assert!(matches!(Backup::inspect(&mut &b"denied"[..]), Err(BackupError::NotABackup)));
+    let mut unreadable = good.clone();
+    unreadable[21] = b'x';
+    let said = Backup::inspect(&mut &*unreadable).unwrap_err().to_string();
+    assert!(said.contains("its header cannot be read"), "{said}");
     // A restore that finds it in the middle leaves nothing.
     for (what, backup) in bad.iter().rev().take(24) {
         assert!(target.restore(backup).await.is_err(), "{what}");
