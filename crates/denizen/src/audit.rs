@@ -16,7 +16,7 @@ use denizen_agent::files;
 use denizen_identity::Environment;
 use denizen_server::{
     run::{database_in, root_key_in},
-    store::{Acceptance, Checked, Engine, Head, StoreError, StoreKeys, Trail, TrailFault, Verified},
+    store::{Acceptance, Checked, Engine, Head, LeftOut, StoreError, StoreKeys, Trail, TrailFault, Verified},
 };
 use denizen_wire::{Causes, Clock};
 
@@ -26,6 +26,8 @@ use crate::{
     exit::{self, Failure},
 };
 
+/// So many chains are named in one message.
+const MOST_CHAINS: usize = 8;
 /// A head is one line; no more of a file is read, bytes.
 const MAX_HEAD: u64 = 64 * 1024;
 
@@ -70,7 +72,7 @@ enum Command {
     },
     /// Prints where the trail ends, as one line to be kept on another machine for `verify --since`
     Head,
-    /// Prints the records, each as one line of JSON
+    /// Prints the records, each as one line of JSON. Rows that somebody else wrote are left out, and said at the end
     Export {
         /// The first record
         #[arg(long, value_name = "SEQ", default_value_t = 1)]
@@ -237,8 +239,28 @@ async fn export(Opened { trail, named, .. }: &Opened, from: u64) -> Result<(), F
     let mut out = BufWriter::new(std::io::stdout().lock());
     let failed = Failure::while_(exit::OS_ERROR, "the records cannot be printed");
     let exported = trail.export(from, |record| writeln!(out, "{record}").map_err(&failed).map_err(Stop::Output)).await;
-    exported.map_err(|stop| stop.failure(named))?;
-    out.flush().map_err(&failed)
+    let left_out = exported.map_err(|stop| stop.failure(named))?;
+    out.flush().map_err(&failed)?;
+    if left_out.is_empty() { Ok(()) } else { Err(Failure::new(exit::DATA, left_out_of(&left_out, named))) }
+}
+
+/// What is not in an export though it is in the database.
+fn left_out_of(left_out: &[LeftOut], named: &str) -> String {
+    let each = left_out.iter().take(MOST_CHAINS).map(|LeftOut { chain, rows, first }| {
+        // Whoever puts rows there gives them any name.
+        let is_name = chain.len() == 32 && chain.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let chain = if is_name { chain } else { "with a name that no server gave" };
+        format!("{rows} of the chain {chain}, the first at record {}", first.cast_signed())
+    });
+    let each = each.collect::<Vec<_>>().join("; ");
+    let more = match left_out.len().saturating_sub(MOST_CHAINS) {
+        0 => String::new(),
+        more => format!("; and of {more} more chains"),
+    };
+    format!(
+        "rows that this deployment did not write, or that were changed since, were left out: {each}{more}. What was exported is \
+         as it was written; whether any is missing is told by `denizen audit verify{named}`"
+    )
 }
 
 /// Why no more is exported.

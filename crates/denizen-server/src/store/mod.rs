@@ -69,8 +69,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, watch};
 
 pub use audit::{
-    Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, Outcome, Pruned, RecordProof,
-    Retention, Trail, Verified,
+    Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, LeftOut, Outcome, Pruned,
+    RecordProof, Retention, Trail, Verified,
 };
 pub use backup::{Backup, BackupDamage, BackupError, BackupHeader, BackupSummary, NewBackup, Restored};
 pub use changes::Change;

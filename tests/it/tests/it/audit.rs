@@ -82,6 +82,12 @@ async fn the_trail_is_verified_exported_and_its_head_kept_elsewhere() {
     sql(&data, "UPDATE audit SET lines = replace(lines, 'allowed', 'refused') WHERE seq = 2").await;
     let found = audit(&sandbox, &data, &["verify"]).await;
     assert!(found.code == DATA && found.err.contains("broken at record 2"), "{found:?}");
+    // And is not handed out.
+    let found = audit(&sandbox, &data, &["export"]).await;
+    assert_eq!((found.code, found.out.lines().count()), (DATA, records.len() - 1), "{found:?}");
+    let says = ["1 of the chain ", "the first at record 2", "`denizen audit verify --data "];
+    assert!(says.iter().all(|says| found.err.contains(says)), "{}", found.err);
+    assert!(!found.out.contains("\"seq\":2,"), "{}", found.out);
     sql(&data, "UPDATE audit SET lines = replace(lines, 'refused', 'allowed') WHERE seq = 2").await;
     audit(&sandbox, &data, &["verify"]).await.ok();
     // A head that is none, or was edited, is not taken for one.

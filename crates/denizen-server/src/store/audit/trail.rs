@@ -15,8 +15,10 @@ use super::super::{
     audit::{
         self, AuditEvent, DEPLOYMENT, Head,
         anchor::{self, Found},
-        chain::{self, Chain, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, chains, int},
-        verify::{ACCEPTED, History, Mark, Verified, records_to, walk},
+        chain::{
+            self, Chain, PAGE, PUT_START, Row, SELECT_START, Start, StartWhy, StoredRow, chains, int, row_ending_at,
+        },
+        verify::{ACCEPTED, History, Mark, Verified, next_row, records_to, walk},
     },
     backup::note,
     db::{self, Conn, Reader, Statements, args},
@@ -50,6 +52,17 @@ pub struct Checked {
     pub head: Head,
     /// Why nothing beside the database says that it has to end there.
     pub unanchored: Option<TrailFault>,
+}
+
+/// What an export left out of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The chain's name, which may be anybody's text.
+    pub chain: String,
+    /// How many rows.
+    pub rows: u64,
+    /// The place that the first of them says.
+    pub first: u64,
 }
 
 /// What was accepted.
@@ -154,8 +167,10 @@ impl Trail {
         found
     }
 
-    /// Hands out the records from a place on, each as one line of JSON with its place in it and no newline. The trail is
-    /// not verified.
+    /// Hands out the records from a place on, each as one line of JSON with its place in it and no newline, and gives what
+    /// was left out: rows that this deployment did not write, or that are not as it wrote them, so that whoever keeps
+    /// records keeps none of somebody else's. Each row is judged by itself: its tag, and its hash, which follows from the
+    /// row before. Whether records are missing is not looked at; [`Self::verify`] tells.
     ///
     /// # Errors
     /// The store's; what `each` gives.
@@ -163,20 +178,44 @@ impl Trail {
         &self,
         from: u64,
         mut each: impl FnMut(&str) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let sql = "SELECT seq, lines FROM audit WHERE chain = $1 AND last >= $2 AND seq > $3 ORDER BY seq LIMIT $4";
+    ) -> Result<Vec<LeftOut>, E> {
+        let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit \
+                   WHERE chain = $1 AND (last >= $2 OR seq >= $2 OR seq < 1) AND seq > $3 ORDER BY seq LIMIT $4";
+        let mut left_out = Vec::new();
         // No record is beyond what a column holds.
-        let Ok(place) = int(from) else { return Ok(()) };
+        let Ok(place) = int(from) else { return Ok(left_out) };
         let mut conn = self.conn.lock().await;
-        for chain in chains(&mut Reader::Conn(&mut conn, &self.statements)).await? {
-            let mut after = 0;
+        let mut db = Reader::Conn(&mut conn, &self.statements);
+        for id in chains(&mut db).await? {
+            let chain = Chain::named(&id, &self.keys);
+            let (mut after, mut before) = (i64::MIN, None::<(u64, String)>);
+            let mut bad = LeftOut { chain: id, rows: 0, first: 0 };
             loop {
-                let page = conn.rows(&self.statements, sql, args![&chain, place, after, PAGE]).await?;
+                let page = db.rows(sql, args![&*chain.id, place, after, PAGE]).await?;
                 for row in &page {
                     after = row.int(0)?;
-                    for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
+                    let stored = StoredRow::read_any(row)?;
+                    let at = stored.seq.checked_sub(1);
+                    let known = before.take().filter(|(seq, _)| Some(*seq) == at);
+                    let known = match (known, at) {
+                        (Some(known), _) => Some(known),
+                        (None, Some(at)) => hash_before(&mut db, &chain, at).await?.map(|hash| (at, hash)),
+                        (None, None) => None,
+                    };
+                    before = Some(stored.place());
+                    let lines = row.text(10).ok().filter(|lines| {
+                        let follows =
+                            |(at, hash): &(u64, String)| next_row(&chain, (*at, hash), &stored, lines).is_ok();
+                        known.as_ref().is_some_and(follows)
+                    });
+                    let Some(lines) = lines else {
+                        bad.first = if bad.rows == 0 { stored.seq } else { bad.first };
+                        bad.rows += 1;
+                        continue;
+                    };
+                    for (seq, line) in (stored.seq..).zip(lines.lines()) {
                         if seq >= from {
-                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":{},", json!(chain)), 1))?;
+                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":{},", json!(&*chain.id)), 1))?;
                         }
                     }
                 }
@@ -184,8 +223,9 @@ impl Trail {
                     break;
                 }
             }
+            left_out.extend((bad.rows > 0).then_some(bad));
         }
-        Ok(())
+        Ok(left_out)
     }
 
     /// Where the trail ends, and the anchor, when the one fits the other.
@@ -252,6 +292,22 @@ impl Trail {
             Err(error) => Err(StoreError::StillRefused(Arc::new(error))),
         }
     }
+}
+
+/// The hash that the row after a place follows from: that of the row which ends there, or of where the chain starts. Whether
+/// it is ours does not matter: no other one leads to a hash that was tagged.
+async fn hash_before(db: &mut Reader<'_>, chain: &Chain, at: u64) -> Result<Option<String>, StoreError> {
+    if at == 0 {
+        return Ok(Some(String::new()));
+    }
+    let start = Start::read(&db.rows(SELECT_START, args![&*chain.id]).await?, chain).unwrap_or_default();
+    if let Some(hash) = start.hash_at(at) {
+        return Ok(Some(hash));
+    }
+    if int(at).is_err() {
+        return Ok(None);
+    }
+    Ok(row_ending_at(db, chain, at).await?.map(|row| row.head.hash))
 }
 
 async fn accept(
