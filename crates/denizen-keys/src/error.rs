@@ -68,3 +68,11 @@ pub enum KeyError {
         source: rustix::io::Errno,
     },
 }
+
+impl KeyError {
+    /// Whether there is no root key file at all.
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::RootKeyFile { source: rustix::io::Errno::NOENT, .. })
+    }
+}

@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     config::{Config, StoreUrl},
-    data::{DataDir, OF_CONFIG, root_key},
+    data::{DataDir, OF_CONFIG, Sharing, root_key},
     exit::{self, Failure},
     server::{admin_socket, launch},
 };
@@ -84,7 +84,7 @@ impl Administrator {
             return Err(Failure::new(exit::CONFIG, text));
         }
         let data = DataDir::open_at(&config.data_dir, OF_CONFIG)?;
-        let key = root_key(&config.root_key, true)?;
+        let key = root_key(&config.root_key, true, Sharing::of(&config.store.url))?;
         let names = launch::names(config, config.listen.address.port(), config.vault_listen.address.port());
         let opened = launch::open(config, names, key, Clock::system(), EntraIssued::default(), 0).await;
         let server = opened.map_err(|fault| Failure::new(exit::DATA, fault.to_string()))?;

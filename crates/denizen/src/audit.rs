@@ -14,19 +14,20 @@ use std::{
 use clap::{Parser, Subcommand};
 use denizen_agent::files;
 use denizen_identity::Environment;
-use denizen_keys::envelope::RootKey;
 use denizen_server::{
     run::{database_in, root_key_in},
-    store::{Acceptance, Checked, Engine, Head, StoreError, StoreKeys, Trail, TrailFault, Verified},
+    store::{Acceptance, Checked, Engine, Head, LeftOut, StoreError, StoreKeys, Trail, TrailFault, Verified},
 };
 use denizen_wire::{Causes, Clock};
 
 use crate::{
     config::{Config, Sources, engine},
-    data::{DataDir, OF_CONFIG, existing_path},
+    data::{DataDir, OF_CONFIG, Sharing, existing_path, root_key},
     exit::{self, Failure},
 };
 
+/// So many chains are named in one message.
+const MOST_CHAINS: usize = 8;
 /// A head is one line; no more of a file is read, bytes.
 const MAX_HEAD: u64 = 64 * 1024;
 
@@ -56,6 +57,8 @@ struct Place {
     root_key: PathBuf,
     /// Held by who writes.
     data: Option<DataDir>,
+    /// The option that named it, as it was given; empty where none was.
+    named: String,
 }
 
 #[derive(Subcommand)]
@@ -69,7 +72,7 @@ enum Command {
     },
     /// Prints where the trail ends, as one line to be kept on another machine for `verify --since`
     Head,
-    /// Prints the records, each as one line of JSON
+    /// Prints the records, each as one line of JSON. Rows that somebody else wrote are left out, and said at the end
     Export {
         /// The first record
         #[arg(long, value_name = "SEQ", default_value_t = 1)]
@@ -84,10 +87,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Verify { since } => verify(&open(&sources).await?, since.as_deref()).await?,
         Command::Head => {
-            let (trail, _) = open(&sources).await?;
-            print(&line(&trail.head().await.map_err(|error| wrong(&error))?)?)?;
+            let Opened { trail, named, .. } = open(&sources).await?;
+            print(&line(&trail.head().await.map_err(|error| wrong(&error, &named))?)?)?;
         }
-        Command::Export { from } => export(&open(&sources).await?.0, from).await?,
+        Command::Export { from } => export(&open(&sources).await?, from).await?,
         Command::Accept => accept(sources.held()?).await?,
     }
     Ok(ExitCode::from(exit::OK))
@@ -101,56 +104,81 @@ impl AuditSources {
         Sources { config: self.config.clone(), set: Vec::new() }.load().map(Some)
     }
 
+    /// The option that says whose trail it is, as it was given.
+    fn named(&self) -> String {
+        let option = |name: &str, path: &Path| format!(" {name} {}", path.display());
+        match (&self.data, &self.config) {
+            (Some(data), _) => option("--data", data),
+            (None, Some(config)) => option("--config", config),
+            (None, None) => String::new(),
+        }
+    }
+
     /// The place, which another process may hold.
     fn place(&self) -> Result<Place, Failure> {
+        let named = self.named();
         if let Some(config) = self.config()? {
-            return Ok(Place { engine: engine(&config)?, root_key: config.root_key, data: None });
+            return Ok(Place { engine: engine(&config)?, root_key: config.root_key, data: None, named });
         }
         let path = existing_path(self.data.as_deref(), &Environment::of_process())?;
         let path = path.canonicalize().map_err(Failure::while_(exit::OS_ERROR, &path.display().to_string()))?;
-        Ok(Place { engine: Engine::Sqlite { path: database_in(&path) }, root_key: root_key_in(&path), data: None })
+        let engine = Engine::Sqlite { path: database_in(&path) };
+        Ok(Place { engine, root_key: root_key_in(&path), data: None, named })
     }
 
     /// The same, held.
     fn held(&self) -> Result<Place, Failure> {
+        let named = self.named();
         if let Some(config) = self.config()? {
             let data = Some(DataDir::open_at(&config.data_dir, OF_CONFIG)?);
-            return Ok(Place { engine: engine(&config)?, root_key: config.root_key, data });
+            return Ok(Place { engine: engine(&config)?, root_key: config.root_key, data, named });
         }
         let data = DataDir::existing(self.data.as_deref(), &Environment::of_process())?;
         let engine = Engine::Sqlite { path: database_in(data.path()) };
-        Ok(Place { engine, root_key: root_key_in(data.path()), data: Some(data) })
+        Ok(Place { engine, root_key: root_key_in(data.path()), data: Some(data), named })
     }
 }
 
 impl Place {
     fn keys(&self) -> Result<StoreKeys, Failure> {
-        let root = RootKey::load(&self.root_key).map_err(Failure::while_(exit::DATA, "the root key"))?;
-        Ok(StoreKeys::of(&root))
+        let sharing = match &self.engine {
+            Engine::Sqlite { .. } => Sharing::Alone,
+            Engine::Postgres(_) => Sharing::Shared,
+        };
+        Ok(StoreKeys::of(&root_key(&self.root_key, true, sharing)?))
     }
 
     /// Says so where there is no database.
     fn missing(&self) -> Option<Failure> {
         let Engine::Sqlite { path } = &self.engine else { return None };
-        let text = format!(
-            "there is no database in {}; name another --data, or a --config",
-            path.parent().unwrap_or(path).display()
-        );
+        let fix = match self.named.starts_with(" --config") {
+            true => "name the configuration whose store.url is the one that is meant",
+            false => "name another --data, or the --config of a server, whose database may be elsewhere",
+        };
+        let text = format!("there is no database at {}; {fix}", path.display());
         (!path.exists()).then(|| Failure::new(exit::DATA, text))
     }
 }
 
-/// The trail, and the keys that its records are tagged under.
-async fn open(sources: &AuditSources) -> Result<(Trail, StoreKeys), Failure> {
+/// The trail, the keys that its records are tagged under, and the option that named it.
+struct Opened {
+    trail: Trail,
+    keys: StoreKeys,
+    named: String,
+}
+
+async fn open(sources: &AuditSources) -> Result<Opened, Failure> {
     let place = sources.place()?;
     if let Some(missing) = place.missing() {
         return Err(missing);
     }
     let keys = place.keys()?;
-    Ok((Trail::open(place.engine, keys.clone()).await.map_err(|error| wrong(&error))?, keys))
+    let named = place.named;
+    let trail = Trail::open(place.engine, keys.clone()).await.map_err(|error| wrong(&error, &named))?;
+    Ok(Opened { trail, keys, named })
 }
 
-async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Result<(), Failure> {
+async fn verify(Opened { trail, keys, named }: &Opened, since: Option<&Path>) -> Result<(), Failure> {
     let since = match since {
         Some(file) => {
             let bad = |error: String| Failure::new(exit::DATA, format!("--since {}: {error}", file.display()));
@@ -160,7 +188,7 @@ async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Res
         None => None,
     };
     let Checked { verified, others, head, unanchored } =
-        trail.verify(since.as_ref()).await.map_err(|error| wrong(&error))?;
+        trail.verify(since.as_ref()).await.map_err(|error| wrong(&error, named))?;
     let mut text = told(&verified, head.seq);
     for (chain, verified) in &others {
         text += &format!("\nreplica {chain}: {}", told(verified, verified.first + verified.records - 1));
@@ -170,7 +198,7 @@ async fn verify((trail, keys): &(Trail, StoreKeys), since: Option<&Path>) -> Res
         Some(fault) => {
             print(&text)?;
             let whole = "The records that are there are whole; that none are missing at their end cannot be told";
-            Err(Failure::new(exit::DATA, format!("{}. {whole}", advised(&fault))))
+            Err(Failure::new(exit::DATA, format!("{}. {whole}", advised(&fault, named))))
         }
     }
 }
@@ -207,11 +235,32 @@ fn told(verified: &Verified, last: u64) -> String {
     text
 }
 
-async fn export(trail: &Trail, from: u64) -> Result<(), Failure> {
+async fn export(Opened { trail, named, .. }: &Opened, from: u64) -> Result<(), Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let failed = Failure::while_(exit::OS_ERROR, "the records cannot be printed");
-    trail.export(from, |record| writeln!(out, "{record}").map_err(&failed).map_err(Stop::Output)).await?;
-    out.flush().map_err(&failed)
+    let exported = trail.export(from, |record| writeln!(out, "{record}").map_err(&failed).map_err(Stop::Output)).await;
+    let left_out = exported.map_err(|stop| stop.failure(named))?;
+    out.flush().map_err(&failed)?;
+    if left_out.is_empty() { Ok(()) } else { Err(Failure::new(exit::DATA, left_out_of(&left_out, named))) }
+}
+
+/// What is not in an export though it is in the database.
+fn left_out_of(left_out: &[LeftOut], named: &str) -> String {
+    let each = left_out.iter().take(MOST_CHAINS).map(|LeftOut { chain, rows, first }| {
+        // Whoever puts rows there gives them any name.
+        let is_name = chain.len() == 32 && chain.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let chain = if is_name { chain } else { "with a name that no server gave" };
+        format!("{rows} of the chain {chain}, the first at record {}", first.cast_signed())
+    });
+    let each = each.collect::<Vec<_>>().join("; ");
+    let more = match left_out.len().saturating_sub(MOST_CHAINS) {
+        0 => String::new(),
+        more => format!("; and of {more} more chains"),
+    };
+    format!(
+        "rows that this deployment did not write, or that were changed since, were left out: {each}{more}. What was exported is \
+         as it was written; whether any is missing is told by `denizen audit verify{named}`"
+    )
 }
 
 /// Why no more is exported.
@@ -226,11 +275,11 @@ impl From<StoreError> for Stop {
     }
 }
 
-impl From<Stop> for Failure {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Store(error) => wrong(&error),
-            Stop::Output(failure) => failure,
+impl Stop {
+    fn failure(self, named: &str) -> Failure {
+        match self {
+            Self::Store(error) => wrong(&error, named),
+            Self::Output(failure) => failure,
         }
     }
 }
@@ -240,7 +289,8 @@ async fn accept(place: Place) -> Result<(), Failure> {
         return Err(missing);
     }
     let keys = place.keys()?;
-    let accepted = Trail::accept(&place.engine, &keys, Clock::system().now()).await.map_err(|error| wrong(&error))?;
+    let accepted = Trail::accept(&place.engine, &keys, Clock::system().now()).await;
+    let accepted = accepted.map_err(|error| wrong(&error, &place.named))?;
     if let Some(data) = place.data {
         data.close();
     }
@@ -265,10 +315,10 @@ fn print(text: &str) -> Result<(), Failure> {
     writeln!(out, "{text}").map_err(Failure::while_(exit::OS_ERROR, "the result cannot be printed"))
 }
 
-fn wrong(error: &StoreError) -> Failure {
+fn wrong(error: &StoreError, named: &str) -> Failure {
     let code = if matches!(error, StoreError::InUse { .. }) { exit::TRY_AGAIN } else { exit::DATA };
     let text = match (fault_of(error), error) {
-        (Some(fault), _) => advised(fault),
+        (Some(fault), _) => advised(fault, named),
         // What was accepted was changed, and is not to be accepted again.
         (None, StoreError::StillRefused(cause)) => match fault_of(cause) {
             Some(fault) => format!("{error}: {fault}"),
@@ -283,10 +333,11 @@ fn fault_of(error: &StoreError) -> Option<&TrailFault> {
     if let StoreError::Trail(fault) = error { Some(fault) } else { None }
 }
 
-/// What is wrong with a trail, and what to do: whoever reads this has just had it verified, or cannot.
-fn advised(fault: &TrailFault) -> String {
+/// What is wrong with a trail, and what to do: whoever reads this has just had it verified, or cannot. `named` is the option
+/// that named it.
+fn advised(fault: &TrailFault, named: &str) -> String {
     format!(
         "{fault}. Nothing was changed. If you restored a backup or lost a file, go on from what is there with `denizen audit \
-         accept --data DIR`, which is recorded"
+         accept{named}`, which is recorded"
     )
 }

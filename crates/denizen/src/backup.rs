@@ -26,6 +26,7 @@ use denizen_wire::{Causes, Clock};
 use crate::{
     admin_client::Administrator,
     config::{Config, Sources, engine},
+    data::{self, Sharing},
     exit::{self, Failure},
 };
 
@@ -73,11 +74,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Create { sources, out } => create(&sources.load()?, &out).await?,
         Command::Verify { sources, file } => {
             let root = root_key(&sources.load()?)?;
-            let verified = Backup::verify(&root, &mut *input(&file)?).await.map_err(|error| wrong(&error))?;
+            let verified =
+                Backup::verify(&root, &mut *input(&file)?).await.map_err(|error| of_backup(&file, &error))?;
             print(&format!("every row is as it was written\n{}", told(&verified)))?;
         }
         Command::Inspect { file } => {
-            let header = Backup::inspect(&mut *input(&file)?).map_err(|error| wrong(&error))?;
+            let header = Backup::inspect(&mut *input(&file)?).map_err(|error| of_backup(&file, &error))?;
             print(&serde_json::to_string_pretty(&header).map_err(Failure::while_(exit::SOFTWARE, "JSON"))?)?;
         }
     }
@@ -104,12 +106,20 @@ async fn create(config: &Config, path: &Path) -> Result<(), Failure> {
 pub(crate) fn told(summary: &BackupSummary) -> String {
     let BackupSummary { header, rows, records, bytes } = summary;
     let at = header.at.rfc3339();
+    let audit = match header.seq {
+        0 => "the server that was asked has recorded nothing yet".to_owned(),
+        seq => format!("its chain {} ends at {seq}", header.chain),
+    };
     let mut text = format!(
-        "taken {at} of revision {} ({}, release {}); the audit has {records} records, its chain {} ends at {}",
-        header.revision.0, header.engine, header.release, header.chain, header.seq
+        "taken {at} of revision {} ({}, release {}); the audit has {records} records, {audit}",
+        header.revision.0, header.engine, header.release
     );
-    for (table, rows) in rows {
+    for (table, rows) in rows.iter().filter(|(_, rows)| *rows > 0) {
         text += &format!("\n{rows:>10} {table}");
+    }
+    let empty: Vec<_> = rows.iter().filter(|(_, rows)| *rows == 0).map(|(table, _)| *table).collect();
+    if !empty.is_empty() {
+        text += &format!("\n   nothing in {}", empty.join(", "));
     }
     if let Some(bytes) = bytes {
         text += &format!("\n{bytes:>10} bytes");
@@ -118,7 +128,7 @@ pub(crate) fn told(summary: &BackupSummary) -> String {
 }
 
 pub(crate) fn root_key(config: &Config) -> Result<RootKey, Failure> {
-    RootKey::load(&config.root_key).map_err(Failure::while_(exit::DATA, "the root key"))
+    data::root_key(&config.root_key, true, Sharing::of(&config.store.url))
 }
 
 /// Opens a backup to read.
@@ -135,10 +145,11 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
     let code = match error {
         BackupError::Store(StoreError::InUse { .. } | StoreError::Interrupted) => exit::TRY_AGAIN,
         BackupError::Store(StoreError::Unavailable(_)) => exit::UNAVAILABLE,
-        BackupError::Write(_) => exit::CANNOT_CREATE,
+        BackupError::Write(_) | BackupError::Note { .. } => exit::CANNOT_CREATE,
         BackupError::Read(_) => exit::OS_ERROR,
         BackupError::Store(_)
         | BackupError::NotABackup
+        | BackupError::Empty
         | BackupError::Version
         | BackupError::OtherRootKey
         | BackupError::Damaged(_)
@@ -150,6 +161,34 @@ pub(crate) fn wrong(error: &BackupError) -> Failure {
         | BackupError::Refused(_) => exit::DATA,
     };
     Failure::new(code, Causes(error).to_string())
+}
+
+/// The same of a restore: the backup is named where it is what is wrong.
+pub(crate) fn wrong_in(backup: &Path, error: &BackupError) -> Failure {
+    match error {
+        BackupError::NotABackup
+        | BackupError::Empty
+        | BackupError::Version
+        | BackupError::OtherRootKey
+        | BackupError::Damaged(_)
+        | BackupError::Schema { .. }
+        | BackupError::OlderSchema
+        | BackupError::Read(_) => of_backup(backup, error),
+        BackupError::Store(_)
+        | BackupError::NotEmpty { .. }
+        | BackupError::Same
+        | BackupError::Write(_)
+        | BackupError::Note { .. }
+        | BackupError::Key(_)
+        | BackupError::Refused(_) => wrong(error),
+    }
+}
+
+/// The same where nothing but the backup is read.
+fn of_backup(backup: &Path, error: &BackupError) -> Failure {
+    let Failure { code, .. } = wrong(error);
+    let name = if backup == Path::new("-") { "standard input".to_owned() } else { backup.display().to_string() };
+    Failure::new(code, format!("{name}: {}", Causes(error)))
 }
 
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

@@ -12,11 +12,15 @@ use std::{
 
 use denizen_agent::files;
 use denizen_identity::Environment;
-use denizen_keys::envelope::RootKey;
+use denizen_keys::{KeyError, envelope::RootKey};
 use denizen_server::run::{database_in, root_key_in};
+use denizen_wire::Causes;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use crate::exit::{self, Failure};
+use crate::{
+    config::StoreUrl,
+    exit::{self, Failure},
+};
 
 const LOCK: &str = "lock";
 const MANIFEST: &str = "dev.json";
@@ -152,7 +156,7 @@ impl DataDir {
     /// The root key: made at the first start. Where there is a database, a new one would open nothing of it, so a
     /// missing one is said to be missing.
     pub(crate) fn root_key(&self) -> Result<RootKey, Failure> {
-        root_key(&root_key_in(&self.path), database_in(&self.path).exists())
+        root_key(&root_key_in(&self.path), database_in(&self.path).exists(), Sharing::Alone)
     }
 
     /// The manifest of the last run, if there was one.
@@ -172,9 +176,39 @@ impl DataDir {
 }
 
 /// A root key, made where there is none and no database that another one would open.
-pub(crate) fn root_key(file: &Path, has_database: bool) -> Result<RootKey, Failure> {
+pub(crate) fn root_key(file: &Path, has_database: bool, sharing: Sharing) -> Result<RootKey, Failure> {
     let key = if has_database { RootKey::load(file) } else { RootKey::load_or_create(file) };
-    key.map_err(Failure::while_(exit::DATA, "the root key"))
+    key.map_err(|error| no_root_key(file, &error, sharing))
+}
+
+/// Who has the root key of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// The one server that there is.
+    Alone,
+    /// Each of several.
+    Shared,
+}
+
+impl Sharing {
+    pub(crate) fn of(url: &StoreUrl) -> Self {
+        if matches!(url, StoreUrl::Postgres(_)) { Self::Shared } else { Self::Alone }
+    }
+}
+
+/// Why a root key cannot be used, and what would mend it.
+pub(crate) fn no_root_key(file: &Path, error: &KeyError, sharing: Sharing) -> Failure {
+    if !error.is_missing_file() {
+        return Failure::new(exit::DATA, format!("the root key: {}", Causes(error)));
+    }
+    let fix = match sharing {
+        Sharing::Alone => "nothing else opens the database: copy the one that you keep elsewhere there",
+        Sharing::Shared => {
+            "all servers over one database have the same: copy the root key file of the first server there"
+        }
+    };
+    let text = format!("there is no root key at {}, and {fix}, for this user alone (mode 0600)", file.display());
+    Failure::new(exit::CONFIG, text)
 }
 
 /// The path of a directory that is there already, which another process may hold.

@@ -47,8 +47,8 @@ use tokio::{
 
 use crate::{
     admin_client::Administrator,
-    config::{Config, Sources, StoreUrl, TRIAL_VAULT},
-    data::{DataDir, OF_CONFIG, root_key},
+    config::{Config, Sources, StoreUrl, TRIAL_VAULT, engine},
+    data::{DataDir, OF_CONFIG, Sharing, root_key},
     exit::{self, Failure},
     server::{admin_socket, launch},
 };
@@ -173,8 +173,8 @@ async fn hold(config: &Config) -> Result<Option<DataDir>, Failure> {
 
 async fn init(args: &Args, config: &Config, out: &Out) -> Result<String, Failure> {
     // Asked again: another one may just have made it.
-    let has_database = matches!(&config.store.url, StoreUrl::Sqlite(path) if path.exists());
-    let key = root_key(&config.root_key, has_database)?;
+    let has_database = engine(config)?.has_data().await.map_err(Failure::while_(exit::DATA, &config.store.at))?;
+    let key = root_key(&config.root_key, has_database, Sharing::of(&config.store.url))?;
     let names = launch::names(config, config.listen.address.port(), config.vault_listen.address.port());
     let opened = launch::open(config, names, key, Clock::system(), EntraIssued::default(), 0).await;
     let server = opened.map_err(|fault| Failure::new(exit::DATA, fault.to_string()))?;

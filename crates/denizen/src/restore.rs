@@ -12,16 +12,20 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use denizen_identity::Environment;
 use denizen_keys::random;
 use denizen_server::store::{Backup, NewBackup, Restored};
 use denizen_wire::Clock;
 
 use crate::{
-    backup::{RELEASE, input, print, root_key, told, wrong},
+    backup::{RELEASE, input, print, root_key, told, wrong, wrong_in},
     config::{Sources, engine},
     data::{DataDir, OF_CONFIG},
     exit::{self, Failure},
 };
+
+/// The variable that stands for `--to`.
+const COPY_TO: &str = "DENIZEN_COPY_TO";
 
 /// Everything from a backup, into an empty database.
 #[derive(Parser)]
@@ -48,7 +52,7 @@ enum StoreCommand {
         sources: Sources,
         /// The empty database: postgres://USER:PASSWORD@HOST:PORT/DATABASE, or sqlite:PATH. DENIZEN_COPY_TO keeps a
         /// password out of the list of processes
-        #[arg(long, value_name = "URL", env = "DENIZEN_COPY_TO", hide_env_values = true)]
+        #[arg(long, value_name = "URL", env = COPY_TO, hide_env_values = true)]
         to: String,
     },
 }
@@ -59,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let data = DataDir::open_at(&config.data_dir, OF_CONFIG)?;
     let root = root_key(&config)?;
     let restored = Backup::restore(&engine(&config)?, &root, Clock::system().now(), &mut *file).await;
-    let restored = restored.map_err(|error| wrong(&error))?;
+    let restored = restored.map_err(|error| wrong_in(&args.file, &error))?;
     data.close();
     let missing = match restored.missing {
         Some((from, to)) => format!("; the records {from} to {to} that the database had are missing"),
@@ -78,21 +82,24 @@ pub(crate) async fn store(args: StoreArgs) -> Result<ExitCode, Failure> {
     let StoreCommand::Copy { sources, to } = args.command;
     let config = sources.load()?;
     // Everything else is said of the other database as the configuration says it; a path is relative to it.
-    let mut other = sources.clone();
-    other.set.push(("store.url".to_owned(), to.clone()));
-    let target = other.load()?;
+    let is_variable = Environment::of_process().get(COPY_TO).is_some_and(|value| *value == *to);
+    let option = if is_variable { COPY_TO } else { "--to" };
+    let target = sources.load_with_database(option, &to)?;
     let data = DataDir::open_at(&config.data_dir, OF_CONFIG)?;
     let root = root_key(&config)?;
     let new = NewBackup { id: random::uuid_v4(), release: RELEASE, at: Clock::system().now() };
-    let copied = Backup::copy(&engine(&config)?, &engine(&target)?, &root, new).await;
+    let from = engine(&config)?;
+    let copied = Backup::copy(&from, &engine(&target)?, &root, new).await;
     let copied = copied.map_err(|error| wrong(&error))?;
     data.close();
-    let next = if to.starts_with("sqlite:") { to.as_str() } else { "the URL that you gave with --to" };
+    let next = if to.starts_with("sqlite:") { to.as_str() } else { "the URL that you gave" };
     let file = sources.config.as_deref().unwrap_or(Path::new("the configuration")).display().to_string();
     print(&format!(
-        "everything is copied, counted and checked there\n{}\nNow set store.url to {next} in {file}, and start the server. The \
-         database before is as it was: start no server on it any more, and remove it when you have a backup of the new one",
-        told(&copied.from)
+        "everything is copied, counted and checked there\n{}\nNow set store.url to {next} in {file}, and start the server. No \
+         server starts on the database before any more, unless {} is removed; move it away when you have a backup of the new \
+         one",
+        told(&copied.from),
+        from.copy_note().display()
     ))?;
     Ok(ExitCode::from(exit::OK))
 }

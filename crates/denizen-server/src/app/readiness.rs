@@ -133,6 +133,10 @@ impl Readiness {
             asked.is_stale().then(|| "the other replicas' changes have not been heard of for too long".to_owned())
         });
         let asked = store.clone();
+        readiness.add_quick("writes", Severity::Fails, move || {
+            asked.barred().map(|rule| format!("{rule}: nothing is written, and the log says what to do"))
+        });
+        let asked = store.clone();
         readiness.add_quick("audit spool", Severity::Fails, move || {
             let free = asked.audit_health().spool_free_bytes;
             (free < SPOOL_ROOM).then(|| "the audit's spool is full: the database has been away for long".to_owned())

@@ -470,7 +470,7 @@ async fn readiness_is_said_with_reasons_and_shown_in_the_metrics() {
     let (status, body) = asked(&services.control).await;
     assert_eq!((status, &body["status"]), (200, &"ready".into()), "{body}");
     let checks: Vec<_> = body["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["not draining", "store", "replica", "audit spool", "audit anchor", "clock"]);
+    assert_eq!(checks, ["not draining", "store", "replica", "writes", "audit spool", "audit anchor", "clock"]);
 
     server.readiness.drain();
     let (status, body) = asked(&services.metrics).await;

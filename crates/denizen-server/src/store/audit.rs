@@ -30,7 +30,7 @@ use crate::domain::{Actor, Ctx};
 pub use anchor::{BadHead, Head};
 pub use health::AuditHealth;
 pub use retention::{Pruned, Retention};
-pub use trail::{Accepted, Checked, Trail};
+pub use trail::{Accepted, Checked, LeftOut, Trail};
 pub use verify::{Acceptance, Verified};
 
 /// Whose the records are that speak of the audit itself, and of no tenant.

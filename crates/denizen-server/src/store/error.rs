@@ -86,6 +86,20 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The operator: everything was copied to another database, which goes on.
+    #[error(
+        "everything was copied from here to {to} by `denizen store copy`{on}. A server on this database as well would issue \
+         tokens and keep secrets for the same tenants, without what was done there. Nothing was changed. Set store.url to \
+         that one; or stop its servers, give up what was done there, and remove {} to go back to this one", path.display()
+    )]
+    Copied {
+        /// Where to.
+        to: String,
+        /// When, as the text goes on.
+        on: String,
+        /// The note that says so.
+        path: PathBuf,
+    },
     /// The operator: the data was written by a newer release.
     #[error("the data has schema {found}, this release knows {known}: start the release that wrote it, or a newer one")]
     SchemaTooNew {
@@ -106,8 +120,9 @@ pub enum StoreError {
     SchemaUnknown(String),
     /// The operator: the database is not what this server wrote to it, or was put back as it was earlier.
     #[error(
-        "{0}. Nothing was changed. If you restored a backup or lost a file, look at what is there with `denizen audit verify \
-         --data DIR`, and go on from it with `denizen audit accept --data DIR`, which is recorded"
+        "{0}. Nothing was changed. If you restored a backup or lost a file, look at what is there with `denizen audit \
+         verify`, and go on from it with `denizen audit accept`, which is recorded; give both the --config FILE of this server, \
+         or the --data DIR of `denizen dev`"
     )]
     Trail(#[from] TrailFault),
     /// The operator: the root key is another than the one that everything in the database was written under.
@@ -236,7 +251,11 @@ pub enum HeadFault {
 
 impl From<DbError> for StoreError {
     fn from(error: DbError) -> Self {
-        if error.is_worth_repeating() { Self::Interrupted } else { Self::Unavailable(Arc::new(error)) }
+        match error {
+            error if error.is_worth_repeating() => Self::Interrupted,
+            error if error.is_damage() => Self::Corrupt(error.to_string()),
+            error => Self::Unavailable(Arc::new(error)),
+        }
     }
 }
 
@@ -323,8 +342,11 @@ pub enum TrailFault {
     #[error("the audit's trail was rewritten: the mark of where it starts was not written by this server")]
     StartForged,
     /// There is a database, and no anchor.
-    #[error("the file beside the database that says where the audit's trail ended, its name ends in .head, is missing")]
-    AnchorMissing,
+    #[error("{}, the file that says where the audit's trail ended, is missing", path.display())]
+    AnchorMissing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The anchor is not one, or another's.
     #[error("{} should say where the audit's trail ended, and cannot be used: {why}", path.display())]
     AnchorUnreadable {

@@ -124,6 +124,11 @@ impl Folder {
         Ok((Self { fd, path: path.to_owned() }, made))
     }
 
+    /// Where it was opened.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether it still stands at its path.
     pub(super) fn is_at_its_path(&self) -> bool {
         let there = rustix::fs::lstat(&self.path);

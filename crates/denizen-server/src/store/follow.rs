@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{
-    Core, HeadFault, Kind, Record, Revision, Store, StoreError, Tampering, TrailFault,
+    Core, HeadFault, Kind, Record, Revision, Store, StoreError, Tampering, TrailFault, barred,
     db::{Arg, Bell, Conn, Reader, Row, Sql, args},
     ends::LogHead,
     head::{Descent, Head, SELECT_HEAD},
@@ -414,9 +414,10 @@ impl Reading<'_> {
     }
 }
 
-/// The task that follows, and rings for the others. When the last clone is gone, the task ends.
+/// The task that follows and rings for the others, where there are others, and looks whether this server can write. When
+/// the last clone is gone, the task ends.
 #[derive(Clone)]
-pub(super) struct Follower(Option<Arc<Handle>>);
+pub(super) struct Follower(Arc<Handle>);
 
 struct Handle {
     stop: Arc<Notify>,
@@ -424,18 +425,16 @@ struct Handle {
 }
 
 impl Follower {
-    /// Starts the task, where there are others to follow.
+    /// Starts the task.
     pub(super) fn start(core: &Arc<Core>, following: Option<(Bell, Conn)>) -> Self {
-        let Some((bell, conn)) = following else { return Self(None) };
         let stop = Arc::new(Notify::new());
-        let task = tokio::spawn(run(core.clone(), bell, conn, stop.clone()));
-        Self(Some(Arc::new(Handle { stop, task: tokio::sync::Mutex::new(Some(task)) })))
+        let task = tokio::spawn(run(core.clone(), following, stop.clone()));
+        Self(Arc::new(Handle { stop, task: tokio::sync::Mutex::new(Some(task)) }))
     }
 
     pub(super) async fn close(&self) {
-        let Some(handle) = &self.0 else { return };
-        let Some(task) = handle.task.lock().await.take() else { return };
-        handle.stop.notify_one();
+        let Some(task) = self.0.task.lock().await.take() else { return };
+        self.0.stop.notify_one();
         let _ = task.await;
     }
 }
@@ -446,7 +445,13 @@ impl Drop for Handle {
     }
 }
 
-async fn run(core: Arc<Core>, bell: Bell, conn: Conn, stop: Arc<Notify>) {
+async fn run(core: Arc<Core>, following: Option<(Bell, Conn)>, stop: Arc<Notify>) {
+    let Some((bell, conn)) = following else {
+        return tokio::select! {
+            () = stop.notified() => {}
+            () = barred::watch(&core) => {}
+        };
+    };
     let ring = async {
         loop {
             core.committed.notified().await;
@@ -459,6 +464,7 @@ async fn run(core: Arc<Core>, bell: Bell, conn: Conn, stop: Arc<Notify>) {
         () = bell.listen(&core.wanted) => {}
         () = ring => {}
         () = follow(&core, conn) => {}
+        () = barred::watch(&core) => {}
     }
 }
 
@@ -474,7 +480,8 @@ async fn follow(core: &Arc<Core>, mut conn: Conn) {
             Ok(()) => is_failing = false,
             Err(StoreError::Closed) => return,
             Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
+                // What is not over by itself is logged where it is met.
+                if !std::mem::replace(&mut is_failing, true) && core.health.barred.by().is_none() {
                     tracing::warn!(error = %denizen_wire::Causes(&error), "the other replicas' changes cannot be followed; it is tried again");
                 }
             }

@@ -23,6 +23,7 @@
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
 //! | [`anchor`], [`verify`], [`trail`] | the chain's head outside the database; whether the chain is whole; the chain for commands |
 //! | [`retention`], [`health`] | what is removed, and when; how the audit is |
+//! | [`barred`] | why nothing is written, while that is not over by itself |
 //! | [`backup`] | everything in one sealed file, and back; from one engine to the other |
 //! | [`files`] | opening what must not be a link or a pipe |
 //! | [`snapshot`], [`tree`] | the directory in memory, and the map that holds most of it |
@@ -32,6 +33,7 @@
 
 mod audit;
 mod backup;
+mod barred;
 mod changes;
 mod db;
 mod ends;
@@ -67,8 +69,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, watch};
 
 pub use audit::{
-    Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, Outcome, Pruned, RecordProof,
-    Retention, Trail, Verified,
+    Acceptance, Accepted, AuditEvent, AuditHealth, AuditRecord, BadHead, Checked, Head, LeftOut, Outcome, Pruned,
+    RecordProof, Retention, Trail, Verified,
 };
 pub use backup::{Backup, BackupDamage, BackupError, BackupHeader, BackupSummary, NewBackup, Restored};
 pub use changes::Change;
@@ -134,8 +136,15 @@ impl Store {
     ///
     /// Must be called inside a Tokio runtime: the audit's shipper task is started on it. It is refused when the
     /// data is newer than this release ([`StoreError::SchemaTooNew`]) or of another build
-    /// ([`StoreError::SchemaUnknown`]), when another process has it ([`StoreError::InUse`]), and when the database is not what was written to it ([`StoreError::Trail`]).
+    /// ([`StoreError::SchemaUnknown`]), when another process has it ([`StoreError::InUse`]), and when the
+    /// database is not what was written to it ([`StoreError::Trail`]), or was copied elsewhere ([`StoreError::Copied`]).
     pub async fn open(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
+        backup::note::refuse(&engine)?;
+        Box::pin(Self::open_copied(engine, keys)).await
+    }
+
+    /// The same, whether or not everything was copied elsewhere.
+    async fn open_copied(engine: Engine, keys: StoreKeys) -> Result<Self, StoreError> {
         let statements = db::Statements::default();
         if engine.is_absent().await? {
             audit::anchor::refuse_without_database(&engine.anchor(), &keys)?;
@@ -224,6 +233,11 @@ impl Store {
     pub fn audit_health(&self) -> AuditHealth {
         let free = audit::spool::ROOM.saturating_sub(self.audit_behind());
         self.core.health.now(self.core.heads.borrow().total, free)
+    }
+
+    /// The rule that is broken while this server writes nothing, until somebody mends that. It says nothing of this machine.
+    pub fn barred(&self) -> Option<&'static str> {
+        self.core.health.barred.by()
     }
 
     /// Moves what the audit's spool holds into the chain, then closes the database. Other clones of the store are closed with it:

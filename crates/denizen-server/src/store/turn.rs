@@ -26,6 +26,11 @@ impl Turn {
     pub(super) async fn next(core: &Arc<Core>) -> Self {
         Self { writer: core.writer.clone().lock_owned().await, core: core.clone() }
     }
+
+    /// The same, if it is nobody's turn.
+    pub(super) fn if_free(core: &Arc<Core>) -> Option<Self> {
+        Some(Self { writer: core.writer.clone().try_lock_owned().ok()?, core: core.clone() })
+    }
 }
 
 impl Deref for Turn {

@@ -189,6 +189,7 @@ impl Writer {
                     self.open_group(core).await?;
                 }
                 Err(error) => {
+                    core.health.barred.note(&error);
                     self.break_off(&core.statements).await;
                     return Err(error);
                 }
@@ -212,6 +213,7 @@ impl Writer {
             && !self.group()?.has_lock
             && let Err(error) = self.refuse_older_rows(core).await
         {
+            core.health.barred.note(&error);
             self.break_off(&core.statements).await;
             return Err(error);
         }
@@ -291,8 +293,34 @@ impl Writer {
 
     /// Takes over what others have committed.
     pub(super) async fn follow_now(&mut self, core: &Core) -> Result<(), StoreError> {
-        self.ready(core).await?;
-        self.at_one_moment(core, async |_| Ok(())).await
+        let followed = async {
+            self.ready(core).await?;
+            self.at_one_moment(core, async |_| Ok(())).await
+        };
+        followed.await.inspect_err(|error| core.health.barred.note(error))
+    }
+
+    /// Whether this server can write: its chain is its own, both logs end where it left them, and the rows go on from what
+    /// it knows.
+    pub(super) async fn prove(&mut self, core: &Core) -> Result<(), StoreError> {
+        self.commit_group(core).await;
+        let known = self.head.take();
+        if let Err(error) = self.settled(core).await {
+            self.head = known;
+            return Err(error);
+        }
+        if !self.is_shared {
+            return Ok(());
+        }
+        self.conn()?.begin_to_read().await?;
+        let looked = async {
+            let head = Head::read(self.conn()?, &core.statements).await?;
+            let known = self.rows.clone();
+            Look { core, conn: self.conn()?, known }.ahead(head).await
+        };
+        let looked = looked.await;
+        self.rollback(&core.statements).await;
+        looked.map(drop)
     }
 
     /// Where both logs end, as far as is known.
@@ -309,9 +337,13 @@ impl Writer {
     async fn open_group(&mut self, core: &Core) -> Result<(), StoreError> {
         self.end_what_was_left(core).await;
         if self.group.is_none() {
-            let log = self.settled(core).await?;
-            let writes_before = core.statements.writes.load(Ordering::Relaxed);
-            self.conn()?.begin(&core.statements).await?;
+            let begun = async {
+                let log = self.settled(core).await?;
+                let writes_before = core.statements.writes.load(Ordering::Relaxed);
+                self.conn()?.begin(&core.statements).await?;
+                Ok((log, writes_before))
+            };
+            let (log, writes_before) = begun.await.inspect_err(|error| core.health.barred.note(error))?;
             // Nobody can change it while this lasts. The audit goes on whatever the schema is; who changes rows asks.
             if let Err(error) = self.note_schema().await {
                 self.rollback(&core.statements).await;
@@ -494,8 +526,9 @@ impl Writer {
     }
 
     async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
-        if outcome.is_ok() {
-            self.publish_group(core);
+        match outcome {
+            Ok(()) => self.publish_group(core),
+            Err(error) => core.health.barred.note(error),
         }
         let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);
         if outcome.is_ok() && self.group.as_ref().is_some_and(|group| group.has_changed) {
@@ -564,7 +597,7 @@ impl Writer {
     /// Finds out how a write ended whose outcome is not known: it was kept, or it was not. Whatever else is there is
     /// refused, each time until it is as it was.
     async fn resolve(&mut self, core: &Core) -> Result<LogHead, StoreError> {
-        let ends = self.read_ends_for_good(&core.statements).await?;
+        let ends = self.read_ends(&core.statements).await?;
         let known = self.told.borrow().clone();
         let end = match &ends.last {
             Some(last) if last.is_ours(&self.chain) => last.head.clone(),
@@ -575,6 +608,9 @@ impl Writer {
             // What a commit in doubt did to the rows is followed, as what others did. None comes later: the session that had
             // begun it is over ([`Conn::claim`]).
             let is_kept = self.doubt.as_ref().is_some_and(|meant| end.is_at(&meant.log));
+            if is_kept {
+                self.flush(&core.statements).await?;
+            }
             return match is_kept || end.is_at(&known) {
                 true => Ok(LogHead { revision: known.revision, state: known.state, ..end }),
                 false => Err(core.health.disagrees(TrailFault::ChangedByAnother { seq: known.seq })),
@@ -739,7 +775,7 @@ impl Writer {
     ) -> Result<(), StoreError> {
         self.in_doubt(expected.clone(), rows.clone());
         self.rollback(statements).await;
-        let ends = match self.read_ends_for_good(statements).await {
+        let ends = match self.read_ends(statements).await {
             Ok(ends) => ends,
             // Not known is not "nothing was kept": who repeated it might do it twice.
             Err(StoreError::Interrupted) => return Err(DbError::Lost.into()),
@@ -755,6 +791,7 @@ impl Writer {
         if !is_kept {
             return Err(error);
         }
+        self.flush(statements).await?;
         self.doubt = None;
         self.rows = rows;
         self.advance(expected);
@@ -777,12 +814,9 @@ impl Writer {
         self.head = Some(head);
     }
 
-    /// Both ends as they will be after a crash as well.
-    async fn read_ends_for_good(&mut self, statements: &Statements) -> Result<Ends, StoreError> {
+    async fn read_ends(&mut self, statements: &Statements) -> Result<Ends, StoreError> {
         let chain = self.chain.clone();
-        let ends = Ends::read(&mut Reader::Conn(self.conn()?, statements), &chain).await?;
-        self.flush(statements).await?;
-        Ok(ends)
+        Ends::read(&mut Reader::Conn(self.conn()?, statements), &chain).await
     }
 
     /// Reads all that the snapshot holds, and the mark of every row; refuses what is not as it was written. `head` is what

@@ -41,7 +41,10 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "metrics_listen",
         Is("\"127.0.0.1:9464\""),
-        &["Metrics and health over plain HTTP: ADDR:PORT, on loopback only."],
+        &[
+            "Metrics and health over plain HTTP: ADDR:PORT, on loopback only. It is port 9464 unless it is set, also where",
+            "nobody asks for metrics: a second server on this machine needs another one. Port 0 takes a free one.",
+        ],
     ),
     key(
         "public_url",

@@ -233,7 +233,21 @@ impl Sources {
         if faults.0.is_empty() { Ok(config) } else { Err(faults.into()) }
     }
 
-    /// The same, for who goes on to look for more faults.
+    /// The same of another database, which an option of a command names: faults name the option.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(crate) fn load_with_database(&self, option: &str, url: &str) -> Result<Config, Failure> {
+        let (key, flag) = ("store.url", "--set store.url");
+        let mut sources = self.clone();
+        sources.set.push((key.to_owned(), url.to_owned()));
+        let (mut config, mut faults) = sources.load_all()?;
+        faults.0.iter_mut().filter(|fault| fault.at == flag).for_each(|fault| fault.at = option.to_owned());
+        config.store.at = option.to_owned();
+        if faults.0.is_empty() { Ok(config) } else { Err(faults.into()) }
+    }
+
+    /// The same as [`Self::load`], for who goes on to look for more faults.
     ///
     /// # Errors
     /// There is no file to read.

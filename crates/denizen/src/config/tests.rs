@@ -66,6 +66,19 @@ fn what_is_printed_has_every_key_and_is_itself_a_configuration() {
     assert!(print().lines().all(|line| line.len() <= 120));
 }
 
+/// Whoever looks for a port that is in use finds it in the documents and in what is printed.
+#[test]
+fn the_ports_that_are_listened_on_unasked_are_documented() {
+    let document = include_str!("../../../../docs/operate.md");
+    for name in ["listen", "vault_listen", "metrics_listen"] {
+        let key = KEYS.iter().find(|key| key.name == name).unwrap();
+        let Unset::Is(default) = key.default else { panic!("{name} has no default") };
+        let row = format!("| `{name}` | `{}` |", default.trim_matches('"'));
+        assert!(document.contains(&row), "docs/operate.md has no row {row}");
+    }
+    assert!(print().contains("It is port 9464 unless it is set"));
+}
+
 #[test]
 fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     let text = "listen = \"127.0.0.1:1\"\ndrain_seconds = 1\n[store]\nurl = \"sqlite:a.db\"";

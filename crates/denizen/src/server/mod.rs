@@ -46,7 +46,7 @@ use self::{
 };
 use crate::{
     config::{self, Config, Fault, Sources, StoreUrl},
-    data::{self, DataDir, OF_CONFIG},
+    data::{self, DataDir, OF_CONFIG, Sharing, no_root_key},
     exit::{self, Failure},
     logging,
     traces::Traces,
@@ -157,7 +157,8 @@ async fn prepare(
     let root_key = match RootKey::load(&config.root_key) {
         Ok(key) => Some(key),
         Err(error) => {
-            faulty.add(exit::DATA, Fault::new("root_key.file", format!("{}", denizen_wire::Causes(&error))));
+            let failure = no_root_key(&config.root_key, &error, Sharing::of(&config.store.url));
+            faulty.add(failure.code, Fault::new("root_key.file", failure.to_string()));
             None
         }
     };

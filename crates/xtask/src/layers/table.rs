@@ -261,7 +261,8 @@ const VALIDATE: &[Layers] = &[Layers {
 const DENIZEN: &[Layers] = &[
     layers(&[
         &["exit"],
-        &["config", "data", "token"],
+        &["config", "token"],
+        &["data"],
         &["traces", "vault_client"],
         &["logging"],
         &["server"],

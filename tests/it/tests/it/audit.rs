@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use crate::{
     dev::{Dev, Launch},
+    operator::Operator,
     sandbox::{Ended, Sandbox, User, ended},
 };
 
@@ -81,6 +82,12 @@ async fn the_trail_is_verified_exported_and_its_head_kept_elsewhere() {
     sql(&data, "UPDATE audit SET lines = replace(lines, 'allowed', 'refused') WHERE seq = 2").await;
     let found = audit(&sandbox, &data, &["verify"]).await;
     assert!(found.code == DATA && found.err.contains("broken at record 2"), "{found:?}");
+    // And is not handed out.
+    let found = audit(&sandbox, &data, &["export"]).await;
+    assert_eq!((found.code, found.out.lines().count()), (DATA, records.len() - 1), "{found:?}");
+    let says = ["1 of the chain ", "the first at record 2", "`denizen audit verify --data "];
+    assert!(says.iter().all(|says| found.err.contains(says)), "{}", found.err);
+    assert!(!found.out.contains("\"seq\":2,"), "{}", found.out);
     sql(&data, "UPDATE audit SET lines = replace(lines, 'refused', 'allowed') WHERE seq = 2").await;
     audit(&sandbox, &data, &["verify"]).await.ok();
     // A head that is none, or was edited, is not taken for one.
@@ -122,8 +129,10 @@ async fn a_cut_trail_and_an_old_database_are_refused_until_they_are_accepted() {
         let verified = audit(&sandbox, &data, &["verify"]).await;
         for found in [&refused, &verified] {
             assert_eq!(found.code, DATA, "{attack}: {found:?}");
-            assert!(found.err.contains(says) && found.err.contains("denizen audit accept --data DIR"), "{}", found.err);
+            assert!(found.err.contains(says) && found.err.contains("denizen audit accept"), "{}", found.err);
         }
+        let accept = format!("`denizen audit accept --data {}`", data.display());
+        assert!(verified.err.contains(&accept), "it cannot be run as it is said: {}", verified.err);
         assert!(!verified.err.contains("denizen audit verify"), "it is what was just run: {}", verified.err);
         let accepted = audit(&sandbox, &data, &["accept"]).await.ok();
         assert!(accepted.contains("accepted") && accepted.contains(says), "{accepted}");
@@ -159,7 +168,7 @@ async fn a_trail_removed_under_a_running_server_refuses_writes_in_their_protocol
     dev.admin_token("https://vault.azure.net").await;
     let log = dev.stderr();
     assert!(log.contains("somebody else has changed the audit's trail"), "{log}");
-    assert!(log.contains("denizen audit accept --data DIR"), "{log}");
+    assert!(log.contains("denizen audit accept"), "{log}");
     let metrics = dev.wire.get(dev.fact("/metrics_url"), &[]).await.expect(200).body;
     let count = |name: &str| -> u64 {
         let line =
@@ -207,7 +216,8 @@ async fn a_trail_without_its_head_is_verified_and_another_root_key_accepts_nothi
     let verified = audit(&sandbox, &data, &["verify"]).await;
     assert!(verified.code == DATA && verified.out.contains(" records are as they were written"), "{verified:?}");
     assert!(
-        verified.err.contains(".head, is missing") && !verified.err.contains("denizen audit verify"),
+        verified.err.contains(&format!("{}, the file that says", head.display()))
+            && !verified.err.contains("denizen audit verify"),
         "{verified:?}"
     );
     fs::create_dir(&head).unwrap();
@@ -280,4 +290,46 @@ async fn a_head_that_is_no_file_is_neither_waited_for_nor_read_for_ever() {
         assert!(refused.err.contains("not a regular file"), "{}", refused.err);
     }
     dev.stop().await;
+}
+
+/// The same of a server that a configuration describes: what is said is what is to be typed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_a_configured_server_names_its_configuration() {
+    let sandbox = Sandbox::new().await;
+    let operator = Operator::new(&sandbox);
+    operator.init().await.ok();
+    let data = operator.path("data");
+    let missing = audit(&sandbox, &sandbox.home(User::Ours), &["verify"]).await;
+    assert!(missing.code == DATA && missing.err.contains("the --config of a server"), "{missing:?}");
+    sql(&data, "DELETE FROM audit WHERE seq = (SELECT MAX(seq) FROM audit)").await;
+    let refused = operator.run(&["server"]).await;
+    assert!(refused.code == DATA && refused.err.contains("trail was cut"), "{refused:?}");
+    assert!(refused.err.contains("the --config FILE of this server"), "{refused:?}");
+    let accept = format!("`denizen audit accept --config {}`", operator.path("denizen.toml").display());
+    for command in ["verify", "head"] {
+        let found = operator.run(&["audit", command]).await;
+        assert!(found.code == DATA && found.err.contains("trail was cut"), "{found:?}");
+        assert!(found.err.contains(&accept) && !found.err.contains("--data"), "{found:?}");
+    }
+    operator.run(&["audit", "accept"]).await.ok();
+    operator.start().await.stop().await;
+    let database = data.join("denizen.db");
+    // A file that the engine cannot read is named, whoever reads it.
+    let whole = fs::read(&database).unwrap();
+    for damaged in [b"no database".repeat(1000), whole[..8192].to_vec()] {
+        fs::write(&database, damaged).unwrap();
+        for words in [&["server", "--check"][..], &["audit", "verify"], &["audit", "accept"]] {
+            let refused = operator.run(words).await;
+            let says = ["the data is damaged: ", database.to_str().unwrap(), "`denizen restore`"];
+            assert!(
+                refused.code == DATA && says.iter().all(|says| refused.err.contains(says)),
+                "{words:?}: {refused:?}"
+            );
+        }
+    }
+    fs::write(&database, whole).unwrap();
+    fs::rename(&database, data.join("aside")).unwrap();
+    let missing = operator.run(&["audit", "verify"]).await;
+    let says = format!("there is no database at {}", database.display());
+    assert!(missing.err.contains(&says) && !missing.err.contains("--data"), "{missing:?}");
 }

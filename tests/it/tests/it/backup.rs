@@ -110,6 +110,7 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     let out = ["backup", "create", "--out", file.to_str().unwrap()];
     let made = operator.run(&out).await.ok();
     assert!(made.starts_with("made the backup ") && made.contains(" 1 machines"), "{made}");
+    assert!(made.contains("\n   nothing in ") && made.contains("role_definitions") && !made.contains(" 0 "), "{made}");
     assert_eq!(mode(&file), 0o600);
     let refused = operator.run(&out).await;
     assert!(refused.code == Some(73) && refused.err.contains("name a new file"), "{refused:?}");
@@ -128,6 +129,21 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     inspect.args(["backup", "inspect"]).arg(&file);
     let header: Value = serde_json::from_str(&ended(inspect).await.ok()).unwrap();
     assert_eq!(header["id"], id);
+    // A file that is none, or damaged, is named.
+    let (none, cut) = (operator.path("none.backup"), operator.path("cut.backup"));
+    std::fs::write(&none, "no backup at all, and as long as the beginning of one").unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
+    let empty = operator.path("empty.backup");
+    std::fs::write(&empty, "").unwrap();
+    for (file, says) in
+        [(&none, "no backup of Denizen"), (&cut, "it ends within frame"), (&empty, "it is empty: whatever should have")]
+    {
+        let refused = operator.run(&["backup", "verify", file.to_str().unwrap()]).await;
+        let named = format!("denizen: {}: ", file.display());
+        assert!(refused.code == Some(65) && refused.err.starts_with(&named), "{refused:?}");
+        assert!(refused.err.contains(says), "{refused:?}");
+    }
     let held = operator.run(&["restore", file.to_str().unwrap()]).await;
     assert!(held.code == Some(75) && held.err.contains("another denizen"), "{held:?}");
     let later = operator.run(&["audit", "head"]).await.ok();
@@ -139,6 +155,11 @@ async fn a_destroyed_server_is_restored_from_its_backup() {
     let refused = operator.run(&["restore", file.to_str().unwrap()]).await;
     assert!(refused.code == Some(65) && refused.err.contains("another root key"), "{refused:?}");
     destroy(&operator, &root_key);
+    let refused = operator.run(&["restore", cut.to_str().unwrap()]).await;
+    assert!(
+        refused.code == Some(65) && refused.err.starts_with(&format!("denizen: {}: ", cut.display())),
+        "{refused:?}"
+    );
     let restored = operator.run(&["restore", file.to_str().unwrap()]).await.ok();
     assert!(restored.contains("a server may be started on it"), "{restored}");
     let again = operator.run(&["restore", file.to_str().unwrap()]).await.ok();
@@ -217,6 +238,18 @@ async fn a_server_moves_to_postgresql() {
     let held = operator.run(&["store", "copy", "--to", &url]).await;
     assert!(held.code == Some(75) && held.err.contains("another denizen"), "{held:?}");
     server.stop().await;
+    // What is wrong with the other database's URL is said of the option that names it.
+    for (bad, rule) in [("mysql://db/x", "write sqlite:PATH or postgres://"), ("sqlite:", "the path of a file")] {
+        let mut by_variable = operator.denizen(&["store", "copy"]);
+        by_variable.env("DENIZEN_COPY_TO", bad);
+        for (refused, option) in [
+            (operator.run(&["store", "copy", "--to", bad]).await, "denizen: --to: "),
+            (ended(by_variable).await, "denizen: DENIZEN_COPY_TO: "),
+        ] {
+            assert!(refused.code == Some(78) && refused.err.starts_with(option), "{refused:?}");
+            assert!(refused.err.contains(rule) && !refused.err.contains("--set"), "{refused:?}");
+        }
+    }
     let mut copy = operator.denizen(&["store", "copy"]);
     copy.env("DENIZEN_COPY_TO", &url);
     let copied = ended(copy).await;
@@ -225,6 +258,22 @@ async fn a_server_moves_to_postgresql() {
     assert!(copied.contains("checked there") && copied.contains("set store.url"), "{copied}");
     let twice = operator.run(&["store", "copy", "--to", &url]).await;
     assert!(twice.code == Some(65) && twice.err.contains("was not touched"), "{twice:?}");
+
+    // Two deployments would give tokens for one tenant: neither a server nor a command goes on with the old one.
+    let note = operator.path("data/denizen.db.copied");
+    for words in [&["server"][..], &["server", "--check"], &["join-token", "create", "--resource-group", "servers"]] {
+        let refused = operator.run(words).await;
+        assert_eq!(refused.code, Some(65), "{words:?}: {refused:?}");
+        let says = ["copied from here to the PostgreSQL database denizen at ", "` on 2", &note.display().to_string()];
+        assert!(says.iter().all(|says| refused.err.contains(says)), "{words:?}: {}", refused.err);
+    }
+    // It can be copied once more, and the copy that was made last is gone on with.
+    cluster.create("second").unwrap();
+    let url = cluster.url("second");
+    operator.run(&["store", "copy", "--to", &url]).await.ok();
+    // Back, on purpose.
+    std::fs::remove_file(&note).unwrap();
+    operator.check().await.ok();
 
     let config = std::fs::read_to_string(operator.path("denizen.toml")).unwrap();
     operator.configure(&format!("{config}\n[store]\nurl = \"{url}\"\n"));

@@ -17,6 +17,7 @@ const UNAVAILABLE: Option<i32> = Some(69);
 const CANNOT_CREATE: Option<i32> = Some(73);
 const TRY_AGAIN: Option<i32> = Some(75);
 const NO_PERMISSION: Option<i32> = Some(77);
+const CONFIGURATION: Option<i32> = Some(78);
 
 /// The port in a URL.
 fn port(url: &str) -> &str {
@@ -248,7 +249,7 @@ async fn a_root_key_that_others_could_read_is_not_used_and_not_replaced() {
     // Another root key opens nothing: that is said, and nothing is made anew over what the old one would open.
     std::fs::rename(&key, sandbox.path("root.key.kept")).unwrap();
     let ended = Launch::new(&sandbox, User::Ours).refused().await;
-    assert_eq!(ended.code, DATA, "{ended:?}");
+    assert_eq!(ended.code, CONFIGURATION, "{ended:?}");
     std::fs::rename(sandbox.path("root.key.kept"), &key).unwrap();
 
     assert_eq!(std::fs::read(&key).unwrap(), key_before);

@@ -122,6 +122,29 @@ async fn who_has_seen_a_state_is_answered_by_it_or_a_later_one() {
     deployment.verify().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_replica_without_the_root_key_is_told_to_copy_it() {
+    let sandbox = Sandbox::new().await;
+    let deployment = Deployment::new(&sandbox).await;
+    let [one, two] = &deployment.replicas;
+    one.init().await.ok();
+    let own = two.path("own.key");
+    let config = std::fs::read_to_string(two.path("denizen.toml")).unwrap();
+    two.configure(&config.replace(one.path("root.key").to_str().unwrap(), own.to_str().unwrap()));
+    let says =
+        [&format!("there is no root key at {}", own.display()), "copy the root key file of the first server there"];
+    for words in [&["server"][..], &["server", "--check"], &["init", "--admin-out", "x"], &["audit", "verify"]] {
+        let refused = two.run(words).await;
+        assert!(
+            refused.code == Some(78) && says.iter().all(|says| refused.err.contains(says)),
+            "{words:?}: {refused:?}"
+        );
+        assert!(!own.exists(), "{words:?}: one was made that opens nothing");
+    }
+    std::fs::copy(one.path("root.key"), &own).unwrap();
+    two.start().await.stop().await;
+}
+
 /// One replica is killed again and again, in the middle of whatever it does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_acknowledged_is_there_whoever_was_killed() {

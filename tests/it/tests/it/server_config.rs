@@ -147,10 +147,17 @@ async fn a_root_key_that_is_open_missing_or_anothers_is_refused() {
     both_refuse(&operator, DATA, &["root_key.file", "chmod 600"]).await;
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::remove_file(&key).unwrap();
-    both_refuse(&operator, DATA, &["root_key.file", "root.key"]).await;
+    let says =
+        [format!("there is no root key at {}", key.display()), "copy the one that you keep elsewhere".to_owned()];
+    let says = says.each_ref().map(String::as_str);
+    both_refuse(&operator, CONFIGURATION, &[&["root_key.file"], &says[..]].concat()).await;
+    for words in [&["audit", "verify"][..], &["backup", "create", "--out", "-"], &["store", "copy", "--to", "sqlite:x"]]
+    {
+        refused(&operator.run(words).await, CONFIGURATION, &says);
+    }
     // No new one is made where there is a database: it would open nothing of it.
     std::fs::remove_file(operator.path("admin.json")).unwrap();
-    refused(&operator.init().await, DATA, &["the root key"]);
+    refused(&operator.init().await, CONFIGURATION, &says);
     assert!(!key.exists() && !operator.path("admin.json").exists());
     std::fs::copy(other.path("data/root.key"), &key).unwrap();
     both_refuse(&operator, DATA, &["written under another root key"]).await;

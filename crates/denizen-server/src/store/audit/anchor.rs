@@ -301,8 +301,14 @@ impl Found {
     }
 }
 
-/// Whether the database is what the anchor says it was, or has gone on from there.
-pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, sharing: Sharing) -> Result<(), TrailFault> {
+/// Whether the database is what the anchor at `path` says it was, or has gone on from there.
+pub(super) fn judge(
+    (path, expected): (&Path, Option<&Head>),
+    found: &Found,
+    chain: &Chain,
+    sharing: Sharing,
+) -> Result<(), TrailFault> {
+    let missing = || TrailFault::AnchorMissing { path: path.to_owned() };
     let start = found.start.clone()?;
     let Some(end) = found.end() else {
         let records = expected.map_or(0, |head| head.seq);
@@ -313,7 +319,7 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, shari
         };
         if records > 0 || !may_be_new {
             return Err(match expected {
-                None if found.chains > 0 => TrailFault::AnchorMissing,
+                None if found.chains > 0 => missing(),
                 Some(_) | None => TrailFault::Removed { records },
             });
         }
@@ -329,7 +335,7 @@ pub(super) fn judge(expected: Option<&Head>, found: &Found, chain: &Chain, shari
     if !found.end_follows {
         return Err(TrailFault::Rewritten { seq: written });
     }
-    let Some(expected) = expected else { return Err(TrailFault::AnchorMissing) };
+    let Some(expected) = expected else { return Err(missing()) };
     let revisions = expected.revision.0.saturating_sub(found.revision().0);
     if expected.seq > written || start.seq >= written {
         let records = expected.seq.max(start.seq).saturating_sub(written);
@@ -403,7 +409,7 @@ pub(in crate::store) async fn admit(
     let path = &engine.anchor();
     let found = Found::read(db, keys, &chain, expected.as_ref()).await?;
     found.refuse_foreign_rows(keys)?;
-    judge(expected.as_ref(), &found, &chain, sharing)?;
+    judge((path, expected.as_ref()), &found, &chain, sharing)?;
     let head = found.head();
     if found.logged < head.revision {
         let (logged, revision) = (found.logged.0, head.revision.0);

@@ -256,7 +256,7 @@ impl StoredRow {
     }
 
     /// The same; a row that cannot be read is one that has no tag.
-    fn read_any(row: &db::Row) -> Result<Self, StoreError> {
+    pub(super) fn read_any(row: &db::Row) -> Result<Self, StoreError> {
         Self::read_any_at(row, 0)
     }
 
@@ -394,6 +394,11 @@ impl Start {
         let why = [StartWhy::Pruned, StartWhy::Accepted].into_iter().find(|it| it.as_str() == why);
         let Some(why) = why else { return Ok(None) };
         Ok(Some((Self { seq: row.count(0)?, hash: row.text(1)?, total: row.count(2)?, why }, row.bytes(4)?)))
+    }
+
+    /// The hash of the record at a place, when the chain starts after that one.
+    pub(super) fn hash_at(&self, seq: u64) -> Option<String> {
+        (self.seq == seq).then(|| self.hash.clone())
     }
 
     /// What the records before it took, bytes.

@@ -12,7 +12,7 @@ use std::{
 
 use denizen_serve::Sampler;
 
-use super::super::{StoreError, TrailFault};
+use super::super::{StoreError, TrailFault, barred::Barred};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -26,8 +26,8 @@ pub(in crate::store) struct Health {
     anchor_failures: AtomicU64,
     pub(super) spool_faults: AtomicU64,
     anchored: Mutex<Instant>,
-    disagreement_log: Sampler,
     anchor_log: Sampler,
+    pub(in crate::store) barred: Barred,
 }
 
 /// How the audit is.
@@ -59,24 +59,25 @@ impl Health {
             anchor_failures: AtomicU64::new(0),
             spool_faults: AtomicU64::new(0),
             anchored: Mutex::new(opened),
-            disagreement_log: Sampler::new(1, MINUTE),
             anchor_log: Sampler::new(1, MINUTE),
+            barred: Barred::new(),
         }
     }
 
-    /// Counts and logs that the trail is not what this process wrote; gives the error for whoever wanted to write.
+    /// Counts and notes that the trail is not what this process wrote; gives the error for whoever wanted to write.
     pub(in crate::store) fn disagrees(&self, fault: TrailFault) -> StoreError {
         self.disagreements.fetch_add(1, Ordering::Relaxed);
         let error = StoreError::Trail(fault);
-        if let Some(held_back) = self.disagreement_log.admit() {
-            tracing::error!(%error, held_back, "nothing is written: somebody else has changed the audit's trail");
-        }
+        self.barred.note(&error);
         error
     }
 
     /// Says whether the database's file is another than the one that was opened.
     pub(super) fn replaced(&self, is_so: bool) {
         self.replaced.store(is_so, Ordering::Relaxed);
+        if is_so {
+            self.barred.note(&StoreError::Trail(TrailFault::Replaced));
+        }
     }
 
     /// Refuses to write where nobody would find it.

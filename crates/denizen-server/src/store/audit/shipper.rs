@@ -135,8 +135,8 @@ impl Task {
                         let error = Causes(&error);
                         return tracing::error!(%error, bytes, "the audit's spool could not be moved before the end");
                     }
-                    // What somebody else did to the trail is logged where it is found, and not twice a second.
-                    if !matches!(error, StoreError::Trail(_)) {
+                    // What is not over by itself is logged where it is met, and not twice a second.
+                    if self.core.health.barred.by().is_none() {
                         tracing::warn!(error = %Causes(&error), bytes, "the audit's spool cannot be moved; trying again");
                     }
                     sync(&self.core).await;

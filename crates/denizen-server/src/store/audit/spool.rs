@@ -94,7 +94,7 @@ pub(in crate::store) struct Finding {
     pub(in crate::store) from: u64,
     /// The one at which they end, where that is known.
     pub(in crate::store) to: Option<u64>,
-    /// The name of the file that was moved aside.
+    /// The name of the file that it was found in, where it is one.
     pub(in crate::store) file: Option<String>,
 }
 
@@ -258,7 +258,8 @@ impl Spool {
         }
         for base in state.let_go() {
             if let Err(error) = state.folder.remove(&name(base)) {
-                tracing::warn!(%error, segment = name(base), "a segment of the audit's spool stays behind");
+                let file = state.folder.path().join(name(base));
+                tracing::warn!(%error, file = %file.display(), "a segment of the audit's spool stays behind");
             }
         }
         turned
@@ -380,10 +381,13 @@ impl State {
             findings.push(Finding { file: Some(file), ..Finding::new(what, shipped, None) });
         }
         segments.retain(|base| *base <= limit);
-        let mut found = |what, from, to| findings.push(Finding::new(what, from, to));
+        let mut found = |file: Option<u64>, what, from, to| {
+            findings.push(Finding { file: file.map(name), ..Finding::new(what, from, to) });
+        };
         if spooled.is_some() && segments.is_empty() {
             // An open spool always has one, and its name was brought to the disk.
             found(
+                None,
                 if made {
                     "the folder of the audit's spool is missing"
                 } else {
@@ -397,11 +401,12 @@ impl State {
         let (mut end, mut files_end) = (shipped, 0);
         for base in &segments {
             if *base > end {
-                found("a part of the audit's spool is missing", end, Some(*base));
+                found(None, "a part of the audit's spool is missing", end, Some(*base));
             }
             let (read_to, damaged) = read(&folder, *base, limit, key, &mut waiting)?;
             for (from, to) in damaged {
                 found(
+                    Some(*base),
                     "records of the audit's spool are damaged, or were not written by this server; a copy of their segment \
                      is kept beside it",
                     from,
@@ -409,7 +414,12 @@ impl State {
                 );
             }
             if read_to.is_cut {
-                found("a segment of the audit's spool was longer than it can be, and was cut off", limit, None);
+                found(
+                    Some(*base),
+                    "a segment of the audit's spool was longer than it can be, and was cut off",
+                    limit,
+                    None,
+                );
             }
             let ReadTo { end: read_to, .. } = read_to;
             files_end = read_to;
@@ -418,7 +428,12 @@ impl State {
         let spooled = spooled.unwrap_or(0).max(shipped);
         if !segments.is_empty() && spooled > files_end {
             // As after a loss of power. What the chain has is not lost, and what came after it may be.
-            found("the audit's spool ends before the position it had reached", files_end.max(shipped), None);
+            found(
+                segments.last().copied(),
+                "the audit's spool ends before the position it had reached",
+                files_end.max(shipped),
+                None,
+            );
         }
         waiting.end = end;
         // What cannot be read cannot be shipped: it is kept beside, and not waited for.
@@ -539,7 +554,10 @@ fn segments(folder: &Folder) -> io::Result<Vec<u64>> {
         match base.filter(|base| name(*base) == file) {
             Some(base) => found.push(base),
             None if file.ends_with(DAMAGED) || file.ends_with(FOREIGN) => {}
-            None => tracing::warn!(%file, "a file that is no part of the audit's spool is in its folder"),
+            None => tracing::warn!(
+                file = %folder.path().join(&file).display(),
+                "a file that is no part of the audit's spool is in its folder"
+            ),
         }
     }
     Ok(found)
@@ -594,7 +612,8 @@ fn read(
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.last() != Some(&b'\n') {
             // Nobody was told that it was written. Cut off, so that it is not taken for the start of another.
-            tracing::warn!(%segment, "the audit's spool ends in the middle of a record");
+            let file = folder.path().join(&segment);
+            tracing::warn!(file = %file.display(), "the audit's spool ends in the middle of a record");
             break;
         }
         let start = end;

@@ -15,9 +15,12 @@ use super::super::{
     audit::{
         self, AuditEvent, DEPLOYMENT, Head,
         anchor::{self, Found},
-        chain::{self, Chain, PAGE, PUT_START, Row, Start, StartWhy, StoredRow, chains, int},
-        verify::{ACCEPTED, History, Mark, Verified, records_to, walk},
+        chain::{
+            self, Chain, PAGE, PUT_START, Row, SELECT_START, Start, StartWhy, StoredRow, chains, int, row_ending_at,
+        },
+        verify::{ACCEPTED, History, Mark, Verified, next_row, records_to, walk},
     },
+    backup::note,
     db::{self, Conn, Reader, Statements, args},
     ends::{Ends, LogHead},
     head::Head as RowsHead,
@@ -49,6 +52,17 @@ pub struct Checked {
     pub head: Head,
     /// Why nothing beside the database says that it has to end there.
     pub unanchored: Option<TrailFault>,
+}
+
+/// What an export left out of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The chain's name, which may be anybody's text.
+    pub chain: String,
+    /// How many rows.
+    pub rows: u64,
+    /// The place that the first of them says.
+    pub first: u64,
 }
 
 /// What was accepted.
@@ -86,10 +100,13 @@ impl Trail {
     /// [`StoreError::Trail`] when it is not what the anchor says, [`StoreError::Broken`] at the first bad record.
     pub async fn verify(&self, since: Option<&Head>) -> Result<Checked, StoreError> {
         let (chain, head, anchor, unanchored) = match self.examine().await {
-            Err(StoreError::Trail(fault @ (TrailFault::AnchorMissing | TrailFault::AnchorUnreadable { .. }))) => {
+            Err(StoreError::Trail(
+                fault @ (TrailFault::AnchorMissing { .. } | TrailFault::AnchorUnreadable { .. }),
+            )) => {
                 let (chain, found) = self.found(None).await?;
-                match anchor::judge(None, &found, &chain, self.engine.sharing()) {
-                    Ok(()) | Err(TrailFault::AnchorMissing) => (chain, found.head(), None, Some(fault)),
+                found.refuse_foreign_rows(&self.keys)?;
+                match anchor::judge((&self.engine.anchor(), None), &found, &chain, self.engine.sharing()) {
+                    Ok(()) | Err(TrailFault::AnchorMissing { .. }) => (chain, found.head(), None, Some(fault)),
                     Err(fault) => return Err(fault.into()),
                 }
             }
@@ -150,8 +167,10 @@ impl Trail {
         found
     }
 
-    /// Hands out the records from a place on, each as one line of JSON with its place in it and no newline. The trail is
-    /// not verified.
+    /// Hands out the records from a place on, each as one line of JSON with its place in it and no newline, and gives what
+    /// was left out: rows that this deployment did not write, or that are not as it wrote them, so that whoever keeps
+    /// records keeps none of somebody else's. Each row is judged by itself: its tag, and its hash, which follows from the
+    /// row before. Whether records are missing is not looked at; [`Self::verify`] tells.
     ///
     /// # Errors
     /// The store's; what `each` gives.
@@ -159,20 +178,44 @@ impl Trail {
         &self,
         from: u64,
         mut each: impl FnMut(&str) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let sql = "SELECT seq, lines FROM audit WHERE chain = $1 AND last >= $2 AND seq > $3 ORDER BY seq LIMIT $4";
+    ) -> Result<Vec<LeftOut>, E> {
+        let sql = "SELECT seq, last, tenant, at, revision, total, spool, state, hash, tag, lines FROM audit \
+                   WHERE chain = $1 AND (last >= $2 OR seq >= $2 OR seq < 1) AND seq > $3 ORDER BY seq LIMIT $4";
+        let mut left_out = Vec::new();
         // No record is beyond what a column holds.
-        let Ok(place) = int(from) else { return Ok(()) };
+        let Ok(place) = int(from) else { return Ok(left_out) };
         let mut conn = self.conn.lock().await;
-        for chain in chains(&mut Reader::Conn(&mut conn, &self.statements)).await? {
-            let mut after = 0;
+        let mut db = Reader::Conn(&mut conn, &self.statements);
+        for id in chains(&mut db).await? {
+            let chain = Chain::named(&id, &self.keys);
+            let (mut after, mut before) = (i64::MIN, None::<(u64, String)>);
+            let mut bad = LeftOut { chain: id, rows: 0, first: 0 };
             loop {
-                let page = conn.rows(&self.statements, sql, args![&chain, place, after, PAGE]).await?;
+                let page = db.rows(sql, args![&*chain.id, place, after, PAGE]).await?;
                 for row in &page {
                     after = row.int(0)?;
-                    for (seq, line) in (row.count(0)?..).zip(row.text(1)?.lines()) {
+                    let stored = StoredRow::read_any(row)?;
+                    let at = stored.seq.checked_sub(1);
+                    let known = before.take().filter(|(seq, _)| Some(*seq) == at);
+                    let known = match (known, at) {
+                        (Some(known), _) => Some(known),
+                        (None, Some(at)) => hash_before(&mut db, &chain, at).await?.map(|hash| (at, hash)),
+                        (None, None) => None,
+                    };
+                    before = Some(stored.place());
+                    let lines = row.text(10).ok().filter(|lines| {
+                        let follows =
+                            |(at, hash): &(u64, String)| next_row(&chain, (*at, hash), &stored, lines).is_ok();
+                        known.as_ref().is_some_and(follows)
+                    });
+                    let Some(lines) = lines else {
+                        bad.first = if bad.rows == 0 { stored.seq } else { bad.first };
+                        bad.rows += 1;
+                        continue;
+                    };
+                    for (seq, line) in (stored.seq..).zip(lines.lines()) {
                         if seq >= from {
-                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":{},", json!(chain)), 1))?;
+                            each(&line.replacen('{', &format!("{{\"seq\":{seq},\"chain\":{},", json!(&*chain.id)), 1))?;
                         }
                     }
                 }
@@ -180,8 +223,9 @@ impl Trail {
                     break;
                 }
             }
+            left_out.extend((bad.rows > 0).then_some(bad));
         }
-        Ok(())
+        Ok(left_out)
     }
 
     /// Where the trail ends, and the anchor, when the one fits the other.
@@ -190,9 +234,12 @@ impl Trail {
         loop {
             looks += 1;
             // The anchor first: the database can only have gone on from there.
-            let anchor = anchor::read(&self.engine.anchor(), &self.keys)?;
+            let path = self.engine.anchor();
+            let anchor = anchor::read(&path, &self.keys)?;
             let (chain, found) = self.found(anchor.as_ref()).await?;
-            match anchor::judge(anchor.as_ref(), &found, &chain, self.engine.sharing()) {
+            // As a start does: what does not vouch for the rows says nothing of where the trail should end.
+            found.refuse_foreign_rows(&self.keys)?;
+            match anchor::judge((&path, anchor.as_ref()), &found, &chain, self.engine.sharing()) {
                 Ok(()) => return Ok((chain, found.head(), anchor)),
                 Err(fault) if looks == LOOKS => return Err(fault.into()),
                 Err(_) => {}
@@ -208,6 +255,7 @@ impl Trail {
     /// The store's; [`StoreError::InUse`] while a server has the database, [`StoreError::OtherRootKey`] when it is
     /// another root key's, [`StoreError::StillRefused`] when a server would refuse it all the same.
     pub async fn accept(engine: &Engine, keys: &StoreKeys, now: UnixTime) -> Result<Option<Accepted>, StoreError> {
+        note::refuse(engine)?;
         let path = engine.anchor();
         if std::fs::symlink_metadata(&path).is_ok_and(|there| there.is_dir()) {
             let advice = "it is a folder, and should be the file that says where the audit's trail ends; remove the folder or \
@@ -244,6 +292,22 @@ impl Trail {
             Err(error) => Err(StoreError::StillRefused(Arc::new(error))),
         }
     }
+}
+
+/// The hash that the row after a place follows from: that of the row which ends there, or of where the chain starts. Whether
+/// it is ours does not matter: no other one leads to a hash that was tagged.
+async fn hash_before(db: &mut Reader<'_>, chain: &Chain, at: u64) -> Result<Option<String>, StoreError> {
+    if at == 0 {
+        return Ok(Some(String::new()));
+    }
+    let start = Start::read(&db.rows(SELECT_START, args![&*chain.id]).await?, chain).unwrap_or_default();
+    if let Some(hash) = start.hash_at(at) {
+        return Ok(Some(hash));
+    }
+    if int(at).is_err() {
+        return Ok(None);
+    }
+    Ok(row_ending_at(db, chain, at).await?.map(|row| row.head.hash))
 }
 
 async fn accept(
@@ -336,7 +400,8 @@ impl Deciding<'_> {
         for (other, walked) in others {
             of_others.extend(wrong_of_other(writer, statements, &found, other, walked).await?);
         }
-        let judged = read.and_then(|_| anchor::judge(expected.as_ref(), &found, chain, engine.sharing()));
+        let path = engine.anchor();
+        let judged = read.and_then(|_| anchor::judge((&path, expected.as_ref()), &found, chain, engine.sharing()));
         let of_own = match (judged, &walked) {
             (Err(fault), _) => Some(fault.to_string()),
             (Ok(()), Err(broken)) if found.end().is_some() => Some(broken.to_string()),

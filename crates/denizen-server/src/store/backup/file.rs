@@ -163,10 +163,19 @@ impl<'w> Writer<'w> {
 /// Reads the header; none of it is proved.
 pub(super) fn header(input: &mut dyn Read) -> Result<(BackupHeader, Vec<u8>), BackupError> {
     let mut magic = [0; MAGIC.len()];
-    match input.read_exact(&mut magic) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(BackupError::NotABackup),
-        Err(error) => return Err(BackupError::Read(Arc::new(error))),
+    let mut read = 0;
+    while let Some(rest) = magic.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match input.read(rest) {
+            Ok(0) if read == 0 => return Err(BackupError::Empty),
+            // Cut, where it began as one does.
+            Ok(0) if MAGIC.starts_with(magic.get(..read).unwrap_or_default()) => {
+                return Err(BackupDamage::CutHeader.into());
+            }
+            Ok(0) => return Err(BackupError::NotABackup),
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(BackupError::Read(Arc::new(error))),
+        }
     }
     if magic != *MAGIC {
         return Err(match magic.starts_with(ANY_VERSION) {
@@ -175,14 +184,14 @@ pub(super) fn header(input: &mut dyn Read) -> Result<(BackupHeader, Vec<u8>), Ba
         });
     }
     let mut length = [0; 4];
-    fill(input, &mut length, BackupDamage::Header)?;
+    fill(input, &mut length, BackupDamage::CutHeader)?;
     let length = u32::from_be_bytes(length);
     if length > MAX_HEADER {
-        return Err(BackupDamage::Header.into());
+        return Err(BackupDamage::UnreadableHeader.into());
     }
     let mut bytes = vec![0; length as usize];
-    fill(input, &mut bytes, BackupDamage::Header)?;
-    let header = serde_json::from_slice(&bytes).map_err(|_| BackupDamage::Header)?;
+    fill(input, &mut bytes, BackupDamage::CutHeader)?;
+    let header = serde_json::from_slice(&bytes).map_err(|_| BackupDamage::UnreadableHeader)?;
     Ok((header, bytes))
 }
 
@@ -207,7 +216,7 @@ impl<'r> Opener<'r> {
             return Err(BackupError::OtherRootKey);
         }
         let mut key = [0; KEY];
-        fill(input, &mut key, BackupDamage::Header)?;
+        fill(input, &mut key, BackupDamage::CutHeader)?;
         let bound = bound(&bytes);
         let opened = SealedKey::from_bytes(&key).and_then(|key| root.unwrap(&key, &bound));
         // The deployment is this root key's: so it is the header, or the key beside it, that was changed.

@@ -9,17 +9,20 @@
 //! | [`file`] | the format |
 //! | [`tables`] | which rows, in which order |
 //! | [`check`] | whether they are those of one moment |
+//! | [`note`] | what a copy leaves beside its source |
 //!
 //! Touches the database, and the anchor and the spool beside it. Tests: `tests.rs`, and `tests/it`.
 
 mod check;
 mod file;
+pub(in crate::store) mod note;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io::{self, Read, Write},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -110,6 +113,11 @@ pub enum BackupError {
     /// It is something else.
     #[error("this is no backup of Denizen")]
     NotABackup,
+    /// There is nothing in it.
+    #[error(
+        "it is empty: whatever should have written a backup there wrote nothing; take another copy of it, or another backup"
+    )]
+    Empty,
     /// A newer release made it.
     #[error("the backup has a format that this release does not know: use the release that made it, or a newer one")]
     Version,
@@ -152,6 +160,18 @@ pub enum BackupError {
     /// It cannot be written.
     #[error("the backup cannot be written: {0}")]
     Write(#[source] Arc<io::Error>),
+    /// Everything was copied, and the source does not say so.
+    #[error(
+        "everything is copied and checked there, and {}, which keeps a server from being started on the old database, \
+         cannot be written: {source}. Start none on it, and move it away", path.display()
+    )]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// The library failed.
     #[error("the backup's key: {0}")]
     Key(#[from] KeyError),
@@ -166,6 +186,12 @@ pub enum BackupError {
 /// How a backup differs from the one that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackupDamage {
+    /// There is no more of what stands before the frames.
+    #[error("it ends within its header, before anything that was backed up")]
+    CutHeader,
+    /// What anybody may know of it is none.
+    #[error("its header cannot be read")]
+    UnreadableHeader,
     /// In what stands before the frames.
     #[error("its header does not fit its key")]
     Header,
@@ -271,7 +297,8 @@ impl Backup {
         fill(engine, root, now, Source::File(opener), filling).await
     }
 
-    /// Copies a database that no server uses into an empty one, of either engine.
+    /// Copies a database that no server uses into an empty one, of either engine. No store is opened on it any more then
+    /// ([`StoreError::Copied`]); it may be copied again.
     ///
     /// # Errors
     /// As [`Self::create`] and [`Self::restore`].
@@ -281,7 +308,7 @@ impl Backup {
         }
         let (keys, statements) = (StoreKeys::of(root), Statements::default());
         // What its spool still holds goes into the chain; and a server would serve it.
-        let store = Box::pin(Store::open(from.clone(), keys.clone())).await?;
+        let store = Box::pin(Store::open_copied(from.clone(), keys.clone())).await?;
         let recorded = store.record_findings(new.at);
         store.close().await;
         recorded?;
@@ -296,7 +323,9 @@ impl Backup {
         let copied = copied.await;
         let _ = conn.rollback(&statements).await;
         conn.close().await?;
-        copied
+        let copied = copied?;
+        note::leave(from, to, new.at)?;
+        Ok(copied)
     }
 }
 
@@ -337,6 +366,8 @@ async fn fill(
     opened.readers.close().await;
     writer.close(None).await;
     let Filled { rows, records, seq, missing, was_finished } = filled?;
+    // Of what was there before.
+    note::remove(engine)?;
     let store = Box::pin(Store::open(engine.clone(), keys.clone())).await.map_err(BackupError::Refused)?;
     let recorded = store.record_findings(now);
     store.close().await;

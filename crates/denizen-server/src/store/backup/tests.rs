@@ -218,7 +218,7 @@ async fn a_database_is_copied_to_the_other_engine_and_back() {
     let (postgres, back) = (place.beside(Kind::Postgres), place.beside(Kind::Sqlite));
     for (from, to) in [(&place, &postgres), (&postgres, &back)] {
         let copied = loop {
-            match Backup::copy(&from.engine, &to.engine, &place.root, new()).await {
+            match Box::pin(Backup::copy(&from.engine, &to.engine, &place.root, new())).await {
                 // The store that was dropped has not let go yet.
                 Err(BackupError::Store(StoreError::InUse { .. })) => tokio::task::yield_now().await,
                 copied => break copied.unwrap(),
@@ -230,9 +230,30 @@ async fn a_database_is_copied_to_the_other_engine_and_back() {
         let tail = store.audit_tail(&ctx(1), 100).await.unwrap();
         assert!(tail.iter().any(|record| record.action == "test/last"));
         store.close().await;
+        // Nobody goes on with the one before, but who wants to copy it once more or to go back to it.
+        let refused = Store::open(from.engine.clone(), StoreKeys::of(&place.root)).await.err().unwrap();
+        assert!(matches!(&refused, StoreError::Copied { path, .. } if path.exists()), "{refused:?}");
+        let said = refused.to_string();
+        assert!(said.contains(&to.engine.place()) && said.contains(&new().at.rfc3339()), "{said}");
+        let accepted = Box::pin(Trail::accept(&from.engine, &StoreKeys::of(&place.root), NOW)).await;
+        assert!(matches!(accepted, Err(StoreError::Copied { .. })), "{accepted:?}");
+        let again = place.beside(Kind::Sqlite);
+        Box::pin(Backup::copy(&from.engine, &again.engine, &place.root, new())).await.unwrap();
+        assert_eq!(again.rows().await, rows);
+        fs::write(from.engine.copy_note(), "").unwrap();
+        let refused = Store::open(from.engine.clone(), StoreKeys::of(&place.root)).await.err();
+        assert!(matches!(refused, Some(StoreError::Copied { .. })), "an empty note is none: {refused:?}");
     }
-    assert!(matches!(Backup::copy(&place.engine, &place.engine, &place.root, new()).await, Err(BackupError::Same)));
-    let refused = Backup::copy(&place.engine, &back.engine, &place.root, new()).await;
+    // What is filled anew is nobody's source.
+    let (path, empty) = (place.engine.copy_note(), place.beside(Kind::Sqlite));
+    fs::copy(path, empty.engine.copy_note()).unwrap();
+    Box::pin(Backup::copy(&back.engine, &empty.engine, &place.root, new())).await.unwrap();
+    empty.open().await.close().await;
+    fs::remove_file(place.engine.copy_note()).unwrap();
+    place.open().await.close().await;
+    let same = Box::pin(Backup::copy(&place.engine, &place.engine, &place.root, new())).await;
+    assert!(matches!(same, Err(BackupError::Same)), "{same:?}");
+    let refused = Box::pin(Backup::copy(&place.engine, &back.engine, &place.root, new())).await;
     assert!(matches!(refused, Err(BackupError::NotEmpty { table: "head" })), "{refused:?}");
 }
 
@@ -323,10 +344,30 @@ async fn a_file_that_was_tampered_with_is_refused() {
         let refused = refused.err().unwrap_or_else(|| panic!("{what}: taken for good"));
         let is_said = matches!(
             refused,
-            BackupError::Damaged(_) | BackupError::NotABackup | BackupError::Version | BackupError::OtherRootKey
+            BackupError::Damaged(_)
+                | BackupError::NotABackup
+                | BackupError::Empty
+                | BackupError::Version
+                | BackupError::OtherRootKey
         );
         assert!(is_said, "{what}: {refused:?}");
     }
+    // Who has no key is told what is missing, and nothing of a key.
+    for (length, says) in [
+        (0, "it is empty"),
+        (1, "it ends within its header"),
+        (17, "it ends within its header"),
+        (19, "it ends within its header"),
+        (40, "it ends within its header"),
+    ] {
+        let said = Backup::inspect(&mut &good[..length]).unwrap_err().to_string();
+        assert!(said.contains(says) && !said.contains("key"), "cut at {length}: {said}");
+    }
+    assert!(matches!(Backup::inspect(&mut &b"denied"[..]), Err(BackupError::NotABackup)));
+    let mut unreadable = good.clone();
+    unreadable[21] = b'x';
+    let said = Backup::inspect(&mut &*unreadable).unwrap_err().to_string();
+    assert!(said.contains("its header cannot be read"), "{said}");
     // A restore that finds it in the middle leaves nothing.
     for (what, backup) in bad.iter().rev().take(24) {
         assert!(target.restore(backup).await.is_err(), "{what}");

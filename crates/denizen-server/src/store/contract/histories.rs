@@ -15,6 +15,7 @@ use super::{
     tampering::{TABLES, put_back, save_each},
 };
 use crate::{
+    app::readiness::Readiness,
     domain::{directory::ServicePrincipal, secrets::SecretVersion},
     store::*,
 };
@@ -88,6 +89,14 @@ async fn forked(place: &Database, after: &str) -> (Store, Store) {
     (one, two)
 }
 
+/// Whether a replica is not ready because it writes nothing, for a reason with these words.
+async fn is_barred(store: &Store, because: &str) -> bool {
+    let report = Readiness::of(store, &Clock::manual(NOW)).report().await;
+    let reason = report.checks.iter().find(|checked| checked.check == "writes").unwrap().reason.as_ref();
+    assert!(reason.is_none() || !report.is_ready(), "{report:?}");
+    reason.is_some_and(|reason| reason.contains(because))
+}
+
 async fn trail(place: &Database, name: &str) -> Trail {
     Trail::open(Engine::Postgres(place.replica(name)), StoreKeys::of_test()).await.unwrap()
 }
@@ -105,8 +114,12 @@ mod tests {
             assert!(!one.has(Revision(5), Duration::from_millis(300)).await);
             let refused = rename(&one, 2, 1).await.unwrap_err();
             assert!(is_forked(&refused), "{refused:?}");
+            assert!(is_barred(&one, "another history").await && two.barred().is_none());
             assert_eq!(one.snapshot().principal(tenant_id(1), principal_id(1)).unwrap().epoch, 3, "it was adopted");
         }
+        one.keeper.anchored().await;
+        let refused = trail(&place, "one").await.verify(None).await.unwrap_err();
+        assert!(is_forked(&refused), "the command says other things than the server: {refused:?}");
         let refused = trail(&place, "two").await.verify(None).await.unwrap_err().to_string();
         assert!(refused.contains("two histories") && refused.contains("transaction 3"), "{refused}");
         one.close().await;
@@ -159,6 +172,10 @@ mod tests {
         assert!(!two.has(one.revision(), Duration::from_millis(300)).await);
         let refused = rename(&two, 1, 2).await.unwrap_err();
         assert!(matches!(refused, StoreError::Trail(TrailFault::Unproven { known: 1, revision: 4 })), "{refused:?}");
+        assert!(is_barred(&two, "does not lead").await);
+        two.keeper.anchored().await;
+        let verified = trail(&place, "two").await.verify(None).await.unwrap_err();
+        assert!(matches!(verified, StoreError::Trail(TrailFault::Unproven { .. })), "{verified:?}");
         two.close().await;
         let engine = Engine::Postgres(place.replica("two"));
         Trail::accept(&engine, &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
@@ -205,6 +222,10 @@ mod tests {
             two.audit(&ctx(1), &event("read")).unwrap();
             assert!(two.audit_tail(&ctx(1), 1).await.is_err(), "it is shipped");
         }
+        assert!(is_barred(&two, "is older").await);
+        two.keeper.anchored().await;
+        let verified = trail(&place, "two").await.verify(None).await.unwrap_err();
+        assert!(matches!(verified, StoreError::Trail(TrailFault::Older { .. })), "{verified:?}");
         // So whoever knows nothing of it starts on what there is, and the others go on when it was accepted.
         let three = open(&place, "three").await;
         assert_eq!(three.revision(), Revision(1));
@@ -278,7 +299,7 @@ mod tests {
         two.close().await;
         fs::remove_file(path).unwrap();
         let refused = Store::open(Engine::Postgres(place.replica("two")), StoreKeys::of_test()).await.err();
-        assert!(matches!(refused, Some(StoreError::Trail(TrailFault::AnchorMissing))), "{refused:?}");
+        assert!(matches!(refused, Some(StoreError::Trail(TrailFault::AnchorMissing { .. }))), "{refused:?}");
         rename(&one, 1, 1).await.unwrap();
         Trail::accept(&Engine::Postgres(place.replica("two")), &StoreKeys::of_test(), NOW).await.unwrap().unwrap();
         let two = open(&place, "two").await;
@@ -490,6 +511,12 @@ mod tests {
         fs::create_dir_all(&to.folder).unwrap();
         until("the anchor is written", async || Engine::Postgres(from.clone()).anchor().exists()).await;
         fs::copy(Engine::Postgres(from.clone()).anchor(), Engine::Postgres(to.clone()).anchor()).unwrap();
+        let copy = open(&place, "copy").await;
+        // Who was there before knows it without having written; and when it is over.
+        until("it is barred", async || is_barred(&one, "another process").await).await;
+        copy.close().await;
+        until("it is over", async || one.barred().is_none()).await;
+        rename(&one, 1, 1).await.unwrap();
         let copy = open(&place, "copy").await;
         rename(&copy, 1, 2).await.unwrap();
         // Who was there before writes no more, and says why.

@@ -200,6 +200,7 @@ macro_rules! on {
                 another_root_key_accepts_nothing
                 what_would_still_be_refused_is_not_said_to_be_accepted
                 verifying_says_what_was_accepted_and_when
+                an_export_has_no_row_that_somebody_else_wrote
                 an_old_database_is_refused_and_can_be_accepted
                 a_removed_database_is_refused
                 a_cut_change_log_decides_nothing

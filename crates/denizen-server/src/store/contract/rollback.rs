@@ -25,7 +25,7 @@ fn assert_of_other_rows(opened: Result<Store, StoreError>, rows: u64, trail: u64
     let error = opened.err().expect("it opens");
     let StoreError::Trail(fault) = &error else { panic!("{error:?}") };
     assert_eq!(*fault, TrailFault::OfOtherRows { rows, trail });
-    assert!(error.to_string().contains("denizen audit accept --data DIR"), "{error}");
+    assert!(error.to_string().contains("denizen audit accept`"), "{error}");
 }
 
 async fn rename(store: &Store, epoch: u64) {

@@ -324,6 +324,14 @@ pub(super) async fn a_head_that_is_not_of_these_rows_is_refused_at_start(place: 
     for edit in ["revision = revision - 1", "seen = seen + 8640000", "state = zeroblob(32)", "tag = zeroblob(32)"] {
         assert_eq!(bad(&format!("UPDATE head SET {edit}")).await, HeadFault::Forged, "{edit}");
     }
+    // Whoever looks with `denizen audit verify` what is wrong is told.
+    for (sql, fault) in
+        [("UPDATE head SET tag = zeroblob(32)", HeadFault::Forged), ("DELETE FROM head", HeadFault::Missing)]
+    {
+        place.sql(sql).await;
+        let verified = Trail::open(place.engine(), StoreKeys::of_test()).await.unwrap().verify(None).await;
+        assert!(matches!(&verified, Err(StoreError::Head(found)) if *found == fault), "{verified:?}");
+    }
 }
 
 pub(super) async fn names_that_the_applications_do_not_say_are_refused_at_start(place: impl DataPlace) {

@@ -48,6 +48,11 @@ impl DbError {
         matches!(self.state().as_deref(), Some("40001" | "40P01" | "55P03"))
     }
 
+    /// Whether what was read is not what was written.
+    pub(in crate::store) fn is_damage(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code().is_some_and(super::sqlite::is_damage))
+    }
+
     /// Whether the role may not do it.
     pub(super) fn is_without_right(&self) -> bool {
         self.state().as_deref() == Some("42501")

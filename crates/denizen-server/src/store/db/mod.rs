@@ -683,6 +683,14 @@ pub(super) async fn open_to_read(engine: &Engine) -> Result<Conn, StoreError> {
 }
 
 impl Engine {
+    /// Whether there is a database, or anything in it.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn has_data(&self) -> Result<bool, StoreError> {
+        Ok(!self.is_absent().await?)
+    }
+
     /// Whether there is no data at all yet.
     pub(super) async fn is_absent(&self) -> Result<bool, StoreError> {
         match self {
@@ -742,6 +750,22 @@ impl Engine {
             Self::Postgres(_) if self.anchor().symlink_metadata().is_ok() => Sharing::Replica,
             Self::Postgres(_) if self.spool().symlink_metadata().is_ok() => Sharing::Replica,
             Self::Postgres(_) => Sharing::NewReplica,
+        }
+    }
+
+    /// Where a copy says that it was made.
+    pub fn copy_note(&self) -> PathBuf {
+        match self {
+            Self::Sqlite { path } => beside(path, ".copied"),
+            Self::Postgres(postgres) => postgres.folder.join("replica.copied"),
+        }
+    }
+
+    /// Where the database is, for people: nothing of a URL but the server and the database.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            Self::Postgres(postgres) => postgres.place(),
         }
     }
 

@@ -107,6 +107,13 @@ impl Postgres {
         self.options().map(drop)
     }
 
+    /// The database and its server, without a user.
+    pub(super) fn place(&self) -> String {
+        let Ok(options) = self.options() else { return "a PostgreSQL database".to_owned() };
+        let server = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
+        format!("the PostgreSQL database {} at {server}", options.get_database().unwrap_or_default())
+    }
+
     fn options(&self) -> Result<PgConnectOptions, String> {
         // The driver's own error may repeat what it could not read, a password among it.
         let options = PgConnectOptions::from_str(&self.url)

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rusqlite::{
-    Connection, OpenFlags, Statement,
+    Connection, ErrorCode, OpenFlags, Statement,
     types::{Value, ValueRef},
 };
 use tokio::{
@@ -147,12 +147,37 @@ fn prepared<'v, T>(
         }
         with(statement)
     };
-    match sql.keep {
-        true => bound(&mut *conn.prepare_cached(&sql.text)?),
+    let done = match sql.keep {
+        true => conn.prepare_cached(&sql.text).and_then(|mut statement| bound(&mut statement)),
         // The engine looks a name up among all before it, and a number not: there may be thousands. What is made of
         // placeholders has no text in quotes.
-        false => bound(&mut conn.prepare(&sql.text.replace('$', "?"))?),
+        false => conn.prepare(&sql.text.replace('$', "?")).and_then(|mut statement| bound(&mut statement)),
+    };
+    done.map_err(|error| named(conn, error))
+}
+
+/// Has an error that says that a file is damaged say which.
+fn named(conn: &Connection, error: rusqlite::Error) -> rusqlite::Error {
+    match (error, conn.path()) {
+        (rusqlite::Error::SqliteFailure(code, said), Some(path)) if is_damage(code.code) && !path.is_empty() => {
+            let said = said.unwrap_or_else(|| code.to_string());
+            rusqlite::Error::SqliteFailure(code, Some(format!("{path}: {said}")))
+        }
+        (other, _) => other,
     }
+}
+
+/// Whether the engine says that what it reads is not what it wrote.
+pub(super) const fn is_damage(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+}
+
+/// The same of what an opening found.
+fn named_at(path: &Path, error: StoreError) -> StoreError {
+    let StoreError::Corrupt(why) = error else { return error };
+    let path = path.display().to_string();
+    let why = if why.contains(&path) { why } else { format!("{path}: {why}") };
+    StoreError::Corrupt(format!("{why}. Keep the file, and put a backup in its place with `denizen restore`"))
 }
 
 fn fetch<'v>(
@@ -373,7 +398,8 @@ pub(super) async fn open(path: &Path, last: i64) -> Result<Opened, StoreError> {
         });
         Ok((readers, writer, schema))
     });
-    let (readers, writer, schema) = opened.await.map_err(|_| StoreError::Closed)??;
+    let opened = opened.await.map_err(|_| StoreError::Closed)?;
+    let (readers, writer, schema) = opened.map_err(|error| named_at(path, error))?;
     Ok(Opened {
         readers: super::Pool::Sqlite(readers),
         writer: super::Conn::Sqlite(Conn::new(writer)),
@@ -390,9 +416,11 @@ pub(super) fn open_to_read(path: &Path) -> Result<Conn, StoreError> {
         return Err(StoreError::File { path: path.to_owned(), source });
     }
     regular_files(path)?;
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    expected(migrations::newest())?.admit(&schema::Objects::read(&conn)?)?;
-    Ok(Conn::new(conn))
+    let opened = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|conn| {
+        expected(migrations::newest())?.admit(&schema::Objects::read(&conn)?)?;
+        Ok(Conn::new(conn))
+    });
+    opened.map_err(|error| named_at(path, error))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {

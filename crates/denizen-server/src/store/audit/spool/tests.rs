@@ -373,8 +373,9 @@ fn a_line_that_was_added_edited_moved_or_repeated_is_not_shipped() {
         let lines = fs::read_to_string(&path).unwrap().split_inclusive('\n').map(str::to_owned).collect();
         fs::write(&path, tamper(lines, length).concat()).unwrap();
         let spool = reopen(&folder, 0, end).unwrap();
-        let found = found(&spool);
+        let found = spool.findings();
         assert_eq!(found.len(), findings, "{attack}: {found:?}");
+        assert!(found.iter().all(|it| it.file.as_deref() == Some(&*name(0))), "{attack}: {found:?}");
         assert_eq!(taken(&spool).0, shipped, "{attack}");
         // It works on.
         write(&spool, 7..8);
