@@ -7,6 +7,7 @@
 pub(super) mod anchor;
 pub(super) mod chain;
 pub(super) mod health;
+mod history;
 pub(super) mod restored;
 pub(super) mod retention;
 pub(super) mod shipper;

@@ -3,7 +3,7 @@
 //! Reading is done on a connection that cannot write, so a server may run beside it. [`Trail::accept`] writes, and takes
 //! the database for itself. Tests: the contract suite, and `tests/it`.
 
-use std::{io, sync::Arc};
+use std::{io, mem::take, sync::Arc};
 
 use denizen_keys::hash;
 use denizen_wire::UnixTime;
@@ -18,7 +18,8 @@ use super::super::{
         chain::{
             self, Chain, PAGE, PUT_START, Row, SELECT_START, Start, StartWhy, StoredRow, chains, int, row_ending_at,
         },
-        verify::{ACCEPTED, History, Mark, Verified, next_row, records_to, walk},
+        history::History,
+        verify::{ACCEPTED, Mark, Verified, next_row, records_to, walk},
     },
     backup::note,
     db::{self, Conn, Reader, Statements, args},
@@ -127,7 +128,7 @@ impl Trail {
         let mut verified = Box::pin(walk(&mut db, &chain, &head, &marks(&chain))).await?;
         let mut witnessed = verified.witnessed.clone();
         let mut history = History::default();
-        history.add(&chain, &mut verified);
+        history.add(take(&mut verified.states), take(&mut verified.gone_on));
         let mut others = Vec::new();
         for id in chains(&mut db).await?.into_iter().filter(|id| **id != *chain.id) {
             let other = Chain::named(&id, &self.keys);
@@ -135,7 +136,7 @@ impl Trail {
             let of_other = |broken: AuditBroken| AuditBroken { why: format!("chain {id}: {}", broken.why), ..broken };
             let mut verified = Box::pin(walk(&mut db, &other, &end.head, &marks(&other))).await.map_err(of_other)?;
             witnessed.extend(verified.witnessed.clone());
-            history.add(&other, &mut verified);
+            history.add(take(&mut verified.states), take(&mut verified.gone_on));
             others.push((id, verified));
         }
         if let Some(head) =
@@ -144,7 +145,7 @@ impl Trail {
             let why = format!("the head that was given is of the chain {}, which is not there", head.chain);
             return Err(AuditBroken { at: head.seq, why }.into());
         }
-        history.refuse_two(since)?;
+        history.refuse_two(&mut db, since).await?;
         for it in &witnessed {
             it.check(&mut db, &Chain::named(&it.chain, &self.keys)).await?;
         }

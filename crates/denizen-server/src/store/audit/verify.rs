@@ -3,15 +3,14 @@
 //! Reads page by page, so that a long chain is never in memory and no reader holds the engine up; what retention removes
 //! meanwhile is skipped. Tests: the contract suite.
 
-use std::sync::Arc;
-
 use denizen_wire::UnixTime;
 
 use super::super::{
     AuditBroken, AuditRecord, Revision, Store, StoreError,
     audit::{
-        DEPLOYMENT, Head,
+        DEPLOYMENT,
         chain::{Chain, PAGE, SELECT_START, Start, StoredRow, int, link, records},
+        history::States,
         witness::Witnessed,
     },
     db::{Reader, args},
@@ -34,68 +33,10 @@ pub struct Verified {
     pub pruned: Option<UnixTime>,
     /// What it says of other chains.
     pub(super) witnessed: Vec<Witnessed>,
-    /// What it says that the rows were: each state once.
-    stated: Vec<Stated>,
+    /// What it says that the rows were.
+    pub(super) states: States,
     /// The revisions from which somebody went on with other rows, and when.
-    gone_on: Vec<(Revision, UnixTime)>,
-}
-
-/// What the rows were at a revision, as a record says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stated {
-    revision: Revision,
-    /// The first bytes of the state.
-    state: [u8; 8],
-    at: UnixTime,
-    seq: u64,
-}
-
-/// What the rows were, as all chains say. There is one history: two replicas that wrote the same transaction differently
-/// did not know of each other's.
-#[derive(Default)]
-pub(super) struct History {
-    stated: Vec<(Stated, Arc<str>)>,
-    gone_on: Vec<(Revision, UnixTime)>,
-}
-
-impl History {
-    /// Takes over what a chain says.
-    pub(super) fn add(&mut self, chain: &Chain, verified: &mut Verified) {
-        self.stated.extend(verified.stated.drain(..).map(|it| (it, chain.id.clone())));
-        self.gone_on.append(&mut verified.gone_on);
-    }
-
-    /// Refuses two of one transaction; a head that was kept elsewhere counts as well.
-    ///
-    /// # Errors
-    /// [`AuditBroken`] with the first that is two.
-    pub(super) fn refuse_two(mut self, since: Option<&Head>) -> Result<(), AuditBroken> {
-        if let Some(head) = since {
-            let (revision, state) = head.known();
-            let stated = Stated { revision, state: short(&state), at: head.at, seq: head.seq };
-            self.stated.push((stated, "the head that was given".into()));
-        }
-        // Somebody went on from an earlier one, which is recorded: what came after that until then is another history.
-        let is_past = |it: &Stated| self.gone_on.iter().any(|(from, when)| it.revision > *from && it.at <= *when);
-        self.stated.retain(|(it, _)| !is_past(it));
-        self.stated.sort_by_key(|(it, _)| (it.revision, it.state));
-        for pair in self.stated.windows(2) {
-            let [(one, of), (other, of_other)] = pair else { continue };
-            if one.revision == other.revision && one.state != other.state {
-                let why = format!(
-                    "two histories: the rows of transaction {} are others in {of}, record {}, than in {of_other}, record {}. A \
-                     standby that lacked changes was promoted, or an older state was put back and written to",
-                    one.revision.0, one.seq, other.seq
-                );
-                return Err(AuditBroken { at: one.seq, why });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn short(state: &[u8]) -> [u8; 8] {
-    state.first_chunk().copied().unwrap_or_default()
+    pub(super) gone_on: Vec<(Revision, UnixTime)>,
 }
 
 /// What `denizen audit accept` recorded, or who restored a backup.
@@ -172,7 +113,7 @@ pub(super) async fn walk(
         accepted: Vec::new(),
         pruned: None,
         witnessed: Vec::new(),
-        stated: Vec::new(),
+        states: States::default(),
         gone_on: Vec::new(),
     };
     let (mut seq, mut hash) = (start.seq, start.hash.clone());
@@ -215,10 +156,7 @@ pub(super) async fn walk(
             let records = next_row(chain, (seq, &hash), &stored, &lines)?;
             (seq, hash) = (last, stored.head.hash.clone());
             let LogHead { revision, state, at: written, .. } = &stored.head;
-            let state = short(state);
-            if verified.stated.last().is_none_or(|last| (last.revision, last.state) != (*revision, state)) {
-                verified.stated.push(Stated { revision: *revision, state, at: *written, seq });
-            }
+            verified.states.note(*revision, state, *written);
             verified.gone_on.extend(records.iter().filter_map(gone_on));
             verified.accepted.extend(records.iter().filter_map(Acceptance::of));
             verified.witnessed.extend(records.iter().flat_map(Witnessed::of));
