@@ -10,10 +10,9 @@
 //!         └───────────────────────────────┴──────────┘
 //! ```
 //!
-//! A connection has done something when it came, and when it was answered. So who was answered stays before who came
-//! earlier and only waits; and who comes stays before who was answered earlier and is idle, also while it makes its
-//! handshake: all clients may have one address. A connection whose request is being worked on is passed over; one whose
-//! client keeps us waiting is not. An answer takes no lock: the queue is put in order where it is looked at.
+//! Which connection has done nothing for longest is known by second chance: a queue in order of arrival, where one that
+//! was answered since it was last looked at goes to the end once more. A connection whose request is being worked on is
+//! passed over; one whose client keeps us waiting is not.
 //!
 //! Memory is counted while a body arrives. Over the budget, the holder that has most loses the connection that has most.
 //!
@@ -98,8 +97,6 @@ pub struct Budget {
     ending: AtomicUsize,
     /// Told when one of those is closed.
     closed: Notify,
-    /// The last number in every order there is.
-    last: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -111,8 +108,8 @@ struct State {
     /// Connections of each class.
     shared_count: usize,
     reserved_count: usize,
-    /// The budget's.
-    last: Arc<AtomicU64>,
+    /// The next number in every order there is.
+    next: u64,
 }
 
 type Ranking = BTreeMap<(usize, u64), Holder>;
@@ -130,10 +127,10 @@ struct Held {
 #[derive(Debug)]
 struct Connection {
     holder: Holder,
-    /// Its place among its holder's, which lags behind what it did until it is looked at. Only under the state's lock.
+    /// Its place among its holder's, which changes when it gets a second chance. Only under the state's lock.
     place: AtomicU64,
-    /// When it was answered last: zero before the first time.
-    answered: AtomicU64,
+    /// Whether it was answered since it was last looked at.
+    answered: AtomicBool,
     /// Whether a request of it is being worked on, with nothing to wait for from the client.
     working: AtomicBool,
     /// Bytes it holds.
@@ -175,11 +172,9 @@ impl Budget {
     /// Creates a budget of which nobody holds anything.
     #[must_use]
     pub fn new(room: Room) -> Arc<Self> {
-        let state = State::default();
         Arc::new(Self {
             room,
-            last: state.last.clone(),
-            state: Mutex::new(state),
+            state: Mutex::default(),
             memory: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             ending: AtomicUsize::new(0),
@@ -236,7 +231,7 @@ impl Budget {
         let connection = Arc::new(Connection {
             holder,
             place: AtomicU64::new(place),
-            answered: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
             working: AtomicBool::new(false),
             memory: AtomicUsize::new(0),
             evicted: AtomicBool::new(false),
@@ -265,14 +260,10 @@ impl Budget {
     }
 }
 
-/// The next number in every order there is.
-fn number(last: &AtomicU64) -> u64 {
-    last.fetch_add(1, Ordering::Relaxed) + 1
-}
-
 impl State {
-    fn number(&self) -> u64 {
-        number(&self.last)
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     fn ranking(&mut self, class: Class) -> &mut Ranking {
@@ -328,18 +319,16 @@ impl State {
     fn least_active(&mut self, holder: Holder) -> Option<Arc<Connection>> {
         let count = self.holders.get(&holder)?.connections.len();
         for _ in 0..count {
-            let now = self.number();
+            let number = self.number();
             let held = self.holders.get_mut(&holder)?;
             let (place, connection) = held.connections.pop_first()?;
-            let since = match connection.working.load(Ordering::Relaxed) {
-                true => now,
-                false => connection.answered.load(Ordering::Relaxed).max(place),
-            };
-            connection.place.store(since, Ordering::Relaxed);
-            held.connections.insert(since, connection.clone());
-            if since == place {
+            let again = connection.answered.swap(false, Ordering::Relaxed);
+            if !again && !connection.working.load(Ordering::Relaxed) {
+                held.connections.insert(place, connection.clone());
                 return Some(connection);
             }
+            connection.place.store(number, Ordering::Relaxed);
+            held.connections.insert(number, connection);
         }
         self.holders.get(&holder)?.connections.first_key_value().map(|(_, connection)| connection.clone())
     }
@@ -419,8 +408,8 @@ pub(crate) struct Working<'a>(&'a Share);
 impl Drop for Working<'_> {
     fn drop(&mut self) {
         let connection = &self.0.0.connection;
-        connection.answered.store(number(&self.0.0.budget.last), Ordering::Relaxed);
         connection.working.store(false, Ordering::Relaxed);
+        connection.answered.store(true, Ordering::Relaxed);
     }
 }
 

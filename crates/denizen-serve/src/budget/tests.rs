@@ -51,50 +51,6 @@ fn whoever_was_answered_stays_before_whoever_only_waits() {
     assert!(gone(&good));
 }
 
-/// All clients have one address, as behind a balancer: who is in its handshake stays before who was answered and is idle.
-#[test]
-fn whoever_comes_stays_before_whoever_was_answered_earlier_and_is_idle() {
-    let budget = budget(4, 0, 0);
-    let idle: Vec<_> = (0..2).map(|_| budget.admit(A)).collect();
-    for share in &idle {
-        drop(share.working());
-    }
-    let mut coming: Vec<_> = (0..2).map(|_| budget.admit(A)).collect();
-    coming.push(budget.admit(A));
-    assert_eq!(idle.iter().map(gone).collect::<Vec<_>>(), [true, false], "the one that was answered first");
-    coming.push(budget.admit(A));
-    assert!(gone(&idle[1]) && !coming.iter().any(gone), "a handshake was ended for an idle connection");
-    // Of those that only wait, the first.
-    let _next = budget.admit(A);
-    assert_eq!(coming.iter().map(gone).collect::<Vec<_>>(), [true, false, false, false]);
-}
-
-/// Whatever happens in whatever order, the one that did nothing for longest goes.
-#[test]
-fn the_one_that_did_nothing_for_longest_is_ended() {
-    let mut seed = 7u64;
-    let mut random = |below: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).unwrap() % below
-    };
-    let budget = budget(8, 0, 0);
-    // In the order of what they did last.
-    let mut order: Vec<Share> = (0..8).map(|_| budget.admit(A)).collect();
-    for step in 0..20_000 {
-        if random(3) > 0 {
-            let active = order.remove(random(8));
-            drop(active.working());
-            order.push(active);
-            continue;
-        }
-        let comes = budget.admit(A);
-        assert!(gone(&order[0]), "step {step}: another went");
-        order.remove(0);
-        assert!(!order.iter().any(gone), "step {step}: two went");
-        order.push(comes);
-    }
-}
-
 #[test]
 fn a_request_that_is_worked_on_is_passed_over_and_one_that_waits_for_its_client_is_not() {
     let budget = budget(2, 0, 0);
