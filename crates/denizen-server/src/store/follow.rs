@@ -163,10 +163,6 @@ impl Look<'_> {
             if head.vouches(&core.keys, &sum) {
                 return Ok(Found::Ahead(Ahead { head, sum, pending, effects }));
             }
-            tracing::warn!(
-                revision = head.revision.0,
-                "the change log does not say all that was changed: reading all rows"
-            );
         }
         Ok(Found::Unlisted(head))
     }
@@ -174,6 +170,12 @@ impl Look<'_> {
     /// Reads all rows, in the transaction that sees this head.
     async fn all(&mut self, head: &Head) -> Result<Loaded, StoreError> {
         let core = self.core;
+        tracing::warn!(
+            revision = head.revision.0,
+            "the change log does not say all that was changed: reading all rows"
+        );
+        #[cfg(test)]
+        core.statements.whole_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let loaded = Box::pin(load(self.conn, &core.statements, &core.keys, &core.live)).await?;
         if loaded.head.as_ref() == Some(head) { Ok(loaded) } else { Err(StoreError::Head(HeadFault::Replaced)) }
     }
@@ -492,7 +494,7 @@ async fn follow(core: &Arc<Core>, mut conn: Conn) {
 /// Looks whether others have committed something, and takes it over.
 async fn look(core: &Arc<Core>, conn: &mut Conn) -> Result<(), StoreError> {
     loop {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), core.heads.borrow().revision);
         let rows = core.readers.rows_under(&core.statements, &core.schema, SELECT_HEAD, &[]).await?;
         let there = rows.first().map_or(Ok(None), |row| Head::of_row(row, 0))?;
         let is_known = {
@@ -501,7 +503,7 @@ async fn look(core: &Arc<Core>, conn: &mut Conn) -> Result<(), StoreError> {
             // What anybody may have written there is not what is known, whatever number it has.
             there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true)
         };
-        if is_known || take_over(core, conn, there).await? {
+        if is_known || take_over(core, conn, (before, there)).await? {
             core.freshness.confirm(start);
             return Ok(());
         }
@@ -510,20 +512,41 @@ async fn look(core: &Arc<Core>, conn: &mut Conn) -> Result<(), StoreError> {
 
 /// Takes over what others have committed, once it is durable; false when this replica has gone on from something else
 /// meanwhile that does not have this head. Whoever writes is not kept waiting: what is read is read over another connection.
-async fn take_over(core: &Arc<Core>, conn: &mut Conn, there: Option<Head>) -> Result<bool, StoreError> {
+///
+/// `before` is what was known before the head was read: one that is older than that is no head to have.
+async fn take_over(
+    core: &Arc<Core>,
+    conn: &mut Conn,
+    (before, there): (Revision, Option<Head>),
+) -> Result<bool, StoreError> {
     let known = Turn::next(core).await.rows_now();
     let has = |known: &Vouched| match (&known.head, &there) {
-        (Some(known), Some(there)) => known.revision > there.revision || known == there,
+        (Some(known), Some(there)) if there.revision >= before && there.revision < known.revision => true,
         (known, there) => known == there,
     };
     if has(&known) {
         return Ok(true);
     }
-    let _ = conn.rollback(&core.statements).await;
+    if conn.is_open() {
+        conn.rollback(&core.statements).await?;
+    }
     conn.begin_to_read().await?;
-    let taken = Look { core, conn, known: known.clone() }.read().await;
+    let read = async {
+        let mut look = Look { core, conn, known: known.clone() };
+        let head = Head::read(look.conn, &core.statements).await?;
+        Ok(match look.ahead(head).await? {
+            Found::Known => None,
+            Found::Ahead(ahead) => Some(Taken::Rows(ahead)),
+            // What it was compared with may have changed meanwhile.
+            Found::Unlisted(head) => match Turn::next(core).await.rows_now() == known {
+                true => Some(Taken::All(look.all(&head).await?)),
+                false => None,
+            },
+        })
+    };
+    let read: Result<_, StoreError> = read.await;
     conn.rollback(&core.statements).await?;
-    let Some(taken) = taken? else { return Ok(true) };
+    let Some(taken) = read? else { return Ok(has(&Turn::next(core).await.rows_now())) };
     conn.flush(&core.statements).await?;
     let mut ends = core.heads.clone();
     loop {

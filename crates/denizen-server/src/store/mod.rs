@@ -62,7 +62,7 @@ mod writer;
 #[cfg(test)]
 mod contract;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,9 @@ use crate::domain::Ctx;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
+
+/// What is visible is waited for so long, before whoever asked looks after it.
+const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The store. Clones are the same store.
 #[derive(Clone)]
@@ -169,6 +172,7 @@ impl Store {
         let snapshot = Box::pin(writer.load(&statements, &live, found.rows.as_ref())).await?;
         writer.rollback(&statements).await;
         writer.flush(&statements).await?;
+        found.anchor(&keys, &engine, &chain)?;
         writer.advance(found.head);
         let spool = audit::spool::Spool::open(&engine.spool(), known, &keys.spool)?;
         let heads = writer.heads();
@@ -281,6 +285,28 @@ impl Store {
         };
         writer.refuse_changed_schema().await?;
         take(&rows, self.core.checks())
+    }
+}
+
+impl Store {
+    /// The same of rows of which some may be missing: one that was removed may come back when the database crashes. So
+    /// whoever hears of the others waits until what was visible is durable.
+    async fn read_page<T>(
+        &self,
+        sql: &'static str,
+        args: &[db::Arg<'_>],
+        take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let page = self.read(sql, args, take).await?;
+        if self.core.engine.is_shared() {
+            let head = self.rows(head::SELECT_HEAD, &[]).await?;
+            let head = head.first().map_or(Ok(None), |row| head::Head::of_row(row, 0))?;
+            let visible = head.map_or(Revision(0), |head| head.revision);
+            if !self.has(visible, DURABLE_WITHIN).await {
+                turn::Turn::next(&self.core).await.follow_now(&self.core).await?;
+            }
+        }
+        Ok(page)
     }
 }
 

@@ -371,7 +371,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SecretVersion>, StoreError> {
         let (tenant, after) = (ctx.tenant.to_string(), canonical(after.unwrap_or_default()));
-        self.read(LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
+        self.read_page(LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
             let page = Found::page(ctx.tenant, (&tenant, vault, &after), rows, checks)?;
             Ok(page.into_iter().filter_map(Found::version_if_live).collect())
         })
@@ -400,9 +400,9 @@ impl Store {
         match after {
             Some(after) => {
                 let after = canonical(after);
-                self.read(VERSIONS_AFTER, args![&tenant, vault.canonical(), &name, limit, &after], read).await
+                self.read_page(VERSIONS_AFTER, args![&tenant, vault.canonical(), &name, limit, &after], read).await
             }
-            None => self.read(VERSIONS, args![&tenant, vault.canonical(), &name, limit], read).await,
+            None => self.read_page(VERSIONS, args![&tenant, vault.canonical(), &name, limit], read).await,
         }
     }
 
@@ -425,7 +425,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<DeletedSecret>, StoreError> {
         let (tenant, after) = (ctx.tenant.to_string(), canonical(after.unwrap_or_default()));
-        self.read(DELETED_LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
+        self.read_page(DELETED_LIST, args![&tenant, vault.canonical(), &after, i64::from(limit)], |rows, checks| {
             let page = Found::page(ctx.tenant, (&tenant, vault, &after), rows, checks)?;
             Ok(page.into_iter().filter_map(Found::if_deleted).collect())
         })

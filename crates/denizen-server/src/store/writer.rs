@@ -94,6 +94,17 @@ pub(super) struct Group {
     is_ahead: bool,
     /// Whether its commit was begun: whoever waited for that may have gone away.
     is_committing: bool,
+    /// Whether its transaction is being ended, with nothing kept: whoever waited for that may have gone away.
+    ending: Option<Ending>,
+}
+
+/// How a group ends that keeps nothing.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// Nothing was written.
+    Unwritten,
+    /// It cannot go on.
+    Broken,
 }
 
 /// What a member leaves to its group.
@@ -235,6 +246,10 @@ impl Writer {
     /// Takes the right to change rows, which all replicas share, and goes on from what others have committed. That may not be
     /// durable yet, so it is taken over when this group is. False when that is too much to be read now.
     async fn lock_head(&mut self, core: &Core) -> Result<bool, StoreError> {
+        // Locked within a savepoint, it would be let go of with what is rolled back to that.
+        if std::mem::take(&mut self.group.as_mut().ok_or(StoreError::Aborted)?.has_savepoint) {
+            self.execute(&core.statements, "RELEASE SAVEPOINT member", &[]).await?;
+        }
         let head = Head::read_locked(self.conn()?, &core.statements).await?;
         let known = self.rows.clone();
         let mut look = Look { core, conn: self.conn()?, known: known.clone() };
@@ -283,6 +298,21 @@ impl Writer {
             self.flush(&core.statements).await?;
             self.take_over(core, taken);
         }
+        Ok(read)
+    }
+
+    /// Reads something at one moment, and waits until it is durable.
+    pub(super) async fn for_good<T>(
+        &mut self,
+        core: &Core,
+        read: impl AsyncFnOnce(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.ready(core).await?;
+        self.conn()?.begin_to_read().await?;
+        let read = read(self.conn()?).await;
+        self.rollback(&core.statements).await;
+        let read = read?;
+        self.flush(&core.statements).await?;
         Ok(read)
     }
 
@@ -368,6 +398,7 @@ impl Writer {
                 base: self.rows.head.clone(),
                 is_ahead: false,
                 is_committing: false,
+                ending: None,
             });
         }
         Ok(())
@@ -440,6 +471,9 @@ impl Writer {
 
     /// Ends the group, of which nothing was kept.
     async fn break_off(&mut self, statements: &Statements) {
+        if let Some(group) = &mut self.group {
+            group.ending = Some(Ending::Broken);
+        }
         self.rollback(statements).await;
         self.answer(&Err(StoreError::Interrupted));
     }
@@ -482,9 +516,8 @@ impl Writer {
         self.end_what_was_left(core).await;
         let Some(group) = self.group.as_mut() else { return };
         if !group.has_written {
-            self.rollback(&core.statements).await;
-            let outcome = self.hold_to_base(core).await;
-            return self.answer(&outcome);
+            group.ending = Some(Ending::Unwritten);
+            return self.end_unkept(core).await;
         }
         group.is_committing = true;
         let (log, rows) = (group.log.clone(), group.rows.clone());
@@ -497,6 +530,17 @@ impl Writer {
             }
         };
         self.publish(core, &outcome).await;
+    }
+
+    /// Ends a group that keeps nothing; may be begun again.
+    async fn end_unkept(&mut self, core: &Core) {
+        let Some(ending) = self.group.as_ref().and_then(|group| group.ending) else { return };
+        self.rollback(&core.statements).await;
+        let outcome = match ending {
+            Ending::Unwritten => self.hold_to_base(core).await,
+            Ending::Broken => Err(StoreError::Interrupted),
+        };
+        self.answer(&outcome);
     }
 
     /// Makes sure of what members have seen that wrote nothing, and takes it over.
@@ -514,6 +558,7 @@ impl Writer {
         if let Ok(conn) = self.conn() {
             conn.settle().await;
         }
+        self.end_unkept(core).await;
         self.abandon(&core.statements).await;
         if self.group.is_none() {
             // Begun by whoever went away before there was a group, or while it read.

@@ -367,6 +367,19 @@ pub(in crate::store) struct Admitted {
     pub(in crate::store) start: Start,
     /// The position up to which the spool was written, as far as the anchor knows; none in a new database.
     pub(in crate::store) spooled: Option<u64>,
+    /// Whether there is no anchor yet.
+    is_new: bool,
+}
+
+impl Admitted {
+    /// Writes the first anchor, once what it names is durable. Before the first record, so that there is no moment at which
+    /// a database with records has no anchor.
+    pub(in crate::store) fn anchor(&self, keys: &StoreKeys, engine: &Engine, chain: &Chain) -> Result<(), StoreError> {
+        match self.is_new {
+            true => write(&engine.anchor(), &Head::new(chain, &self.head, 0, &keys.anchor)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What is this replica's own.
@@ -415,12 +428,9 @@ pub(in crate::store) async fn admit(
         let (logged, revision) = (found.logged.0, head.revision.0);
         tracing::error!(logged, revision, "somebody has cut the change log: its last revisions are missing");
     }
-    if expected.is_none() {
-        // Before the first record, so that there is no moment at which a database with records has no anchor.
-        write(path, &Head::new(&chain, &head, 0, &keys.anchor))?;
-    }
+    let is_new = expected.is_none();
     let spooled = (head.seq > 0).then(|| expected.map_or(0, |anchor| anchor.spooled));
-    Ok(Admitted { head, rows: found.ends.head, start: found.start?, spooled })
+    Ok(Admitted { head, rows: found.ends.head, start: found.start?, spooled, is_new })
 }
 
 /// This replica's chain: the one that its anchor names. Without one, the only one there is, unless this is a new replica; or

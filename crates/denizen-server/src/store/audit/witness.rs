@@ -15,7 +15,8 @@ use serde_json::json;
 use super::{
     super::{
         AuditBroken, AuditRecord, Store, StoreError,
-        db::{Reader, args},
+        db::{Conn, Reader, args},
+        turn::Turn,
     },
     AuditEvent, DEPLOYMENT,
     chain::{Chain, SELECT_START, Start, chains, row_ending_at},
@@ -73,16 +74,21 @@ impl Store {
             return Ok(());
         }
         self.look_at_start().await?;
-        let mut db = Reader::Pool(&self.core.readers, &self.core.statements);
-        let mut found = BTreeMap::new();
-        for id in chains(&mut db).await? {
-            let chain = Chain::named(&id, &self.core.keys);
-            let end = Ends::read(&mut db, &chain).await?.last;
-            let end = end.filter(|_| *id != *self.core.chain.id).filter(|end| end.is_ours(&chain));
-            if let Some(end) = end {
-                found.insert(id.clone(), Witnessed { chain: id, seq: end.head.seq, hash: end.head.hash });
+        let look = async |conn: &mut Conn| {
+            let mut db = Reader::Conn(conn, &self.core.statements);
+            let mut found = BTreeMap::new();
+            for id in chains(&mut db).await? {
+                let chain = Chain::named(&id, &self.core.keys);
+                let end = Ends::read(&mut db, &chain).await?.last;
+                let end = end.filter(|_| *id != *self.core.chain.id).filter(|end| end.is_ours(&chain));
+                if let Some(end) = end {
+                    found.insert(id.clone(), Witnessed { chain: id, seq: end.head.seq, hash: end.head.hash });
+                }
             }
-        }
+            Ok(found)
+        };
+        // The spool outlives a crash of the database, so it is not to name what that undoes.
+        let found = Turn::next(&self.core).await.for_good(&self.core, look).await?;
         let seen: Vec<Witnessed> = found.into_values().collect();
         let mut last = self.core.witnessed.lock().await;
         if seen.is_empty() || *last == seen {

@@ -7,9 +7,13 @@ use std::time::Duration;
 
 use denizen_test_postgres::Cluster;
 use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 use super::{attacks::until, fixtures::*};
-use crate::{domain::directory::ServicePrincipal, store::*};
+use crate::{
+    domain::directory::ServicePrincipal,
+    store::{turn::Turn, *},
+};
 
 struct Servers {
     cluster: Cluster,
@@ -63,6 +67,25 @@ impl Servers {
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
     }
 
+    /// A change of the first replica that is visible and stays so, and is not durable until the guard is gone.
+    async fn visible<'s>(
+        &self,
+        one: &'s Store,
+    ) -> (tokio::sync::RwLockWriteGuard<'s, ()>, JoinHandle<Result<Revision, StoreError>>) {
+        self.ask("CHECKPOINT");
+        self.stop_background_syncs();
+        let (held, next) = (one.core.statements.sync.try_write().unwrap(), one.revision().0 + 1);
+        let store = one.clone();
+        let change = tokio::spawn(async move { rename(&store, 1, 5).await });
+        until("the change is visible", async || self.head() == next).await;
+        (held, change)
+    }
+
+    /// The revision that whoever asks the database sees.
+    fn head(&self) -> u64 {
+        self.ask("SELECT revision FROM head").parse().unwrap()
+    }
+
     /// The server loses what is in its memory.
     fn crash(&mut self) {
         self.cluster.crash().unwrap();
@@ -70,7 +93,7 @@ impl Servers {
     }
 }
 
-async fn rename(store: &Store, n: u8, epoch: u64) -> Result<Revision, StoreError> {
+pub(super) async fn rename(store: &Store, n: u8, epoch: u64) -> Result<Revision, StoreError> {
     let mut tx = store.begin(&ctx(1)).await?;
     tx.put(&ServicePrincipal { epoch, ..principal(1, n) }).await?;
     tx.commit(event("x")).await
@@ -92,7 +115,7 @@ async fn replicas_wait_for_the_disk_at_the_same_time() {
     });
     until("both wait for the standby", async || servers.waiting_commits() == "2").await;
     // Visible to all who ask the database, and known to none of the replicas.
-    assert_eq!(servers.ask("SELECT revision FROM head"), "3");
+    assert_eq!(servers.head(), 3);
     for store in [&one, &two, &three] {
         assert!(!store.has(Revision(2), Duration::from_millis(400)).await);
         assert_eq!(store.revision(), Revision(1), "it knows what may be undone");
@@ -132,7 +155,7 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
             let one = one.clone();
             async move { rename(&one, 1, 5).await }
         });
-        until("the change is visible", async || servers.ask("SELECT revision FROM head") == "2").await;
+        until("the change is visible", async || servers.head() == 2).await;
         let deciding = tokio::spawn({
             let two = two.clone();
             async move {
@@ -153,14 +176,14 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
         });
         match meanwhile {
             Meanwhile::Writes => {
-                until("the second change is visible", async || servers.ask("SELECT revision FROM head") == "3").await;
+                until("the second change is visible", async || servers.head() == 3).await;
             }
             Meanwhile::Follows | Meanwhile::Decides => tokio::time::sleep(Duration::from_millis(500)).await,
         }
         assert_eq!([epoch(&one.snapshot()), epoch(&two.snapshot())], [0; 2], "{meanwhile:?}");
         servers.crash();
-        let left = servers.ask("SELECT revision FROM head");
-        assert_eq!(left, "1", "{meanwhile:?}: the server has lost nothing, and the test shows nothing");
+        let left = servers.head();
+        assert_eq!(left, 1, "{meanwhile:?}: the server has lost nothing, and the test shows nothing");
         drop(syncs);
         let told = undone.await.unwrap();
         assert!(told.is_err(), "{meanwhile:?}: {told:?}");
@@ -179,4 +202,187 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
             store.audit_verify().await.unwrap();
         }
     }
+}
+
+/// A transaction that has seen what is ahead, and ends without a write when it is told to.
+async fn one_that_decides(store: &Store) -> (oneshot::Sender<()>, JoinHandle<Result<(), StoreError>>) {
+    let ((tell, told), (begun, has_begun)) = (oneshot::channel(), oneshot::channel());
+    let store = store.clone();
+    let task = tokio::spawn(async move {
+        let tx = store.begin(&ctx(1)).await.unwrap();
+        assert_eq!(epoch(&tx.snapshot()), 5, "it is not ahead");
+        begun.send(()).unwrap();
+        let _ = told.await;
+        tx.dismiss().await
+    });
+    has_begun.await.unwrap();
+    (tell, task)
+}
+
+/// A reader ends the group that it waits for, and hangs up while what that group has seen is synced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_while_a_group_ends_leaves_none_without_its_transaction() {
+    let servers = Servers::new();
+    let [one, two] = servers.two().await;
+    let slow = two.core.statements.sync.try_write().unwrap();
+    rename(&one, 1, 5).await.unwrap();
+    let (tell, decides) = one_that_decides(&two).await;
+    let reads = tokio::spawn({
+        let two = two.clone();
+        async move { two.record::<ServicePrincipal>(&ctx(1), &principal_id(1)).await }
+    });
+    sleep(Duration::from_millis(300)).await;
+    let writes = tokio::spawn({
+        let two = two.clone();
+        async move { rename(&two, 2, 1).await }
+    });
+    until("it waits", async || two.core.queue.len() == 1).await;
+    tell.send(()).unwrap();
+    sleep(Duration::from_millis(300)).await;
+    reads.abort();
+    assert!(reads.await.unwrap_err().is_cancelled());
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(servers.ask("SELECT COUNT(*) FROM changes WHERE revision > 2"), "0", "written outside any transaction");
+    drop(slow);
+    decides.await.unwrap().unwrap();
+    assert_eq!(writes.await.unwrap().unwrap(), Revision(3));
+    rename(&one, 1, 6).await.unwrap();
+    two.audit_verify().await.unwrap();
+}
+
+/// What one session saw is not made durable by another: the server may have crashed in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_session_saw_is_not_known() {
+    let mut servers = Servers::new();
+    let [one, two] = servers.two().await;
+    let (held, undone) = servers.visible(&one).await;
+    let slow = two.core.statements.sync.try_write().unwrap();
+    let (tell, decides) = one_that_decides(&two).await;
+    // Whoever comes first has the writer for a moment; another waits to write, and goes away: the group is left to them.
+    let (release, released) = oneshot::channel::<()>();
+    let first = tokio::spawn({
+        let two = two.clone();
+        async move {
+            let turn = Turn::next(&two.core).await;
+            let _ = released.await;
+            drop(turn);
+        }
+    });
+    sleep(Duration::from_millis(200)).await;
+    let waits = tokio::spawn({
+        let two = two.clone();
+        async move { two.begin(&ctx(1)).await.map(drop) }
+    });
+    until("it waits", async || two.core.queue.len() == 1).await;
+    tell.send(()).unwrap();
+    sleep(Duration::from_millis(300)).await;
+    waits.abort();
+    let _ = waits.await;
+    servers.crash();
+    assert_eq!(servers.head(), 1, "the server has lost nothing, and the test shows nothing");
+    drop(slow);
+    release.send(()).unwrap();
+    first.await.unwrap();
+    assert!(decides.await.unwrap().is_err(), "it was decided by what is undone");
+    assert_eq!((two.revision(), epoch(&two.snapshot())), (Revision(1), 0));
+    drop(held);
+    assert!(undone.await.unwrap().is_err());
+    for (store, n) in [(&one, 6), (&two, 7)] {
+        until("it writes", async || rename(store, n, 1).await.is_ok()).await;
+    }
+}
+
+/// A witness waits in the spool, which no crash of the database undoes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_names_nothing_that_a_crash_undoes() {
+    let mut servers = Servers::new();
+    let [one, two] = servers.two().await;
+    let (held, undone) = servers.visible(&one).await;
+    let slow = two.core.statements.sync.try_write().unwrap();
+    let witness = tokio::spawn({
+        let two = two.clone();
+        async move { two.witness(NOW).await }
+    });
+    sleep(Duration::from_millis(500)).await;
+    servers.crash();
+    assert_eq!(servers.head(), 1, "the server has lost nothing, and the test shows nothing");
+    drop((held, slow));
+    assert!(undone.await.unwrap().is_err());
+    let _ = witness.await.unwrap();
+    for (store, n) in [(&two, 7), (&one, 8)] {
+        until("it writes", async || rename(store, n, 1).await.is_ok()).await;
+    }
+    until("it is shipped", async || two.audit_tail(&ctx(1), 1).await.is_ok()).await;
+    let engine = one.core.engine.clone();
+    one.close().await;
+    two.close().await;
+    Trail::open(engine, StoreKeys::of_test()).await.unwrap().verify(None).await.unwrap();
+}
+
+/// A new replica writes its anchor once what it names is durable: or else it would be refused for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_anchor_names_nothing_that_a_crash_undoes() {
+    let servers = Servers::new();
+    let [one, two] = servers.two().await;
+    two.close().await;
+    let (held, undone) = servers.visible(&one).await;
+    let engine = Engine::Postgres(Postgres::new(servers.cluster.url("denizen"), servers.folder.path().join("three")));
+    // Its sync is the first statement that waits for anything.
+    servers.wait_for_a_standby("nobody").await;
+    let opens = tokio::spawn(Store::open(engine.clone(), StoreKeys::of_test()));
+    let syncing = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    until("it syncs", async || servers.ask(syncing) == "1").await;
+    assert!(!engine.has_trail(), "there is an anchor before what it names is durable");
+    servers.wait_for_a_standby("").await;
+    opens.await.unwrap().unwrap().close().await;
+    assert!(engine.has_trail());
+    drop(held);
+    undone.await.unwrap().unwrap();
+}
+
+/// Who lists is not told that something is gone before it is gone for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_leaves_out_nothing_that_a_crash_brings_back() {
+    let servers = Servers::new();
+    let [one, two] = servers.two().await;
+    let mut tx = one.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    assert!(two.has(Revision(2), Duration::from_secs(5)).await);
+    servers.wait_for_a_standby("nobody").await;
+    let deletes = tokio::spawn({
+        let one = one.clone();
+        async move {
+            let mut tx = one.begin(&ctx(1)).await.unwrap();
+            tx.secret_delete(&vault_id(1, "v"), "s", NOW, NOW + 60).await.unwrap().unwrap();
+            tx.commit(event("x")).await
+        }
+    });
+    until("the change is visible", async || servers.head() == 3).await;
+    let lists = [&one, &two].map(|store| {
+        let store = store.clone();
+        tokio::spawn(async move { store.secrets(&ctx(1), &vault_id(1, "v"), None, 10).await })
+    });
+    sleep(Duration::from_millis(700)).await;
+    assert!(lists.iter().all(|list| !list.is_finished()), "somebody was told of what is not durable");
+    servers.wait_for_a_standby("").await;
+    deletes.await.unwrap().unwrap();
+    for list in lists {
+        assert_eq!(list.await.unwrap().unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_leaves_no_warnings_at_the_server() {
+    let servers = Servers::new();
+    let [one, two] = servers.two().await;
+    for epoch in 0..20 {
+        let revision = rename(&one, 1, epoch).await.unwrap();
+        assert!(two.has(revision, Duration::from_secs(5)).await);
+    }
+    let log = std::fs::read_to_string(servers.cluster.folder().join("log")).unwrap();
+    assert_eq!(log.lines().find(|line| line.contains("WARNING")), None);
 }

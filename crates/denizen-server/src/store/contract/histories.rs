@@ -9,6 +9,7 @@ use denizen_wire::Clock;
 use super::{
     DataPlace,
     attacks::until,
+    durability::rename,
     fixtures::*,
     postgres::Database,
     replicas::{open, two},
@@ -53,20 +54,14 @@ on_replicas! {
 }
 
 /// Rows, head and log as they are, to be put back.
-async fn save(place: &Database) {
+pub(super) async fn save(place: &Database) {
     save_each(place).await;
     place.sql("CREATE TABLE side.saved_changes AS SELECT * FROM changes").await;
 }
 
-fn all_put_back() -> String {
+pub(super) fn all_put_back() -> String {
     let tables = TABLES.iter().map(|(table, _)| *table).chain(["application_uris", "head", "changes"]);
     tables.map(put_back).collect::<Vec<_>>().join("; ")
-}
-
-async fn rename(store: &Store, n: u8, epoch: u64) -> Result<Revision, StoreError> {
-    let mut tx = store.begin(&ctx(1)).await?;
-    tx.put(&ServicePrincipal { epoch, ..principal(1, n) }).await?;
-    tx.commit(event("x")).await
 }
 
 fn is_forked(error: &StoreError) -> bool {

@@ -1,11 +1,24 @@
 //! Several servers over one database: what one commits, all have; what one decides, it decides by what all have committed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use super::{DataPlace, attacks::until, fixtures::*, postgres::Database, writes::one_change};
+use tokio::{sync::oneshot, time::sleep};
+
+use super::{
+    DataPlace,
+    attacks::until,
+    durability::rename,
+    fixtures::*,
+    histories::{all_put_back, save},
+    postgres::Database,
+    writes::one_change,
+};
 use crate::{
     domain::{directory::ServicePrincipal, resources::JoinToken},
-    store::*,
+    store::{turn::Turn, *},
 };
 
 pub(super) async fn open(place: &Database, name: &str) -> Store {
@@ -41,6 +54,9 @@ on_two_replicas! {
     a_replica_that_hears_nothing_is_stale
     each_replica_has_a_chain_and_says_where_the_others_end
     a_folder_belongs_to_one_replica
+    an_older_database_is_not_what_is_known
+    who_follows_beside_own_writes_reads_only_what_was_changed
+    who_refuses_after_a_shipment_keeps_the_head_for_the_next
 }
 
 mod tests {
@@ -261,6 +277,83 @@ mod tests {
             place.sql("DELETE FROM audit; INSERT INTO audit SELECT * FROM side.kept").await;
         }
         verify(&place).await.unwrap();
+    }
+
+    pub(super) async fn an_older_database_is_not_what_is_known(place: Database) {
+        let (one, two) = two(&place).await;
+        rename(&one, 1, 1).await.unwrap();
+        save(&place).await;
+        for epoch in 2..6 {
+            rename(&one, 1, epoch).await.unwrap();
+        }
+        two.close().await;
+        place.sql(all_put_back().leak()).await;
+        until("it has not heard of what it knows", async || one.staleness().unwrap() > Duration::from_secs(2)).await;
+        place.sql("UPDATE head SET revision = 0").await;
+        sleep(Duration::from_secs(1)).await;
+        assert!(one.staleness().unwrap() > Duration::from_secs(2));
+    }
+
+    pub(super) async fn who_follows_beside_own_writes_reads_only_what_was_changed(place: Database) {
+        let (one, two) = two(&place).await;
+        let ends = std::time::Instant::now() + Duration::from_secs(4);
+        let writers = [&one, &two].map(|store| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut written = 0;
+                while std::time::Instant::now() < ends {
+                    rename(&store, 1 + (written % 9) as u8, written).await.unwrap();
+                    written += 1;
+                }
+                written
+            })
+        });
+        for writer in writers {
+            assert!(writer.await.unwrap() > 20);
+        }
+        let whole = [&one, &two].map(|store| store.core.statements.whole_reads.load(Ordering::Relaxed));
+        assert_eq!(whole, [0, 0]);
+    }
+
+    /// A lock that is taken after a savepoint goes with what is rolled back to it.
+    pub(super) async fn who_refuses_after_a_shipment_keeps_the_head_for_the_next(place: Database) {
+        let (one, two) = two(&place).await;
+        let begin = |refuses: bool| {
+            let ((tell, told), (begun, has_begun)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+            let two = two.clone();
+            let task = tokio::spawn(async move {
+                let mut tx = two.begin(&ctx(1)).await?;
+                let _ = begun.send(());
+                let _ = told.await;
+                if refuses {
+                    return tx.dismiss().await;
+                }
+                tx.put(&principal(1, 2)).await?;
+                tx.commit(event("x")).await.map(drop)
+            });
+            (tell, has_begun, task)
+        };
+        let turn = Turn::next(&two.core).await;
+        two.audit(&ctx(1), &event("read")).unwrap();
+        until("the shipper waits", async || two.core.queue.len() == 1).await;
+        let (refuse, refuses, refused) = begin(true);
+        until("who refuses waits", async || two.core.queue.len() == 2).await;
+        let (write, writes, written) = begin(false);
+        until("who writes waits", async || two.core.queue.len() == 3).await;
+        drop(turn);
+        refuses.await.unwrap();
+        refuse.send(()).unwrap();
+        writes.await.unwrap();
+        let other = tokio::spawn({
+            let one = one.clone();
+            async move { rename(&one, 1, 1).await }
+        });
+        sleep(Duration::from_secs(1)).await;
+        assert!(!other.is_finished(), "two have the right to change rows");
+        write.send(()).unwrap();
+        refused.await.unwrap().unwrap();
+        written.await.unwrap().unwrap();
+        other.await.unwrap().unwrap();
     }
 
     pub(super) async fn a_folder_belongs_to_one_replica(place: Database) {

@@ -108,6 +108,9 @@ pub(super) struct Statements {
     /// And of a commit that the engine refuses while the session goes on.
     #[cfg(test)]
     breaks: std::sync::atomic::AtomicBool,
+    /// How often all rows were read in order to follow.
+    #[cfg(test)]
+    pub(super) whole_reads: AtomicU64,
     /// And of a server that ends between a commit and its sync: whoever has this keeps all from syncing.
     #[cfg(test)]
     pub(super) sync: tokio::sync::RwLock<()>,

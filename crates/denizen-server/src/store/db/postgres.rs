@@ -494,7 +494,8 @@ impl Conn {
 
     pub(super) async fn flush(&mut self) -> Result<(), DbError> {
         let patience = self.patience;
-        let conn = self.get().await?;
+        // Of what another session saw, this one says nothing: the server may be another by now.
+        let Some(conn) = &mut self.conn else { return Err(DbError::Lost) };
         let done = within(patience, conn.execute(sqlx::raw_sql(FLUSH))).await;
         self.look(done).map(drop)
     }
