@@ -88,8 +88,9 @@ pub(super) async fn load(
     })
     .await?;
     let Loading { mut snapshot, many, gathering, .. } = to;
-    snapshot.fill(many);
+    // In this order: what the marks have as room to grow is free for what the snapshot is made of.
     let (marks, sum) = gathering.finish();
+    snapshot.fill(many);
     match &head {
         None if marks.is_empty() => {}
         None => return Err(StoreError::Head(HeadFault::Missing)),
