@@ -3,9 +3,16 @@
 //!
 //! Each test has a server of its own: one that waits for a standby that never comes, or one that loses what it has not synced.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use denizen_test_postgres::Cluster;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
@@ -385,4 +392,158 @@ async fn following_leaves_no_warnings_at_the_server() {
     }
     let log = std::fs::read_to_string(servers.cluster.folder().join("log")).unwrap();
     assert_eq!(log.lines().find(|line| line.contains("WARNING")), None);
+}
+
+/// What a principal's number was last, as somebody was told.
+type Told = Arc<[AtomicU64; COUNTED as usize]>;
+
+/// So many principals are counted up, by all replicas.
+const COUNTED: u8 = 6;
+
+/// One of those who use a replica at once: it counts up, looks, or reads, and goes away in the middle now and then.
+async fn one_of_many(store: Store, told: Told, kind: u64, ends: Instant) {
+    let mut next = numbers(0x9E37_79B9_7F4A_7C15 ^ (kind + 1));
+    let epoch = |snapshot: &Snapshot, n: u8| snapshot.principal(tenant_id(1), principal_id(n)).unwrap().epoch;
+    while Instant::now() < ends {
+        let n = 1 + next(COUNTED.into());
+        let work = async {
+            let by = ctx(1);
+            match kind % 4 {
+                0 | 1 => {
+                    let counted = store.write(&by, |tx| {
+                        Box::pin(async move {
+                            let before = epoch(&tx.snapshot(), n);
+                            let it = tx.record::<ServicePrincipal>(&principal_id(n)).await?.unwrap();
+                            assert_eq!(it.epoch, before, "the snapshot is not what the database has");
+                            tx.put(&ServicePrincipal { epoch: before + 1, ..it }).await?;
+                            Ok::<_, StoreError>(Write::commit("count", "x", before + 1))
+                        })
+                    });
+                    counted.await
+                }
+                2 => {
+                    let looked = store.write(&by, |tx| {
+                        Box::pin(async move { Ok::<_, StoreError>(Write::Unchanged(epoch(&tx.snapshot(), n))) })
+                    });
+                    looked.await
+                }
+                _ => {
+                    let _ = store.audit(&by, &event("read"));
+                    store.record::<ServicePrincipal>(&by, &principal_id(n)).await.map(|it| it.unwrap().epoch)
+                }
+            }
+        };
+        let goes_away = Duration::from_micros(u64::from(next(200)) * 100 + 200);
+        let patience = if next(3) == 0 { goes_away } else { Duration::from_secs(100) };
+        match tokio::time::timeout(patience, work).await {
+            Ok(Ok(seen)) => _ = told[usize::from(n) - 1].fetch_max(seen, Ordering::SeqCst),
+            Ok(Err(_)) => sleep(Duration::from_millis(20)).await,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Three replicas under load, whose sessions are ended at random, and a server that crashes before it has synced: what is
+/// left is no less than anybody was told, and no less than any replica knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_after_crashes_is_no_less_than_anybody_knows() {
+    let mut servers = Servers::new();
+    let [one, two] = servers.two().await;
+    let stores = [one, two, servers.open("three").await];
+    let mut tx = stores[0].begin(&ctx(1)).await.unwrap();
+    for n in 2..=COUNTED {
+        tx.insert(&principal(1, n)).await.unwrap();
+    }
+    tx.commit(event("x")).await.unwrap();
+    for store in &stores {
+        assert!(store.has(Revision(2), Duration::from_secs(5)).await);
+    }
+    let (told, ends) = (Told::default(), Instant::now() + Duration::from_secs(12));
+    let mut users = tokio::task::JoinSet::new();
+    for kind in 0..12 {
+        users.spawn(one_of_many(stores[kind % 3].clone(), told.clone(), (kind / 3) as u64, ends));
+    }
+    let (mut next, mut undone) = (numbers(77), 0);
+    while Instant::now() < ends {
+        for _ in 0..6 {
+            sleep(Duration::from_millis(50 + u64::from(next(200)))).await;
+            let end_one = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'denizen' \
+                           ORDER BY random() LIMIT 1";
+            servers.ask(end_one);
+        }
+        servers.stop_background_syncs();
+        let mut held = Vec::new();
+        for store in &stores {
+            held.push(store.core.statements.sync.write().await);
+        }
+        sleep(Duration::from_millis(30 + u64::from(next(200)))).await;
+        let visible = servers.head();
+        servers.crash();
+        let left = servers.head();
+        undone += u32::from(visible != left);
+        for store in &stores {
+            assert!(store.revision().0 <= left, "a replica knows {:?}, and {left} is left", store.revision());
+        }
+        let epochs = "SELECT COALESCE((body::JSONB)->>'epoch', '0') FROM service_principals ORDER BY id";
+        for (n, epoch) in (1..).zip(servers.ask(epochs).lines()) {
+            let epoch: u64 = epoch.parse().unwrap();
+            let was_told = told[usize::from(n) - 1].load(Ordering::SeqCst);
+            assert!(was_told <= epoch, "{was_told} of {n} was told, and {epoch} is left");
+            for store in &stores {
+                let known = store.snapshot().principal(tenant_id(1), principal_id(n)).unwrap().epoch;
+                assert!(known <= epoch, "{known} of {n} is known, and {epoch} is left");
+            }
+        }
+        drop(held);
+    }
+    users.join_all().await;
+    assert!(undone > 0, "no crash undid anything, and the test shows nothing");
+    for (store, n) in stores.iter().zip(20..) {
+        until("it writes again", async || rename(store, n, 1).await.is_ok()).await;
+    }
+    let last = stores.iter().map(Store::revision).max().unwrap();
+    let fresh = servers.open("four").await;
+    for store in &stores {
+        assert!(store.has(last, Duration::from_secs(5)).await);
+        let (mut followed, mut loaded) = (Snapshot::clone(&store.snapshot()), Snapshot::clone(&fresh.snapshot()));
+        followed.outdate(&fresh.snapshot());
+        loaded.outdate(&store.snapshot());
+        assert!(followed == loaded, "what was followed is not what is loaded");
+        store.audit_verify().await.unwrap();
+    }
+    let engine = fresh.core.engine.clone();
+    for store in stores.into_iter().chain([fresh]) {
+        store.close().await;
+    }
+    Trail::open(engine, StoreKeys::of_test()).await.unwrap().verify(None).await.unwrap();
+}
+
+/// A standby that tells the server what it reads keeps what was purged, until it has read it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_while_a_standby_read_goes_afterwards() {
+    let servers = Servers::new();
+    let [one, _two] = servers.two().await;
+    let mut tx = one.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "doomed", 1)).await.unwrap();
+    tx.secret_delete(&vault_id(1, "v"), "doomed", NOW, NOW + 60).await.unwrap().unwrap();
+    tx.commit(event("x")).await.unwrap();
+    let says = [("hot_standby_feedback", "on"), ("wal_receiver_status_interval", "1")];
+    let standby = servers.cluster.start_standby(&says).unwrap();
+    let mut reads = PgConnection::connect(&standby.url("denizen")).await.unwrap();
+    reads.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT COUNT(*) FROM secret_versions").await.unwrap();
+    let said = "SELECT COUNT(*) FROM pg_stat_replication WHERE backend_xmin IS NOT NULL";
+    until("the standby says what it reads", async || servers.ask(said) == "1").await;
+    let mut tx = one.begin(&ctx(1)).await.unwrap();
+    assert!(tx.secret_purge(&vault_id(1, "v"), "doomed").await.unwrap());
+    tx.commit(event("x")).await.unwrap();
+    let left = "SELECT COUNT(*) FROM generate_series(0, pg_relation_size('secret_versions') / 8192 - 1) AS block, \
+                heap_page_items(get_raw_page('secret_versions', block::INT)) WHERE t_data IS NOT NULL";
+    servers.ask("CREATE EXTENSION pageinspect SCHEMA pg_catalog");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(servers.ask(left), "1", "the standby keeps nothing, and the test shows nothing");
+    reads.execute("COMMIT").await.unwrap();
+    until("it is vacuumed", async || servers.ask(left) == "0").await;
 }

@@ -609,8 +609,11 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, DbError> {
 /// Takes out of the tables what a purge removed. A vacuum leaves what a transaction may still read that began before, a
 /// backup's for one: so it waits until there is none.
 async fn vacuum(options: &PgConnectOptions) -> Result<(), DbError> {
-    const READERS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-         AND pid <> pg_backend_pid() AND age(backend_xmin) > age($1::xid)";
+    // On this server, and on a standby that says so.
+    const READERS: &str = "SELECT (SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid() AND age(backend_xmin) > age($1::xid)) \
+         + (SELECT COUNT(*) FROM pg_stat_replication WHERE age(backend_xmin) > age($1::xid)) \
+         + (SELECT COUNT(*) FROM pg_replication_slots WHERE age(xmin) > age($1::xid))";
     let mut conn = connect(options).await?;
     // Later than the purge.
     let now: String = sqlx::query_scalar("SELECT pg_current_xact_id()::xid::TEXT").fetch_one(&mut conn).await?;
