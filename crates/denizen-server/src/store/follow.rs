@@ -501,12 +501,16 @@ async fn look(core: &Arc<Core>, conn: &mut Conn) -> Result<(), StoreError> {
             let known = core.heads.borrow();
             let there = there.as_ref().map(|head| (head.revision, &head.state, head.is_ours(&core.keys)));
             // What anybody may have written there is not what is known, whatever number it has.
-            there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true)
+            let is_same = there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true);
+            // A group that has committed is about to publish it.
+            is_same && core.snapshot.load().revision() >= known.revision
         };
         if is_known || take_over(core, conn, (before, there)).await? {
             core.freshness.confirm(start);
             return Ok(());
         }
+        // Whoever writes has gone on meanwhile, and is not to be asked without end.
+        tokio::task::yield_now().await;
     }
 }
 

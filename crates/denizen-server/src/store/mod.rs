@@ -62,7 +62,7 @@ mod writer;
 #[cfg(test)]
 mod contract;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -89,9 +89,6 @@ use crate::domain::Ctx;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
-
-/// What is visible is waited for so long, before whoever asked looks after it.
-const DURABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The store. Clones are the same store.
 #[derive(Clone)]
@@ -269,8 +266,35 @@ impl Store {
         take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let rows = self.rows(sql, args).await?;
+        self.take_or_read_again(&rows, (sql, args), take).await
+    }
+
+    /// The same of rows of which some may be missing: one that was removed may come back when the database crashes. So
+    /// whoever hears of the others waits until what was visible is durable.
+    async fn read_page<T>(
+        &self,
+        sql: &'static str,
+        args: &[db::Arg<'_>],
+        take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let is_known = |head: &[db::Row]| {
+            let head = head.first().map_or(Ok(None), |row| head::Head::of_row(row, 0))?;
+            let known = self.core.heads.borrow();
+            Ok(head.is_none_or(|head| (head.revision, &head.state) == (known.revision, &known.state)))
+        };
+        let (statements, schema) = (&self.core.statements, &self.core.schema);
+        let rows = self.core.readers.page(statements, schema, (sql, args), head::SELECT_HEAD, is_known).await?;
+        self.take_or_read_again(&rows, (sql, args), take).await
+    }
+
+    async fn take_or_read_again<T>(
+        &self,
+        rows: &[db::Row],
+        (sql, args): (&'static str, &[db::Arg<'_>]),
+        take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.core.schema.refuse_changed()?;
-        match take(&rows, self.core.checks()) {
+        match take(rows, self.core.checks()) {
             Err(StoreError::Tampered { .. }) => {}
             done => return done,
         }
@@ -285,28 +309,6 @@ impl Store {
         };
         writer.refuse_changed_schema().await?;
         take(&rows, self.core.checks())
-    }
-}
-
-impl Store {
-    /// The same of rows of which some may be missing: one that was removed may come back when the database crashes. So
-    /// whoever hears of the others waits until what was visible is durable.
-    async fn read_page<T>(
-        &self,
-        sql: &'static str,
-        args: &[db::Arg<'_>],
-        take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let page = self.read(sql, args, take).await?;
-        if self.core.engine.is_shared() {
-            let head = self.rows(head::SELECT_HEAD, &[]).await?;
-            let head = head.first().map_or(Ok(None), |row| head::Head::of_row(row, 0))?;
-            let visible = head.map_or(Revision(0), |head| head.revision);
-            if !self.has(visible, DURABLE_WITHIN).await {
-                turn::Turn::next(&self.core).await.follow_now(&self.core).await?;
-            }
-        }
-        Ok(page)
     }
 }
 

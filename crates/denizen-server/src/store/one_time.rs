@@ -170,7 +170,7 @@ impl Store {
     pub async fn redeemable<T: OneTime>(&self, ctx: &Ctx) -> Result<Vec<T>, StoreError> {
         let sql = select!("tenant = $1 AND purpose = $2 AND used_at IS NULL AND expires > $3 ORDER BY expires, hash");
         let tenant = ctx.tenant.to_string();
-        self.read(sql, args![&tenant, T::PURPOSE, ctx.now.0], |rows, checks| {
+        self.read_page(sql, args![&tenant, T::PURPOSE, ctx.now.0], |rows, checks| {
             let is_asked = |row: &OneTimeRow| {
                 let is_mine = row.tenant == tenant && row.purpose == T::PURPOSE;
                 is_mine && row.used_at.is_none() && row.expires > ctx.now.0

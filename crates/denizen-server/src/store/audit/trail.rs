@@ -92,6 +92,8 @@ impl Trail {
     /// [`StoreError::Trail`] when it is not.
     pub async fn head(&self) -> Result<Head, StoreError> {
         let (chain, head, anchor) = self.examine().await?;
+        // Whoever keeps it holds it against what is there later, so it is not to name what a crash undoes.
+        self.conn.lock().await.flush(&self.statements).await?;
         Ok(Head::new(&chain, &head, anchor.map_or(0, |anchor| anchor.spooled()), &self.keys.anchor))
     }
 

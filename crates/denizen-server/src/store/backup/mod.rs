@@ -247,6 +247,9 @@ impl Backup {
             let (tables, mut source) = (tables(schema_of(&header)?), Source::Database(&mut conn, &statements));
             let (rows, records) = pour(&tables, &mut source, Checker::new(&keys), &mut target).await?;
             let Target::File(writer) = target else { return Err(BackupDamage::End.into()) };
+            // What a crash of the database undoes was never there.
+            conn.rollback(&statements).await.map_err(StoreError::from)?;
+            conn.flush(&statements).await.map_err(StoreError::from)?;
             Ok(BackupSummary { header, rows, records, bytes: Some(writer.finish()?) })
         };
         let made = made.await;

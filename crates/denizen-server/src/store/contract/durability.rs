@@ -547,3 +547,66 @@ async fn what_was_purged_while_a_standby_read_goes_afterwards() {
     reads.execute("COMMIT").await.unwrap();
     until("it is vacuumed", async || servers.ask(left) == "0").await;
 }
+
+/// A head that is kept elsewhere is held against what is there later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_to_keep_is_given_once_it_is_durable() {
+    let servers = Servers::new();
+    let [one, _two] = servers.two().await;
+    servers.wait_for_a_standby("nobody").await;
+    let change = tokio::spawn({
+        let one = one.clone();
+        async move { rename(&one, 1, 5).await }
+    });
+    until("the change is visible", async || servers.head() == 2).await;
+    let keeps = tokio::spawn({
+        let engine = one.core.engine.clone();
+        async move { Trail::open(engine, StoreKeys::of_test()).await.unwrap().head().await }
+    });
+    sleep(Duration::from_millis(500)).await;
+    assert!(!keeps.is_finished(), "it names what a crash undoes");
+    servers.wait_for_a_standby("").await;
+    change.await.unwrap().unwrap();
+    let kept = keeps.await.unwrap().unwrap();
+    let trail = Trail::open(one.core.engine.clone(), StoreKeys::of_test()).await.unwrap();
+    trail.verify(Some(&kept)).await.unwrap();
+}
+
+/// A page that was read before a crash is not handed out after it, whatever was written meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_before_a_crash_is_not_handed_out_after_it() {
+    let mut servers = Servers::new();
+    let [one, two] = servers.two().await;
+    let mut tx = one.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+    assert!(two.has(Revision(2), Duration::from_secs(5)).await);
+    servers.ask("CHECKPOINT");
+    servers.stop_background_syncs();
+    let [held, slow] = [&one, &two].map(|store| store.core.statements.sync.try_write().unwrap());
+    let undone = tokio::spawn({
+        let one = one.clone();
+        async move {
+            let mut tx = one.begin(&ctx(1)).await.unwrap();
+            tx.secret_delete(&vault_id(1, "v"), "s", NOW, NOW + 60).await.unwrap().unwrap();
+            tx.commit(event("x")).await
+        }
+    });
+    until("the change is visible", async || servers.head() == 3).await;
+    let lists = tokio::spawn({
+        let two = two.clone();
+        async move { two.secrets(&ctx(1), &vault_id(1, "v"), None, 10).await }
+    });
+    sleep(Duration::from_millis(200)).await;
+    servers.crash();
+    assert_eq!(servers.head(), 2, "the server has lost nothing, and the test shows nothing");
+    drop(slow);
+    until("it writes", async || rename(&two, 7, 1).await.is_ok()).await;
+    let listed = lists.await.unwrap();
+    drop(held);
+    assert!(undone.await.unwrap().is_err());
+    assert!(listed.is_err() || listed.unwrap().len() == 1, "somebody was told of what was undone");
+}

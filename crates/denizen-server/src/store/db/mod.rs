@@ -335,6 +335,34 @@ impl Pool {
         }
     }
 
+    /// The same of rows of which some may be missing: they are handed out once what was visible is durable. `is_known` says
+    /// so by what `head` gives.
+    pub(super) async fn page(
+        &self,
+        statements: &Statements,
+        schema: &Watch,
+        (sql, args): (&'static str, &[Arg<'_>]),
+        head: &'static str,
+        is_known: impl Fn(&[Row]) -> Result<bool, StoreError>,
+    ) -> Result<Vec<Row>, StoreError> {
+        match self {
+            // What is visible is durable.
+            Self::Sqlite(_) => self.rows_under(statements, schema, sql, args).await,
+            Self::Postgres(pool) => {
+                statements.reads.fetch_add(2, Ordering::Relaxed);
+                Box::pin(pool.page(
+                    (&sql.into(), args),
+                    &head.into(),
+                    schema,
+                    #[cfg(test)]
+                    &statements.sync,
+                    is_known,
+                ))
+                .await
+            }
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,

@@ -546,13 +546,53 @@ impl Pool {
         watch: &Watch,
     ) -> Result<Vec<super::Row>, StoreError> {
         let found = self.rows(sql, args).await?;
+        self.look_at_schema(watch).await?;
+        Ok(found)
+    }
+
+    async fn look_at_schema(&self, watch: &Watch) -> Result<(), StoreError> {
         if watch.is_due(LOOKED_AT_WITHIN) {
             let began = Instant::now();
             let mut conn = self.0.acquire().await.map_err(DbError::from)?;
             let look = within(self.1, schema::postgres_version(&mut conn)).await;
             watch.note_look(look.map_err(DbError::from)?, began);
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// The same of rows of which some may be missing. What `is_known` does not know by what `head` then gives waits until it
+    /// is durable: over the session that has read it, since another one may be of a server that has crashed meanwhile.
+    pub(super) async fn page(
+        &self,
+        (sql, args): (&Sql, &[Arg<'_>]),
+        head: &Sql,
+        watch: &Watch,
+        #[cfg(test)] sync: &tokio::sync::RwLock<()>,
+        is_known: impl Fn(&[super::Row]) -> Result<bool, StoreError>,
+    ) -> Result<Vec<super::Row>, StoreError> {
+        let began = Instant::now();
+        loop {
+            let mut conn = self.0.acquire().await.map_err(DbError::from)?;
+            let page = async {
+                let found = run!(sql, args, fetch_all, &mut *conn)?;
+                Ok((rows(found), rows(run!(head, &[], fetch_all, &mut *conn)?)))
+            };
+            match within(self.1, page).await.map_err(DbError::from) {
+                Ok((page, head)) => {
+                    if !is_known(&head)? {
+                        #[cfg(test)]
+                        let _sync = sync.read().await;
+                        within(self.1, conn.execute(sqlx::raw_sql(FLUSH))).await.map_err(DbError::from)?;
+                    }
+                    drop(conn);
+                    self.look_at_schema(watch).await?;
+                    return Ok(page);
+                }
+                // One that the server has closed meanwhile is thrown away.
+                Err(error) if error.is_of_connection() && began.elapsed() < PAUSE => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn once(&self, sql: &Sql, args: &[Arg<'_>]) -> Result<Vec<super::Row>, DbError> {
