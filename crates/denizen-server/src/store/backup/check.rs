@@ -112,11 +112,14 @@ pub(super) fn secret(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreE
     checker.tagged(row.name(), &row.content(), row.revision, &row.tag)
 }
 
+/// Where a version's key and value stand; columns of later migrations follow them.
+const SEALED: usize = 15;
+
 /// Also that what is sealed is what the row's hash speaks of.
 pub(super) fn version(checker: &mut Checker, cells: &[Cell]) -> Result<(), StoreError> {
     let row = VersionRow::read_unsealed(&Row::made(cells.to_vec()))?;
     checker.tagged(row.name(), &row.content(), row.revision, &row.tag)?;
-    match cells.last_chunk() {
+    match cells.get(SEALED..).and_then(|sealed| sealed.first_chunk()) {
         Some([Cell::Bytes(key), Cell::Bytes(value)]) if tags::sealed_hash(key, value) == row.sealed_hash => Ok(()),
         _ => Err(RowName { kind: Kind::SecretVersion, ..row.name() }.tampered(Tampering::Forged)),
     }
