@@ -233,6 +233,7 @@ impl Writer {
 
     async fn refuse_older_rows(&mut self, core: &Core) -> Result<(), StoreError> {
         let there = Head::read(self.conn()?, &core.statements).await?;
+        core.statements.audit_reads.fetch_add(1, Ordering::Relaxed);
         let there = there.filter(|head| head.is_ours(&core.keys));
         let (Some(known), Some(there)) = (&self.rows.head, there) else { return Ok(()) };
         let revisions = known.revision.0.saturating_sub(there.revision.0);

@@ -78,7 +78,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How often the database was asked, and what for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Statements that read.
+    /// Statements that read, other than the one of each of the audit's group commits.
     pub reads: u64,
     /// Statements that write, transactions' ends among them, other than the audit's group commits.
     pub writes: u64,
@@ -95,6 +95,8 @@ pub struct Counters {
 pub(super) struct Statements {
     pub(super) reads: AtomicU64,
     pub(super) writes: AtomicU64,
+    /// Those of `reads` that were for a group commit of audit events.
+    pub(super) audit_reads: AtomicU64,
     /// Those of `writes` that were a group commit of audit events.
     pub(super) audit_statements: AtomicU64,
     pub(super) audit_commits: AtomicU64,
@@ -147,7 +149,7 @@ impl Statements {
     /// The counts; the spool keeps the one of `audit_events`.
     pub(super) fn now(&self, audit_events: u64) -> Counters {
         Counters {
-            reads: self.reads.load(Ordering::Relaxed),
+            reads: self.reads.load(Ordering::Relaxed).saturating_sub(self.audit_reads.load(Ordering::Relaxed)),
             // Counted one after the other, so for a moment there may be more of the part than of the whole.
             writes: self.writes.load(Ordering::Relaxed).saturating_sub(self.audit_statements.load(Ordering::Relaxed)),
             audit_commits: self.audit_commits.load(Ordering::Relaxed),
