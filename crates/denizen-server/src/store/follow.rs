@@ -115,15 +115,20 @@ pub(super) struct Look<'a> {
 impl Look<'_> {
     /// What others have committed, all of it read, in a transaction that only reads.
     pub(super) async fn read(&mut self) -> Result<Option<Taken>, StoreError> {
-        let head = Head::read(self.conn, &self.core.statements).await?;
-        match self.ahead(head).await? {
+        match self.find().await? {
             Found::Known => Ok(None),
             Found::Ahead(ahead) => Ok(Some(Taken::Rows(ahead))),
             Found::Unlisted(head) => Ok(Some(Taken::All(self.all(&head).await?))),
         }
     }
 
-    /// What others have committed, by a head that this transaction sees.
+    /// What stands there, by the head that this transaction sees.
+    pub(super) async fn find(&mut self) -> Result<Found, StoreError> {
+        let head = Head::read(self.conn, &self.core.statements).await?;
+        self.ahead(head).await
+    }
+
+    /// The same of a head that was read.
     pub(super) async fn ahead(&mut self, head: Option<Head>) -> Result<Found, StoreError> {
         let core = self.core;
         let known = self.known.head.clone();
@@ -493,25 +498,22 @@ async fn follow(core: &Arc<Core>, mut conn: Conn) {
 
 /// Looks whether others have committed something, and takes it over.
 async fn look(core: &Arc<Core>, conn: &mut Conn) -> Result<(), StoreError> {
-    loop {
-        let (start, before) = (Instant::now(), core.heads.borrow().revision);
-        let rows = core.readers.rows_under(&core.statements, &core.schema, SELECT_HEAD, &[]).await?;
-        let there = rows.first().map_or(Ok(None), |row| Head::of_row(row, 0))?;
-        let is_known = {
-            let known = core.heads.borrow();
-            let there = there.as_ref().map(|head| (head.revision, &head.state, head.is_ours(&core.keys)));
-            // What anybody may have written there is not what is known, whatever number it has.
-            let is_same = there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true);
-            // A group that has committed is about to publish it.
-            is_same && core.snapshot.load().revision() >= known.revision
-        };
-        if is_known || take_over(core, conn, (before, there)).await? {
-            core.freshness.confirm(start);
-            return Ok(());
-        }
-        // Whoever writes has gone on meanwhile, and is not to be asked without end.
-        tokio::task::yield_now().await;
+    let (start, before) = (Instant::now(), core.heads.borrow().revision);
+    let rows = core.readers.rows_under(&core.statements, &core.schema, SELECT_HEAD, &[]).await?;
+    let there = rows.first().map_or(Ok(None), |row| Head::of_row(row, 0))?;
+    let is_known = {
+        let known = core.heads.borrow();
+        let there = there.as_ref().map(|head| (head.revision, &head.state, head.is_ours(&core.keys)));
+        // What anybody may have written there is not what is known, whatever number it has.
+        let is_same = there.unwrap_or((Revision(0), &Vec::new(), true)) == (known.revision, &known.state, true);
+        // A group that has committed is about to publish it.
+        is_same && core.snapshot.load().revision() >= known.revision
+    };
+    if is_known || take_over(core, conn, (before, there)).await? {
+        core.freshness.confirm(start);
     }
+    // Or else this replica has gone on meanwhile: the next look tells.
+    Ok(())
 }
 
 /// Takes over what others have committed, once it is durable; false when this replica has gone on from something else
@@ -537,8 +539,7 @@ async fn take_over(
     conn.begin_to_read().await?;
     let read = async {
         let mut look = Look { core, conn, known: known.clone() };
-        let head = Head::read(look.conn, &core.statements).await?;
-        Ok(match look.ahead(head).await? {
+        Ok(match look.find().await? {
             Found::Known => None,
             Found::Ahead(ahead) => Some(Taken::Rows(ahead)),
             // What it was compared with may have changed meanwhile.

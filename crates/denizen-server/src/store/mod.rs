@@ -280,7 +280,8 @@ impl Store {
         let is_known = |head: &[db::Row]| {
             let head = head.first().map_or(Ok(None), |row| head::Head::of_row(row, 0))?;
             let known = self.core.heads.borrow();
-            Ok(head.is_none_or(|head| (head.revision, &head.state) == (known.revision, &known.state)))
+            let there = head.as_ref().map(|head| (head.revision, &head.state));
+            Ok(there.unwrap_or((Revision(0), &Vec::new())) == (known.revision, &known.state))
         };
         let (statements, schema) = (&self.core.statements, &self.core.schema);
         let rows = self.core.readers.page(statements, schema, (sql, args), head::SELECT_HEAD, is_known).await?;

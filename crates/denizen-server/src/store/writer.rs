@@ -3,7 +3,7 @@
 //! Whoever writes joins a [`Group`]: one transaction of the database, with a savepoint for each member. When the last of
 //! those who waited for the writer has had its turn, the group commits, once for all of them, and each is answered. So
 //! writers share what a commit costs, and one alone waits for nobody. Nothing of a group is published, and nobody is
-//! answered by it, before it has committed.
+//! answered by it, before what it wrote, and what it goes on from, is durable.
 //!
 //! A statement whose outcome is not known (the connection broke while it committed) leaves `head` empty. The next use
 //! then reads both ends again. They are what this process knew before, or exactly what it meant to write: then the
@@ -92,15 +92,15 @@ pub(super) struct Group {
     base: Option<Head>,
     /// Whether that is another's, which this replica has not taken over: it may not be durable.
     is_ahead: bool,
-    /// Whether its commit was begun: whoever waited for that may have gone away.
-    is_committing: bool,
-    /// Whether its transaction is being ended, with nothing kept: whoever waited for that may have gone away.
+    /// How it ends, once that was begun: whoever waited for that may have gone away.
     ending: Option<Ending>,
 }
 
-/// How a group ends that keeps nothing.
+/// How a group ends.
 #[derive(Clone, Copy)]
 enum Ending {
+    /// It commits.
+    Kept,
     /// Nothing was written.
     Unwritten,
     /// It cannot go on.
@@ -187,28 +187,22 @@ impl Writer {
     /// Opens a savepoint for a member that changes rows, in the group that commits next.
     pub(super) async fn join(&mut self, core: &Core) -> Result<&Group, StoreError> {
         self.open_group(core).await?;
-        for _ in 0..LOCK_TRIES {
+        for tries in 1.. {
             if !core.engine.is_shared() || self.group()?.has_lock {
                 break;
             }
-            match self.lock_head(core).await {
-                Ok(true) => break,
-                Ok(false) => {
-                    // All rows are to be read, which takes long: not while nobody else can write.
-                    self.break_off(&core.statements).await;
-                    self.follow_now(core).await?;
-                    self.open_group(core).await?;
-                }
-                Err(error) => {
-                    core.health.barred.note(&error);
-                    self.break_off(&core.statements).await;
-                    return Err(error);
-                }
+            let locked = self.lock_head(core).await.inspect_err(|error| core.health.barred.note(error));
+            if matches!(locked, Ok(true)) {
+                break;
             }
-        }
-        if core.engine.is_shared() && !self.group()?.has_lock {
             self.break_off(&core.statements).await;
-            return Err(StoreError::Interrupted);
+            locked?;
+            if tries == LOCK_TRIES {
+                return Err(StoreError::Interrupted);
+            }
+            // All rows are to be read, which takes long: not while nobody else can write.
+            self.follow_now(core).await?;
+            self.open_group(core).await?;
         }
         self.open_member(core).await
     }
@@ -345,9 +339,8 @@ impl Writer {
         }
         self.conn()?.begin_to_read().await?;
         let looked = async {
-            let head = Head::read(self.conn()?, &core.statements).await?;
             let known = self.rows.clone();
-            Look { core, conn: self.conn()?, known }.ahead(head).await
+            Look { core, conn: self.conn()?, known }.find().await
         };
         let looked = looked.await;
         self.rollback(&core.statements).await;
@@ -398,7 +391,6 @@ impl Writer {
                 has_lock: false,
                 base: self.rows.head.clone(),
                 is_ahead: false,
-                is_committing: false,
                 ending: None,
             });
         }
@@ -518,9 +510,9 @@ impl Writer {
         let Some(group) = self.group.as_mut() else { return };
         if !group.has_written {
             group.ending = Some(Ending::Unwritten);
-            return self.end_unkept(core).await;
+            return self.end_unwritten(core).await;
         }
-        group.is_committing = true;
+        group.ending = Some(Ending::Kept);
         let (log, rows) = (group.log.clone(), group.rows.clone());
         let base = group.base.clone();
         let outcome = match self.write_head(&core.statements, base.as_ref(), &rows).await {
@@ -533,14 +525,10 @@ impl Writer {
         self.publish(core, &outcome).await;
     }
 
-    /// Ends a group that keeps nothing; may be begun again.
-    async fn end_unkept(&mut self, core: &Core) {
-        let Some(ending) = self.group.as_ref().and_then(|group| group.ending) else { return };
+    /// Ends a group that has written nothing; may be begun again.
+    async fn end_unwritten(&mut self, core: &Core) {
         self.rollback(&core.statements).await;
-        let outcome = match ending {
-            Ending::Unwritten => self.hold_to_base(core).await,
-            Ending::Broken => Err(StoreError::Interrupted),
-        };
+        let outcome = self.hold_to_base(core).await;
         self.answer(&outcome);
     }
 
@@ -559,16 +547,23 @@ impl Writer {
         if let Ok(conn) = self.conn() {
             conn.settle().await;
         }
-        self.end_unkept(core).await;
-        self.abandon(&core.statements).await;
-        if self.group.is_none() {
-            // Begun by whoever went away before there was a group, or while it read.
-            return self.rollback(&core.statements).await;
+        match self.group.as_ref().and_then(|group| group.ending) {
+            None => {
+                self.abandon(&core.statements).await;
+                if self.group.is_none() {
+                    // Begun by whoever went away before there was a group, or while it read.
+                    self.rollback(&core.statements).await;
+                }
+            }
+            Some(Ending::Unwritten) => self.end_unwritten(core).await,
+            Some(Ending::Broken) => self.break_off(&core.statements).await,
+            Some(Ending::Kept) => {
+                let Some(group) = &self.group else { return };
+                let (log, rows) = (group.log.clone(), group.rows.clone());
+                let outcome = self.settle_rows(&core.statements, log, rows, StoreError::Interrupted).await;
+                self.publish(core, &outcome).await;
+            }
         }
-        let Some(group) = self.group.as_ref().filter(|group| group.is_committing) else { return };
-        let (log, rows) = (group.log.clone(), group.rows.clone());
-        let outcome = self.settle_rows(&core.statements, log, rows, StoreError::Interrupted).await;
-        self.publish(core, &outcome).await;
     }
 
     async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
@@ -577,6 +572,10 @@ impl Writer {
             Err(error) => core.health.barred.note(error),
         }
         let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);
+        if has_purged && outcome.is_err() && self.unforgotten.is_none() {
+            // It may have been kept all the same.
+            self.unforgotten = Some(Instant::now());
+        }
         if outcome.is_ok() && self.group.as_ref().is_some_and(|group| group.has_changed) {
             core.committed.notify_one();
         }

@@ -279,7 +279,8 @@ impl Backup {
         Ok(BackupSummary { header, rows, records, bytes: None })
     }
 
-    /// Fills an empty database from a backup, of this schema or of an earlier one, and brings it up to date. Run again after it was killed, it does what is left to do.
+    /// Fills an empty database from a backup, of this schema or of an earlier one, and brings it up to date. Run again
+    /// after it was killed, it does what is left to do.
     ///
     /// # Errors
     /// What is wrong with the backup; [`BackupError::NotEmpty`]. The database is as it was then.
@@ -425,7 +426,7 @@ impl Into<'_> {
         let (rows, records) = pour(&of_source, source, Checker::new(keys), &mut target).await?;
         source.finish()?;
         let after = restored::record(self.writer, statements, keys, of, self.now).await?;
-        if schema == newest() {
+        if schema == db::newest_migration() {
             // As a start reads them, from what is written; before anybody can.
             let head = super::head::Head::read(self.writer.conn()?, statements).await?;
             self.writer.load(statements, &Live::default(), head.as_ref()).await?;
@@ -500,10 +501,6 @@ async fn header_of(
 
 fn schema() -> Vec<(i64, String)> {
     db::known_migrations().into_iter().map(|(version, checksum)| (version, hash::hex(&checksum))).collect()
-}
-
-fn newest() -> i64 {
-    db::known_migrations().last().map_or(0, |(version, _)| *version)
 }
 
 /// The last migration of a backup, all of which this release knows.

@@ -89,7 +89,7 @@ impl Place {
         let statements = Statements::default();
         let mut conn = opened_at_one_moment(&self.engine, &statements).await.unwrap();
         let mut all = Vec::new();
-        for table in tables(newest()).iter().filter(|table| table.name != "audit") {
+        for table in tables(db::newest_migration()).iter().filter(|table| table.name != "audit") {
             let mut source = Source::Database(&mut conn, &statements);
             let (mut found, mut after) = (Vec::new(), table.first());
             loop {
@@ -153,7 +153,7 @@ fn every_table_and_every_column_is_in_the_list() {
         }
         assert_eq!(ours, made, "after migration {schema}");
     }
-    for table in tables(newest()) {
+    for table in tables(db::newest_migration()) {
         let key = table.columns.iter().take(table.key).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         assert!(table.select.contains(&format!("WHERE ({key}) > ($1")), "{}", table.select);
         let limit = format!("ORDER BY {key} LIMIT ${}", table.key + 1);
@@ -167,7 +167,7 @@ async fn what_was_there_is_there_again_on_either_engine() {
     for from in BOTH {
         let (place, backup, summary) = made(from).await;
         let rows = place.rows().await;
-        for (table, rows) in tables(newest()).iter().filter(|table| table.name != "audit").zip(&rows) {
+        for (table, rows) in tables(db::newest_migration()).iter().filter(|table| table.name != "audit").zip(&rows) {
             assert!(!rows.is_empty() || table.name == "audit_start", "nothing of {} is tried", table.name);
         }
         assert!(backup.len() > 2 * FRAME, "several frames");

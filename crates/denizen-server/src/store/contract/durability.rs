@@ -88,6 +88,15 @@ impl Servers {
         (held, change)
     }
 
+    /// How many versions of secrets the pages of their table have, removed ones among them.
+    fn versions_on_disk(&self) -> String {
+        self.ask("CREATE EXTENSION IF NOT EXISTS pageinspect SCHEMA pg_catalog");
+        self.ask(
+            "SELECT COUNT(*) FROM generate_series(0, pg_relation_size('secret_versions') / 8192 - 1) AS block, \
+             heap_page_items(get_raw_page('secret_versions', block::INT)) WHERE t_data IS NOT NULL",
+        )
+    }
+
     /// The revision that whoever asks the database sees.
     fn head(&self) -> u64 {
         self.ask("SELECT revision FROM head").parse().unwrap()
@@ -139,6 +148,28 @@ async fn replicas_wait_for_the_disk_at_the_same_time() {
     }
 }
 
+/// A vault with a secret in it.
+async fn keep_secret(store: &Store) {
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&subscription(1, 1)).await.unwrap();
+    tx.insert(&group(1, "rg")).await.unwrap();
+    tx.insert(&vault(1, "v")).await.unwrap();
+    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+}
+
+async fn delete_secret(store: Store) -> Result<Revision, StoreError> {
+    let mut tx = store.begin(&ctx(1)).await?;
+    tx.secret_delete(&vault_id(1, "v"), "s", NOW, NOW + 60).await?.unwrap();
+    tx.commit(event("x")).await
+}
+
+async fn purge_secret(store: Store) -> Result<Revision, StoreError> {
+    let mut tx = store.begin(&ctx(1)).await?;
+    assert!(tx.secret_purge(&vault_id(1, "v"), "s").await?);
+    tx.commit(event("x")).await
+}
+
 /// What the second replica does while the first one's change is visible and not durable.
 #[derive(Clone, Copy, Debug)]
 enum Meanwhile {
@@ -155,14 +186,8 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
     for meanwhile in [Meanwhile::Follows, Meanwhile::Decides, Meanwhile::Writes] {
         let mut servers = Servers::new();
         let [one, two] = servers.two().await;
-        servers.ask("CHECKPOINT");
-        servers.stop_background_syncs();
-        let syncs = [&one, &two].map(|store| store.core.statements.sync.try_write().unwrap());
-        let undone = tokio::spawn({
-            let one = one.clone();
-            async move { rename(&one, 1, 5).await }
-        });
-        until("the change is visible", async || servers.head() == 2).await;
+        let (held, undone) = servers.visible(&one).await;
+        let slow = two.core.statements.sync.try_write().unwrap();
         let deciding = tokio::spawn({
             let two = two.clone();
             async move {
@@ -191,7 +216,7 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
         servers.crash();
         let left = servers.head();
         assert_eq!(left, 1, "{meanwhile:?}: the server has lost nothing, and the test shows nothing");
-        drop(syncs);
+        drop((held, slow));
         let told = undone.await.unwrap();
         assert!(told.is_err(), "{meanwhile:?}: {told:?}");
         if !matches!(meanwhile, Meanwhile::Follows) {
@@ -352,22 +377,10 @@ async fn a_first_anchor_names_nothing_that_a_crash_undoes() {
 async fn a_page_leaves_out_nothing_that_a_crash_brings_back() {
     let servers = Servers::new();
     let [one, two] = servers.two().await;
-    let mut tx = one.begin(&ctx(1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
-    tx.commit(event("x")).await.unwrap();
+    keep_secret(&one).await;
     assert!(two.has(Revision(2), Duration::from_secs(5)).await);
     servers.wait_for_a_standby("nobody").await;
-    let deletes = tokio::spawn({
-        let one = one.clone();
-        async move {
-            let mut tx = one.begin(&ctx(1)).await.unwrap();
-            tx.secret_delete(&vault_id(1, "v"), "s", NOW, NOW + 60).await.unwrap().unwrap();
-            tx.commit(event("x")).await
-        }
-    });
+    let deletes = tokio::spawn(delete_secret(one.clone()));
     until("the change is visible", async || servers.head() == 3).await;
     let lists = [&one, &two].map(|store| {
         let store = store.clone();
@@ -523,29 +536,19 @@ async fn what_is_left_after_crashes_is_no_less_than_anybody_knows() {
 async fn what_was_purged_while_a_standby_read_goes_afterwards() {
     let servers = Servers::new();
     let [one, _two] = servers.two().await;
-    let mut tx = one.begin(&ctx(1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.secret_add(&secret(1, "v", "doomed", 1)).await.unwrap();
-    tx.secret_delete(&vault_id(1, "v"), "doomed", NOW, NOW + 60).await.unwrap().unwrap();
-    tx.commit(event("x")).await.unwrap();
+    keep_secret(&one).await;
+    delete_secret(one.clone()).await.unwrap();
     let says = [("hot_standby_feedback", "on"), ("wal_receiver_status_interval", "1")];
     let standby = servers.cluster.start_standby(&says).unwrap();
     let mut reads = PgConnection::connect(&standby.url("denizen")).await.unwrap();
     reads.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT COUNT(*) FROM secret_versions").await.unwrap();
     let said = "SELECT COUNT(*) FROM pg_stat_replication WHERE backend_xmin IS NOT NULL";
     until("the standby says what it reads", async || servers.ask(said) == "1").await;
-    let mut tx = one.begin(&ctx(1)).await.unwrap();
-    assert!(tx.secret_purge(&vault_id(1, "v"), "doomed").await.unwrap());
-    tx.commit(event("x")).await.unwrap();
-    let left = "SELECT COUNT(*) FROM generate_series(0, pg_relation_size('secret_versions') / 8192 - 1) AS block, \
-                heap_page_items(get_raw_page('secret_versions', block::INT)) WHERE t_data IS NOT NULL";
-    servers.ask("CREATE EXTENSION pageinspect SCHEMA pg_catalog");
+    purge_secret(one.clone()).await.unwrap();
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(servers.ask(left), "1", "the standby keeps nothing, and the test shows nothing");
+    assert_eq!(servers.versions_on_disk(), "1", "the standby keeps nothing, and the test shows nothing");
     reads.execute("COMMIT").await.unwrap();
-    until("it is vacuumed", async || servers.ask(left) == "0").await;
+    until("it is vacuumed", async || servers.versions_on_disk() == "0").await;
 }
 
 /// A head that is kept elsewhere is held against what is there later.
@@ -577,24 +580,12 @@ async fn a_head_to_keep_is_given_once_it_is_durable() {
 async fn a_page_of_before_a_crash_is_not_handed_out_after_it() {
     let mut servers = Servers::new();
     let [one, two] = servers.two().await;
-    let mut tx = one.begin(&ctx(1)).await.unwrap();
-    tx.insert(&subscription(1, 1)).await.unwrap();
-    tx.insert(&group(1, "rg")).await.unwrap();
-    tx.insert(&vault(1, "v")).await.unwrap();
-    tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
-    tx.commit(event("x")).await.unwrap();
+    keep_secret(&one).await;
     assert!(two.has(Revision(2), Duration::from_secs(5)).await);
     servers.ask("CHECKPOINT");
     servers.stop_background_syncs();
     let [held, slow] = [&one, &two].map(|store| store.core.statements.sync.try_write().unwrap());
-    let undone = tokio::spawn({
-        let one = one.clone();
-        async move {
-            let mut tx = one.begin(&ctx(1)).await.unwrap();
-            tx.secret_delete(&vault_id(1, "v"), "s", NOW, NOW + 60).await.unwrap().unwrap();
-            tx.commit(event("x")).await
-        }
-    });
+    let undone = tokio::spawn(delete_secret(one.clone()));
     until("the change is visible", async || servers.head() == 3).await;
     let lists = tokio::spawn({
         let two = two.clone();
@@ -609,4 +600,27 @@ async fn a_page_of_before_a_crash_is_not_handed_out_after_it() {
     drop(held);
     assert!(undone.await.unwrap().is_err());
     assert!(listed.is_err() || listed.unwrap().len() == 1, "somebody was told of what was undone");
+}
+
+/// A purge of which nobody knows for a while whether it was kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_in_doubt_goes_as_well() {
+    let mut servers = Servers::new();
+    let [one, _two] = servers.two().await;
+    keep_secret(&one).await;
+    delete_secret(one.clone()).await.unwrap();
+    let held = one.core.statements.sync.try_write().unwrap();
+    let purges = tokio::spawn(purge_secret(one.clone()));
+    until("the change is visible", async || servers.head() == 4).await;
+    servers.ask("CHECKPOINT");
+    servers.cluster.stop().unwrap();
+    drop(held);
+    assert!(purges.await.unwrap().is_err(), "nobody could know");
+    servers.cluster.start_again().unwrap();
+    assert_eq!(servers.versions_on_disk(), "1");
+    until("it is vacuumed", async || {
+        let _ = rename(&one, 1, 1).await;
+        servers.versions_on_disk() == "0"
+    })
+    .await;
 }

@@ -18,7 +18,7 @@ const ALL: &[Migration] =
     &[Migration { version: 1, name: "init", text: include_str!("../../../migrations/0001_init.sql") }];
 
 /// The number of the last one.
-pub(super) fn newest() -> i64 {
+pub(in crate::store) fn newest() -> i64 {
     ALL.last().map_or(0, |last| last.version)
 }
 

@@ -34,7 +34,7 @@ use std::{
 
 pub use error::DbError;
 pub(super) use made::Cell;
-pub(super) use migrations::known as known_migrations;
+pub(super) use migrations::{known as known_migrations, newest as newest_migration};
 pub(super) use postgres::Bell;
 pub use postgres::Postgres;
 #[cfg(test)]
@@ -352,15 +352,17 @@ impl Pool {
             Self::Sqlite(_) => self.rows_under(statements, schema, sql, args).await,
             Self::Postgres(pool) => {
                 statements.reads.fetch_add(2, Ordering::Relaxed);
-                Box::pin(pool.page(
-                    (&sql.into(), args),
-                    &head.into(),
-                    schema,
+                let ([page, head], session) = Box::pin(pool.page((&sql.into(), args), &head.into())).await?;
+                if !is_known(&head)? {
+                    statements.writes.fetch_add(1, Ordering::Relaxed);
                     #[cfg(test)]
-                    &statements.sync,
-                    is_known,
-                ))
-                .await
+                    let _sync = statements.sync.read().await;
+                    Box::pin(session.flush()).await?;
+                } else {
+                    drop(session);
+                }
+                Box::pin(pool.look_at_schema(schema)).await?;
+                Ok(page)
             }
         }
     }

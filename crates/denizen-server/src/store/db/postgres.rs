@@ -21,6 +21,7 @@ use std::{
 
 use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow, PgSslMode},
 };
 use tokio::sync::{Notify, OnceCell};
@@ -48,9 +49,14 @@ const CHANNEL: &str = "denizen";
 const OLDEST: i32 = 140_000;
 /// What is read is answered under a look at the schema that is not older; what is written, under one of the same transaction.
 pub(in crate::store) const LOOKED_AT_WITHIN: Duration = Duration::from_secs(1);
+macro_rules! flush {
+    () => {
+        "SELECT pg_logical_emit_message(TRUE, 'denizen', '')"
+    };
+}
 /// A transaction that changes no row and is synced like any other: when it is durable, so is all that was committed before
 /// it, on this server and on a standby that the server waits for.
-const FLUSH: &str = "SELECT pg_logical_emit_message(TRUE, 'denizen', '')";
+const FLUSH: &str = flush!();
 /// Names the lock that migrations are applied under.
 const MIGRATION_LOCK: i64 = 0x64656e697a656e;
 
@@ -466,8 +472,7 @@ impl Conn {
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         // The server answers a COMMIT after a statement that failed as one that was done, and keeps nothing. Any other
         // statement is refused then, and what follows it in one message is not looked at.
-        const COMMIT: &str = "SET LOCAL synchronous_commit TO off; COMMIT; \
-            SELECT pg_logical_emit_message(TRUE, 'denizen', '')";
+        const COMMIT: &str = concat!("SET LOCAL synchronous_commit TO off; COMMIT; ", flush!());
         self.commit_as(COMMIT).await
     }
 
@@ -550,7 +555,7 @@ impl Pool {
         Ok(found)
     }
 
-    async fn look_at_schema(&self, watch: &Watch) -> Result<(), StoreError> {
+    pub(super) async fn look_at_schema(&self, watch: &Watch) -> Result<(), StoreError> {
         if watch.is_due(LOOKED_AT_WITHIN) {
             let began = Instant::now();
             let mut conn = self.0.acquire().await.map_err(DbError::from)?;
@@ -560,34 +565,21 @@ impl Pool {
         Ok(())
     }
 
-    /// The same of rows of which some may be missing. What `is_known` does not know by what `head` then gives waits until it
-    /// is durable: over the session that has read it, since another one may be of a server that has crashed meanwhile.
+    /// The same, and what `head` gives afterwards over the same session, which is handed out with them.
     pub(super) async fn page(
         &self,
         (sql, args): (&Sql, &[Arg<'_>]),
         head: &Sql,
-        watch: &Watch,
-        #[cfg(test)] sync: &tokio::sync::RwLock<()>,
-        is_known: impl Fn(&[super::Row]) -> Result<bool, StoreError>,
-    ) -> Result<Vec<super::Row>, StoreError> {
+    ) -> Result<([Vec<super::Row>; 2], Session), StoreError> {
         let began = Instant::now();
         loop {
             let mut conn = self.0.acquire().await.map_err(DbError::from)?;
             let page = async {
                 let found = run!(sql, args, fetch_all, &mut *conn)?;
-                Ok((rows(found), rows(run!(head, &[], fetch_all, &mut *conn)?)))
+                Ok([rows(found), rows(run!(head, &[], fetch_all, &mut *conn)?)])
             };
             match within(self.1, page).await.map_err(DbError::from) {
-                Ok((page, head)) => {
-                    if !is_known(&head)? {
-                        #[cfg(test)]
-                        let _sync = sync.read().await;
-                        within(self.1, conn.execute(sqlx::raw_sql(FLUSH))).await.map_err(DbError::from)?;
-                    }
-                    drop(conn);
-                    self.look_at_schema(watch).await?;
-                    return Ok(page);
-                }
+                Ok(page) => return Ok((page, Session(conn, self.1))),
                 // One that the server has closed meanwhile is thrown away.
                 Err(error) if error.is_of_connection() && began.elapsed() < PAUSE => {}
                 Err(error) => return Err(error.into()),
@@ -601,6 +593,17 @@ impl Pool {
 
     pub(super) async fn close(&self) {
         self.0.close().await;
+    }
+}
+
+/// The session that has read something.
+pub(super) struct Session(PoolConnection<sqlx::Postgres>, Duration);
+
+impl Session {
+    /// [`Conn::flush`]. Another session may be of a server that has crashed meanwhile, and lost what this one has read.
+    pub(super) async fn flush(mut self) -> Result<(), StoreError> {
+        within(self.1, self.0.execute(sqlx::raw_sql(FLUSH))).await.map_err(DbError::from)?;
+        Ok(())
     }
 }
 
