@@ -142,29 +142,22 @@ pub(crate) fn input(path: &Path) -> Result<Box<dyn Read>, Failure> {
 
 /// What went wrong, with the code that says whose it is.
 pub(crate) fn wrong(error: &BackupError) -> Failure {
-    let code = match error {
-        BackupError::Store(StoreError::InUse { .. } | StoreError::Interrupted) => exit::TRY_AGAIN,
-        BackupError::Store(StoreError::Unavailable(_)) => exit::UNAVAILABLE,
-        BackupError::Write(_) | BackupError::Note { .. } => exit::CANNOT_CREATE,
-        BackupError::Read(_) => exit::OS_ERROR,
-        BackupError::Store(_)
-        | BackupError::NotABackup
-        | BackupError::Empty
-        | BackupError::Version
-        | BackupError::OtherRootKey
-        | BackupError::Damaged(_)
-        | BackupError::Schema { .. }
-        | BackupError::OlderSchema
-        | BackupError::NotEmpty { .. }
-        | BackupError::Same
-        | BackupError::Key(_)
-        | BackupError::Refused(_) => exit::DATA,
-    };
-    Failure::new(code, Causes(error).to_string())
+    Failure::new(whose(error).0, Causes(error).to_string())
 }
 
 /// The same of a restore: the backup is named where it is what is wrong.
 pub(crate) fn wrong_in(backup: &Path, error: &BackupError) -> Failure {
+    if whose(error).1 { of_backup(backup, error) } else { wrong(error) }
+}
+
+/// The same where nothing but the backup is read.
+fn of_backup(backup: &Path, error: &BackupError) -> Failure {
+    let name = if backup == Path::new("-") { "standard input".to_owned() } else { backup.display().to_string() };
+    Failure::new(whose(error).0, format!("{name}: {}", Causes(error)))
+}
+
+/// The code, and whether it is the backup that is wrong.
+const fn whose(error: &BackupError) -> (u8, bool) {
     match error {
         BackupError::NotABackup
         | BackupError::Empty
@@ -172,23 +165,17 @@ pub(crate) fn wrong_in(backup: &Path, error: &BackupError) -> Failure {
         | BackupError::OtherRootKey
         | BackupError::Damaged(_)
         | BackupError::Schema { .. }
-        | BackupError::OlderSchema
-        | BackupError::Read(_) => of_backup(backup, error),
+        | BackupError::OlderSchema => (exit::DATA, true),
+        BackupError::Read(_) => (exit::OS_ERROR, true),
+        BackupError::Store(StoreError::InUse { .. } | StoreError::Interrupted) => (exit::TRY_AGAIN, false),
+        BackupError::Store(StoreError::Unavailable(_)) => (exit::UNAVAILABLE, false),
+        BackupError::Write(_) | BackupError::Note { .. } => (exit::CANNOT_CREATE, false),
         BackupError::Store(_)
         | BackupError::NotEmpty { .. }
         | BackupError::Same
-        | BackupError::Write(_)
-        | BackupError::Note { .. }
         | BackupError::Key(_)
-        | BackupError::Refused(_) => wrong(error),
+        | BackupError::Refused(_) => (exit::DATA, false),
     }
-}
-
-/// The same where nothing but the backup is read.
-fn of_backup(backup: &Path, error: &BackupError) -> Failure {
-    let Failure { code, .. } = wrong(error);
-    let name = if backup == Path::new("-") { "standard input".to_owned() } else { backup.display().to_string() };
-    Failure::new(code, format!("{name}: {}", Causes(error)))
 }
 
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

@@ -27,6 +27,7 @@ use super::{
     Core, HeadFault, Kind, Record, Revision, Store, StoreError, Tampering, TrailFault, barred,
     db::{Arg, Bell, Conn, Reader, Row, Sql, args},
     ends::LogHead,
+    group::Vouched,
     head::{Descent, Head, SELECT_HEAD},
     live::{Mark, Pending, Sum},
     load::{Loaded, every_record, load},
@@ -36,7 +37,7 @@ use super::{
     snapshot::{Applied, Effect, Entity},
     tags::{self, RowName},
     turn::Turn,
-    writer::{Vouched, Writer},
+    writer::Writer,
 };
 use crate::domain::{
     directory::{Application, ServicePrincipal, SigningKey, Tenant},

@@ -16,7 +16,8 @@
 //! | [`seen`] | the time that was seen last, by which the clock is trusted or not |
 //! | [`record`], [`records`] | what makes an entity storable; one file per entity |
 //! | [`load`] | reading everything, checked, at start |
-//! | [`writer`], [`turn`], [`ends`] | the one connection that writes; whose turn it is; where both logs end |
+//! | [`writer`], [`turn`] | the one connection that writes; whose turn it is |
+//! | [`group`], [`ends`] | the transactions that commit next; where both logs end |
 //! | [`tx`], [`write`] | a transaction, and the one way to it |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`], [`follow`] | the change log; taking over what other replicas have committed |
@@ -40,6 +41,7 @@ mod ends;
 mod error;
 mod files;
 mod follow;
+mod group;
 mod head;
 mod keys;
 mod leases;

@@ -17,13 +17,14 @@ use super::{
     changes::{self, Entry},
     db::{Arg, DbError, Row, args},
     ends::LogHead,
+    group::Done,
     live::{Checks, Mark, Pending},
     record::{Kept, content, decode, encode, encode_over, found, logged},
     secrets::Found,
     snapshot::{Applied, Effect},
     tags::{self, RowName},
     turn::{Queue, Turn},
-    writer::{Done, Writer},
+    writer::Writer,
 };
 use crate::domain::Ctx;
 

@@ -24,11 +24,11 @@ use super::{
     audit::chain::Chain,
     db::{Arg, Conn, DbError, Reader, Sql, Statements, Watch},
     ends::{Ends, LogHead},
-    follow::{Ahead, Found, Look},
+    follow::{Found, Look},
+    group::{Done, Ending, Group, Vouched},
     head::{Digest, Head},
-    live::{Live, Pending, Sum},
+    live::{Live, Pending},
     load::{Loaded, load},
-    snapshot::Effect,
     turn::{Queue, Turn},
 };
 
@@ -55,75 +55,6 @@ pub(super) struct Writer {
     is_shared: bool,
     /// When it was last tried to overwrite what was purged, while something of it is left.
     unforgotten: Option<Instant>,
-}
-
-/// Transactions that commit together.
-pub(super) struct Group {
-    /// Where both logs end after the last member.
-    pub(super) log: LogHead,
-    /// What vouches for the rows then.
-    pub(super) rows: Vouched,
-    /// What all members did to the rows.
-    pub(super) pending: Pending,
-    /// The directory after the last member.
-    pub(super) snapshot: Arc<Snapshot>,
-    /// What making it took.
-    publishing: Duration,
-    /// Whoever waits to hear how it ended.
-    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    /// Whether a member is at work.
-    has_member: bool,
-    /// Whether the savepoint is open that a member needs.
-    has_savepoint: bool,
-    /// Whether a task is on its way that commits it.
-    has_committer: bool,
-    /// Whether a member wrote anything.
-    has_written: bool,
-    /// Whether a member changed anything, or is recorded for itself.
-    has_changed: bool,
-    /// How many statements had written before it was begun, and before its last member was.
-    writes_before: u64,
-    writes_before_member: u64,
-    /// Whether sealed bytes were removed that must not survive in the log of the engine.
-    has_purged: bool,
-    /// Whether it holds the right to change rows, where replicas share it.
-    has_lock: bool,
-    /// The head that it goes on from.
-    base: Option<Head>,
-    /// Whether that is another's, which this replica has not taken over: it may not be durable.
-    is_ahead: bool,
-    /// How it ends, once that was begun: whoever waited for that may have gone away.
-    ending: Option<Ending>,
-}
-
-/// How a group ends.
-#[derive(Clone, Copy)]
-enum Ending {
-    /// It commits.
-    Kept,
-    /// Nothing was written.
-    Unwritten,
-    /// It cannot go on.
-    Broken,
-}
-
-/// What a member leaves to its group.
-pub(super) struct Done {
-    pub(super) log: LogHead,
-    pub(super) rows: Vouched,
-    pub(super) pending: Pending,
-    pub(super) effects: Vec<Effect>,
-    pub(super) has_purged: bool,
-    /// Whether these are records of the audit's spool, and nothing else.
-    pub(super) is_shipment: bool,
-}
-
-/// What vouches for the rows there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Vouched {
-    pub(super) sum: Sum,
-    /// None before the first commit.
-    pub(super) head: Option<Head>,
 }
 
 /// Both ends as a write meant to leave them.
@@ -253,23 +184,8 @@ impl Writer {
             Found::Ahead(ahead) => Some(ahead),
             Found::Unlisted(_) => return Ok(false),
         };
-        let mut snapshot = core.snapshot.load_full();
         let group = self.group.as_mut().ok_or(StoreError::Aborted)?;
-        group.is_ahead = ahead.is_some();
-        group.rows = match ahead {
-            None => known,
-            Some(Ahead { head, sum, pending, effects }) => {
-                group.pending = pending;
-                if snapshot.revision() != head.revision {
-                    snapshot = Arc::new(snapshot.with(head.revision, effects));
-                }
-                Vouched { sum, head: Some(head) }
-            }
-        };
-        if let Some(head) = &group.rows.head {
-            (group.log.revision, group.log.state) = (head.revision, head.state.clone());
-        }
-        (group.base, group.snapshot, group.has_lock) = (group.rows.head.clone(), snapshot, true);
+        group.lock(known, core.snapshot.load_full(), ahead);
         Ok(true)
     }
 
@@ -373,26 +289,7 @@ impl Writer {
                 self.rollback(&core.statements).await;
                 return Err(error);
             }
-            self.group = Some(Group {
-                log,
-                rows: self.rows.clone(),
-                pending: Pending::default(),
-                snapshot: core.snapshot.load_full(),
-                publishing: Duration::ZERO,
-                waiting: Vec::new(),
-                has_member: false,
-                has_savepoint: false,
-                has_committer: false,
-                has_written: false,
-                has_changed: false,
-                writes_before,
-                writes_before_member: 0,
-                has_purged: false,
-                has_lock: false,
-                base: self.rows.head.clone(),
-                is_ahead: false,
-                ending: None,
-            });
+            self.group = Some(Group::new(log, self.rows.clone(), core.snapshot.load_full(), writes_before));
         }
         Ok(())
     }
@@ -427,22 +324,7 @@ impl Writer {
         let has_savepoint = self.conn()?.release_member(statements).await?;
         let group = self.group.as_mut().ok_or(StoreError::Aborted)?;
         (group.has_member, group.has_savepoint) = (false, has_savepoint);
-        group.has_written = true;
-        group.has_changed |= !done.is_shipment;
-        if done.is_shipment {
-            // Nobody else writes. What is counted of the group already is not of it any more.
-            let writes = statements.writes.load(Ordering::Relaxed).saturating_sub(group.writes_before_member);
-            statements.audit_statements.fetch_add(writes, Ordering::Relaxed);
-            group.writes_before += writes;
-        }
-        group.has_purged |= done.has_purged;
-        if !done.effects.is_empty() {
-            let start = Instant::now();
-            group.snapshot = Arc::new(group.snapshot.with(done.log.revision, done.effects));
-            group.publishing += start.elapsed();
-        }
-        group.pending.extend(done.pending);
-        (group.log, group.rows) = (done.log, done.rows);
+        group.keep(statements, done);
         Ok(())
     }
 
@@ -534,11 +416,14 @@ impl Writer {
 
     /// Makes sure of what members have seen that wrote nothing, and takes it over.
     async fn hold_to_base(&mut self, core: &Core) -> Result<(), StoreError> {
-        let Some(group) = self.group.as_ref().filter(|group| group.is_ahead) else { return Ok(()) };
-        let (log, rows) = (group.log.clone(), group.rows.clone());
+        if !self.group()?.is_ahead {
+            return Ok(());
+        }
         self.flush(&core.statements).await?;
+        let group = self.group()?;
+        group.publish(core);
+        let (log, rows) = (group.log.clone(), group.rows.clone());
         self.adopt(log, |_| rows);
-        self.publish_group(core);
         Ok(())
     }
 
@@ -568,7 +453,7 @@ impl Writer {
 
     async fn publish(&mut self, core: &Core, outcome: &Result<(), StoreError>) {
         match outcome {
-            Ok(()) => self.publish_group(core),
+            Ok(()) => _ = self.group.as_ref().map(|group| group.publish(core)),
             Err(error) => core.health.barred.note(error),
         }
         let has_purged = self.group.as_ref().is_some_and(|group| group.has_purged);
@@ -591,16 +476,6 @@ impl Writer {
         self.answer(outcome);
         if self.unforgotten.is_some_and(|since| since.elapsed() > FORGET_AGAIN) {
             self.forget().await;
-        }
-    }
-
-    fn publish_group(&self, core: &Core) {
-        let Some(group) = &self.group else { return };
-        let start = Instant::now();
-        core.live.publish(&group.pending);
-        if group.snapshot.revision() > core.snapshot.load().revision() {
-            core.snapshot.store(group.snapshot.clone());
-            core.published.add(group.publishing + start.elapsed());
         }
     }
 

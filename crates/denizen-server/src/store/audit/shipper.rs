@@ -24,9 +24,10 @@ use super::super::{
         chain::{self, Row},
         spool::{BATCH, Batch},
     },
+    group::Done,
     live::Pending,
     turn::Queue,
-    writer::{Done, Writer},
+    writer::Writer,
 };
 
 /// How long records are let gather. Also how much of the spool a loss of power may cost, beside one commit.

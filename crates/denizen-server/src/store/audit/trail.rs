@@ -24,8 +24,9 @@ use super::super::{
     backup::note,
     db::{self, Conn, Reader, Statements, args},
     ends::{Ends, LogHead},
+    group::Vouched,
     head::Head as RowsHead,
-    writer::{Vouched, Writer},
+    writer::Writer,
 };
 
 /// How often a trail is looked at again when it seems wrong: its server may have moved it between two looks.

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`sqlite`] | SQLite: a library, called where the work is; what waits for the disk is done on a thread for that |
 //! | [`postgres`] | PostgreSQL: a server that several replicas share |
+//! | [`claim`] | which process writes under a name, over PostgreSQL |
+//! | [`sql`] | a statement and its values |
 //! | [`made`] | rows that stand in no database |
 //! | [`error`] | what a driver says, and what it means |
 //! | [`migrations`] | the schema's history, written once for both dialects |
@@ -14,15 +16,16 @@
 //!
 //! Tests: the contract suite.
 
+mod claim;
 mod error;
 mod made;
 mod migrations;
 mod postgres;
 mod schema;
+mod sql;
 mod sqlite;
 
 use std::{
-    borrow::Cow,
     fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::{
@@ -37,11 +40,12 @@ pub(super) use made::Cell;
 pub(super) use migrations::{known as known_migrations, newest as newest_migration};
 pub(super) use postgres::Bell;
 pub use postgres::Postgres;
-#[cfg(test)]
-pub(in crate::store) use postgres::{LOOKED_AT_WITHIN, claim_number};
 pub(super) use schema::Watch;
+pub(super) use sql::{Arg, Sql, args};
 #[cfg(test)]
 pub(super) use sqlite::columns_of_test;
+#[cfg(test)]
+pub(in crate::store) use {claim::claim_number, postgres::LOOKED_AT_WITHIN};
 
 use super::{
     StoreError,
@@ -156,149 +160,6 @@ impl Statements {
             audit_events,
             commits: self.commits.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// A value bound to a placeholder.
-#[derive(Clone, Copy)]
-pub(super) enum Arg<'a> {
-    Text(&'a str),
-    TextOrNull(Option<&'a str>),
-    Int(i64),
-    IntOrNull(Option<i64>),
-    Bytes(&'a [u8]),
-    BytesOrNull(Option<&'a [u8]>),
-}
-
-impl<'a> From<&'a str> for Arg<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<'a> From<&'a String> for Arg<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<'a> From<Option<&'a str>> for Arg<'a> {
-    fn from(text: Option<&'a str>) -> Self {
-        Self::TextOrNull(text)
-    }
-}
-
-impl From<i64> for Arg<'_> {
-    fn from(number: i64) -> Self {
-        Self::Int(number)
-    }
-}
-
-impl From<Option<i64>> for Arg<'_> {
-    fn from(number: Option<i64>) -> Self {
-        Self::IntOrNull(number)
-    }
-}
-
-impl<'a> From<&'a [u8]> for Arg<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'a> From<Option<&'a [u8]>> for Arg<'a> {
-    fn from(bytes: Option<&'a [u8]>) -> Self {
-        Self::BytesOrNull(bytes)
-    }
-}
-
-impl<'a> From<&'a Vec<u8>> for Arg<'a> {
-    fn from(bytes: &'a Vec<u8>) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-/// `args![tenant, 5]`: values in the order of their placeholders.
-macro_rules! args {
-    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($value)),*] };
-}
-pub(super) use args;
-
-/// A statement: fixed text, or text made of nothing but placeholders.
-#[derive(Clone)]
-pub(super) struct Sql {
-    text: Cow<'static, str>,
-    /// Whether the prepared statement is kept for the next time.
-    keep: bool,
-}
-
-impl From<&'static str> for Sql {
-    fn from(text: &'static str) -> Self {
-        Self { text: Cow::Borrowed(text), keep: true }
-    }
-}
-
-impl Sql {
-    /// `{insert} VALUES ($1,$2),($3,$4)…`: `rows` rows of `columns` placeholders in one statement.
-    pub(super) fn rows(insert: &str, rows: usize, columns: usize) -> Self {
-        let mut text = String::with_capacity(insert.len() + 8 + rows * columns * 6);
-        text.push_str(insert);
-        text.push_str(" VALUES ");
-        placeholders(&mut text, rows, columns);
-        Self::made(text, rows)
-    }
-
-    /// The same, but nothing is written unless `condition`, a text that ends where one more placeholder follows, is
-    /// true at that moment.
-    pub(super) fn rows_if(insert: &'static str, rows: usize, columns: usize, condition: &'static str) -> Self {
-        let mut text = String::with_capacity(insert.len() + condition.len() + 40 + rows * columns * 6);
-        text.push_str(insert);
-        text.push_str(" SELECT * FROM (VALUES ");
-        placeholders(&mut text, rows, columns);
-        text.push_str(") AS added WHERE ");
-        text.push_str(condition);
-        text.push('$');
-        text.push_str(&(rows * columns + 1).to_string());
-        Self::made(text, rows)
-    }
-
-    /// `{select} WHERE {key} IN (VALUES ($1,$2),($3,$4)…)`: the rows that have one of so many keys of `columns` placeholders
-    /// each. Of a list without `VALUES`, PostgreSQL makes conditions: of keys in one vault it looks up the vault, and then
-    /// reads all that is in it.
-    pub(super) fn keys(select: &'static str, key: &'static str, rows: usize, columns: usize) -> Self {
-        let mut text = String::with_capacity(select.len() + key.len() + 16 + rows * columns * 6);
-        text.push_str(select);
-        text.push_str(" WHERE ");
-        text.push_str(key);
-        text.push_str(" IN (VALUES ");
-        placeholders(&mut text, rows, columns);
-        text.push(')');
-        Self::made(text, rows)
-    }
-
-    #[cfg(test)]
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    fn made(text: String, rows: usize) -> Self {
-        // Small groups are all but a few and come again; there are too many different large ones to keep each.
-        Self { text: Cow::Owned(text), keep: rows <= 16 }
-    }
-}
-
-/// `($1,$2),($3,$4)…`
-fn placeholders(text: &mut String, rows: usize, columns: usize) {
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ",(" });
-        for column in 1..=columns {
-            if column > 1 {
-                text.push(',');
-            }
-            text.push('$');
-            text.push_str(&(row * columns + column).to_string());
-        }
-        text.push(')');
     }
 }
 

@@ -29,12 +29,13 @@ use tokio::sync::{Notify, OnceCell};
 use super::{
     super::{StoreError, files},
     Arg, DbError, Opened, Sql,
+    claim::Claim,
     migrations::{self, APPLIED, APPLY, Dialect, TABLE},
     schema::{self, Objects, Watch},
 };
 
 /// How long a connection may take to be made, or to be free.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After the server did not answer, nobody waits for it for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A session that is in a transaction and asks nothing for so long is ended, and its locks with it.
@@ -223,82 +224,6 @@ pub(in crate::store) struct Conn {
     claim: Option<Claim>,
 }
 
-/// A session's lock on a name that one process at a time writes under.
-struct Claim {
-    number: i64,
-    /// The server's process that has it.
-    session: Option<i32>,
-}
-
-/// How long the session that has a name is waited for: it may be committing.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether it is over.
-const CLAIM_PAUSE: Duration = Duration::from_millis(20);
-
-/// The number under which the server locks a name.
-pub(in crate::store) fn claim_number(name: &str) -> i64 {
-    let digest = denizen_keys::hash::sha256(format!("denizen claim {name}").as_bytes());
-    i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
-}
-
-impl Claim {
-    /// Takes it for the first time. Where an anchor in this folder names it, nobody is alive that has it: a session whose
-    /// machine lost its power may outlive it for hours.
-    async fn take(&mut self, conn: &mut PgConnection, is_ours: bool) -> Result<(), DbError> {
-        if !self.wait(conn).await? {
-            if !is_ours {
-                return Err(DbError::Claimed);
-            }
-            tracing::warn!("another session writes this replica's part of the audit's trail, and is ended");
-            self.end(conn, None).await?;
-            if !self.wait(conn).await? {
-                return Err(DbError::Claimed);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes it for a connection that follows a lost one, whose session may still be there.
-    async fn renew(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
-        if self.is_free(conn).await? {
-            return Ok(());
-        }
-        self.end(conn, self.session).await?;
-        if self.wait(conn).await? { Ok(()) } else { Err(DbError::Claimed) }
-    }
-
-    async fn wait(&mut self, conn: &mut PgConnection) -> Result<bool, DbError> {
-        let began = Instant::now();
-        while !self.is_free(conn).await? {
-            if began.elapsed() > CLAIM_TIMEOUT {
-                return Ok(false);
-            }
-            tokio::time::sleep(CLAIM_PAUSE).await;
-        }
-        Ok(true)
-    }
-
-    /// Takes it if nobody has it.
-    async fn is_free(&mut self, conn: &mut PgConnection) -> Result<bool, DbError> {
-        let look = sqlx::query("SELECT pg_try_advisory_lock($1), pg_backend_pid()").bind(self.number);
-        let row = within(CONNECT_TIMEOUT, look.fetch_one(conn)).await?;
-        let is_free = row.try_get(0)?;
-        if is_free {
-            self.session = Some(row.try_get(1)?);
-        }
-        Ok(is_free)
-    }
-
-    /// Ends the session that has it: this one, or any.
-    async fn end(&self, conn: &mut PgConnection, session: Option<i32>) -> Result<(), DbError> {
-        const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 \
-             AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-             AND (classid::BIGINT << 32 | objid::BIGINT) = $1 AND pid <> pg_backend_pid() AND pid = COALESCE($2, pid)";
-        within(CONNECT_TIMEOUT, sqlx::query(END).bind(self.number).bind(session).fetch_all(conn)).await?;
-        Ok(())
-    }
-}
-
 impl Conn {
     fn new(engine: &Postgres, options: PgConnectOptions, conn: Option<PgConnection>, schema: Watch) -> Self {
         let patience = engine.patience();
@@ -337,7 +262,7 @@ impl Conn {
     /// claimed it before is waited for, so that nothing it has begun is committed after this. Then its session is ended, if
     /// the name is known to be ours.
     pub(super) async fn claim(&mut self, name: &str, is_ours: bool) -> Result<(), DbError> {
-        let mut claim = Claim { number: claim_number(name), session: None };
+        let mut claim = Claim::on(name);
         let conn = self.get().await?;
         claim.take(conn, is_ours).await?;
         self.claim = Some(claim);
@@ -350,7 +275,7 @@ impl Conn {
 
     /// Keeps others from claiming a name beside the one of before, if nobody has; whether nobody had.
     pub(super) async fn try_claim(&mut self, name: &str) -> Result<bool, DbError> {
-        let mut claim = Claim { number: claim_number(name), session: None };
+        let mut claim = Claim::on(name);
         claim.is_free(self.get().await?).await
     }
 
@@ -637,7 +562,7 @@ impl Bell {
 }
 
 /// What a statement said, unless the server says nothing.
-async fn within<T>(patience: Duration, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+pub(super) async fn within<T>(patience: Duration, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let silent = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server does not answer"));
     tokio::time::timeout(patience, statement).await.unwrap_or_else(|_| Err(silent()))
 }
