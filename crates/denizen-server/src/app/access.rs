@@ -439,6 +439,10 @@ impl<'a> RoleSource<'a> for TenantRoles<'a> {
         self.snapshot.assignments_of(self.tenant, principal)
     }
 
+    fn groups_of(&self, principal: PrincipalId) -> Vec<PrincipalId> {
+        self.snapshot.groups_of(self.tenant, principal)
+    }
+
     fn role(&self, id: RoleId) -> Option<&'a RoleDefinition> {
         self.roles.role(id).or_else(|| self.snapshot.custom_role(self.tenant, id).map(|role| &**role))
     }

@@ -8,6 +8,7 @@
 //!   `…/resourceGroups/rg` says nothing about `…/resourceGroups/rg-2`;
 //! - within one assignment, what counts is `actions` without `notActions`, and `dataActions` without
 //!   `notDataActions`; the two planes never mix, so that the owner of a vault cannot read its secrets;
+//! - what is assigned to a group, its members have, and the members of groups in it;
 //! - assignments add up: what one takes away by `notActions`, another may give;
 //! - names are compared without regard to case, and `*` stands for any characters, `/` included.
 //!
@@ -76,6 +77,8 @@ pub trait RoleSource<'a> {
     /// What `principal` has been assigned, at any scope. Asked by principal, because that list stays short however
     /// many principals there are; the list at a subscription does not.
     fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<Assignment>];
+    /// The groups that `principal` is in, however deep, each once.
+    fn groups_of(&self, principal: PrincipalId) -> Vec<PrincipalId>;
     /// The role of this id, built in or the tenant's own.
     fn role(&self, id: RoleId) -> Option<&'a RoleDefinition>;
     /// The built-in roles, for what a refusal proposes.
@@ -130,7 +133,9 @@ pub fn authorize<'a>(
     _attributes: &Attributes<'_>,
 ) -> Decision<'a> {
     let mut considered = Vec::new();
-    for assignment in view.assignments_of(principal) {
+    let of_groups = view.groups_of(principal);
+    let everyone = std::iter::once(&principal).chain(&of_groups);
+    for assignment in everyone.flat_map(|who| view.assignments_of(*who)) {
         if !assignment.scope.holds_at(scope) {
             continue;
         }

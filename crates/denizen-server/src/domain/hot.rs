@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     directory::{KeyCredential, PrincipalKind, ServicePrincipal},
+    people::ExternalIdentity,
     roles::RoleId,
 };
 
@@ -59,14 +60,65 @@ impl Principal {
     /// # Errors
     /// What the principal is, or what was done to it.
     pub fn accepts(&self, epoch: u64) -> Result<(), &'static str> {
-        if !self.enabled {
-            return Err("is disabled");
-        }
-        if epoch < self.epoch {
-            return Err("had its tokens revoked; get a new one");
-        }
-        Ok(())
+        accepts(self.enabled, self.epoch, epoch)
     }
+}
+
+/// A user, as tokens are issued to it and decided by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The object id.
+    pub id: PrincipalId,
+    /// `userPrincipalName`, lower case.
+    pub name: Box<str>,
+    /// A disabled user gets no token, and its tokens are refused by our own resources.
+    pub enabled: bool,
+    /// Raised to revoke.
+    pub epoch: u64,
+    /// Whom it is at other providers.
+    pub externals: Box<[ExternalIdentity]>,
+}
+
+impl User {
+    /// What is needed of a user.
+    pub fn of(user: &super::people::User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name.to_lowercase().into(),
+            enabled: user.enabled,
+            epoch: user.epoch,
+            externals: user.externals.clone().into(),
+        }
+    }
+
+    /// Whether what was issued at `epoch` is still good, as far as its user is concerned.
+    ///
+    /// # Errors
+    /// What the user is, or what was done to it.
+    pub fn accepts(&self, epoch: u64) -> Result<(), &'static str> {
+        accepts(self.enabled, self.epoch, epoch)
+    }
+}
+
+/// An app role that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppRole {
+    /// The assignment.
+    pub id: Uuid,
+    /// The service principal of the resource.
+    pub resource: PrincipalId,
+    /// The role.
+    pub role: Uuid,
+}
+
+fn accepts(enabled: bool, epoch: u64, of_the_token: u64) -> Result<(), &'static str> {
+    if !enabled {
+        return Err("is disabled");
+    }
+    if of_the_token < epoch {
+        return Err("had its tokens revoked; get a new one");
+    }
+    Ok(())
 }
 
 /// The life of a token as a principal's record has it, seconds. What is outside 0 to 2^32 - 1 is its nearest end: the bounds

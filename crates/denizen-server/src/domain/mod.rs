@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`ctx`] | who acts, on which tenant, when: without it nothing is reached |
 //! | [`directory`] | tenants, applications, service principals, their credentials, signing keys |
+//! | [`people`] | users, groups, memberships |
+//! | [`sign_in`] | sessions, codes, refresh tokens |
+//! | [`grants`] | app roles that were given, scopes that were consented to |
+//! | [`deleted`] | what was deleted and can be restored |
 //! | [`resources`] | subscriptions, resource groups, machines, vaults, join tokens |
 //! | [`secrets`] | a secret version, and the rules its parts obey |
 //! | [`roles`], [`authorize`] | role definitions and assignments; the one decision point |
@@ -16,12 +20,16 @@ pub mod authorize;
 pub mod claims;
 pub mod clock_watch;
 pub mod ctx;
+pub mod deleted;
 pub mod directory;
+pub mod grants;
 pub mod hot;
 pub mod lifetimes;
+pub mod people;
 pub mod resources;
 pub mod roles;
 pub mod rotation;
 pub mod secrets;
+pub mod sign_in;
 
 pub use ctx::{Actor, Ctx};

@@ -40,7 +40,10 @@ use super::{
     writer::Writer,
 };
 use crate::domain::{
+    deleted::DeletedObject,
     directory::{Application, ServicePrincipal, SigningKey, Tenant},
+    grants::{AppRoleAssignment, PermissionGrant},
+    people::{Group, Membership, User},
     resources::{Machine, ResourceGroup, Subscription, Vault},
     roles::{RoleAssignment, RoleDefinition},
 };
@@ -267,7 +270,7 @@ impl Writer {
 }
 
 /// All kinds, vaults and groups before what lies in them.
-const ORDER: [Kind; 13] = [
+const ORDER: [Kind; 20] = [
     Kind::Tenant,
     Kind::Subscription,
     Kind::ResourceGroup,
@@ -278,7 +281,14 @@ const ORDER: [Kind; 13] = [
     Kind::Machine,
     Kind::RoleDefinition,
     Kind::RoleAssignment,
+    Kind::User,
+    Kind::Group,
+    Kind::Membership,
+    Kind::AppRoleAssignment,
+    Kind::PermissionGrant,
+    Kind::DeletedObject,
     Kind::JoinToken,
+    Kind::SignIn,
     Kind::Secret,
     Kind::SecretVersion,
 ];
@@ -314,7 +324,7 @@ impl Reading<'_> {
         every_record!(record);
         let pairs = || keys.iter().flat_map(|(tenant, id)| [Arg::from(tenant), Arg::from(id)]).collect::<Vec<_>>();
         match kind {
-            Kind::JoinToken => {
+            Kind::JoinToken | Kind::SignIn => {
                 let sql = Sql::keys(OneTimeRow::KEYS_SQL, "(tenant, id)", keys.len(), 2);
                 for row in conn.rows(&self.core.statements, sql, &pairs()).await? {
                     let row = OneTimeRow::read(&row)?;
@@ -365,12 +375,18 @@ impl Reading<'_> {
             | Kind::Machine
             | Kind::Vault
             | Kind::RoleAssignment
-            | Kind::RoleDefinition => {}
+            | Kind::RoleDefinition
+            | Kind::User
+            | Kind::Group
+            | Kind::Membership
+            | Kind::AppRoleAssignment
+            | Kind::PermissionGrant
+            | Kind::DeletedObject => {}
         }
         for (tenant, id) in keys {
             let name = self.core.live.name(RowName { kind, tenant, id });
             self.taken.pending.entry(name).or_insert(None);
-            if kind != Kind::JoinToken {
+            if !matches!(kind, Kind::JoinToken | Kind::SignIn) {
                 self.taken.effects.extend(vault_of(id).map(Effect::InVault));
             }
         }

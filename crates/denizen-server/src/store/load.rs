@@ -27,7 +27,10 @@ use super::{
     tags::{self, RowName, shown},
 };
 use crate::domain::{
+    deleted::DeletedObject,
     directory::{Application, ServicePrincipal, SigningKey, Tenant},
+    grants::{AppRoleAssignment, PermissionGrant},
+    people::{Group, Membership, User},
     resources::{Machine, ResourceGroup, Subscription, Vault},
     roles::{RoleAssignment, RoleDefinition},
 };
@@ -41,7 +44,7 @@ macro_rules! every_record {
     ($with:ident) => {
         $with! {
             Tenant, Application, SigningKey, Subscription, ResourceGroup, Vault, ServicePrincipal, Machine,
-            RoleAssignment, RoleDefinition
+            RoleAssignment, RoleDefinition, User, Group, Membership, AppRoleAssignment, PermissionGrant, DeletedObject
         }
     };
 }

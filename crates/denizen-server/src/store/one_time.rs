@@ -1,9 +1,10 @@
 //! What is consumed once: kept by hash, redeemed by one caller, however many try and on however many replicas.
 //!
-//! Join tokens today; authorization codes, device codes and refresh tokens have their place here: a type that implements
-//! [`OneTime`] with a purpose of its own, and a line in [`kind_of`]. They are not in the snapshot: each is read at most
-//! once, and the one thing that matters is decided by the database in a single statement. So they stop while the
-//! database is away.
+//! Join tokens, sessions, authorization codes, device codes and refresh tokens: a type that implements [`OneTime`] with a
+//! purpose of its own, and a line in `every_one_time!`. They are not in the snapshot: each is read at most a few times, and
+//! the one thing that matters is decided by the database in a single statement. So they stop while the database is away.
+//!
+//! What is spent and renewed ([`Tx::renew`]) stays one row: however often a refresh token is used, it takes no more room.
 //!
 //! Tests: the contract suite.
 
@@ -21,7 +22,11 @@ use super::{
     snapshot::Effect,
     tags::RowName,
 };
-use crate::domain::{Ctx, resources::JoinToken};
+use crate::domain::{
+    Ctx,
+    resources::JoinToken,
+    sign_in::{AuthorizationCode, DeviceCode, DeviceDecision, RefreshToken, Session, UserCode},
+};
 
 /// Something that is consumed once. The secret itself is kept nowhere.
 pub trait OneTime: Serialize + DeserializeOwned + Send + Sync {
@@ -49,33 +54,48 @@ pub struct Kept<T> {
     pub used: bool,
 }
 
-impl OneTime for JoinToken {
-    const PURPOSE: &'static str = "join";
-    const KIND: Kind = Kind::JoinToken;
+/// `every_one_time! { Type: "purpose", Kind; … }`
+macro_rules! every_one_time {
+    ($($type:ty: $purpose:literal, $kind:ident;)*) => {
+        $(impl OneTime for $type {
+            const PURPOSE: &'static str = $purpose;
+            const KIND: Kind = Kind::$kind;
 
-    fn id(&self) -> Uuid {
-        self.id
-    }
+            fn id(&self) -> Uuid {
+                self.id
+            }
 
-    fn tenant(&self) -> TenantId {
-        self.tenant
-    }
+            fn tenant(&self) -> TenantId {
+                self.tenant
+            }
 
-    fn hash(&self) -> &str {
-        &self.hash
-    }
+            fn hash(&self) -> &str {
+                &self.hash
+            }
 
-    fn expires(&self) -> UnixTime {
-        self.expires
-    }
+            fn expires(&self) -> UnixTime {
+                self.expires
+            }
+        })*
+
+        /// The kind of what has a purpose.
+        pub(super) fn kind_of(purpose: &str) -> Result<Kind, StoreError> {
+            match purpose {
+                $($purpose => Ok(Kind::$kind),)*
+                _ => Err(StoreError::Corrupt("a one-time row has a purpose that this release does not know".to_owned())),
+            }
+        }
+    };
 }
 
-/// The kind of what has a purpose.
-pub(super) fn kind_of(purpose: &str) -> Result<Kind, StoreError> {
-    match purpose {
-        JoinToken::PURPOSE => Ok(JoinToken::KIND),
-        _ => Err(StoreError::Corrupt("a one-time row has a purpose that this release does not know".to_owned())),
-    }
+every_one_time! {
+    JoinToken: "join", JoinToken;
+    Session: "session", SignIn;
+    AuthorizationCode: "code", SignIn;
+    DeviceCode: "device", SignIn;
+    UserCode: "user-code", SignIn;
+    DeviceDecision: "device-decision", SignIn;
+    RefreshToken: "refresh", SignIn;
 }
 
 /// `select!("…")`: rows, and a condition.
@@ -153,6 +173,17 @@ fn row_is(purpose: &str, hash: &str) -> impl Fn(&OneTimeRow) -> bool {
     move |row| row.purpose == purpose && row.hash == hash
 }
 
+/// The row, if it can still be redeemed.
+fn redeemable(row: OneTimeRow, now: i64) -> Result<OneTimeRow, OneTimeRefused> {
+    if row.used_at.is_some() {
+        return Err(OneTimeRefused::Used);
+    }
+    if row.expires <= now {
+        return Err(OneTimeRefused::Expired);
+    }
+    Ok(row)
+}
+
 impl Store {
     /// One by the hash of its secret, whatever its tenant: who holds a secret has not said a tenant yet,
     /// and learns it from this. Decides nothing; [`Tx::redeem`] does.
@@ -205,7 +236,7 @@ impl Tx<'_> {
             return Err(self.mark_failed(StoreError::Exists { kind: T::KIND, key }));
         }
         let mut after = serde_json::to_value(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        leave_out(&mut after, &["hash"]);
+        leave_out(&mut after, &["hash", "device", "challenge"]);
         let entry = Entry { kind: T::KIND, id: key, parent: None, before: None, after: Some(after) };
         self.change(entry, Effect::NotIndexed);
         Ok(())
@@ -215,19 +246,8 @@ impl Tx<'_> {
     /// nothing in it.
     pub async fn redeem<T: OneTime>(&mut self, hash: &str) -> Result<T, StoreError> {
         let (tenant, now) = (self.tenant.clone(), self.ctx.now.0);
-        let sql = select!("tenant = $1 AND purpose = $2 AND hash = $3");
-        let row = self
-            .read(sql, args![&tenant, T::PURPOSE, hash], |rows, checks| {
-                let is_asked = |row: &OneTimeRow| row.tenant == tenant && row_is(T::PURPOSE, hash)(row);
-                rows.first().map(|row| OneTimeRow::checked(row, checks)?.asked(is_asked)).transpose()
-            })
-            .await?;
-        let before = match row {
-            None => return Err(OneTimeRefused::Unknown.into()),
-            Some(row) if row.used_at.is_some() => return Err(OneTimeRefused::Used.into()),
-            Some(row) if row.expires <= now => return Err(OneTimeRefused::Expired.into()),
-            Some(row) => row,
-        };
+        let Some(row) = self.one_time_row::<T>(hash).await? else { return Err(OneTimeRefused::Unknown.into()) };
+        let before = redeemable(row, now)?;
         let redeemed: T = before.value().map_err(|error| self.mark_failed(error))?;
         let after = OneTimeRow { used_at: Some(now), ..before };
         let (tag, revision) = (self.wrote(after.name()?, &after.content()), self.revision_number());
@@ -248,6 +268,51 @@ impl Tx<'_> {
         };
         self.change(entry, Effect::NotIndexed);
         Ok(redeemed)
+    }
+
+    /// One as this transaction sees it, used or not.
+    pub async fn one_time<T: OneTime>(&mut self, hash: &str) -> Result<Option<Kept<T>>, StoreError> {
+        let row = self.one_time_row::<T>(hash).await?;
+        let kept = row.map(|row| Ok(Kept { it: row.value()?, used: row.used_at.is_some() })).transpose();
+        kept.map_err(|error| self.mark_failed(error))
+    }
+
+    /// Puts `new` in the place of the one that it was made of, which has the same id and hash: of all who have read the same
+    /// one, one writes. It must not have been redeemed.
+    ///
+    /// # Errors
+    /// [`OneTimeRefused`], which does not fail the transaction, and changes nothing in it.
+    pub async fn renew<T: OneTime>(&mut self, new: &T) -> Result<(), StoreError> {
+        let (now, key) = (self.ctx.now.0, new.id().to_string());
+        self.own_tenant(new.tenant(), T::KIND, &key)?;
+        let before = match self.one_time_row::<T>(new.hash()).await? {
+            Some(row) if row.id == key => redeemable(row, now)?,
+            Some(_) | None => return Err(OneTimeRefused::Unknown.into()),
+        };
+        let body = serde_json::to_string(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let after = OneTimeRow { expires: new.expires().0, body, ..before };
+        let (tag, revision) = (self.wrote(after.name()?, &after.content()), self.revision_number());
+        let sql = "UPDATE one_time SET expires = $4, body = $5, revision = $6, tag = $7 \
+                   WHERE tenant = $1 AND purpose = $2 AND hash = $3 AND used_at IS NULL AND tag = $8";
+        let args =
+            args![&after.tenant, T::PURPOSE, &after.hash, after.expires, &after.body, revision, &tag[..], &after.tag];
+        if self.execute(sql, args).await? != 1 {
+            return Err(self.mark_failed(after.name()?.tampered(Tampering::Older)));
+        }
+        let after = Some(json!({ "expires": new.expires() }));
+        self.change(Entry { kind: T::KIND, id: key, parent: None, before: None, after }, Effect::NotIndexed);
+        Ok(())
+    }
+
+    /// The row of a secret's hash, checked.
+    async fn one_time_row<T: OneTime>(&mut self, hash: &str) -> Result<Option<OneTimeRow>, StoreError> {
+        let tenant = self.tenant.clone();
+        let sql = select!("tenant = $1 AND purpose = $2 AND hash = $3");
+        self.read(sql, args![&tenant, T::PURPOSE, hash], |rows, checks| {
+            let is_asked = |row: &OneTimeRow| row.tenant == tenant && row_is(T::PURPOSE, hash)(row);
+            rows.first().map(|row| OneTimeRow::checked(row, checks)?.asked(is_asked)).transpose()
+        })
+        .await
     }
 
     /// Removes what nobody can redeem any more: what ended before `before`, of every purpose. Gives how many.

@@ -46,6 +46,20 @@ pub enum Kind {
     RoleDefinition,
     /// [`crate::domain::resources::JoinToken`]
     JoinToken,
+    /// [`crate::domain::people::User`]
+    User,
+    /// [`crate::domain::people::Group`]
+    Group,
+    /// [`crate::domain::people::Membership`]
+    Membership,
+    /// [`crate::domain::grants::AppRoleAssignment`]
+    AppRoleAssignment,
+    /// [`crate::domain::grants::PermissionGrant`]
+    PermissionGrant,
+    /// [`crate::domain::deleted::DeletedObject`]
+    DeletedObject,
+    /// [`crate::domain::sign_in`]: what people sign in by, and what they get for it.
+    SignIn,
     /// A secret's name, and which of its versions is the latest.
     Secret,
     /// [`crate::domain::secrets::SecretVersion`]
@@ -53,7 +67,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 20] = [
         Self::Tenant,
         Self::Application,
         Self::ServicePrincipal,
@@ -65,6 +79,13 @@ impl Kind {
         Self::RoleAssignment,
         Self::RoleDefinition,
         Self::JoinToken,
+        Self::User,
+        Self::Group,
+        Self::Membership,
+        Self::AppRoleAssignment,
+        Self::PermissionGrant,
+        Self::DeletedObject,
+        Self::SignIn,
         Self::Secret,
         Self::SecretVersion,
     ];
@@ -83,6 +104,13 @@ impl Kind {
             Self::RoleAssignment => "role_assignment",
             Self::RoleDefinition => "role_definition",
             Self::JoinToken => "join_token",
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Membership => "membership",
+            Self::AppRoleAssignment => "app_role_assignment",
+            Self::PermissionGrant => "permission_grant",
+            Self::DeletedObject => "deleted_object",
+            Self::SignIn => "sign_in",
             Self::Secret => "secret",
             Self::SecretVersion => "secret_version",
         }
@@ -105,10 +133,20 @@ impl fmt::Display for Kind {
             Self::RoleAssignment => "role assignment",
             Self::RoleDefinition => "role definition",
             Self::JoinToken => "join token",
+            Self::AppRoleAssignment => "app role assignment",
+            Self::PermissionGrant => "permission grant",
+            Self::DeletedObject => "deleted object",
+            Self::SignIn => "sign-in",
             Self::SecretVersion => "secret version",
-            Self::Tenant | Self::Application | Self::Subscription | Self::Machine | Self::Vault | Self::Secret => {
-                self.as_str()
-            }
+            Self::Tenant
+            | Self::Application
+            | Self::Subscription
+            | Self::Machine
+            | Self::Vault
+            | Self::Secret
+            | Self::User
+            | Self::Group
+            | Self::Membership => self.as_str(),
         })
     }
 }

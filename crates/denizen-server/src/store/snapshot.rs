@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It holds what issuing tokens and authorizing need, and no more: of principals and role assignments the hot half
-//! ([`crate::domain::hot`]), of machines nothing. The records are in the store, which reads one by its key.
+//! ([`crate::domain::hot`]), of users the same, of groups who is in them, of machines nothing. The records are in the store, which reads one by its key.
 //!
 //! The maps are persistent: a change copies the path to what it changes and shares the rest, so publishing costs
 //! O(log n) whatever the size. What there may be a million of is in a [`Tree`], which costs few bytes beside its entries.
@@ -35,7 +35,9 @@ use uuid::Uuid;
 use super::{Kind, Revision, tree::Tree};
 use crate::domain::{
     directory::{Application, SigningKey, Tenant},
-    hot::{Assignment, NestedId, Principal},
+    grants::PermissionGrant,
+    hot::{AppRole, Assignment, NestedId, Principal, User},
+    people::{ExternalIdentity, MembershipKey},
     resources::{ResourceGroup, Subscription, Vault},
     roles::{RoleDefinition, RoleId},
 };
@@ -55,8 +57,14 @@ pub enum Entity {
     Subscription(Arc<Subscription>),
     ResourceGroup(Arc<ResourceGroup>),
     /// Nothing.
-    Machine,
+    Nothing,
     Vault(Arc<Vault>),
+    User(Arc<User>),
+    /// That there is one.
+    Group(PrincipalId),
+    Membership(MembershipKey),
+    AppRole(PrincipalId, AppRole),
+    PermissionGrant(Arc<PermissionGrant>),
     RoleAssignment(PrincipalId, Arc<Assignment>),
     RoleDefinition(Arc<RoleDefinition>),
 }
@@ -113,8 +121,13 @@ impl Many {
             | Entity::SigningKey(_)
             | Entity::Subscription(_)
             | Entity::ResourceGroup(_)
-            | Entity::Machine
+            | Entity::Nothing
             | Entity::Vault(_)
+            | Entity::User(_)
+            | Entity::Group(_)
+            | Entity::Membership(_)
+            | Entity::AppRole(..)
+            | Entity::PermissionGrant(_)
             | Entity::RoleDefinition(_)) => return Some(few),
         }
         None
@@ -137,6 +150,19 @@ struct TenantState {
     assignments: Tree<Uuid, PrincipalId>,
     of_principal: Tree<PrincipalId, Assignments>,
     roles: Map<RoleId, Arc<RoleDefinition>>,
+    users: Tree<PrincipalId, Arc<User>>,
+    /// By name, lower case.
+    user_names: Map<String, PrincipalId>,
+    externals: Map<ExternalIdentity, PrincipalId>,
+    groups: Tree<PrincipalId, ()>,
+    /// The groups that each is in, by id; of those that are deleted as well.
+    member_of: Tree<PrincipalId, Arc<[PrincipalId]>>,
+    /// Whose each app role assignment is.
+    app_roles: Tree<Uuid, PrincipalId>,
+    app_roles_of: Tree<PrincipalId, Arc<[AppRole]>>,
+    grants: Map<Uuid, Arc<PermissionGrant>>,
+    /// What each client was granted.
+    grants_of: Map<PrincipalId, Arc<[Arc<PermissionGrant>]>>,
 }
 
 /// What a principal has been assigned, by id. Most have one, which takes no list.
@@ -276,6 +302,62 @@ impl Snapshot {
         self.of(tenant).into_iter().flat_map(|state| state.roles.values())
     }
 
+    /// A user by object id.
+    pub fn user(&self, tenant: TenantId, id: PrincipalId) -> Option<&Arc<User>> {
+        self.of(tenant)?.users.get(&id)
+    }
+
+    /// A user by name, in any case.
+    pub fn user_named(&self, tenant: TenantId, name: &str) -> Option<&Arc<User>> {
+        let state = self.of(tenant)?;
+        state.users.get(state.user_names.get(name.to_lowercase().as_str())?)
+    }
+
+    /// The user that somebody is at another provider.
+    pub fn user_of_external(&self, tenant: TenantId, external: &ExternalIdentity) -> Option<&Arc<User>> {
+        let state = self.of(tenant)?;
+        state.users.get(state.externals.get(external)?)
+    }
+
+    /// Whether there is a group of this object id.
+    pub fn is_group(&self, tenant: TenantId, id: PrincipalId) -> bool {
+        self.of(tenant).is_some_and(|state| state.groups.get(&id).is_some())
+    }
+
+    /// The groups that a principal is in, and those that these are in, each once; nearest first.
+    pub fn groups_of(&self, tenant: TenantId, principal: PrincipalId) -> Vec<PrincipalId> {
+        let mut groups = Vec::new();
+        let Some(state) = self.of(tenant) else { return groups };
+        let (mut of, mut next) = (principal, 0);
+        loop {
+            for group in state.member_of.get(&of).into_iter().flat_map(|groups| groups.iter()) {
+                // What counts is that it is there: a membership outlives a group that was deleted.
+                if state.groups.get(group).is_some() && !groups.contains(group) && *group != principal {
+                    groups.push(*group);
+                }
+            }
+            let Some(group) = groups.get(next) else { return groups };
+            (of, next) = (*group, next + 1);
+        }
+    }
+
+    /// The groups that a principal is in itself, by id.
+    pub fn direct_groups_of(&self, tenant: TenantId, principal: PrincipalId) -> impl Iterator<Item = PrincipalId> {
+        let state = self.of(tenant);
+        let all = state.and_then(|state| state.member_of.get(&principal)).into_iter().flat_map(|all| all.iter());
+        all.copied().filter(move |group| state.is_some_and(|state| state.groups.get(group).is_some()))
+    }
+
+    /// The app roles that a principal was given itself, by the assignments' ids.
+    pub fn app_roles_of(&self, tenant: TenantId, principal: PrincipalId) -> &[AppRole] {
+        self.of(tenant).and_then(|state| state.app_roles_of.get(&principal)).map_or(&[], AsRef::as_ref)
+    }
+
+    /// The scopes that a client was granted, by the grants' ids.
+    pub fn grants_of(&self, tenant: TenantId, client: PrincipalId) -> &[Arc<PermissionGrant>] {
+        self.of(tenant).and_then(|state| state.grants_of.get(&client)).map_or(&[], AsRef::as_ref)
+    }
+
     /// A tenant's signing keys, in the order in which they sign.
     pub fn signing_keys(&self, tenant: TenantId) -> &[Arc<SigningKey>] {
         self.of(tenant).map_or(&[], |state| &state.signing_keys)
@@ -368,6 +450,13 @@ impl Snapshot {
             | Kind::RoleAssignment
             | Kind::RoleDefinition
             | Kind::JoinToken
+            | Kind::User
+            | Kind::Group
+            | Kind::Membership
+            | Kind::AppRoleAssignment
+            | Kind::PermissionGrant
+            | Kind::DeletedObject
+            | Kind::SignIn
             | Kind::Secret
             | Kind::SecretVersion => {}
         }
@@ -415,12 +504,17 @@ impl Snapshot {
                 let tenants = self.signers(&it.kid).chain([tenant]).collect();
                 self.signers.insert_mut(it.kid.clone(), tenants);
             }
-            Entity::Machine => return,
+            Entity::Nothing => return,
             Entity::Application(_)
             | Entity::ServicePrincipal(_)
             | Entity::Subscription(_)
             | Entity::ResourceGroup(_)
             | Entity::RoleAssignment(..)
+            | Entity::User(_)
+            | Entity::Group(_)
+            | Entity::Membership(_)
+            | Entity::AppRole(..)
+            | Entity::PermissionGrant(_)
             | Entity::RoleDefinition(_) => {}
         }
         if !self.tenants.contains_key(&tenant) {
@@ -467,6 +561,13 @@ impl Snapshot {
             | Kind::RoleAssignment
             | Kind::RoleDefinition
             | Kind::JoinToken
+            | Kind::User
+            | Kind::Group
+            | Kind::Membership
+            | Kind::AppRoleAssignment
+            | Kind::PermissionGrant
+            | Kind::DeletedObject
+            | Kind::SignIn
             | Kind::Secret
             | Kind::SecretVersion => {}
         }
@@ -495,6 +596,19 @@ fn by_principal(mut assignments: Vec<(PrincipalId, Arc<Assignment>)>) -> Vec<(Pr
     lists.collect()
 }
 
+/// A list in the order of `by`, with one more.
+fn with<T: Clone, K: Ord>(list: &[T], one: T, by: impl Fn(&T) -> K) -> Arc<[T]> {
+    let at = list.partition_point(|other| by(other) < by(&one));
+    let (before, after) = list.split_at(at);
+    before.iter().cloned().chain([one]).chain(after.iter().cloned()).collect()
+}
+
+/// A list without those; none when nothing is left.
+fn without<T: Clone>(list: &[T], is_gone: impl Fn(&T) -> bool) -> Option<Arc<[T]>> {
+    let left: Arc<[T]> = list.iter().filter(|it| !is_gone(it)).cloned().collect();
+    (!left.is_empty()).then_some(left)
+}
+
 /// What a key's text names; none when it is no such key, and so no record's that is here.
 fn key<K: std::str::FromStr>(id: &str) -> Option<K> {
     id.parse().ok()
@@ -521,7 +635,7 @@ impl TenantState {
             }
             Entity::Subscription(it) => self.subscriptions.insert_mut(it.id, it),
             Entity::ResourceGroup(it) => self.resource_groups.insert_mut(it.id.clone(), it),
-            Entity::Machine => {}
+            Entity::Nothing => {}
             Entity::Vault(it) => self.vaults.insert_mut(it.id.clone(), it),
             Entity::RoleAssignment(principal, it) => {
                 self.assignments.insert(it.id, principal);
@@ -531,6 +645,30 @@ impl TenantState {
                 }
             }
             Entity::RoleDefinition(it) => self.roles.insert_mut(it.id, it),
+            Entity::User(it) => {
+                self.user_names.insert_mut(it.name.as_ref().to_owned(), it.id);
+                for external in &it.externals {
+                    self.externals.insert_mut(external.clone(), it.id);
+                }
+                self.users.insert(it.id, it);
+            }
+            Entity::Group(id) => self.groups.insert(id, ()),
+            Entity::Membership(MembershipKey { group, member }) => {
+                let groups = self.member_of.get(&member).map_or(&[][..], AsRef::as_ref);
+                let groups = with(groups, group, |it| *it);
+                self.member_of.insert(member, groups);
+            }
+            Entity::AppRole(principal, it) => {
+                let roles = with(self.app_roles_of.get(&principal).map_or(&[][..], AsRef::as_ref), it, |it| it.id);
+                self.app_roles.insert(it.id, principal);
+                self.app_roles_of.insert(principal, roles);
+            }
+            Entity::PermissionGrant(it) => {
+                let grants = self.grants_of.get(&it.client).map_or(&[][..], AsRef::as_ref);
+                let grants = with(grants, it.clone(), |it| it.id);
+                self.grants_of.insert_mut(it.client, grants);
+                self.grants.insert_mut(it.id, it);
+            }
         }
     }
 
@@ -546,7 +684,19 @@ impl TenantState {
             Kind::Vault => self.vaults.contains_key(id),
             Kind::RoleAssignment => key(id).is_some_and(|id| self.assignments.get(&id).is_some()),
             Kind::RoleDefinition => key(id).is_some_and(|id| self.roles.contains_key::<RoleId>(&id)),
-            Kind::Machine | Kind::JoinToken | Kind::Secret | Kind::SecretVersion => false,
+            Kind::User => key(id).is_some_and(|id| self.users.get(&id).is_some()),
+            Kind::Group => key(id).is_some_and(|id| self.groups.get(&id).is_some()),
+            Kind::Membership => key(id).is_some_and(|MembershipKey { group, member }| {
+                self.member_of.get(&member).is_some_and(|groups| groups.contains(&group))
+            }),
+            Kind::AppRoleAssignment => key(id).is_some_and(|id| self.app_roles.get(&id).is_some()),
+            Kind::PermissionGrant => key(id).is_some_and(|id| self.grants.contains_key::<Uuid>(&id)),
+            Kind::Machine
+            | Kind::JoinToken
+            | Kind::DeletedObject
+            | Kind::SignIn
+            | Kind::Secret
+            | Kind::SecretVersion => false,
         }
     }
 
@@ -581,7 +731,49 @@ impl TenantState {
                 }
             }
             Kind::RoleDefinition => _ = key(id).map(|id: RoleId| self.roles.remove_mut(&id)),
-            Kind::Machine | Kind::JoinToken | Kind::Secret | Kind::SecretVersion => {}
+            Kind::User => {
+                let Some(before) = key(id).and_then(|id| self.users.remove(&id)) else { return };
+                if self.user_names.get(before.name.as_ref()) == Some(&before.id) {
+                    self.user_names.remove_mut(before.name.as_ref());
+                }
+                for external in &before.externals {
+                    if self.externals.get(external) == Some(&before.id) {
+                        self.externals.remove_mut(external);
+                    }
+                }
+            }
+            Kind::Group => _ = key(id).and_then(|id| self.groups.remove(&id)),
+            Kind::Membership => {
+                let Some(MembershipKey { group, member }) = key(id) else { return };
+                let groups = without(self.member_of.get(&member).map_or(&[][..], AsRef::as_ref), |it| *it == group);
+                match groups {
+                    Some(groups) => self.member_of.insert(member, groups),
+                    None => _ = self.member_of.remove(&member),
+                }
+            }
+            Kind::AppRoleAssignment => {
+                let Some(id) = key(id) else { return };
+                let Some(principal) = self.app_roles.remove(&id) else { return };
+                match without(self.app_roles_of.get(&principal).map_or(&[][..], AsRef::as_ref), |it| it.id == id) {
+                    Some(roles) => self.app_roles_of.insert(principal, roles),
+                    None => _ = self.app_roles_of.remove(&principal),
+                }
+            }
+            Kind::PermissionGrant => {
+                let Some(before) = key(id).and_then(|id: Uuid| self.grants.get(&id)).cloned() else { return };
+                let grants = self.grants_of.get(&before.client).map_or(&[][..], AsRef::as_ref);
+                match without(grants, |it| it.id == before.id) {
+                    Some(grants) => self.grants_of.insert_mut(before.client, grants),
+                    None => _ = self.grants_of.remove_mut(&before.client),
+                }
+                self.grants.remove_mut(&before.id);
+            }
+            Kind::Machine
+            | Kind::JoinToken
+            | Kind::DeletedObject
+            | Kind::SignIn
+            | Kind::Secret
+            | Kind::SecretVersion => {}
         }
     }
 

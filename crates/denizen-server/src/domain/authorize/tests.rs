@@ -17,11 +17,16 @@ struct Directory {
     built_in: BuiltInRoles,
     custom: HashMap<RoleId, RoleDefinition>,
     assignments: HashMap<PrincipalId, Vec<Arc<Assignment>>>,
+    groups: Vec<PrincipalId>,
 }
 
 impl<'a> RoleSource<'a> for &'a Directory {
     fn assignments_of(&self, principal: PrincipalId) -> &'a [Arc<Assignment>] {
         self.assignments.get(&principal).map_or(&[], Vec::as_slice)
+    }
+
+    fn groups_of(&self, principal: PrincipalId) -> Vec<PrincipalId> {
+        if principal == WHO { self.groups.clone() } else { Vec::new() }
     }
 
     fn role(&self, id: RoleId) -> Option<&'a RoleDefinition> {
@@ -35,7 +40,7 @@ impl<'a> RoleSource<'a> for &'a Directory {
 
 impl Directory {
     fn new() -> Self {
-        Self { built_in: BuiltInRoles::load(), custom: HashMap::new(), assignments: HashMap::new() }
+        Self { built_in: BuiltInRoles::load(), custom: HashMap::new(), assignments: HashMap::new(), groups: Vec::new() }
     }
 
     fn assign(mut self, principal: PrincipalId, role: &str, scope: &str) -> Self {
@@ -309,4 +314,16 @@ fn the_matrix_of_roles_and_actions() {
         }
     }
     insta::assert_snapshot!("role_matrix", text);
+}
+
+#[test]
+fn what_a_group_is_assigned_its_members_have() {
+    let group = PrincipalId(Uuid::from_u128(2));
+    let mut directory = Directory::new().assign(group, "Key Vault Secrets User", VAULT);
+    let vault: ResourceId = VAULT.parse().unwrap();
+    let allowed = |directory: &Directory, who| authorize(&directory, who, &GET, &vault, &Attributes::default()).allowed;
+    assert!(!allowed(&directory, WHO));
+    directory.groups = vec![PrincipalId(Uuid::from_u128(3)), group];
+    assert!(allowed(&directory, WHO));
+    assert!(!allowed(&directory, PrincipalId(Uuid::from_u128(4))), "who is in no group has nothing of it");
 }

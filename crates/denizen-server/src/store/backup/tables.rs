@@ -12,7 +12,10 @@ use super::{
     check::{self, Checker},
 };
 use crate::domain::{
+    deleted::DeletedObject,
     directory::{ServicePrincipal, SigningKey, Tenant},
+    grants::{AppRoleAssignment, PermissionGrant},
+    people::{Group, Membership, User},
     resources::{Machine, ResourceGroup, Subscription, Vault},
     roles::{RoleAssignment, RoleDefinition},
 };
@@ -98,6 +101,12 @@ pub(super) const TABLES: &[Table] = &[
     records!("vaults", Vault, name),
     records!("role_assignments", RoleAssignment),
     records!("role_definitions", RoleDefinition),
+    Table { since: 2, ..records!("users", User, name) },
+    Table { since: 2, ..records!("groups", Group) },
+    Table { since: 2, ..records!("memberships", Membership) },
+    Table { since: 2, ..records!("app_role_assignments", AppRoleAssignment) },
+    Table { since: 2, ..records!("permission_grants", PermissionGrant) },
+    Table { since: 2, ..records!("deleted_objects", DeletedObject) },
     table!("one_time", "tenant, purpose, hash" (3), "$1, $2, $3", "$4", 512, check::one_time,
            [tenant: Text, purpose: Text, hash: Text, id: Text, expires: Int, used_at: IntOrNull, body: Text, revision: Int,
             tag: Bytes]),

@@ -6,13 +6,17 @@ use uuid::Uuid;
 use crate::{
     domain::{
         Actor, Ctx,
+        deleted::{DeletedKind, DeletedObject},
         directory::{
             Application, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant, TokenVersion,
         },
+        grants::{AppRoleAssignment, PermissionGrant},
         hot::Principal,
+        people::{ExternalIdentity, Group, Membership, Totp, User, UserPassword},
         resources::{JoinToken, Machine, ResourceGroup, Subscription, Vault},
         roles::{RoleAssignment, RoleDefinition, RoleId},
         secrets::SecretVersion,
+        sign_in::{RefreshToken, SignIn},
     },
     store::{AuditEvent, Store},
 };
@@ -197,6 +201,101 @@ pub(in crate::store) fn join_token(tenant: u8, n: u8) -> JoinToken {
     }
 }
 
+pub(in crate::store) fn user(tenant: u8, n: u8) -> User {
+    User {
+        tenant: tenant_id(tenant),
+        id: PrincipalId(uuid(0xB1, n)),
+        name: format!("User{n}@t{tenant}.example"),
+        display_name: format!("User {n}"),
+        given_name: None,
+        surname: None,
+        mail: None,
+        mail_nickname: format!("user{n}"),
+        enabled: true,
+        epoch: 0,
+        password: Some(UserPassword { hash: "THE-USERS-HASH".to_owned(), set: NOW, must_change: false }),
+        totp: Some(Totp { sealed: "THE-SEALED-TOTP".to_owned(), set: NOW, last_step: 0 }),
+        externals: vec![external(n)],
+        created: NOW,
+    }
+}
+
+pub(in crate::store) fn external(n: u8) -> ExternalIdentity {
+    ExternalIdentity { issuer: "https://idp.example".to_owned(), subject: format!("subject-{n}") }
+}
+
+pub(in crate::store) fn user_group(tenant: u8, n: u8) -> Group {
+    Group {
+        tenant: tenant_id(tenant),
+        id: PrincipalId(uuid(0xB2, n)),
+        display_name: format!("Group {n}"),
+        description: None,
+        mail_nickname: format!("group{n}"),
+        owners: Vec::new(),
+        created: NOW,
+    }
+}
+
+pub(in crate::store) fn membership(tenant: u8, group: u8, member: PrincipalId) -> Membership {
+    Membership { tenant: tenant_id(tenant), group: user_group(tenant, group).id, member, since: NOW }
+}
+
+pub(in crate::store) fn app_role(tenant: u8, n: u8, principal: PrincipalId) -> AppRoleAssignment {
+    AppRoleAssignment {
+        tenant: tenant_id(tenant),
+        id: uuid(0xF2, n),
+        principal,
+        resource: principal_id(1),
+        role: uuid(0xF3, n),
+        created: NOW,
+    }
+}
+
+pub(in crate::store) fn permission_grant(tenant: u8, n: u8, client: u8) -> PermissionGrant {
+    PermissionGrant {
+        tenant: tenant_id(tenant),
+        id: uuid(0xF4, n),
+        client: principal_id(client),
+        user: None,
+        resource: principal_id(1),
+        scopes: vec!["Orders.Read".to_owned()],
+        created: NOW,
+    }
+}
+
+pub(in crate::store) fn deleted_object(tenant: u8, n: u8) -> DeletedObject {
+    DeletedObject {
+        tenant: tenant_id(tenant),
+        id: uuid(0xB3, n),
+        kind: DeletedKind::User,
+        display_name: "gone".to_owned(),
+        deleted: NOW,
+        record: serde_json::json!({ "hash": "THE-HASH-OF-WHO-IS-GONE" }),
+    }
+}
+
+pub(in crate::store) fn refresh_token(tenant: u8, n: u8) -> RefreshToken {
+    let sign_in = SignIn {
+        tenant: tenant_id(tenant),
+        user: user(tenant, 1).id,
+        epoch: 0,
+        at: NOW,
+        methods: vec!["pwd".to_owned()],
+        session: uuid(0x72, n),
+    };
+    RefreshToken {
+        id: uuid(0x71, n),
+        tenant: tenant_id(tenant),
+        hash: format!("{n:064x}"),
+        expires: NOW + 600,
+        generation: 1,
+        spent: None,
+        client: client(1),
+        scope: "openid".to_owned(),
+        sign_in,
+    }
+}
+
 /// A version whose sealed bytes are found by searching for `WRAPPED` and `SEALED`.
 pub(in crate::store) fn secret(tenant: u8, vault: &str, name: &str, n: u8) -> SecretVersion {
     SecretVersion {
@@ -227,6 +326,12 @@ pub(in crate::store) async fn insert_one_of_each(tx: &mut crate::store::Tx<'_>) 
     tx.insert(&vault(1, "v")).await.unwrap();
     tx.insert(&assignment(1, 1, &vault_id(1, "v"), 1)).await.unwrap();
     tx.insert(&custom_role(1, 1)).await.unwrap();
+    tx.insert(&user(1, 1)).await.unwrap();
+    tx.insert(&user_group(1, 1)).await.unwrap();
+    tx.insert(&membership(1, 1, user(1, 1).id)).await.unwrap();
+    tx.insert(&app_role(1, 1, user(1, 1).id)).await.unwrap();
+    tx.insert(&permission_grant(1, 1, 1)).await.unwrap();
+    tx.insert(&deleted_object(1, 1)).await.unwrap();
     tx.secret_add(&secret(1, "v", "s", 1)).await.unwrap();
 }
 

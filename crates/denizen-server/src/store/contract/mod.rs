@@ -166,7 +166,8 @@ macro_rules! on {
                 d34_a_row_moved_to_another_tenant_is_not_served;
             one_time:
                 d10_a_token_is_used_once
-                d28_of_thirty_two_who_race_one_gets_the_token;
+                d28_of_thirty_two_who_race_one_gets_the_token
+                what_is_renewed_stays_one_row_and_is_renewed_once;
             secret_cycle:
                 versions_come_newest_first_and_the_last_is_the_latest
                 names_are_kept_as_written_and_found_in_any_case

@@ -2,7 +2,7 @@
 
 use super::{DataPlace, fixtures::*, writes::founded};
 use crate::{
-    domain::{Ctx, resources::JoinToken},
+    domain::{Ctx, resources::JoinToken, sign_in::RefreshToken},
     store::*,
 };
 
@@ -74,4 +74,63 @@ pub(super) async fn d28_of_thirty_two_who_race_one_gets_the_token(place: impl Da
     }
     let won = racers.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!((won, machines_of(&store).await), (1, 1));
+}
+
+pub(super) async fn what_is_renewed_stays_one_row_and_is_renewed_once(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let token = refresh_token(1, 1);
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.issue(&token).await.unwrap();
+    tx.commit(event("x")).await.unwrap();
+
+    // Of many who have seen the first generation, one makes the second.
+    let mut racers = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (store, token) = (store.clone(), token.clone());
+        racers.spawn(async move {
+            let mut tx = store.begin(&ctx(1)).await.unwrap();
+            let Kept { it, used } = tx.one_time::<RefreshToken>(&token.hash).await.unwrap().unwrap();
+            assert!(!used);
+            if it.generation != token.generation {
+                return false;
+            }
+            let renewed =
+                RefreshToken { generation: it.generation + 1, spent: Some(NOW), expires: it.expires + 60, ..it };
+            tx.renew(&renewed).await.unwrap();
+            tx.commit(event("renew")).await.unwrap();
+            true
+        });
+    }
+    assert_eq!(racers.join_all().await.into_iter().filter(|won| *won).count(), 1);
+    let kept = store.one_time::<RefreshToken>(&token.hash).await.unwrap().unwrap();
+    assert_eq!((kept.it.generation, kept.it.expires, kept.used), (2, token.expires + 60, false));
+    let rows = store.rows("SELECT COUNT(*) FROM one_time", &[]).await.unwrap()[0].count(0).unwrap();
+    assert_eq!(rows, 1);
+
+    // Not one that is another's, that is not there, that has ended, or that was redeemed.
+    let refused = async |ctx: &Ctx, it: &RefreshToken| {
+        let mut tx = store.begin(ctx).await.unwrap();
+        match tx.renew(it).await {
+            Err(StoreError::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    let late = Ctx { now: kept.it.expires, ..ctx(1) };
+    assert_eq!(refused(&late, &kept.it).await, OneTimeRefused::Expired);
+    assert_eq!(refused(&ctx(1), &refresh_token(1, 2)).await, OneTimeRefused::Unknown);
+    let another = RefreshToken { id: uuid(0x71, 9), ..kept.it.clone() };
+    assert_eq!(refused(&ctx(1), &another).await, OneTimeRefused::Unknown);
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.redeem::<RefreshToken>(&token.hash).await.unwrap();
+    tx.commit(event("revoke")).await.unwrap();
+    assert_eq!(refused(&ctx(1), &kept.it).await, OneTimeRefused::Used);
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    let of_another = RefreshToken { tenant: tenant_id(2), ..kept.it };
+    assert!(matches!(tx.renew(&of_another).await, Err(StoreError::OtherTenant { .. })));
+    drop(tx);
+
+    // A restart knows the row as it was written last.
+    store.close().await;
+    let kept = place.open().await.one_time::<RefreshToken>(&token.hash).await.unwrap().unwrap();
+    assert_eq!((kept.it.generation, kept.used), (2, true));
 }

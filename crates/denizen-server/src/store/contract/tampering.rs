@@ -9,7 +9,10 @@ use super::{
 use crate::{
     domain::{
         Ctx,
+        deleted::DeletedObject,
         directory::{Application, ServicePrincipal, SigningKey},
+        grants::{AppRoleAssignment, PermissionGrant},
+        people::{Group, Membership, User},
         resources::{JoinToken, Machine, Vault},
         roles::RoleAssignment,
         secrets::SecretVersion,
@@ -18,7 +21,7 @@ use crate::{
 };
 
 /// Every table whose rows carry a tag, and what its rows are called.
-pub(super) const TABLES: [(&str, Kind); 13] = [
+pub(super) const TABLES: [(&str, Kind); 19] = [
     ("tenants", Kind::Tenant),
     ("applications", Kind::Application),
     ("service_principals", Kind::ServicePrincipal),
@@ -29,6 +32,12 @@ pub(super) const TABLES: [(&str, Kind); 13] = [
     ("vaults", Kind::Vault),
     ("role_assignments", Kind::RoleAssignment),
     ("role_definitions", Kind::RoleDefinition),
+    ("users", Kind::User),
+    ("groups", Kind::Group),
+    ("memberships", Kind::Membership),
+    ("app_role_assignments", Kind::AppRoleAssignment),
+    ("permission_grants", Kind::PermissionGrant),
+    ("deleted_objects", Kind::DeletedObject),
     ("secrets", Kind::Secret),
     ("secret_versions", Kind::SecretVersion),
     ("one_time", Kind::JoinToken),
@@ -59,6 +68,12 @@ pub(super) async fn change_each(store: &Store) {
     tx.put(&Vault { location: "x".to_owned(), ..vault(1, "v") }).await.unwrap();
     tx.put(&RoleAssignment { created_by: "x".to_owned(), ..assignment(1, 1, &vault_id(1, "v"), 1) }).await.unwrap();
     tx.put(&crate::domain::roles::RoleDefinition { name: "x".to_owned(), ..custom_role(1, 1) }).await.unwrap();
+    tx.put(&User { enabled: false, ..user(1, 1) }).await.unwrap();
+    tx.put(&Group { display_name: "renamed".to_owned(), ..user_group(1, 1) }).await.unwrap();
+    tx.put(&Membership { since: NOW + 1, ..membership(1, 1, user(1, 1).id) }).await.unwrap();
+    tx.put(&AppRoleAssignment { created: NOW + 1, ..app_role(1, 1, user(1, 1).id) }).await.unwrap();
+    tx.put(&PermissionGrant { scopes: Vec::new(), ..permission_grant(1, 1, 1) }).await.unwrap();
+    tx.put(&DeletedObject { display_name: "renamed".to_owned(), ..deleted_object(1, 1) }).await.unwrap();
     tx.secret_update(&SecretVersion { enabled: false, ..secret(1, "v", "s", 1) }).await.unwrap();
     tx.secret_delete(&vault_id(1, "v"), "s", NOW, NOW + 9).await.unwrap().unwrap();
     tx.redeem::<JoinToken>(&join_token(1, 1).hash).await.unwrap();
@@ -92,6 +107,7 @@ pub(super) async fn a_row_that_was_edited_is_refused_at_start(place: impl DataPl
     let mut edits = vec![
         ("tenants", "domain = 'other.example'".to_owned()),
         ("service_principals", "client_id = 'c0000000-0000-0000-0000-000000000009'".to_owned()),
+        ("users", "name = 'other@t1.example'".to_owned()),
         ("subscriptions", "subscription = '50000000-0000-0000-0000-000000000009'".to_owned()),
         ("vaults", "name = 'other'".to_owned()),
         ("secrets", "written = 'S'".to_owned()),

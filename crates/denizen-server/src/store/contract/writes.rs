@@ -222,6 +222,10 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
     tx.put(&Application { display_name: "Renamed".to_owned(), ..application(1, 1, &[]) }).await.unwrap();
     tx.remove::<SigningKey>(&"kid-1".to_owned()).await.unwrap();
     let second = tx.commit(event("x")).await.unwrap();
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    tx.insert(&user(1, 1)).await.unwrap();
+    tx.insert(&deleted_object(1, 1)).await.unwrap();
+    let third = tx.commit(event("x")).await.unwrap();
 
     let changes = store.changes_since(&ctx(1), start, 100).await.unwrap();
     let told: Vec<_> =
@@ -237,6 +241,8 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
             (first, Kind::SecretVersion, false, true),
             (second, Kind::Application, true, true),
             (second, Kind::SigningKey, true, false),
+            (third, Kind::User, false, true),
+            (third, Kind::DeletedObject, false, true),
         ]
     );
     assert_eq!(changes[6].before.as_ref().unwrap()["display_name"], "App 1");
@@ -245,12 +251,12 @@ pub(super) async fn the_change_log_says_what_changed_and_no_sealed_byte(place: i
     // From the first, so that the tenant is among them.
     let text = format!("{:?}", store.changes_since(&ctx(1), Revision(0), 100).await.unwrap());
     assert!(text.contains("t1.example"));
-    for sealed in ["THE-PASSWORD-HASH", "THE-SEALED", "WRAPPED", "SEALED"] {
+    for sealed in ["THE-PASSWORD-HASH", "THE-SEALED", "WRAPPED", "SEALED", "THE-USERS-HASH", "THE-HASH-OF"] {
         assert!(!text.contains(sealed), "the change log repeats {sealed}");
     }
     assert!(text.contains("JoinToken") && !text.contains(&format!("{:064x}", 1)), "the change log repeats a hash");
     assert_eq!(store.changes_since(&ctx(1), first, 1).await.unwrap().len(), 1);
-    assert!(store.changes_since(&ctx(1), second, 100).await.unwrap().is_empty());
+    assert!(store.changes_since(&ctx(1), third, 100).await.unwrap().is_empty());
 }
 
 pub(super) async fn revisions_name_the_last_change(place: impl DataPlace) {

@@ -14,8 +14,10 @@ pub(super) struct Migration {
     text: &'static str,
 }
 
-const ALL: &[Migration] =
-    &[Migration { version: 1, name: "init", text: include_str!("../../../migrations/0001_init.sql") }];
+const ALL: &[Migration] = &[
+    Migration { version: 1, name: "init", text: include_str!("../../../migrations/0001_init.sql") },
+    Migration { version: 2, name: "directory", text: include_str!("../../../migrations/0002_directory.sql") },
+];
 
 /// The number of the last one.
 pub(in crate::store) fn newest() -> i64 {

@@ -30,12 +30,12 @@ impl Record for Machine {
     }
 
     fn entity(self, _: &Snapshot) -> Entity {
-        Entity::Machine
+        Entity::Nothing
     }
 
     fn entity_of(row: &Kept, _: &Snapshot) -> Result<Entity, StoreError> {
         decode_part::<Self, Named>(row, |it| (it.tenant, it.id.clone()))?;
-        Ok(Entity::Machine)
+        Ok(Entity::Nothing)
     }
 }
 

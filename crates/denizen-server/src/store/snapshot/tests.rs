@@ -7,8 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    domain::directory::{PrincipalKind, ServicePrincipal, TokenVersion},
-    domain::roles::RoleAssignment,
+    domain::{
+        directory::{PrincipalKind, ServicePrincipal, TokenVersion},
+        grants, people,
+        roles::RoleAssignment,
+    },
     store::Record,
 };
 
@@ -29,9 +32,14 @@ enum What {
     Machine,
     Assignment,
     Role,
+    User,
+    UserGroup,
+    Membership,
+    AppRole,
+    Grant,
 }
 
-const ALL: [What; 10] = [
+const ALL: [What; 15] = [
     What::Tenant,
     What::Application,
     What::Principal,
@@ -42,6 +50,11 @@ const ALL: [What; 10] = [
     What::Machine,
     What::Assignment,
     What::Role,
+    What::User,
+    What::UserGroup,
+    What::Membership,
+    What::AppRole,
+    What::Grant,
 ];
 
 fn uuid(n: u8) -> Uuid {
@@ -188,7 +201,70 @@ fn applied((tenant, what, n): Named, now: Option<u8>, among: &Snapshot) -> Appli
             };
             of(record, there, among)
         }
+        What::User => {
+            let record = people::User {
+                tenant,
+                id: PrincipalId(uuid(n)),
+                name: format!("U{with}@a.example"),
+                display_name: String::new(),
+                given_name: None,
+                surname: None,
+                mail: None,
+                mail_nickname: String::new(),
+                enabled: true,
+                epoch: with.into(),
+                password: None,
+                totp: None,
+                externals: vec![external(with)],
+                created: AT,
+            };
+            of(record, there, among)
+        }
+        What::UserGroup => {
+            let record = people::Group {
+                tenant,
+                id: PrincipalId(uuid(n)),
+                display_name: with.to_string(),
+                description: None,
+                mail_nickname: String::new(),
+                owners: Vec::new(),
+                created: AT,
+            };
+            of(record, there, among)
+        }
+        // Its key is all that the snapshot takes of it.
+        What::Membership => {
+            let (group, member) = (PrincipalId(uuid(n % 2)), PrincipalId(uuid(n / 2 + 1)));
+            of(people::Membership { tenant, group, member, since: AT + i64::from(with) }, there, among)
+        }
+        What::AppRole => {
+            let record = grants::AppRoleAssignment {
+                tenant,
+                id: uuid(n),
+                principal: PrincipalId(uuid(with % 2)),
+                resource: PrincipalId(uuid(0)),
+                role: uuid(with),
+                created: AT,
+            };
+            of(record, there, among)
+        }
+        What::Grant => {
+            let record = PermissionGrant {
+                tenant,
+                id: uuid(n),
+                client: PrincipalId(uuid(with % 2)),
+                user: None,
+                resource: PrincipalId(uuid(0)),
+                scopes: vec![with.to_string()],
+                created: AT,
+            };
+            of(record, there, among)
+        }
     }
+}
+
+fn external(n: u8) -> ExternalIdentity {
+    ExternalIdentity { issuer: "https://idp.example".to_owned(), subject: n.to_string() }
 }
 
 /// Whether every name is one record's, as the tables' constraints have it whenever a transaction ends.
@@ -196,9 +272,18 @@ fn names_are_unique(records: &BTreeMap<Named, u8>) -> bool {
     let mut names = BTreeSet::new();
     records.iter().all(|((tenant, what, _), with)| match what {
         What::Tenant | What::Vault => names.insert((255, *what, *with)),
-        What::Principal => names.insert((*tenant, *what, *with)),
+        What::Principal | What::User => names.insert((*tenant, *what, *with)),
         What::Application => (0..2).filter(|bit| with & (1 << bit) != 0).all(|bit| names.insert((*tenant, *what, bit))),
-        What::SigningKey | What::Subscription | What::Group | What::Machine | What::Assignment | What::Role => true,
+        What::SigningKey
+        | What::Subscription
+        | What::Group
+        | What::Machine
+        | What::Assignment
+        | What::Role
+        | What::UserGroup
+        | What::Membership
+        | What::AppRole
+        | What::Grant => true,
     })
 }
 
@@ -273,6 +358,24 @@ proptest! {
                     whose == PrincipalId(uuid(with % 2)) && it.scope.is(&scope(*with))
                 }),
                 What::SigningKey => snapshot.signers(&format!("kid-{n}")).any(|it| it == tenant),
+                What::User => {
+                    let named = snapshot.user_named(tenant, &format!("u{with}@A.example"));
+                    let elsewhere = snapshot.user_of_external(tenant, &external(*with));
+                    let it = snapshot.user(tenant, PrincipalId(uuid(*n)));
+                    it.is_some() && named == it && elsewhere == it
+                }
+                What::UserGroup => snapshot.is_group(tenant, PrincipalId(uuid(*n))),
+                What::AppRole => {
+                    snapshot.app_roles_of(tenant, PrincipalId(uuid(with % 2))).iter().any(|it| it.id == uuid(*n))
+                }
+                What::Grant => {
+                    snapshot.grants_of(tenant, PrincipalId(uuid(with % 2))).iter().any(|it| it.id == uuid(*n))
+                }
+                What::Membership => {
+                    let (group, member) = (PrincipalId(uuid(n % 2)), PrincipalId(uuid(n / 2 + 1)));
+                    let is_there = snapshot.is_group(tenant, group);
+                    snapshot.direct_groups_of(tenant, member).any(|it| it == group) == is_there
+                }
                 What::Application
                 | What::Subscription
                 | What::Group
@@ -297,4 +400,32 @@ fn what_lies_in_a_vault_or_a_group_shares_its_id() {
     assert_eq!(shown(0, &vault(0)), format!("NestedId({}|)", vault(0)));
     assert_eq!(shown(0, &vault(2)), format!("NestedId({}|/providers/Microsoft.KeyVault/vaults/V2)", group(0)));
     assert_eq!(shown(1, &secret), format!("NestedId(|{secret})"), "another tenant's is not shared");
+}
+
+#[test]
+fn a_principal_is_in_the_groups_of_its_groups_and_in_none_that_is_gone() {
+    let (tenant, id) = (tenant_id(0), |n: u8| PrincipalId(uuid(n)));
+    let mut snapshot = Snapshot::default();
+    let be_in = |snapshot: &mut Snapshot, group: u8, member: u8| {
+        snapshot.insert(tenant, Entity::Membership(MembershipKey { group: id(group), member: id(member) }));
+    };
+    for group in 1..=4 {
+        snapshot.insert(tenant, Entity::Group(id(group)));
+    }
+    // 9 is in 1; 1 in 2 and 3; 2 and 3 in 4.
+    for (group, member) in [(1, 9), (2, 1), (3, 1), (4, 2), (4, 3)] {
+        be_in(&mut snapshot, group, member);
+    }
+    assert_eq!(snapshot.groups_of(tenant, id(9)), [1, 2, 3, 4].map(id));
+    assert_eq!(snapshot.groups_of(tenant, id(4)), []);
+    assert_eq!(snapshot.groups_of(tenant_id(1), id(9)), [], "another tenant's");
+    // A circle that nobody should have written ends all the same.
+    be_in(&mut snapshot, 1, 4);
+    assert_eq!(snapshot.groups_of(tenant, id(1)), [2, 3, 4].map(id));
+    // What goes through a group that is gone, is not.
+    snapshot.remove(Kind::Group, tenant, &id(1).to_string());
+    assert_eq!(snapshot.groups_of(tenant, id(9)), []);
+    snapshot.insert(tenant, Entity::Group(id(1)));
+    snapshot.remove(Kind::Group, tenant, &id(2).to_string());
+    assert_eq!(snapshot.groups_of(tenant, id(9)), [1, 3, 4].map(id));
 }
