@@ -166,7 +166,18 @@ const SERVER: &[Layers] = &[
         // An authorization reads roles and assignments, and a role's patterns use its matcher.
         exceptions: &[except("domain::authorize", "domain::roles"), except("domain::authorize", "domain::hot")],
         ..layers(&[
-            &["authorize", "clock_watch", "ctx", "directory", "resources", "secrets"],
+            &[
+                "authorize",
+                "clock_watch",
+                "ctx",
+                "deleted",
+                "directory",
+                "grants",
+                "people",
+                "resources",
+                "secrets",
+                "sign_in",
+            ],
             &["roles"],
             &["hot"],
             &["assertion", "lifetimes"],
