@@ -12,7 +12,7 @@ use denizen_keys::{SecretString, envelope::RootKey, random};
 use denizen_server::{
     app::access::SystemReason,
     domain::{
-        claims::{Audience, ClientAuthMethod, IssuedBy, NewToken, access_token},
+        claims::{Audience, BACKDATED, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
         directory::TokenVersion,
         hot::Principal,
         secrets::NewSecret,
@@ -57,10 +57,14 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
         let claims = access_token(&NewToken {
             authority: &manifest.authority,
             tenant,
-            principal: &Principal::of(&principal, |id| id.into()),
+            subject: Subject::App(&Principal::of(&principal, |id| id.into())),
             proof: ClientAuthMethod::Certificate,
             audience: &audience,
+            roles: Vec::new(),
+            groups: Groups::None,
+            handles_challenges: false,
             now,
+            not_before: now - BACKDATED,
             lifetime: LIFETIME,
             uti: random::bytes(),
         });

@@ -351,7 +351,7 @@ impl Access {
         if claims.tid != tenant {
             return Err(self.other_issuer(tenant, &claims.iss));
         }
-        if claims.idtyp != "app" || claims.sub != claims.oid {
+        if claims.idtyp != "app" || claims.sub != claims.oid.to_string() {
             return Err(AuthError::Kind("it is not an app-only access token"));
         }
         let client = client.ok_or(AuthError::Kind("it names no client"))?;

@@ -8,7 +8,7 @@ use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, 
 use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
     domain::{
-        directory::{Application, PasswordCredential, PrincipalKind, ServicePrincipal, Tenant, TokenVersion},
+        directory::{Application, PasswordCredential, PrincipalKind, ServicePrincipal, Tenant},
         resources::{ResourceGroup, Subscription},
     },
     store::{Store, StoreError, Write},
@@ -184,16 +184,7 @@ pub(super) fn new_resource_group(
 /// An application and its service principal, not yet written.
 pub(super) fn new_application(tenant: TenantId, display_name: &str) -> (Application, ServicePrincipal) {
     let client_id = ClientId(random::uuid_v4());
-    let application = Application {
-        tenant,
-        client_id,
-        object_id: random::uuid_v4(),
-        display_name: display_name.to_owned(),
-        identifier_uris: Vec::new(),
-        token_version: TokenVersion::V1,
-        passwords: Vec::new(),
-        keys: Vec::new(),
-    };
+    let application = Application::new(tenant, client_id, random::uuid_v4(), display_name);
     let principal = ServicePrincipal {
         tenant,
         id: PrincipalId(random::uuid_v4()),

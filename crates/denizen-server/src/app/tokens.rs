@@ -28,7 +28,7 @@ use crate::{
     domain::{
         Ctx,
         claims::{
-            self, Audience, IssuedBy, NewToken,
+            self, Audience, Groups, IssuedBy, NewToken, Subject,
             audience::{self, EntraIssued},
         },
         directory::{Tenant, TokenVersion},
@@ -337,10 +337,14 @@ impl TokenService {
         let claims = claims::access_token(&NewToken {
             authority: &self.authority,
             tenant: tenant.id,
-            principal,
+            subject: Subject::App(principal),
             proof: authenticated.proof(),
             audience,
+            roles: Vec::new(),
+            groups: Groups::None,
+            handles_challenges: false,
             now: ctx.now,
+            not_before: ctx.now - claims::BACKDATED,
             lifetime,
             uti: random::bytes(),
         });

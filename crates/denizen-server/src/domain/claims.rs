@@ -7,12 +7,18 @@
 
 pub mod audience;
 
-use denizen_keys::b64;
-use denizen_wire::{ClientId, ResourceId, TenantId, UnixTime, claims::AccessToken};
+use denizen_keys::{b64, hash::sha256_of};
+use denizen_wire::{
+    ClientId, PrincipalId, ResourceId, TenantId, UnixTime,
+    claims::{AccessToken, ClaimNames, ClaimSource, ClaimSources, IdToken, UserClaims},
+};
+use uuid::Uuid;
 
 use super::{
     directory::TokenVersion,
     hot::{NestedId, Principal},
+    people::User,
+    sign_in::SignIn,
 };
 
 /// A token is valid from this long before it is issued, seconds, so that a resource whose clock runs late accepts it.
@@ -24,6 +30,8 @@ const ENTRA_V1: &str = "https://sts.windows.net";
 /// How a client proved itself, as `appidacr` and `azpacr` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuthMethod {
+    /// Not at all: whoever knows its id can speak as it.
+    Public,
     /// With a client secret.
     Secret,
     /// With a signature of a key it holds.
@@ -33,6 +41,7 @@ pub enum ClientAuthMethod {
 impl ClientAuthMethod {
     fn acr(self) -> &'static str {
         match self {
+            Self::Public => "0",
             Self::Secret => "1",
             Self::Certificate => "2",
         }
@@ -61,21 +70,64 @@ pub enum IssuedBy {
     Entra,
 }
 
-/// What is decided about a token before its claims are written.
+/// Who a token is about.
 #[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A client by itself.
+    App(&'a Principal),
+    /// A user, for whom a client acts.
+    User {
+        /// The user.
+        user: &'a User,
+        /// How it has signed in.
+        sign_in: &'a SignIn,
+        /// The client.
+        client: ClientId,
+        /// What the client may do, by spaces.
+        scp: &'a str,
+        /// The user's directory roles.
+        directory_roles: &'a [Uuid],
+    },
+}
+
+/// The groups that a token names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Groups {
+    /// None: the resource asks for none, or there is none.
+    #[default]
+    None,
+    /// These.
+    These(Vec<PrincipalId>),
+    /// There are more than a token can name; where to ask for them.
+    AskAt(String),
+}
+
+/// The most groups that an access token names, as Entra's.
+pub const MOST_GROUPS: usize = 200;
+
+/// What is decided about a token before its claims are written.
+#[derive(Clone, Debug)]
 pub struct NewToken<'a> {
     /// Our authority, without a trailing slash.
     pub authority: &'a str,
     /// The tenant that it is issued in.
     pub tenant: TenantId,
-    /// Who gets it.
-    pub principal: &'a Principal,
-    /// How it proved itself.
+    /// Who it is about.
+    pub subject: Subject<'a>,
+    /// How the client proved itself.
     pub proof: ClientAuthMethod,
     /// What it is for.
     pub audience: &'a Audience,
+    /// The app roles of the subject at the resource.
+    pub roles: Vec<String>,
+    /// The groups of the subject.
+    pub groups: Groups,
+    /// Whether the client handles claims challenges.
+    pub handles_challenges: bool,
     /// Now.
     pub now: UnixTime,
+    /// When it begins.
+    pub not_before: UnixTime,
     /// Its life, seconds.
     pub lifetime: i64,
     /// Names this token: unpredictable, never used twice.
@@ -90,9 +142,8 @@ pub fn issuer(authority: &str, tenant: TenantId, version: TokenVersion) -> Strin
     }
 }
 
-/// The claims of an app-only access token.
+/// The claims of an access token.
 pub fn access_token(new: &NewToken<'_>) -> AccessToken {
-    let Principal { id, client_id, resource_id, epoch, .. } = new.principal;
     let tenant = new.tenant;
     let version = new.audience.version;
     let iss = match new.audience.issued_by {
@@ -104,7 +155,16 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
         TokenVersion::V1 => (true, "1.0"),
         TokenVersion::V2 => (false, "2.0"),
     };
-    AccessToken {
+    let (client, idtyp, oid, epoch) = match new.subject {
+        Subject::App(principal) => (principal.client_id, "app", principal.id, principal.epoch),
+        Subject::User { user, client, .. } => (client, "user", user.id, user.epoch),
+    };
+    let (groups, elsewhere) = match &new.groups {
+        Groups::None => (Vec::new(), None),
+        Groups::These(groups) => (groups.clone(), None),
+        Groups::AskAt(endpoint) => (Vec::new(), Some(endpoint)),
+    };
+    let base = AccessToken {
         aud: match (version, new.audience.application) {
             // A v2.0 resource knows itself by its client id alone, whatever it was called when it was asked for.
             (TokenVersion::V2, Some(application)) => application.to_string(),
@@ -113,21 +173,128 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
         idp: v1.then(|| iss.clone()),
         iss,
         iat: new.now,
-        nbf: new.now - BACKDATED,
+        nbf: new.not_before,
         exp: new.now + new.lifetime,
-        appid: v1.then_some(*client_id),
+        appid: v1.then_some(client),
         appidacr: if v1 { acr.clone() } else { None },
-        azp: (!v1).then_some(*client_id),
+        azp: (!v1).then_some(client),
         azpacr: if v1 { None } else { acr },
-        idtyp: "app".to_owned(),
-        oid: *id,
-        sub: *id,
+        idtyp: idtyp.to_owned(),
+        oid,
+        sub: oid.to_string(),
         tid: tenant,
         uti: b64::url(&new.uti),
         ver: ver.to_owned(),
-        xms_mirid: resource_id.as_ref().and_then(as_entra_writes),
-        xms_epoch: *epoch,
+        xms_mirid: None,
+        xms_az_rid: None,
+        roles: new.roles.clone(),
+        groups,
+        claim_names: elsewhere.map(|_| ClaimNames { groups: "src1".to_owned() }),
+        claim_sources: elsewhere.map(|at| ClaimSources { src1: ClaimSource { endpoint: at.clone() } }),
+        scp: None,
+        wids: Vec::new(),
+        user: UserClaims::default(),
+        amr: Vec::new(),
+        auth_time: None,
+        sid: None,
+        xms_cc: if new.handles_challenges { vec!["cp1".to_owned()] } else { Vec::new() },
+        xms_epoch: epoch,
+    };
+    match new.subject {
+        Subject::App(principal) => {
+            AccessToken { xms_mirid: principal.resource_id.as_ref().and_then(as_entra_writes), ..base }
+        }
+        Subject::User { user, sign_in, scp, directory_roles, .. } => AccessToken {
+            sub: pairwise(tenant, user.id, &base.aud),
+            scp: Some(scp.to_owned()),
+            wids: directory_roles.to_vec(),
+            user: if v1 { of_v1(user) } else { of_v2(user) },
+            amr: if v1 { sign_in.methods.clone() } else { Vec::new() },
+            auth_time: Some(sign_in.at),
+            sid: Some(sign_in.session),
+            ..base
+        },
     }
+}
+
+/// What is decided about an id token before its claims are written.
+#[derive(Clone, Debug)]
+pub struct NewIdToken<'a> {
+    /// Our authority, without a trailing slash.
+    pub authority: &'a str,
+    /// The version of the endpoint that it is got from.
+    pub version: TokenVersion,
+    /// The client.
+    pub client: ClientId,
+    /// The user.
+    pub user: &'a User,
+    /// How it has signed in.
+    pub sign_in: &'a SignIn,
+    /// What the client sent with its request.
+    pub nonce: Option<String>,
+    /// Whether the user's mail address was asked for.
+    pub email: bool,
+    /// The app roles of the user at the client.
+    pub roles: Vec<String>,
+    /// The groups of the user, where the client asks for them.
+    pub groups: Groups,
+    /// Now.
+    pub now: UnixTime,
+    /// Names this token.
+    pub uti: [u8; 16],
+}
+
+/// An id token is read at once: it lives this long, seconds.
+const ID_TOKEN: i64 = 3600;
+
+/// The claims of an id token.
+pub fn id_token(new: &NewIdToken<'_>) -> IdToken {
+    let (user, v1) = (new.user, new.version == TokenVersion::V1);
+    let said = if v1 { of_v1(user) } else { of_v2(user) };
+    IdToken {
+        aud: new.client,
+        iss: issuer(new.authority, user.tenant, new.version),
+        iat: new.now,
+        nbf: new.now - BACKDATED,
+        exp: new.now + ID_TOKEN,
+        amr: if v1 { new.sign_in.methods.clone() } else { Vec::new() },
+        auth_time: Some(new.sign_in.at),
+        user: UserClaims { email: user.mail.clone().filter(|_| new.email), ..said },
+        nonce: new.nonce.clone(),
+        oid: user.id,
+        roles: new.roles.clone(),
+        groups: match &new.groups {
+            Groups::These(groups) => groups.clone(),
+            Groups::None | Groups::AskAt(_) => Vec::new(),
+        },
+        sid: new.sign_in.session,
+        sub: pairwise(user.tenant, user.id, &new.client.to_string()),
+        tid: user.tenant,
+        uti: b64::url(&new.uti),
+        ver: if v1 { "1.0" } else { "2.0" }.to_owned(),
+    }
+}
+
+/// The name of a user towards one reader: two who compare theirs learn nothing (OpenID Connect Core 1.0, section 8.1).
+fn pairwise(tenant: TenantId, user: PrincipalId, reader: &str) -> String {
+    b64::url(&sha256_of(&[b"sub", tenant.0.as_bytes(), user.0.as_bytes(), reader.as_bytes()]))
+}
+
+fn of_v1(user: &User) -> UserClaims {
+    UserClaims {
+        name: Some(user.display_name.clone()),
+        given_name: user.given_name.clone(),
+        family_name: user.surname.clone(),
+        unique_name: Some(user.name.clone()),
+        upn: Some(user.name.clone()),
+        preferred_username: None,
+        email: None,
+    }
+}
+
+fn of_v2(user: &User) -> UserClaims {
+    let (name, preferred_username) = (Some(user.display_name.clone()), Some(user.name.clone()));
+    UserClaims { name, preferred_username, ..UserClaims::default() }
 }
 
 /// Entra writes `resourcegroups` in lower case inside tokens, and there are resources that compare the text.
@@ -160,10 +327,14 @@ mod tests {
         let new = NewToken {
             authority: "https://localhost:8443",
             tenant: TENANT,
-            principal,
+            subject: Subject::App(principal),
             proof,
             audience,
+            roles: Vec::new(),
+            groups: Groups::None,
+            handles_challenges: false,
             now: UnixTime(1_795_239_900),
+            not_before: UnixTime(1_795_239_900) - BACKDATED,
             lifetime: 3600,
             uti: [0xfb; 16],
         };

@@ -43,6 +43,125 @@ pub struct Application {
     pub passwords: Vec<PasswordCredential>,
     /// Its certificates.
     pub keys: Vec<KeyCredential>,
+    /// The roles that it has as a resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub app_roles: Vec<AppRole>,
+    /// The permissions that it has as a resource, for clients that act for users.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<PermissionScope>,
+    /// Which groups its tokens name.
+    #[serde(default, skip_serializing_if = "GroupClaims::are_none")]
+    pub group_claims: GroupClaims,
+    /// Whether only who has one of its roles gets a token for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assignment_required: bool,
+    /// Whether it may act for users without a credential of its own: a program on a user's machine has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public_client: bool,
+    /// Where browsers may be sent back to.
+    #[serde(default, skip_serializing_if = "RedirectUris::is_empty")]
+    pub redirect_uris: RedirectUris,
+}
+
+/// Where browsers may be sent back to, by what runs there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedirectUris {
+    /// A server, which has a credential.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub web: Vec<String>,
+    /// A page, whose script redeems the code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spa: Vec<String>,
+    /// A program on the user's machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_client: Vec<String>,
+}
+
+impl RedirectUris {
+    fn is_empty(&self) -> bool {
+        self.web.is_empty() && self.spa.is_empty() && self.public_client.is_empty()
+    }
+}
+
+impl Application {
+    /// One that has nothing yet.
+    pub fn new(tenant: TenantId, client_id: ClientId, object_id: Uuid, display_name: &str) -> Self {
+        Self {
+            tenant,
+            client_id,
+            object_id,
+            display_name: display_name.to_owned(),
+            identifier_uris: Vec::new(),
+            token_version: TokenVersion::V1,
+            passwords: Vec::new(),
+            keys: Vec::new(),
+            app_roles: Vec::new(),
+            scopes: Vec::new(),
+            group_claims: GroupClaims::None,
+            assignment_required: false,
+            public_client: false,
+            redirect_uris: RedirectUris::default(),
+        }
+    }
+}
+
+/// A role of an application, which its tokens name in `roles`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRole {
+    /// Its id.
+    pub id: Uuid,
+    /// As tokens have it.
+    pub value: String,
+    /// For people.
+    pub display_name: String,
+    /// For people.
+    pub description: String,
+    /// Who may have it.
+    pub members: Vec<AppRoleMembers>,
+    /// One that is not is in no token.
+    pub enabled: bool,
+}
+
+/// Who may have an app role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppRoleMembers {
+    /// Users and groups.
+    User,
+    /// Service principals.
+    Application,
+}
+
+/// A permission of an application that clients may use in users' names; tokens have it in `scp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionScope {
+    /// Its id.
+    pub id: Uuid,
+    /// As tokens have it.
+    pub value: String,
+    /// For whoever is asked to consent.
+    pub display_name: String,
+    /// For the same.
+    pub description: String,
+    /// Whether a user may consent to it, or an administrator only.
+    pub users_consent: bool,
+    /// One that is not is in no token.
+    pub enabled: bool,
+}
+
+/// Which groups a resource's tokens name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupClaims {
+    /// None.
+    #[default]
+    None,
+    /// All that the principal is in, however deep.
+    All,
+}
+
+impl GroupClaims {
+    fn are_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// The version of access token a resource reads.

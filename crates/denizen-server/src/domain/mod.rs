@@ -13,10 +13,12 @@
 //! | [`roles`], [`authorize`] | role definitions and assignments; the one decision point |
 //! | [`hot`] | of principals and assignments, what the snapshot holds |
 //! | [`clock_watch`] | whether the clock can be believed |
+//! | [`scopes`], [`built_in_clients`] | what is asked for in a user's name, and by whom without registering |
 //! | [`assertion`], [`claims`], [`lifetimes`], [`rotation`] | what the token service decides |
 
 pub mod assertion;
 pub mod authorize;
+pub mod built_in_clients;
 pub mod claims;
 pub mod clock_watch;
 pub mod ctx;
@@ -29,6 +31,7 @@ pub mod people;
 pub mod resources;
 pub mod roles;
 pub mod rotation;
+pub mod scopes;
 pub mod secrets;
 pub mod sign_in;
 

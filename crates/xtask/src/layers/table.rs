@@ -168,6 +168,7 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &[
                 "authorize",
+                "built_in_clients",
                 "clock_watch",
                 "ctx",
                 "deleted",
@@ -182,6 +183,7 @@ const SERVER: &[Layers] = &[
             &["hot"],
             &["assertion", "lifetimes"],
             &["claims", "rotation"],
+            &["scopes"],
         ])
     },
     // Authorization knows no use case; a use case that needs another stands after it.

@@ -86,14 +86,9 @@ pub(crate) fn password_credential() -> PasswordCredential {
 
 pub(crate) fn application(tenant: TenantId, client_id: ClientId) -> Application {
     Application {
-        tenant,
-        client_id,
-        object_id: Uuid::from_u128(client_id.0.as_u128() + 0x1000),
-        display_name: "application".into(),
-        identifier_uris: vec![],
-        token_version: TokenVersion::V1,
         passwords: vec![password_credential()],
         keys: vec![key_credential()],
+        ..Application::new(tenant, client_id, Uuid::from_u128(client_id.0.as_u128() + 0x1000), "application")
     }
 }
 

@@ -7,9 +7,7 @@ use crate::{
     domain::{
         Actor, Ctx,
         deleted::{DeletedKind, DeletedObject},
-        directory::{
-            Application, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant, TokenVersion,
-        },
+        directory::{Application, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant},
         grants::{AppRoleAssignment, PermissionGrant},
         hot::Principal,
         people::{ExternalIdentity, Group, Membership, Totp, User, UserPassword},
@@ -59,12 +57,7 @@ pub(in crate::store) fn principal_id(n: u8) -> PrincipalId {
 
 pub(in crate::store) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
     Application {
-        tenant: tenant_id(tenant),
-        client_id: client(n),
-        object_id: uuid(0xC1, n),
-        display_name: format!("App {n}"),
         identifier_uris: uris.iter().map(|uri| (*uri).to_owned()).collect(),
-        token_version: TokenVersion::V1,
         passwords: vec![PasswordCredential {
             key_id: uuid(0xC2, n),
             display_name: "p".to_owned(),
@@ -74,7 +67,7 @@ pub(in crate::store) fn application(tenant: u8, n: u8, uris: &[&str]) -> Applica
             end: NOW + 60,
             hash: "THE-PASSWORD-HASH".to_owned(),
         }],
-        keys: Vec::new(),
+        ..Application::new(tenant_id(tenant), client(n), uuid(0xC1, n), &format!("App {n}"))
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     domain::{
-        directory::{PrincipalKind, ServicePrincipal, TokenVersion},
+        directory::{PrincipalKind, ServicePrincipal},
         grants, people,
         roles::RoleAssignment,
     },
@@ -103,17 +103,11 @@ fn applied((tenant, what, n): Named, now: Option<u8>, among: &Snapshot) -> Appli
         }
         What::Application => {
             let record = Application {
-                tenant,
-                client_id: ClientId(uuid(n)),
-                object_id: uuid(n),
-                display_name: String::new(),
                 identifier_uris: (0..2)
                     .filter(|bit| with & (1 << bit) != 0)
                     .map(|bit| format!("api://{bit}"))
                     .collect(),
-                token_version: TokenVersion::V1,
-                passwords: Vec::new(),
-                keys: Vec::new(),
+                ..Application::new(tenant, ClientId(uuid(n)), uuid(n), "")
             };
             of(record, there, among)
         }

@@ -28,7 +28,7 @@ async fn the_v2_endpoint_answers_in_integers() {
     assert_eq!(token.exp.since(token.iat), body.expires_in);
     assert_eq!((token.iat, token.nbf), (NOW, NOW - 300));
     assert_eq!((token.appid, token.appidacr.as_deref()), (Some(APP), Some("1")));
-    assert_eq!((token.tid, token.oid, token.sub), (CONTOSO, principal(CONTOSO, APP).id, token.oid));
+    assert_eq!((token.tid, token.oid, token.sub), (CONTOSO, principal(CONTOSO, APP).id, token.oid.to_string()));
     assert_eq!((token.aud.as_str(), token.ver.as_str(), token.xms_epoch), ("https://vault.azure.net", "1.0", 3));
 }
 
