@@ -1,4 +1,4 @@
-//! Message authentication under keys that are derived from the root key, one for each purpose.
+//! Message authentication under keys that are derived from the root key or from a key that it wraps, one for each purpose.
 //!
 //! A tag covers its parts and where each begins: the length of every part goes in before it, so that no two lists of
 //! parts have one encoding. HMAC-SHA256 (RFC 2104) throughout.
@@ -8,7 +8,7 @@
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
-use crate::{constant_time_eq, root_key::RootKey};
+use crate::{constant_time_eq, envelope::DataKey, root_key::RootKey};
 
 /// Length of a tag, bytes.
 pub const TAG_BYTES: usize = 32;
@@ -59,8 +59,17 @@ impl RootKey {
     /// The key for tags of one purpose. Who has it learns nothing of the root key, or of the key of another purpose.
     #[must_use]
     pub fn mac_key(&self, purpose: &str) -> MacKey {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, self.key().bytes());
-        let mut context = hmac::Context::with_key(&root);
+        self.key().mac_key(purpose)
+    }
+}
+
+impl DataKey {
+    /// The key for tags of one purpose, derived from this one. Who has it learns nothing of this one, or of the key of
+    /// another purpose.
+    #[must_use]
+    pub fn mac_key(&self, purpose: &str) -> MacKey {
+        let parent = hmac::Key::new(hmac::HMAC_SHA256, self.bytes());
+        let mut context = hmac::Context::with_key(&parent);
         context.update(DERIVE);
         context.update(purpose.as_bytes());
         let mut bytes = Zeroizing::new([0; 32]);
@@ -104,5 +113,14 @@ mod tests {
         assert!(first.mac_key("rows").matches(&[b"x"], &tag), "the same key each time");
         assert!(!first.mac_key("head").matches(&[b"x"], &tag));
         assert!(!second.mac_key("rows").matches(&[b"x"], &tag));
+        // A key that is wrapped derives as the root key does, and shares no key with another.
+        let (one, other) = (DataKey::generate(), DataKey::generate());
+        let tag = one.mac_key("rows").tag(&[b"x"]);
+        assert!(one.mac_key("rows").matches(&[b"x"], &tag));
+        assert!(!one.mac_key("head").matches(&[b"x"], &tag) && !other.mac_key("rows").matches(&[b"x"], &tag));
+        // Kept values depend on it, so how it is derived never changes.
+        let fixed = DataKey::from_bytes(&[7; 32]).unwrap().mac_key("rows").tag(&[b"x"]);
+        let derived = crate::hash::hmac_sha256(&[7; 32], b"denizen mac key v1\0rows");
+        assert_eq!(fixed, MacKey::new(&derived).tag(&[b"x"]));
     }
 }

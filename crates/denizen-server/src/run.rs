@@ -188,7 +188,7 @@ impl Server {
                 &names.authority,
                 &[names.vault_resource()],
                 entra_issued,
-                access.strangers().clone(),
+                access.clone(),
             )
             .with_other_authorities(&names.other_authorities),
             vaults,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::UnixTime;
+use crate::{PrincipalId, TenantId, UnixTime};
 
 /// The only client assertion type there is.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -26,6 +26,67 @@ pub struct TokenV2 {
     pub refresh_in: Option<i64>,
     /// The JWT.
     pub access_token: String,
+    /// What comes with a user's.
+    #[serde(flatten)]
+    pub user: ForUser,
+}
+
+/// What comes with the access token of a user. Has no `Debug`: it holds tokens.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct ForUser {
+    /// What was granted, by spaces. Clients look tokens up by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The refresh token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// The id token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
+    /// base64url of [`ClientInfo`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_info: Option<String>,
+}
+
+/// Who has signed in, as client libraries key their caches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// The user's object id.
+    pub uid: PrincipalId,
+    /// Its tenant.
+    pub utid: TenantId,
+}
+
+/// The answer of the device authorization endpoint (RFC 8628, section 3.2). Has no `Debug`: it holds a secret.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DeviceAuthorization {
+    /// What a person types.
+    pub user_code: String,
+    /// What the device polls with.
+    pub device_code: String,
+    /// Where the person types it.
+    pub verification_uri: String,
+    /// How long both are good, seconds.
+    pub expires_in: i64,
+    /// How long to wait between two polls, seconds.
+    pub interval: i64,
+    /// The same for people.
+    pub message: String,
+}
+
+/// The answer of `userrealm`: how a user signs in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserRealm {
+    /// `1.0`.
+    pub ver: String,
+    /// Always `Managed`: here, and not at another provider.
+    pub account_type: String,
+    /// What follows the `@` of the user's name.
+    pub domain_name: String,
+    /// This authority.
+    pub cloud_instance_name: String,
+    /// `urn:federation:MicrosoftOnline`.
+    pub cloud_audience_urn: String,
 }
 
 /// The answer of the v1 endpoint: numbers are strings, and the absolute times and the resource come along.
@@ -46,6 +107,9 @@ pub struct TokenV1 {
     pub resource: String,
     /// The JWT.
     pub access_token: String,
+    /// What comes with a user's.
+    #[serde(flatten)]
+    pub user: ForUser,
 }
 
 /// The error body of the token endpoint. `error_codes` are integers: the Rust client decodes them so.
@@ -63,6 +127,9 @@ pub struct Error {
     pub trace_id: Uuid,
     /// The client's request id, when it sent one.
     pub correlation_id: Uuid,
+    /// What clients choose by what to ask of the user: `consent_required` for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suberror: Option<String>,
     /// Where the number is explained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_uri: Option<String>,
@@ -82,6 +149,7 @@ impl Error {
             timestamp: now.entra(),
             trace_id,
             correlation_id,
+            suberror: None,
             error_uri: None,
         }
     }
@@ -102,6 +170,8 @@ pub struct Discovery {
     pub issuer: String,
     pub request_uri_parameter_supported: bool,
     pub authorization_endpoint: String,
+    pub device_authorization_endpoint: String,
+    pub end_session_endpoint: String,
     pub http_logout_supported: bool,
     pub frontchannel_logout_supported: bool,
     pub claims_supported: Vec<String>,

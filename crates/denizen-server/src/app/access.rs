@@ -24,13 +24,14 @@ use denizen_keys::{
 use denizen_serve::Sampler;
 use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 use quick_cache::sync::Cache;
+use uuid::Uuid;
 
 pub use self::authorization::{Authorization, Known, System, SystemReason, WrongAuthorization};
 use super::strangers::Strangers;
 use crate::{
     domain::{
         Actor, Ctx,
-        authorize::{Action, Attributes, Because, RoleSource, authorize},
+        authorize::{Action, Attributes, Because, Decision, RoleSource, authorize},
         claims::{audience, issuer},
         directory::{SigningKey, TokenVersion},
         hot::Assignment,
@@ -81,6 +82,8 @@ pub struct Caller {
     pub principal: PrincipalId,
     /// The client it came by.
     pub client: ClientId,
+    /// Whether there is a user behind it.
+    pub subject: Subject,
     /// The issuer, as the token writes it.
     pub issuer: String,
     /// As the token writes it.
@@ -91,6 +94,37 @@ pub struct Caller {
     epoch: u64,
     not_before: UnixTime,
     expires: UnixTime,
+}
+
+/// Who a token is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The client by itself.
+    App,
+    /// A user, for whom the client acts.
+    User {
+        /// What the client may do, by spaces.
+        scopes: String,
+        /// How the user has signed in.
+        methods: Vec<String>,
+        /// When.
+        at: UnixTime,
+        /// The session.
+        session: Uuid,
+    },
+}
+
+/// What a client must have been granted to do at our own resources whatever its user may do.
+pub const USER_IMPERSONATION: &str = "user_impersonation";
+
+impl Subject {
+    /// Whether it may do what its principal may do: a client that acts for a user, when the user's token says so.
+    fn may_act(&self) -> bool {
+        match self {
+            Self::App => true,
+            Self::User { scopes, .. } => scopes.split(' ').any(|scope| scope == USER_IMPERSONATION),
+        }
+    }
 }
 
 /// Who holds a join token, and may enrol a machine by it.
@@ -274,7 +308,10 @@ impl Access {
         scope: &ResourceId,
     ) -> Result<Authorization, Denied<'a>> {
         let view = TenantRoles { snapshot, tenant: caller.tenant, roles: &self.roles };
-        let decision = authorize(&view, caller.principal, action, scope, &Attributes::default());
+        let decision = match caller.subject.may_act() {
+            true => authorize(&view, caller.principal, action, scope, &Attributes::default()),
+            false => Decision { allowed: false, because: Because::Scopes(USER_IMPERSONATION) },
+        };
         if !decision.allowed {
             return Err(Denied { because: decision.because });
         }
@@ -351,14 +388,22 @@ impl Access {
         if claims.tid != tenant {
             return Err(self.other_issuer(tenant, &claims.iss));
         }
-        if claims.idtyp != "app" || claims.sub != claims.oid.to_string() {
-            return Err(AuthError::Kind("it is not an app-only access token"));
-        }
+        let subject = match (claims.idtyp.as_str(), &claims.scp) {
+            ("app", None) if claims.sub == claims.oid.to_string() => Subject::App,
+            ("user", Some(scopes)) if !scopes.is_empty() => Subject::User {
+                scopes: scopes.clone(),
+                methods: claims.amr.clone(),
+                at: claims.auth_time.ok_or(AuthError::Kind("it does not say when its user signed in"))?,
+                session: claims.sid.ok_or(AuthError::Kind("it names no session"))?,
+            },
+            _ => return Err(AuthError::Kind("it is neither an app-only access token nor a user's")),
+        };
         let client = client.ok_or(AuthError::Kind("it names no client"))?;
         Ok(Caller {
             tenant,
             principal: claims.oid,
             client,
+            subject,
             issuer: claims.iss.clone(),
             audience: audience::canonical(&claims.aud),
             written_audience: claims.aud.clone(),
@@ -399,6 +444,16 @@ impl Caller {
         if !audiences.contains(&self.audience) {
             let expected = audiences.first().cloned().unwrap_or_default();
             return Err(AuthError::Audience { expected, found: self.written_audience.clone() });
+        }
+        if let Subject::User { .. } = self.subject {
+            let user = snapshot.user(self.tenant, self.principal);
+            let user = user.ok_or(AuthError::Principal("does not exist any more"))?;
+            // A client that was disabled acts for nobody. A public one need not be registered.
+            let client = snapshot.principal_of_client(self.tenant, self.client);
+            if client.is_some_and(|client| !client.enabled) {
+                return Err(AuthError::Principal("acts by a client that is disabled"));
+            }
+            return user.accepts(self.epoch).map_err(AuthError::Principal);
         }
         let principal =
             snapshot.principal(self.tenant, self.principal).ok_or(AuthError::Principal("does not exist any more"))?;

@@ -16,6 +16,7 @@ use denizen_keys::{
     envelope::{self, DataKey, aad},
     jwk::RsaJwk,
     jws,
+    mac::MacKey,
     x509::{self, Certificate},
 };
 use denizen_wire::{Causes, TenantId, UnixTime};
@@ -128,6 +129,12 @@ impl KeyRing {
     pub fn with_policy(store: Store, key_encryption_keys: KeyEncryptionKeys, policy: Policy) -> Self {
         let changing = tokio::sync::Mutex::default();
         Self { ring: Arc::new(Ring { store, key_encryption_keys, policy, opened: ArcSwap::default(), changing }) }
+    }
+
+    /// The key for tags of one purpose in a tenant.
+    pub fn mac_key(&self, snapshot: &Snapshot, tenant: TenantId, purpose: &str) -> Result<MacKey, SigningError> {
+        let record = snapshot.tenant(tenant).ok_or(SigningError::NoTenant)?;
+        Ok(self.ring.key_encryption_keys.open(record)?.mac_key(purpose))
     }
 
     /// A tenant's keys as this snapshot has them.

@@ -68,6 +68,8 @@ reasons! {
     Assertion = ("token service", "bad assertion"),
     /// The assertion is out of its time.
     AssertionTime = ("token service", "assertion out of its time"),
+    /// What stands for a user is none of ours, or is spent: of a client that has nothing to prove itself with.
+    Grant = ("token service", "bad grant"),
     /// More right secrets were to be hashed at a time than can be.
     Busy = ("token service", "busy"),
     /// There is no token: clients of the vault send their first request without one, to be challenged.

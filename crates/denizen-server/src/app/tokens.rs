@@ -11,34 +11,94 @@
 //! The signature is computed on the runtime's own thread: it is a fifth of a millisecond of pure computation, the
 //! processors are what limits this service, and another thread would only add two wake-ups to each token.
 //!
+//! | file | holds |
+//! |---|---|
+//! | here | issuing: who asks, what for, and the one place where tokens are signed |
+//! | [`request`], [`error`] | what is asked, and why it is refused |
+//! | [`authorization_code`], [`device_code`], [`refresh_token`], [`on_behalf_of`] | a grant each: whose user it stands for |
+//! | [`people`] | what all of these end in: a user's tokens |
+//! | [`claimed`] | the roles and groups that a token says |
+//!
 //! Tests: `http/sts/tests/`, through the API.
+
+mod authorization_code;
+mod claimed;
+mod device_code;
+mod error;
+mod on_behalf_of;
+mod people;
+mod refresh_token;
+mod request;
 
 use std::sync::Arc;
 
-use denizen_keys::{SecretString, random};
-use denizen_wire::{Causes, ClientId, UnixTime};
+use denizen_keys::{SecretString, hash, random};
+use denizen_wire::{Causes, ClientId, PrincipalId, TenantId, UnixTime, claims::AccessToken};
 
+pub use self::{
+    device_code::{DeviceAuthorization, DeviceFlow, hash_of_user_code},
+    error::{GrantFault, TokenError},
+    request::{Credential, Grant, Issued, IssuedForUser, TokenRequest, Wishes},
+};
+
+use self::authorization_code::Redeemed;
 use super::{
-    access::Known,
+    access::{Access, Known},
     credentials::{AuthenticatedClient, Client, CredentialError, Credentials},
-    signing::{KeyRing, SigningError},
+    signing::KeyRing,
     strangers::{Reason, Stranger, Strangers},
 };
 use crate::{
     domain::{
         Ctx,
+        built_in_clients::built_in_client,
         claims::{
-            self, Audience, Groups, IssuedBy, NewToken, Subject,
+            self, Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject,
             audience::{self, EntraIssued},
         },
         directory::{Tenant, TokenVersion},
         lifetimes,
+        sign_in::{AuthorizationCode, DeviceCode},
     },
-    store::{AuditEvent, Outcome, Snapshot, Store, StoreError},
+    store::{AuditEvent, OneTime, Outcome, Snapshot, Store},
 };
 
 /// What issuing is audited as.
 const ISSUE: &str = "Denizen.Directory/accessTokens/issue";
+
+/// Where a request is decided.
+struct At<'s> {
+    ctx: &'s Ctx,
+    snapshot: &'s Arc<Snapshot>,
+    tenant: &'s Tenant,
+    wishes: Wishes,
+}
+
+/// Who asks.
+struct Asking<'s> {
+    id: ClientId,
+    /// As the directory has it; none of a client that every tenant has.
+    client: Option<Client<'s>>,
+    /// None of a public client: it has not proved anything, and need not.
+    by: Option<AuthenticatedClient>,
+}
+
+impl Asking<'_> {
+    fn proof(&self) -> ClientAuthMethod {
+        self.by.map_or(ClientAuthMethod::Public, |by| by.proof())
+    }
+}
+
+/// What differs between one access token and another.
+struct NewAccessToken<'s> {
+    subject: Subject<'s>,
+    audience: Audience,
+    roles: Vec<String>,
+    groups: Groups,
+    lifetime: i64,
+    because: String,
+}
+
 /// Issues tokens.
 #[derive(Clone)]
 pub struct TokenService {
@@ -51,126 +111,8 @@ pub struct TokenService {
     /// Canonical.
     extra_resources: Arc<[String]>,
     entra_issued: Arc<EntraIssued>,
-    strangers: Strangers,
-}
-
-/// A token request whose form is right.
-pub struct TokenRequest {
-    /// `client_id`, of the form or of the `Authorization` header.
-    pub client_id: String,
-    /// What the client proves itself with.
-    pub credential: Credential,
-    /// By which grant, with what belongs to it.
-    pub grant: Grant,
-}
-
-/// The OAuth grants that are served. A new one is an arm here and a use case of its own; all end in the same issuing.
-pub enum Grant {
-    /// `client_credentials` (RFC 6749, section 4.4): the client asks for itself.
-    ClientCredentials {
-        /// The resource, as it was asked for.
-        resource: String,
-    },
-}
-
-/// What a client proves itself with.
-pub enum Credential {
-    /// A client secret.
-    Secret(SecretString),
-    /// A signed assertion.
-    Assertion(String),
-}
-
-/// A token, and what the answer says about it.
-pub struct Issued {
-    /// The JWT.
-    pub token: String,
-    /// Its life from now on, seconds.
-    pub expires_in: i64,
-    /// When it ends.
-    pub expires_on: UnixTime,
-    /// When it begins.
-    pub not_before: UnixTime,
-    /// When to ask again, seconds from now, when its life is long.
-    pub refresh_in: Option<i64>,
-    /// The resource, as it was asked for.
-    pub resource: String,
-}
-
-/// Why no token is issued. The texts begin as Entra's do, since people search for them, and end with the fix.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// No such client.
-    #[error(
-        "Application with identifier '{client}' was not found in the directory '{tenant}'. Check the client id and the tenant in the request's path, or register the application in that tenant."
-    )]
-    UnknownClient {
-        /// As it was asked for.
-        client: ClientId,
-        /// The tenant's name.
-        tenant: String,
-    },
-    /// The client id is no id. It is not repeated, here or in the audit: it may be the secret, in the wrong field.
-    #[error(
-        "Application with the identifier in the request was not found in the directory '{tenant}': the identifier is not a GUID. Send the application (client) id as it was registered, with no space or line feed around it, and not the client secret in its place."
-    )]
-    MalformedClient {
-        /// The tenant's name.
-        tenant: String,
-    },
-    /// The principal is disabled.
-    #[error("Application '{0}' is disabled. An administrator of the tenant can enable its service principal.")]
-    Disabled(ClientId),
-    /// The credential.
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    /// No such resource.
-    #[error(
-        "The resource principal named {resource} was not found in the tenant named {tenant}. Ask for a resource of Azure's by its URI, for an application of this tenant by its identifier URI or client id, or for one that the server's configuration lists."
-    )]
-    UnknownResource {
-        /// As it was asked for.
-        resource: String,
-        /// The tenant's name.
-        tenant: String,
-    },
-    /// A scope where a resource belongs, as programs send that pass a scope to a managed identity endpoint.
-    #[error(
-        "The resource principal named {resource} was not found in the tenant named {tenant}: it is a scope, not a resource. Ask for what stands before '/.default'."
-    )]
-    ScopeAsResource {
-        /// As it was asked for.
-        resource: String,
-        /// The tenant's name.
-        tenant: String,
-    },
-    /// Nothing is issued that cannot be recorded.
-    #[error("A transient error has occurred: the token cannot be recorded. Ask again in a few seconds.")]
-    Unrecorded(#[source] StoreError),
-    /// No key to sign with.
-    #[error("A transient error has occurred: the tenant has no key to sign with. Ask again in a few seconds.")]
-    Signing(#[source] SigningError),
-    /// Our own types did not serialize.
-    #[error("A transient error has occurred: the token could not be written. Ask again in a few seconds.")]
-    Unwritten(#[source] serde_json::Error),
-}
-
-impl TokenError {
-    /// The number that Entra gives this reason, by which people search.
-    pub fn code(&self) -> i32 {
-        match self {
-            Self::UnknownClient { .. } | Self::MalformedClient { .. } => 700_016,
-            Self::Disabled(_) => 7_000_112,
-            Self::Credential(error) => error.code(),
-            Self::UnknownResource { .. } | Self::ScopeAsResource { .. } => 500_011,
-            Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_) => 90_033,
-        }
-    }
-
-    /// Whether something of ours failed, rather than the request.
-    fn is_ours(&self) -> bool {
-        matches!(self, Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_))
-    }
+    access: Access,
+    devices: DeviceFlow,
 }
 
 impl TokenService {
@@ -184,13 +126,14 @@ impl TokenService {
         authority: &str,
         extra_resources: &[String],
         entra_issued: EntraIssued,
-        strangers: Strangers,
+        access: Access,
     ) -> Self {
         let authorities = [authority.to_owned()].into();
         let (credentials, authority) = (Arc::new(credentials), authority.into());
         let extra_resources = extra_resources.iter().map(|extra| audience::canonical(extra)).collect();
         let entra_issued = Arc::new(entra_issued);
-        Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued, strangers }
+        let devices = DeviceFlow::default();
+        Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued, access, devices }
     }
 
     /// Adds names by which clients also reach this authority: an assertion may be meant for any of them.
@@ -216,7 +159,7 @@ impl TokenService {
 
     /// What is kept of requests that proved nothing.
     pub fn strangers(&self) -> &Strangers {
-        &self.strangers
+        self.access.strangers()
     }
 
     /// Issues a token in the tenant of `ctx`, or says why not. Both are recorded of a client that has proved itself;
@@ -225,23 +168,50 @@ impl TokenService {
     /// # Errors
     /// The first check that fails, in the order of the module's text.
     pub async fn issue(&self, ctx: &Ctx, request: &TokenRequest) -> Result<Issued, TokenError> {
-        let Grant::ClientCredentials { resource } = &request.grant;
         let snapshot = self.store.snapshot();
-        let (tenant, client, by) = match self.authenticate(&snapshot, ctx, request).await {
+        let (tenant, asking) = match self.authenticate(&snapshot, ctx, request).await {
             Ok(authenticated) => authenticated,
             Err(error) => {
                 self.not_authenticated(ctx, request, &error);
                 return Err(error);
             }
         };
-        let known = by.known(ctx);
-        let issued = if client.principal.enabled {
-            self.audience(&snapshot, tenant, resource)
-                .and_then(|audience| self.write(&known, &snapshot, client, by, &audience))
-        } else {
-            Err(TokenError::Disabled(client.principal.client_id))
+        let at = At { ctx, snapshot: &snapshot, tenant, wishes: request.wishes };
+        let issued = match &asking {
+            Asking { client: Some(client), .. } if !client.principal.enabled => {
+                Err(TokenError::Disabled(client.principal.client_id))
+            }
+            asking => match &request.grant {
+                Grant::ClientCredentials { resource } => self.for_itself(&at, asking, resource),
+                Grant::AuthorizationCode { code, redirect_uri, verifier, scopes } => {
+                    let redeemed =
+                        Redeemed { code, redirect_uri, verifier: verifier.as_ref(), scopes: scopes.as_ref() };
+                    self.by_code(&at, asking, &redeemed).await
+                }
+                Grant::DeviceCode { device_code } => self.by_device(&at, asking, device_code).await,
+                Grant::RefreshToken { token, scopes } => self.by_refresh(&at, asking, token, scopes.as_ref()).await,
+                Grant::OnBehalfOf { assertion, scopes } => self.on_behalf(&at, asking, assertion, scopes).await,
+            },
         };
-        issued.inspect_err(|error| self.record_refusal(&known, error))
+        issued.inspect_err(|error| self.refuse(ctx, &asking, error))
+    }
+
+    /// The tenant in which a grant was given, where the path leaves that open. None of a grant that says nothing of one.
+    ///
+    /// # Errors
+    /// [`TokenError::Unkept`].
+    pub async fn tenant_of(&self, grant: &Grant) -> Result<Option<TenantId>, TokenError> {
+        match grant {
+            Grant::ClientCredentials { .. } | Grant::OnBehalfOf { .. } => Ok(None),
+            Grant::AuthorizationCode { code, .. } => self.tenant_of_one::<AuthorizationCode>(code).await,
+            Grant::DeviceCode { device_code } => self.tenant_of_one::<DeviceCode>(device_code).await,
+            Grant::RefreshToken { token, .. } => Ok(refresh_token::tenant_of(token)),
+        }
+    }
+
+    async fn tenant_of_one<T: OneTime>(&self, secret: &SecretString) -> Result<Option<TenantId>, TokenError> {
+        let kept = self.store.one_time::<T>(&hash_of(secret)).await.map_err(TokenError::Unkept)?;
+        Ok(kept.map(|kept| kept.it.tenant()))
     }
 
     /// Finds the client that a request names, and has it prove itself. A client that does not exist costs nothing, and the
@@ -251,20 +221,29 @@ impl TokenService {
         snapshot: &'s Snapshot,
         ctx: &Ctx,
         request: &TokenRequest,
-    ) -> Result<(&'s Tenant, Client<'s>, AuthenticatedClient), TokenError> {
+    ) -> Result<(&'s Tenant, Asking<'s>), TokenError> {
         let tenant = snapshot.tenant(ctx.tenant);
         let name = || tenant.map_or_else(String::new, |tenant| tenant.domain.clone());
         let id: ClientId = request.client_id.parse().map_err(|_| TokenError::MalformedClient { tenant: name() })?;
         let unknown = || TokenError::UnknownClient { client: id, tenant: name() };
         let tenant = tenant.ok_or_else(unknown)?;
-        let client = client(snapshot, tenant, id).ok_or_else(unknown)?;
-        let authenticated = match &request.credential {
+        let client = client(snapshot, tenant, id);
+        let Some(credential) = &request.credential else {
+            return match client.map(|client| client.application.is_some_and(|it| it.public_client)) {
+                Some(true) => Ok((tenant, Asking { id, client, by: None })),
+                None if built_in_client(id).is_some() => Ok((tenant, Asking { id, client, by: None })),
+                Some(false) => Err(TokenError::NotPublic(id)),
+                None => Err(unknown()),
+            };
+        };
+        let client = client.ok_or_else(unknown)?;
+        let authenticated = match credential {
             Credential::Secret(secret) => self.credentials.verify_secret(client, secret, ctx.now).await?,
             Credential::Assertion(text) => {
                 self.credentials.verify_assertion(client, text, &self.authorities, ctx.now)?
             }
         };
-        Ok((tenant, client, authenticated))
+        Ok((tenant, Asking { id, client: Some(client), by: Some(authenticated) }))
     }
 
     /// Records a refusal where the client has proved itself all the same.
@@ -274,11 +253,18 @@ impl TokenService {
                 return self.record_refusal(&by.known(ctx), error);
             }
             TokenError::Credential(credential) => credential.of_a_stranger(),
-            TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } => Some(Reason::Client),
+            TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } | TokenError::NotPublic(_) => {
+                Some(Reason::Client)
+            }
             // They come later.
             TokenError::Disabled(_)
+            | TokenError::Grant(_)
+            | TokenError::NotAssigned { .. }
+            | TokenError::NotBefore(_)
+            | TokenError::TooMany
             | TokenError::UnknownResource { .. }
             | TokenError::ScopeAsResource { .. }
+            | TokenError::Unkept(_)
             | TokenError::Unrecorded(_)
             | TokenError::Signing(_)
             | TokenError::Unwritten(_) => None,
@@ -286,10 +272,46 @@ impl TokenService {
         match reason {
             Some(reason) => {
                 let client = request.client_id.parse().ok();
-                self.strangers.refused(reason, Stranger { client, ..Stranger::from(ctx) }, error);
+                self.strangers().refused(reason, Stranger { client, ..Stranger::from(ctx) }, error);
             }
             None => log_failure(ctx, error),
         }
+    }
+
+    /// Records a refusal of a client that has proved itself. Whoever has nothing to prove itself with, and brought nothing
+    /// that stands for a user, is a stranger.
+    fn refuse(&self, ctx: &Ctx, asking: &Asking<'_>, error: &TokenError) {
+        match &asking.by {
+            Some(by) => self.record_refusal(&by.known(ctx), error),
+            None if error.is_ours() => log_failure(ctx, error),
+            None => {
+                let stranger = Stranger { client: Some(asking.id), ..Stranger::from(ctx) };
+                self.strangers().refused(Reason::Grant, stranger, error);
+            }
+        }
+    }
+
+    /// `client_credentials`.
+    fn for_itself(&self, at: &At<'_>, asking: &Asking<'_>, resource: &str) -> Result<Issued, TokenError> {
+        let (Some(client), Some(by)) = (asking.client, asking.by) else {
+            return Err(TokenError::NotPublic(asking.id));
+        };
+        let audience = self.audience(at.snapshot, at.tenant, resource)?;
+        let roles = claimed::roles(at.snapshot, at.tenant.id, client.principal.id, &audience);
+        if !roles.is_let_in {
+            return Err(TokenError::NotAssigned { client: asking.id, resource: audience.asked });
+        }
+        let lifetime = lifetimes::access_token(client.principal, u32::from_le_bytes(random::bytes()));
+        let groups = self.groups(at, client.principal.id, &audience);
+        let known = by.known(at.ctx);
+        let because = format!("credential {}", by.credential());
+        let subject = Subject::App(client.principal);
+        self.write(
+            at,
+            &known,
+            NewAccessToken { subject, audience, roles: roles.values, groups, lifetime, because },
+            by.proof(),
+        )
     }
 
     /// The resource that is asked for, if this tenant knows it.
@@ -323,55 +345,56 @@ impl TokenService {
         }
     }
 
+    /// Signs an access token and records it: the one place where that is done.
     fn write(
         &self,
+        at: &At<'_>,
         known: &Known,
-        snapshot: &Snapshot,
-        client: Client<'_>,
-        authenticated: AuthenticatedClient,
-        audience: &Audience,
+        new: NewAccessToken<'_>,
+        proof: ClientAuthMethod,
     ) -> Result<Issued, TokenError> {
-        let ctx = known.ctx();
-        let Client { tenant, principal, .. } = client;
-        let lifetime = lifetimes::access_token(principal, u32::from_le_bytes(random::bytes()));
+        let now = at.ctx.now;
+        let NewAccessToken { subject, audience, roles, groups, lifetime, because } = new;
         let claims = claims::access_token(&NewToken {
             authority: &self.authority,
-            tenant: tenant.id,
-            subject: Subject::App(principal),
-            proof: authenticated.proof(),
-            audience,
-            roles: Vec::new(),
-            groups: Groups::None,
-            handles_challenges: false,
-            now: ctx.now,
-            not_before: ctx.now - claims::BACKDATED,
+            tenant: at.tenant.id,
+            subject,
+            proof,
+            audience: &audience,
+            roles,
+            groups,
+            handles_challenges: at.wishes.handles_challenges,
+            now,
+            not_before: not_before(now, at.wishes.not_before)?,
             lifetime,
             uti: random::bytes(),
         });
         let json = serde_json::to_string(&claims).map_err(TokenError::Unwritten)?;
-        let keys = self.keys.keys(snapshot, tenant.id).map_err(TokenError::Signing)?;
-        let signed = keys.sign(&json, audience.version, ctx.now).map_err(TokenError::Signing)?;
+        let keys = self.keys.keys(at.snapshot, at.tenant.id).map_err(TokenError::Signing)?;
+        let signed = keys.sign(&json, audience.version, now).map_err(TokenError::Signing)?;
+        let AccessToken { oid, uti, exp, nbf, .. } = claims;
         let event = AuditEvent {
             action: ISSUE.into(),
             outcome: Outcome::Allowed,
             target: audience.asked.as_str().into(),
-            because: format!("credential {}", authenticated.credential()).into(),
-            detail: Some(serde_json::json!({
-                "principal": principal.id,
-                "uti": claims.uti,
-                "kid": signed.kid,
-                "exp": claims.exp,
-            })),
+            because: because.into(),
+            detail: Some(serde_json::json!({ "principal": oid, "uti": uti, "kid": signed.kid, "exp": exp })),
         };
         self.store.audit(known, &event).map_err(TokenError::Unrecorded)?;
         Ok(Issued {
             token: signed.token,
             expires_in: lifetime,
-            expires_on: claims.exp,
-            not_before: claims.nbf,
+            expires_on: exp,
+            not_before: nbf,
             refresh_in: lifetimes::refresh_in(lifetime),
-            resource: audience.asked.clone(),
+            resource: audience.asked,
+            user: None,
         })
+    }
+
+    /// The groups of a principal, where the resource asks for them.
+    fn groups(&self, at: &At<'_>, principal: PrincipalId, audience: &Audience) -> Groups {
+        claimed::groups(at.snapshot, at.tenant.id, principal, audience.application, &self.authority)
     }
 
     fn record_refusal(&self, known: &Known, error: &TokenError) {
@@ -392,6 +415,21 @@ impl TokenService {
         };
         self.store.note(known, &event);
     }
+}
+
+/// When a token begins.
+fn not_before(now: UnixTime, wished: Option<UnixTime>) -> Result<UnixTime, TokenError> {
+    let usual = now - claims::BACKDATED;
+    match wished {
+        Some(wished) if wished > now => Err(TokenError::NotBefore(wished)),
+        Some(wished) => Ok(usual.max(wished)),
+        None => Ok(usual),
+    }
+}
+
+/// What is kept of a secret that is consumed once.
+fn hash_of(secret: &SecretString) -> String {
+    hash::hex(&hash::sha256(secret.expose().as_bytes()))
 }
 
 fn log_failure(ctx: &Ctx, error: &TokenError) {

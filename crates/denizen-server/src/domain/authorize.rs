@@ -104,6 +104,8 @@ pub enum Because<'a> {
         /// Its role.
         role: &'a RoleDefinition,
     },
+    /// The client was not granted what it needs to act for its user.
+    Scopes(&'static str),
     /// No assignment allows it.
     NotGranted {
         /// The principal's assignments at the scope and above it, none of which was enough.
@@ -157,6 +159,9 @@ impl fmt::Display for Because<'_> {
             Self::Granted { assignment, role } => {
                 // Not the scope: it is the target or stands above it, and the assignment says which.
                 write!(f, "role '{}' by assignment {}", role.name, assignment.id)
+            }
+            Self::Scopes(needed) => {
+                write!(f, "the token's scp does not have '{needed}': ask for the resource's '/.default'")
             }
             Self::NotGranted { considered, proposal } => {
                 if considered.is_empty() {

@@ -12,7 +12,7 @@ pub const LONGEST: i64 = 24 * 60 * 60;
 /// A managed identity's default, seconds: long enough to ride out an outage after refreshing at half life, short
 /// enough to matter when revoked.
 pub const MANAGED_IDENTITY: i64 = 4 * 60 * 60;
-/// An application's default is drawn from here, seconds, so that clients started together do not return together.
+/// An application's default, and a user's, is drawn from here, seconds, so that clients started together do not return together.
 pub const APPLICATION: std::ops::RangeInclusive<i64> = 60 * 60..=90 * 60;
 /// From this life on, the answer says when to ask again, seconds.
 const LONG: i64 = 2 * 60 * 60;
@@ -23,11 +23,14 @@ pub fn access_token(principal: &Principal, random: u32) -> i64 {
         // The bounds hold whatever the record says: they are what the rotation of keys relies on.
         (Some(lifetime), _) => lifetime.seconds().clamp(SHORTEST, LONGEST),
         (None, Some(_)) => MANAGED_IDENTITY,
-        (None, None) => {
-            let width = APPLICATION.end() - APPLICATION.start() + 1;
-            APPLICATION.start() + i64::from(random) % width
-        }
+        (None, None) => of_user(random),
     }
+}
+
+/// The life of a user's token, seconds. `random` is uniform.
+pub fn of_user(random: u32) -> i64 {
+    let width = APPLICATION.end() - APPLICATION.start() + 1;
+    APPLICATION.start() + i64::from(random) % width
 }
 
 /// When to ask again, seconds from now: at half of a long life. None for a short one.

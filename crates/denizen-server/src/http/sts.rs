@@ -6,6 +6,7 @@
 //! | [`discovery`] | OpenID configuration, keys, instance discovery |
 //! | [`form`] | the form that is posted to the token endpoint, and what can be wrong with it |
 //! | [`token`] | the token endpoint, and the two forms of its answer |
+//! | [`device`] | where a device without a browser begins |
 //! | [`fault`] | every refusal as status, OAuth error and AADSTS number |
 //!
 //! Everything here is open to whoever can connect: discovery is public by nature, and a token request carries its
@@ -13,6 +14,7 @@
 //!
 //! Tests: `tests.rs` beside this file.
 
+mod device;
 mod discovery;
 mod fault;
 mod form;
@@ -55,6 +57,12 @@ const fn token_endpoint(pattern: &'static str, run: Run<Sts>) -> Route<Sts> {
     Route { method: Method::POST, pattern, handler: Handler::OwnCredential { credential, run } }
 }
 
+/// Where a device begins.
+const fn device_endpoint(pattern: &'static str, run: Run<Sts>) -> Route<Sts> {
+    let credential = "none: a public client asks, and a person decides";
+    Route { method: Method::POST, pattern, handler: Handler::OwnCredential { credential, run } }
+}
+
 /// Answers with what is at hand.
 fn at_once<'a>(answer: Result<Reply, Fault>) -> Answer<'a, Sts> {
     Box::pin(async move { answer })
@@ -90,6 +98,11 @@ impl Api for Sts {
             }),
             discovery("/{tenant}/discovery/keys", |sts, Request { params, call }| {
                 at_once(discovery::keys_v1(sts, &params, call))
+            }),
+            device_endpoint("/{tenant}/oauth2/v2.0/devicecode", |sts, request| Box::pin(device::v2(sts, request))),
+            device_endpoint("/{tenant}/oauth2/devicecode", |sts, request| Box::pin(device::v1(sts, request))),
+            discovery("/common/userrealm/{user}", |sts, Request { params, .. }| {
+                at_once(discovery::user_realm(sts, &params))
             }),
             discovery("/common/discovery/instance", |sts, Request { call, .. }| {
                 at_once(discovery::instance(sts, call))
@@ -152,8 +165,20 @@ fn add_headers(call: &mut Call) {
 enum Tenancy {
     /// One.
     One(TenantId),
+    /// The only one, by the name that clients give an authority of their own: they ask no other about it.
+    Adfs(TenantId),
     /// Whichever the user belongs to: `common` or `organizations`.
     Shared(&'static str),
+}
+
+impl Tenancy {
+    /// The tenant, or the name that leaves it open.
+    fn tenant(self) -> Result<TenantId, &'static str> {
+        match self {
+            Self::One(tenant) | Self::Adfs(tenant) => Ok(tenant),
+            Self::Shared(name) => Err(name),
+        }
+    }
 }
 
 impl Sts {
@@ -168,6 +193,15 @@ impl Sts {
             if text.eq_ignore_ascii_case(shared) {
                 return Ok(Tenancy::Shared(shared));
             }
+        }
+        if text.eq_ignore_ascii_case("adfs") {
+            let snapshot = self.tokens.snapshot();
+            let mut tenants = snapshot.tenants();
+            return match (tenants.next(), tenants.next()) {
+                (Some(only), None) => Ok(Tenancy::Adfs(only.id)),
+                (None, _) => Err(Fault::tenant_not_found(text)),
+                (Some(_), Some(_)) => Err(Fault::adfs_of_several()),
+            };
         }
         if let Some(tenant) = self.tokens.snapshot().tenant_named(text) {
             return Ok(Tenancy::One(tenant.id));

@@ -35,7 +35,8 @@ pub trait OneTime: Serialize + DeserializeOwned + Send + Sync {
     /// As the change log names it.
     const KIND: Kind;
 
-    /// Names it in the change log and the audit.
+    /// Names it in the change log and the audit: no two of a [`Self::KIND`] have the same, whatever their purposes, since its
+    /// row's tag binds it by that.
     fn id(&self) -> Uuid;
     /// Its tenant.
     fn tenant(&self) -> TenantId;
@@ -302,6 +303,25 @@ impl Tx<'_> {
         let after = Some(json!({ "expires": new.expires() }));
         self.change(Entry { kind: T::KIND, id: key, parent: None, before: None, after }, Effect::NotIndexed);
         Ok(())
+    }
+
+    /// Consumes one of which nobody here has the secret. Gives whether there was one to consume.
+    pub async fn revoke<T: OneTime>(&mut self, id: Uuid) -> Result<bool, StoreError> {
+        let (tenant, key) = (self.tenant.clone(), id.to_string());
+        let sql = select!("tenant = $1 AND purpose = $2 AND id = $3");
+        let row = self
+            .read(sql, args![&tenant, T::PURPOSE, &key], |rows, checks| {
+                let is_asked = |row: &OneTimeRow| row.tenant == tenant && row.purpose == T::PURPOSE && row.id == key;
+                rows.first().map(|row| OneTimeRow::checked(row, checks)?.asked(is_asked)).transpose()
+            })
+            .await?;
+        match row.map(|row| redeemable(row, self.ctx.now.0)) {
+            Some(Ok(row)) => {
+                let hash = row.hash;
+                self.redeem::<T>(&hash).await.map(|_| true)
+            }
+            Some(Err(_)) | None => Ok(false),
+        }
     }
 
     /// The row of a secret's hash, checked.

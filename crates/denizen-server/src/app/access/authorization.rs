@@ -25,6 +25,7 @@ use crate::{
         authorize::{Action, Attributes, authorize},
         resources::JoinToken,
         roles::BuiltInRoles,
+        sign_in::SignIn,
     },
     store::{RecordProof, Snapshot, Store, WriteProof},
 };
@@ -81,6 +82,10 @@ enum Granted {
     },
     /// One action at one scope, to who holds a join token. The token is consumed by the operation itself.
     JoinToken { action: &'static str, scope: ResourceId },
+    /// To keep what a user's sign-in gives: sessions, codes, refresh tokens. Nothing else takes one.
+    SignIn { action: &'static str, user: PrincipalId, epoch: u64 },
+    /// To keep what a person is to decide about, for whoever asks: a device code. The use case bounds how many.
+    Begin { action: &'static str },
     /// Anything in the tenant: the server acts by itself.
     System,
 }
@@ -111,6 +116,23 @@ impl Authorization {
     pub(super) fn by_join_token(ctx: Ctx, snapshot: Arc<Snapshot>, action: &'static str, token: &JoinToken) -> Self {
         let granted = Granted::JoinToken { action, scope: token.resource_group.clone() };
         Self { ctx, snapshot, granted, reason: format!("join token {}", token.id).into() }
+    }
+
+    /// Of a user who has signed in, or of a client that brings the proof that one has: to keep what comes of that. For the
+    /// code that has just checked it.
+    pub(in crate::app) fn by_sign_in(
+        ctx: Ctx,
+        snapshot: Arc<Snapshot>,
+        action: &'static str,
+        sign_in: &SignIn,
+    ) -> Self {
+        let granted = Granted::SignIn { action, user: sign_in.user, epoch: sign_in.epoch };
+        Self { ctx, snapshot, granted, reason: format!("sign-in {}", sign_in.session).into() }
+    }
+
+    /// Of whoever asks a person to decide: to keep the question. For the use case that bounds how many are kept.
+    pub(in crate::app) fn to_begin(ctx: Ctx, snapshot: Arc<Snapshot>, action: &'static str) -> Self {
+        Self { ctx, snapshot, granted: Granted::Begin { action }, reason: "a person decides".into() }
     }
 
     /// Who, on which tenant, when, under which request.
@@ -152,6 +174,7 @@ impl Authorization {
             Granted::System => return Ok(()),
             Granted::Roles { action, scope, .. } => (action.name(), scope),
             Granted::JoinToken { action, scope } => (*action, scope),
+            Granted::SignIn { action, .. } | Granted::Begin { action } => return Err(wrong((*action).to_owned())),
         };
         if granted == action && is_at_or_below(scope, at.canonical()) {
             return Ok(());
@@ -199,7 +222,7 @@ impl WriteProof for Authorization {
     fn action(&self) -> &str {
         match &self.granted {
             Granted::Roles { action, .. } => action.name(),
-            Granted::JoinToken { action, .. } => action,
+            Granted::JoinToken { action, .. } | Granted::SignIn { action, .. } | Granted::Begin { action } => action,
             Granted::System => "*",
         }
     }
@@ -207,7 +230,8 @@ impl WriteProof for Authorization {
     fn target(&self) -> String {
         match &self.granted {
             Granted::Roles { scope, .. } | Granted::JoinToken { scope, .. } => scope.as_str().to_owned(),
-            Granted::System => self.ctx.tenant.to_string(),
+            Granted::SignIn { user, .. } => user.to_string(),
+            Granted::Begin { .. } | Granted::System => self.ctx.tenant.to_string(),
         }
     }
 
@@ -216,14 +240,22 @@ impl WriteProof for Authorization {
             Granted::Roles { principal, epoch, action, scope, roles } => {
                 let tenant = self.ctx.tenant;
                 let view = TenantRoles { snapshot, tenant, roles };
-                snapshot.principal(tenant, *principal).is_some_and(|principal| principal.accepts(*epoch).is_ok())
+                accepts(snapshot, tenant, *principal, *epoch)
                     && authorize(&view, *principal, action, scope, &Attributes::default()).allowed
             }
             // The operation consumes the token in its own transaction.
             Granted::JoinToken { scope, .. } => snapshot.resource_group(self.ctx.tenant, scope).is_some(),
-            Granted::System => true,
+            Granted::SignIn { user, epoch, .. } => accepts(snapshot, self.ctx.tenant, *user, *epoch),
+            Granted::Begin { .. } | Granted::System => true,
         }
     }
+}
+
+/// Whether a client's principal, or a user, is there and not revoked.
+fn accepts(snapshot: &Snapshot, tenant: TenantId, id: PrincipalId, epoch: u64) -> bool {
+    let of_client = snapshot.principal(tenant, id).map(|principal| principal.accepts(epoch));
+    let of_user = || snapshot.user(tenant, id).map(|user| user.accepts(epoch));
+    of_client.or_else(of_user).is_some_and(|accepted| accepted.is_ok())
 }
 
 /// The server's own authority: it authorizes what no caller asked for.

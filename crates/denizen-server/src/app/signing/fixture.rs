@@ -4,13 +4,16 @@
 use std::sync::{Arc, LazyLock};
 
 use denizen_keys::{RsaBits, SecretString, Signer, envelope::RootKey, hash, password, x509};
-use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
+use denizen_wire::{ClientId, Clock, PrincipalId, TenantId, UnixTime};
 use uuid::Uuid;
 
 use crate::{
     app::{
-        access::Authorization, credentials::Credentials, key_encryption_keys::KeyEncryptionKeys, signing::KeyRing,
-        strangers::Strangers, tokens::TokenService,
+        access::{Access, Authorization},
+        credentials::Credentials,
+        key_encryption_keys::KeyEncryptionKeys,
+        signing::KeyRing,
+        tokens::TokenService,
     },
     domain::{
         Actor, Ctx,
@@ -19,8 +22,9 @@ use crate::{
             Application, KeyCredential, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant,
             TokenVersion,
         },
+        roles::BuiltInRoles,
     },
-    store::{Engine, Record, Store},
+    store::{Engine, OneTime, Record, Store, StoreError, Write},
 };
 
 pub(crate) const NOW: UnixTime = UnixTime(1_795_239_900);
@@ -143,15 +147,9 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let key_encryption_keys = KEY_ENCRYPTION_KEYS.clone();
     let keys = KeyRing::new(store.clone(), key_encryption_keys.clone());
     let extra = vec![VAULT.to_owned()];
-    let tokens = TokenService::new(
-        store.clone(),
-        keys.clone(),
-        Credentials::new(),
-        AUTHORITY,
-        &extra,
-        entra_issued,
-        Strangers::default(),
-    );
+    let (access, _) = Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::system());
+    let tokens =
+        TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, &extra, entra_issued, access);
     let deployment = Deployment { store, keys, tokens, place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {
@@ -219,6 +217,30 @@ impl Deployment {
     /// Writes a record.
     pub(crate) async fn put<R: Record>(&self, tenant: TenantId, record: &R) {
         crate::app::access::tests::fixture::put(&self.store, &ctx(tenant, NOW), record).await;
+    }
+
+    /// Removes a record.
+    pub(crate) async fn remove<R: Record>(&self, tenant: TenantId, key: &R::Key) {
+        let ctx = ctx(tenant, NOW);
+        let removed = self.store.write(&ctx, |tx| {
+            Box::pin(async move {
+                tx.remove::<R>(key).await?;
+                Ok::<_, StoreError>(Write::commit("test", "/", ()))
+            })
+        });
+        removed.await.unwrap();
+    }
+
+    /// Keeps what is consumed once.
+    pub(crate) async fn issue<T: OneTime>(&self, one: &T) {
+        let ctx = ctx(one.tenant(), NOW);
+        let issued = self.store.write(&ctx, |tx| {
+            Box::pin(async move {
+                tx.issue(one).await?;
+                Ok::<_, StoreError>(Write::commit("test", "/", ()))
+            })
+        });
+        issued.await.unwrap();
     }
 
     /// A tenant's signing keys, as they are kept.

@@ -7,7 +7,7 @@
 use denizen_keys::jwk::RsaJwk;
 use denizen_wire::{
     Causes, TenantId,
-    oauth::{Discovery, InstanceDiscovery, InstanceMetadata},
+    oauth::{Discovery, InstanceDiscovery, InstanceMetadata, UserRealm},
 };
 use http::{HeaderValue, StatusCode, Uri, header};
 use serde::Serialize;
@@ -40,6 +40,8 @@ fn configuration(sts: &Sts, params: &Params, version: TokenVersion) -> Result<Re
 fn document(authority: &str, tenancy: Tenancy, version: TokenVersion) -> Discovery {
     let (tenant, issuer) = match tenancy {
         Tenancy::One(id) => (id.to_string(), issuer(authority, id, version)),
+        // Whoever calls the tenant so looks for its endpoints under that name.
+        Tenancy::Adfs(id) => ("adfs".to_owned(), issuer(authority, id, version)),
         // Clients put the user's tenant in the place of this word.
         Tenancy::Shared(name) => (name.to_owned(), template(authority, version)),
     };
@@ -60,11 +62,29 @@ fn document(authority: &str, tenancy: Tenancy, version: TokenVersion) -> Discove
         scopes_supported: texts(&["openid", "profile", "email", "offline_access"]),
         issuer,
         request_uri_parameter_supported: false,
-        // Nothing answers there yet. Three client libraries refuse a document without it, whatever they are used for.
         authorization_endpoint: at("oauth2/authorize", "oauth2/v2.0/authorize"),
+        device_authorization_endpoint: at("oauth2/devicecode", "oauth2/v2.0/devicecode"),
+        end_session_endpoint: at("oauth2/logout", "oauth2/v2.0/logout"),
         http_logout_supported: false,
         frontchannel_logout_supported: false,
-        claims_supported: texts(&["aud", "exp", "iat", "iss", "nbf", "oid", "sub", "tid", "uti", "ver"]),
+        claims_supported: texts(&[
+            "aud",
+            "exp",
+            "iat",
+            "iss",
+            "nbf",
+            "oid",
+            "sub",
+            "tid",
+            "uti",
+            "ver",
+            "auth_time",
+            "nonce",
+            "name",
+            "preferred_username",
+            "email",
+            "sid",
+        ]),
         tenant_region_scope: None,
         cloud_instance_name: host.clone(),
         cloud_graph_host_name: host.clone(),
@@ -94,7 +114,7 @@ fn keys(sts: &Sts, params: &Params, call: &Call, issuer: impl Fn(TenantId) -> Op
     let tenancy = sts.tenancy(params.text("tenant"))?;
     let snapshot = sts.tokens.snapshot();
     let tenants: Vec<TenantId> = match tenancy {
-        Tenancy::One(id) => vec![id],
+        Tenancy::One(id) | Tenancy::Adfs(id) => vec![id],
         Tenancy::Shared(_) => snapshot.tenants().map(|tenant| tenant.id).collect(),
     };
     let mut keys = Vec::new();
@@ -109,6 +129,19 @@ fn keys(sts: &Sts, params: &Params, call: &Call, issuer: impl Fn(TenantId) -> Op
         })?);
     }
     Ok(cached(&Keys { keys }))
+}
+
+/// How a user signs in: with a name and a password, here. The answer is the same of every name, so it tells nothing of who
+/// there is.
+pub(super) fn user_realm(sts: &Sts, params: &Params) -> Result<Reply, Fault> {
+    let domain_name = params.text("user").rsplit_once('@').map_or("", |(_, domain)| domain);
+    Ok(cached(&UserRealm {
+        ver: "1.0".to_owned(),
+        account_type: "Managed".to_owned(),
+        domain_name: denizen_wire::shown::identifier(domain_name).into_owned(),
+        cloud_instance_name: host(&sts.names.authority).to_owned(),
+        cloud_audience_urn: "urn:federation:MicrosoftOnline".to_owned(),
+    }))
 }
 
 /// Which names this authority goes by, for clients that ask before they trust one.

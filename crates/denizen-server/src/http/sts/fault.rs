@@ -26,6 +26,7 @@ pub struct Fault {
     error: &'static str,
     code: i32,
     text: String,
+    suberror: Option<&'static str>,
 }
 
 /// How a fault is written.
@@ -39,7 +40,7 @@ enum Shape {
 
 impl Fault {
     fn new(status: StatusCode, error: &'static str, code: i32, text: String) -> Self {
-        Self { shape: Shape::OAuth, status, error, code, text }
+        Self { shape: Shape::OAuth, status, error, code, text, suberror: None }
     }
 
     /// A tenant that could exist and does not.
@@ -59,6 +60,14 @@ impl Fault {
              tenant's id or its domain name first in the path.",
             shown::identifier(text)
         );
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", 900_023, text)
+    }
+
+    /// The name that stands for the one tenant, where there are several.
+    pub(super) fn adfs_of_several() -> Self {
+        let text = "Specified tenant identifier 'adfs' stands for the one tenant of an authority, and this one has \
+             several. Put the tenant's id or its domain name first in the path."
+            .to_owned();
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", 900_023, text)
     }
 
@@ -117,10 +126,11 @@ impl Fault {
         }
         let correlation = call.correlation_id.unwrap_or(call.request_id);
         let body = oauth::Error::new(self.error, self.code, &self.text, call.request_id, correlation, call.now);
+        let body = oauth::Error { suberror: self.suberror.map(str::to_owned), ..body };
         let mut answer = reply::json(self.status, &body);
         super::token::never_stored(&mut answer);
         let headers = answer.headers_mut();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         // RFC 6749, section 5.2: when the client tried the Authorization header, the answer names the scheme.
@@ -155,7 +165,13 @@ impl From<TokenError> for Fault {
             TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } | TokenError::Disabled(_) => {
                 (StatusCode::BAD_REQUEST, "unauthorized_client")
             }
+            TokenError::NotPublic(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            TokenError::Grant(fault) => (StatusCode::BAD_REQUEST, fault.error()),
+            TokenError::NotAssigned { .. } => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            TokenError::NotBefore(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            TokenError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
             TokenError::Credential(CredentialError::Busy)
+            | TokenError::Unkept(_)
             | TokenError::Unrecorded(_)
             | TokenError::Signing(_)
             | TokenError::Credential(CredentialError::Unfinished(_))
@@ -172,6 +188,7 @@ impl From<TokenError> for Fault {
                 (StatusCode::BAD_REQUEST, "invalid_resource")
             }
         };
-        Self::new(status, name, error.code(), error.to_string())
+        let suberror = error.suberror();
+        Self { suberror, ..Self::new(status, name, error.code(), error.to_string()) }
     }
 }

@@ -8,20 +8,33 @@
 use std::borrow::Cow;
 
 use denizen_keys::{SecretString, b64};
-use denizen_wire::oauth::{JWT_BEARER, MAX_TOKEN_REQUEST};
+use denizen_wire::{
+    UnixTime,
+    oauth::{JWT_BEARER, MAX_TOKEN_REQUEST},
+};
 use http::header;
+use hyper::body::Bytes;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    app::tokens::{Credential, Grant, TokenRequest},
-    domain::claims::audience::{self, ScopeFault},
+    app::tokens::{Credential, Grant, TokenRequest, Wishes},
+    domain::{
+        claims::audience::{self, ScopeFault},
+        directory::TokenVersion,
+        scopes::Scopes,
+    },
     http::{Call, call::BodyError},
 };
 
 /// The most parameters that are looked at; clients send about fifteen.
 const MAX_PARAMETERS: usize = 64;
-/// The `grant_type` of [`Grant::ClientCredentials`].
-const CLIENT_CREDENTIALS: &str = "client_credentials";
+/// What `grant_type` may be.
+const GRANTS: &str = "client_credentials, authorization_code, refresh_token, \
+                      urn:ietf:params:oauth:grant-type:device_code or urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// The last time that a claims request may name, Unix seconds: the year 9999.
+const MOST_SECONDS: i64 = 253_402_300_799;
 
 /// Which endpoint was asked: they differ in parameters and in the form of the answer, not in the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +43,8 @@ pub(super) enum Endpoint {
     V1,
     /// `oauth2/v2.0/token`: `scope=`.
     V2,
+    /// `adfs/oauth2/token`: `scope=` or `resource=`, and numbers as at v2.
+    Adfs,
 }
 
 /// What is wrong with the form. The texts begin as Entra's do, since people search for them, and end with the fix.
@@ -45,7 +60,7 @@ pub(super) enum FormError {
     #[error("The request body must contain the following parameter: '{0}'.")]
     Missing(&'static str),
     /// A grant that is not served.
-    #[error("The app requested an unsupported grant type '{0}'. Use client_credentials.")]
+    #[error("The app requested an unsupported grant type '{0}'. Use {GRANTS}.")]
     Grant(String),
     /// `resource` at the v2 endpoint.
     #[error(
@@ -109,8 +124,8 @@ impl From<ScopeFault> for FormError {
     }
 }
 
-/// Reads the form. A client's request id in it becomes the call's.
-pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenRequest, FormError> {
+/// The body, which is a form.
+async fn read_body(call: &mut Call) -> Result<Bytes, FormError> {
     let body = match call.body(MAX_TOKEN_REQUEST).await {
         Ok(body) => body,
         Err(BodyError::TooLarge(_)) => return Err(FormError::Body("is larger than 64 KiB; send less")),
@@ -134,6 +149,12 @@ pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenReq
     if std::str::from_utf8(&body).is_err() {
         return Err(FormError::Body("is not UTF-8; percent-encode its values"));
     }
+    Ok(body)
+}
+
+/// Reads the form. A client's request id in it becomes the call's.
+pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenRequest, FormError> {
+    let body = read_body(call).await?;
     let mut parameters = Parameters::parse(&body)?;
     let basic = basic(call)?;
     let secret = parameters.take("client_secret").map(SecretString::from);
@@ -168,23 +189,127 @@ pub(super) async fn read(call: &mut Call, endpoint: Endpoint) -> Result<TokenReq
         call.correlation_id = parameters.take("client-request-id").and_then(|id| Uuid::try_parse(&id).ok());
     }
     let grant_type = parameters.take("grant_type").ok_or(FormError::Missing("grant_type"))?;
-    if grant_type != CLIENT_CREDENTIALS {
-        return Err(FormError::Grant(denizen_wire::shown::identifier(&grant_type).into_owned()));
-    }
+    let wishes = wishes(endpoint, parameters.take("claims").as_deref())?;
+    let grant = grant(&mut parameters, endpoint, &grant_type)?;
     let client_id = client_id.ok_or(FormError::Missing("client_id"))?;
-    let resource = resource(endpoint, parameters.take("resource"), parameters.take("scope"))?;
-    let credential = credential.ok_or(FormError::NoCredential)?;
-    Ok(TokenRequest { client_id, credential, grant: Grant::ClientCredentials { resource } })
+    if credential.is_none() && matches!(grant, Grant::ClientCredentials { .. } | Grant::OnBehalfOf { .. }) {
+        return Err(FormError::NoCredential);
+    }
+    Ok(TokenRequest { client_id, credential, grant, wishes })
+}
+
+/// The grant, with what belongs to it.
+fn grant(parameters: &mut Parameters<'_>, endpoint: Endpoint, grant_type: &str) -> Result<Grant, FormError> {
+    let (resource, scope) = (parameters.take("resource"), parameters.take("scope"));
+    let mut secret = |name: &'static str| parameters.take(name).map(SecretString::from);
+    let required = |value: Option<SecretString>, name| value.ok_or(FormError::Missing(name));
+    Ok(match grant_type {
+        "client_credentials" => Grant::ClientCredentials { resource: resource_of(endpoint, resource, scope)? },
+        "authorization_code" => Grant::AuthorizationCode {
+            code: required(secret("code"), "code")?,
+            verifier: secret("code_verifier"),
+            redirect_uri: parameters.take("redirect_uri").ok_or(FormError::Missing("redirect_uri"))?,
+            scopes: scopes_of(endpoint, resource, scope)?,
+        },
+        // MSAL for JavaScript spells it so.
+        "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
+            // The v1 endpoint calls it by its older name, and MSAL for Python sends both.
+            let (new, old) = (secret("device_code"), secret("code"));
+            Grant::DeviceCode { device_code: required(new.or(old), "device_code")? }
+        }
+        "refresh_token" => Grant::RefreshToken {
+            token: required(secret("refresh_token"), "refresh_token")?,
+            scopes: scopes_of(endpoint, resource, scope)?,
+        },
+        "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
+            match parameters.take("requested_token_use").as_deref() {
+                Some("on_behalf_of") => {}
+                Some(_) => return Err(FormError::Body("must have a requested_token_use of on_behalf_of")),
+                None => return Err(FormError::Missing("requested_token_use")),
+            }
+            Grant::OnBehalfOf {
+                assertion: required(parameters.take("assertion").map(SecretString::from), "assertion")?,
+                scopes: scopes_of(endpoint, resource, scope)?.ok_or(FormError::Missing("scope"))?,
+            }
+        }
+        other => return Err(FormError::Grant(denizen_wire::shown::identifier(other).into_owned())),
+    })
+}
+
+/// What is asked for in a user's name: by `scope`, or at v1 by `resource`; none when nothing is said.
+fn scopes_of(endpoint: Endpoint, resource: Option<String>, scope: Option<String>) -> Result<Option<Scopes>, FormError> {
+    match (endpoint, resource, scope) {
+        (Endpoint::V2, Some(_), _) => Err(FormError::ResourceAtV2),
+        (Endpoint::V1 | Endpoint::Adfs, Some(resource), _) => Ok(Some(Scopes::all_of(&resource))),
+        (_, None, Some(scope)) => Ok(Some(Scopes::parse(&scope)?)),
+        (_, None, None) => Ok(None),
+    }
+}
+
+/// What `claims` says that is acted on (OpenID Connect Core 1.0, section 5.5): since when the token must be valid, and
+/// whether the client handles claims challenges.
+fn wishes(endpoint: Endpoint, claims: Option<&str>) -> Result<Wishes, FormError> {
+    #[derive(Default, Deserialize)]
+    struct Claims {
+        #[serde(default)]
+        access_token: Option<OfAccessToken>,
+    }
+    #[derive(Default, Deserialize)]
+    struct OfAccessToken {
+        #[serde(default)]
+        nbf: Option<Wanted>,
+        #[serde(default)]
+        xms_cc: Option<Wanted>,
+    }
+    #[derive(Default, Deserialize)]
+    struct Wanted {
+        #[serde(default)]
+        value: Option<serde_json::Value>,
+        #[serde(default)]
+        values: Vec<String>,
+    }
+    let unreadable =
+        FormError::Body("has a claims parameter that is not a claims request in JSON; send what the challenge said");
+    let claims: Claims = match claims {
+        None => Claims::default(),
+        // An array would be read as an object without names.
+        Some(text) if !text.trim_start().starts_with('{') => return Err(unreadable),
+        Some(text) => serde_json::from_str(text).map_err(|_| unreadable)?,
+    };
+    let of = claims.access_token.unwrap_or_default();
+    let not_before = match of.nbf.and_then(|nbf| nbf.value) {
+        None => None,
+        Some(value) => {
+            let seconds = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+            let wrong = FormError::Body("asks by its claims parameter for an nbf that is no number of seconds");
+            Some(UnixTime(seconds.filter(|seconds| (0..=MOST_SECONDS).contains(seconds)).ok_or(wrong)?))
+        }
+    };
+    let handles = |wanted: Wanted| wanted.values.iter().any(|value| value.eq_ignore_ascii_case("cp1"));
+    let endpoint = match endpoint {
+        Endpoint::V1 | Endpoint::Adfs => TokenVersion::V1,
+        Endpoint::V2 => TokenVersion::V2,
+    };
+    Ok(Wishes { endpoint, not_before, handles_challenges: of.xms_cc.is_some_and(handles) })
+}
+
+/// The form of a device that begins: the client and what it asks for.
+pub(super) async fn read_device(call: &mut Call, endpoint: Endpoint) -> Result<(String, Scopes), FormError> {
+    let body = read_body(call).await?;
+    let mut parameters = Parameters::parse(&body)?;
+    let client = parameters.take("client_id").ok_or(FormError::Missing("client_id"))?;
+    let scopes = scopes_of(endpoint, parameters.take("resource"), parameters.take("scope"))?;
+    Ok((client, scopes.ok_or(FormError::Missing("scope"))?))
 }
 
 /// The resource that is asked for: by `resource` at v1, by `scope` at v2.
-fn resource(endpoint: Endpoint, resource: Option<String>, scope: Option<String>) -> Result<String, FormError> {
+fn resource_of(endpoint: Endpoint, resource: Option<String>, scope: Option<String>) -> Result<String, FormError> {
     match (endpoint, resource, scope) {
         (Endpoint::V2, Some(_), _) => Err(FormError::ResourceAtV2),
-        (Endpoint::V2, None, Some(scope)) => Ok(audience::resource_of_scope(&scope)?.to_owned()),
-        (Endpoint::V2, None, None) => Err(FormError::Missing("scope")),
+        (Endpoint::V2 | Endpoint::Adfs, None, Some(scope)) => Ok(audience::resource_of_scope(&scope)?.to_owned()),
+        (Endpoint::V2 | Endpoint::Adfs, None, None) => Err(FormError::Missing("scope")),
         // ADAL-era clients send `scope=openid` along with the resource; it says nothing.
-        (Endpoint::V1, Some(resource), _) => Ok(resource),
+        (Endpoint::V1 | Endpoint::Adfs, Some(resource), _) => Ok(resource),
         (Endpoint::V1, None, _) => Err(FormError::Missing("resource")),
     }
 }
@@ -200,6 +325,14 @@ fn parameter(name: &str) -> &str {
         "grant_type",
         "resource",
         "scope",
+        "claims",
+        "code",
+        "code_verifier",
+        "redirect_uri",
+        "device_code",
+        "refresh_token",
+        "assertion",
+        "requested_token_use",
     ];
     if known.contains(&name) { name } else { "(of a name that is not known)" }
 }

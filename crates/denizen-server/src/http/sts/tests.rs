@@ -4,6 +4,7 @@ mod bad_input;
 mod dialects;
 mod discovery;
 mod issuing;
+mod people;
 mod strangers;
 
 use std::net::SocketAddr;

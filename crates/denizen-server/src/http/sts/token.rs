@@ -2,7 +2,8 @@
 //!
 //! Tests: `tests.rs` beside `sts.rs`.
 
-use denizen_wire::oauth::{TokenV1, TokenV2};
+use denizen_keys::b64;
+use denizen_wire::oauth::{ClientInfo, ForUser, TokenV1, TokenV2};
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     app::{
         strangers::{Reason, Stranger},
-        tokens::Issued,
+        tokens::{Issued, TokenError},
     },
     domain::Actor,
     http::{Call, Reply, reply, route::Request},
@@ -33,26 +34,44 @@ async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpo
         strangers.refused(Reason::Tenant, call.stranger(), &fault);
         fault.at_token_endpoint()
     })?;
+    let endpoint = match (endpoint, tenancy) {
+        (Endpoint::V1, Tenancy::Adfs(_)) => Endpoint::Adfs,
+        (endpoint, _) => endpoint,
+    };
     let request = form::read(call, endpoint).await;
     let malformed = |call: &Call, tenant, error: FormError| {
         strangers.refused(Reason::TokenRequest, Stranger { tenant, ..call.stranger() }, &error);
         Fault::from(error)
     };
-    let tenant = match tenancy {
-        Tenancy::One(tenant) => tenant,
-        Tenancy::Shared(name) => {
-            return Err(malformed(call, None, request.err().unwrap_or(FormError::SharedTenant(name))));
-        }
+    let request = request.map_err(|error| malformed(call, tenancy.tenant().ok(), error))?;
+    let tenant = match tenancy.tenant() {
+        Ok(tenant) => tenant,
+        Err(name) => match (sts.tokens.tenant_of(&request.grant).await?, request.grant.unknown()) {
+            (Some(tenant), _) => tenant,
+            (None, Some(fault)) => {
+                strangers.refused(Reason::Grant, call.stranger(), &fault);
+                return Err(TokenError::from(fault).into());
+            }
+            (None, None) => return Err(malformed(call, None, FormError::SharedTenant(name))),
+        },
     };
-    let request = request.map_err(|error| malformed(call, Some(tenant), error))?;
     let ctx = call.ctx(tenant, Actor::Anonymous);
     let issued = sts.tokens.issue(&ctx, &request).await?;
     Ok(issued_reply(endpoint, issued))
 }
 
 fn issued_reply(endpoint: Endpoint, issued: Issued) -> Reply {
+    let user = issued.user.map_or_else(ForUser::default, |user| {
+        let info = ClientInfo { uid: user.id, utid: user.tenant };
+        ForUser {
+            scope: Some(user.scope),
+            refresh_token: user.refresh_token,
+            id_token: user.id_token,
+            client_info: serde_json::to_vec(&info).ok().map(|info| b64::url(&info)),
+        }
+    });
     let mut answer = match endpoint {
-        Endpoint::V2 => reply::json(
+        Endpoint::V2 | Endpoint::Adfs => reply::json(
             StatusCode::OK,
             &TokenV2 {
                 token_type: "Bearer".to_owned(),
@@ -60,6 +79,7 @@ fn issued_reply(endpoint: Endpoint, issued: Issued) -> Reply {
                 ext_expires_in: issued.expires_in,
                 refresh_in: issued.refresh_in,
                 access_token: issued.token,
+                user,
             },
         ),
         Endpoint::V1 => reply::json(
@@ -72,6 +92,7 @@ fn issued_reply(endpoint: Endpoint, issued: Issued) -> Reply {
                 not_before: issued.not_before.to_string(),
                 resource: issued.resource,
                 access_token: issued.token,
+                user,
             },
         ),
     };

@@ -124,6 +124,7 @@ impl Fault {
                 "To allow it, assign the role '{}' ({}) to the principal {} at {} or above.",
                 role.name, role.id, caller.principal, vault.id
             ),
+            Because::Scopes(_) => "Ask for a token for https://vault.azure.net/.default.".to_owned(),
             Because::NotGranted { proposal: None, .. } | Because::Granted { .. } => {
                 "No built-in role allows it; a custom role would have to.".to_owned()
             }

@@ -121,7 +121,9 @@ pub(super) async fn what_is_renewed_stays_one_row_and_is_renewed_once(place: imp
     let another = RefreshToken { id: uuid(0x71, 9), ..kept.it.clone() };
     assert_eq!(refused(&ctx(1), &another).await, OneTimeRefused::Unknown);
     let mut tx = store.begin(&ctx(1)).await.unwrap();
-    tx.redeem::<RefreshToken>(&token.hash).await.unwrap();
+    assert!(!tx.revoke::<RefreshToken>(refresh_token(1, 2).id).await.unwrap());
+    assert!(tx.revoke::<RefreshToken>(token.id).await.unwrap());
+    assert!(!tx.revoke::<RefreshToken>(token.id).await.unwrap());
     tx.commit(event("revoke")).await.unwrap();
     assert_eq!(refused(&ctx(1), &kept.it).await, OneTimeRefused::Used);
     let mut tx = store.begin(&ctx(1)).await.unwrap();

@@ -63,6 +63,14 @@ async fn the_error_bodies() {
         ("the tenant of all", "/common/oauth2/v2.0/token", base()),
         ("no grant", &v2, without(base(), "grant_type")),
         ("another grant", &v2, vec![("grant_type", "password")]),
+        ("no code", &v2, vec![("grant_type", "authorization_code")]),
+        ("no refresh token", &v2, vec![("grant_type", "refresh_token")]),
+        ("no device code", &v2, vec![("grant_type", "device_code")]),
+        (
+            "another use of a token",
+            &v2,
+            vec![("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("requested_token_use", "x")],
+        ),
         ("no client", &v2, without(base(), "client_id")),
         ("no credential", &v2, without(base(), "client_secret")),
         ("no scope", &v2, without(base(), "scope")),
@@ -214,7 +222,7 @@ async fn d26_every_route_refuses_who_shows_nothing() {
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{}", route.pattern);
         assert_eq!(answer.header("allow"), Some(route.method.as_str()), "{}", route.pattern);
     }
-    assert_eq!(guarded, 2);
+    assert_eq!(guarded, 4);
     for unknown in
         ["/", "/contoso.test", "/contoso.test/oauth2/v2.0/token/", "/contoso.test//token", "/x/discovery/instance"]
     {

@@ -1,0 +1,231 @@
+//! `device_code` (RFC 8628): a device without a browser shows a short code, a person types it elsewhere and decides.
+//!
+//! ```text
+//!   DeviceCode ── polled by its secret ──────────────┐
+//!   UserCode   ── typed, redeemed by the decision ─> DeviceDecision ── redeemed by the next poll
+//! ```
+//!
+//! Nothing is changed in place: each arrow is one row consumed and another made. How often a device asks is remembered in this
+//! process alone. Tests: `http/sts/tests/people.rs`.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use denizen_keys::{SecretString, hash, random};
+use denizen_wire::{ClientId, UnixTime};
+use moka::sync::Cache;
+
+use super::{
+    Asking, At, GrantFault, Issued, TokenError, TokenService, hash_of,
+    people::{ForUser, ends, of_first_request},
+    refresh_token::NewRefreshToken,
+};
+use crate::{
+    app::access::Authorization,
+    domain::{
+        Actor, Ctx,
+        built_in_clients::built_in_client,
+        scopes::Scopes,
+        sign_in::{DEVICE_CODE_LIFETIME, DEVICE_INTERVAL, DeviceCode, DeviceDecision, SignIn, UserCode},
+    },
+    store::{Kept, StoreError, Write},
+};
+
+/// As the audit names them.
+const BEGIN: &str = "Denizen.Directory/deviceCodes/issue";
+const REDEEM: &str = "Denizen.Directory/deviceCodes/redeem";
+/// Letters and digits that are not taken for one another; no vowels, so that no word comes about.
+const ALPHABET: &[u8; 25] = b"BCDFGHJKLMNPQRSTVWXZ34679";
+/// 25^9 codes, of which a few are good for a quarter of an hour.
+const USER_CODE: usize = 9;
+/// How many devices' last questions are remembered.
+const REMEMBERED: u64 = 65_536;
+
+/// Anybody can have a code kept, so this process keeps no more than these in a second.
+const BEGUN_A_SECOND: u32 = 10;
+
+/// When each device has asked last, and how many have begun in this second.
+#[derive(Clone)]
+pub struct DeviceFlow {
+    asked: Arc<Cache<String, UnixTime>>,
+    begun: Arc<Mutex<(UnixTime, u32)>>,
+}
+
+impl Default for DeviceFlow {
+    fn default() -> Self {
+        let lasts = Duration::from_secs(DEVICE_CODE_LIFETIME.unsigned_abs());
+        let asked = Arc::new(Cache::builder().max_capacity(REMEMBERED).time_to_live(lasts).build());
+        Self { asked, begun: Arc::new(Mutex::new((UnixTime(0), 0))) }
+    }
+}
+
+impl DeviceFlow {
+    /// Whether another may begin now.
+    fn admits(&self, now: UnixTime) -> bool {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.0 != now {
+            *begun = (now, 0);
+        }
+        begun.1 += 1;
+        begun.1 <= BEGUN_A_SECOND
+    }
+}
+
+/// What a device is told to show and to ask with. Has no `Debug`: it holds a secret.
+pub struct DeviceAuthorization {
+    /// What it polls with.
+    pub device_code: SecretString,
+    /// What a person types.
+    pub user_code: String,
+    /// How long both are good, seconds.
+    pub expires_in: i64,
+    /// How long to wait between two polls, seconds.
+    pub interval: i64,
+}
+
+impl TokenService {
+    /// Begins: a device asks for a code. `is_shared` when users of every tenant may decide.
+    ///
+    /// # Errors
+    /// [`TokenError::UnknownClient`], [`TokenError::NotPublic`], [`TokenError::UnknownResource`]; the store's.
+    pub async fn device_authorization(
+        &self,
+        ctx: &Ctx,
+        client: &str,
+        scopes: &Scopes,
+        is_shared: bool,
+    ) -> Result<DeviceAuthorization, TokenError> {
+        let snapshot = self.store.snapshot();
+        let tenant = snapshot.tenant(ctx.tenant);
+        let name = || tenant.map_or_else(String::new, |tenant| tenant.domain.clone());
+        let id: ClientId = client.parse().map_err(|_| TokenError::MalformedClient { tenant: name() })?;
+        let unknown = || TokenError::UnknownClient { client: id, tenant: name() };
+        let tenant = tenant.ok_or_else(unknown)?;
+        match snapshot.application(tenant.id, id) {
+            Some(application) if application.public_client => {}
+            Some(_) => return Err(TokenError::NotPublic(id)),
+            None if built_in_client(id).is_some() => {}
+            None => return Err(unknown()),
+        }
+        if snapshot.principal_of_client(tenant.id, id).is_some_and(|principal| !principal.enabled) {
+            return Err(TokenError::Disabled(id));
+        }
+        self.audience(&snapshot, tenant, &scopes.resource)?;
+        if !self.devices.admits(ctx.now) {
+            return Err(TokenError::TooMany);
+        }
+        let (device_code, user_code) = (random::token(32), user_code());
+        let expires = ends(ctx.now, DEVICE_CODE_LIFETIME);
+        let device =
+            DeviceCode { id: random::uuid_v4(), tenant: tenant.id, hash: hash_of(&device_code), expires, client: id };
+        let typed = UserCode {
+            id: random::uuid_v4(),
+            tenant: tenant.id,
+            hash: hash_of_user_code(&user_code),
+            expires,
+            device: device.hash.clone(),
+            client: id,
+            scope: scopes.text(),
+            is_shared,
+            address: ctx.address,
+        };
+        let authorization = Authorization::to_begin(ctx.clone(), snapshot.clone(), BEGIN);
+        let (device, typed) = (&device, &typed);
+        let written = self.store.write(&authorization, |tx| {
+            Box::pin(async move {
+                tx.issue(device).await?;
+                tx.issue(typed).await?;
+                Ok::<_, StoreError>(Write::commit(BEGIN, device.id.to_string(), ()))
+            })
+        });
+        written.await.map_err(TokenError::Unkept)?;
+        let (expires_in, interval) = (DEVICE_CODE_LIFETIME, DEVICE_INTERVAL);
+        Ok(DeviceAuthorization { device_code, user_code, expires_in, interval })
+    }
+
+    pub(super) async fn by_device(
+        &self,
+        at: &At<'_>,
+        asking: &Asking<'_>,
+        device_code: &SecretString,
+    ) -> Result<Issued, TokenError> {
+        let hash = hash_of(device_code);
+        let kept = self.store.one_time::<DeviceCode>(&hash).await.map_err(TokenError::Unkept)?;
+        let Kept { it: device, .. } = kept.ok_or(GrantFault::UnknownDevice)?;
+        if device.client != asking.id {
+            return Err(GrantFault::UnknownDevice.into());
+        }
+        if device.expires <= at.ctx.now {
+            return Err(GrantFault::DeviceEnded.into());
+        }
+        let decision = self.store.one_time::<DeviceDecision>(&hash).await.map_err(TokenError::Unkept)?;
+        let Some(Kept { it: decision, used }) = decision else {
+            return Err(self.pending(&hash, at.ctx.now).into());
+        };
+        if used {
+            return Err(GrantFault::DeviceEnded.into());
+        }
+        let Some(sign_in) = &decision.sign_in else { return Err(GrantFault::Declined.into()) };
+        let scopes = of_first_request(&decision.scope, None)?;
+        let of = ForUser { sign_in, scopes: &scopes, nonce: None, grant: "device code" };
+        let decided = self.decide(at, asking, &of).await?;
+        let new = NewRefreshToken::new(asking.id, &decision.scope, sign_in, at.ctx.now);
+        let refresh = scopes.offline.then_some(new);
+        self.redeem_decision(at, asking, &decision, sign_in, refresh.as_ref()).await?;
+        let refresh = refresh.map(|new| self.refresh_text(at, &new)).transpose()?;
+        self.give(at, asking, &of, decided, refresh)
+    }
+
+    /// Nobody has decided yet.
+    fn pending(&self, hash: &str, now: UnixTime) -> GrantFault {
+        let last = self.devices.asked.get(hash);
+        self.devices.asked.insert(hash.to_owned(), now);
+        // A second is forgiven: the network moves questions together.
+        match last {
+            Some(last) if now < last + (DEVICE_INTERVAL - 1) => GrantFault::TooFast(DEVICE_INTERVAL),
+            Some(_) | None => GrantFault::Pending,
+        }
+    }
+
+    async fn redeem_decision(
+        &self,
+        at: &At<'_>,
+        asking: &Asking<'_>,
+        decision: &DeviceDecision,
+        sign_in: &SignIn,
+        refresh: Option<&NewRefreshToken>,
+    ) -> Result<(), TokenError> {
+        let ctx = at.ctx.by(Actor::Principal { id: sign_in.user, client: asking.id });
+        let authorization = Authorization::by_sign_in(ctx, at.snapshot.clone(), REDEEM, sign_in);
+        let written = self.store.write(&authorization, |tx| {
+            Box::pin(async move {
+                tx.redeem::<DeviceDecision>(&decision.hash).await?;
+                if let Some(new) = refresh {
+                    tx.issue(&new.row).await?;
+                }
+                Ok::<_, StoreError>(Write::commit(REDEEM, decision.id.to_string(), ()))
+            })
+        });
+        written.await.map_err(|error| TokenError::of_write(error, |_| GrantFault::DeviceEnded))
+    }
+}
+
+fn user_code() -> String {
+    let mut code = String::with_capacity(USER_CODE);
+    while code.len() < USER_CODE {
+        let [byte] = random::bytes::<1>();
+        // 250 is the last multiple of 25: what is above it would favour some letters.
+        if let Some(letter) = ALPHABET.get(usize::from(byte % 25)).filter(|_| byte < 250) {
+            code.push(char::from(*letter));
+        }
+    }
+    code
+}
+
+/// What is kept of a code that a person types: without regard to case, spaces and dashes.
+pub fn hash_of_user_code(typed: &str) -> String {
+    let plain: String = typed.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
+    hash::hex(&hash::sha256(plain.as_bytes()))
+}
