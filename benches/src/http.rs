@@ -2,7 +2,11 @@
 //!
 //! Dials loopback only: a load generator that can be pointed elsewhere is a weapon.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use http::{Method, Request, Response, Uri, header};
@@ -36,6 +40,8 @@ pub(crate) struct Origin {
     /// The `Host` header, and the name in the certificate.
     authority: String,
     tls: Option<Arc<rustls::ClientConfig>>,
+    /// Where connections come from, when it matters.
+    from: Option<IpAddr>,
 }
 
 impl Origin {
@@ -57,7 +63,12 @@ impl Origin {
             (Some("https"), Some(pem)) => Some(trusting(pem)?),
             _ => bail!("'{url}' is neither http nor https with a CA to trust"),
         };
-        Ok(Self { address, authority: authority.to_string(), tls })
+        Ok(Self { address, authority: authority.to_string(), tls, from: None })
+    }
+
+    /// The same, reached from this address of the machine.
+    pub(crate) fn reached_from(self, address: IpAddr) -> Self {
+        Self { from: Some(address), ..self }
     }
 
     /// It as a URL.
@@ -86,6 +97,9 @@ impl Origin {
         };
         if let Some(window) = window {
             socket.set_recv_buffer_size(window)?;
+        }
+        if let Some(from) = self.from {
+            socket.bind(SocketAddr::new(from, 0))?;
         }
         let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;

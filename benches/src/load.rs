@@ -49,6 +49,8 @@ pub(crate) struct Load {
     pub(crate) exchanges: u64,
     /// Unmeasured exchanges on each connection, first.
     pub(crate) warm_up: u32,
+    /// Exchanges that are due in a second, on all connections together; none for as fast as they are answered.
+    pub(crate) pace: Option<f64>,
 }
 
 /// What came of a round.
@@ -67,7 +69,13 @@ pub(crate) struct Round {
 impl Load {
     /// `connections` for `time`.
     pub(crate) fn new(connections: usize, time: Duration) -> Self {
-        Self { connections, time, exchanges: MAX_EXCHANGES, warm_up: WARM_UP }
+        Self { connections, time, exchanges: MAX_EXCHANGES, warm_up: WARM_UP, pace: None }
+    }
+
+    /// The same, with this many exchanges due in a second. A latency is then from when an exchange was due: one that
+    /// waits for a slow one before it has waited.
+    pub(crate) fn paced(self, rate: f64) -> Self {
+        Self { pace: Some(rate), ..self }
     }
 
     /// Runs it against `child`. A single failed exchange fails the round: figures over errors mean nothing.
@@ -85,8 +93,17 @@ impl Load {
         let (cpu, start) = (child.cpu()?, Instant::now());
         let deadline = start + self.time;
         let mut running = JoinSet::new();
-        for session in sessions {
-            running.spawn(repeat(session, Arc::clone(&begun), self.exchanges, deadline));
+        for (number, session) in (0u32..).zip(sessions) {
+            let begun = Arc::clone(&begun);
+            match self.pace {
+                None => running.spawn(repeat(session, begun, self.exchanges, deadline)),
+                Some(rate) => {
+                    let between = Duration::from_secs_f64(f64::from(u32::try_from(self.connections)?) / rate);
+                    // One after the other, not all at once.
+                    let first = start + Duration::from_secs_f64(f64::from(number) / rate);
+                    running.spawn(on_time(session, first, between, deadline))
+                }
+            };
         }
         let everything = async {
             let mut latencies = Vec::new();
@@ -124,7 +141,30 @@ async fn repeat<S: Session>(
     Ok(latencies)
 }
 
+async fn on_time<S: Session>(
+    mut session: S,
+    first: Instant,
+    between: Duration,
+    deadline: Instant,
+) -> Result<Vec<Duration>> {
+    let mut latencies = Vec::with_capacity(1 << 12);
+    let mut due = first;
+    while due < deadline {
+        tokio::time::sleep_until(due.into()).await;
+        session.exchange().await?;
+        latencies.push(due.elapsed());
+        due += between;
+    }
+    Ok(latencies)
+}
+
 impl Round {
+    /// Exchanges per wall-clock second.
+    #[expect(clippy::cast_precision_loss, reason = "a round is bounded far below 2^52 exchanges")]
+    pub(crate) fn per_second(&self) -> f64 {
+        self.exchanges as f64 / self.wall
+    }
+
     /// Exchanges per CPU second of the measured process.
     #[expect(clippy::cast_precision_loss, reason = "a round is bounded far below 2^52 exchanges")]
     pub(crate) fn per_cpu_second(&self) -> f64 {

@@ -5,15 +5,32 @@
 //! The client is the machine that `denizen dev` enrolled, signing as its agent does: one assertion, reused for its
 //! life. Requests that each bring a fresh assertion are shown beside it. The server's own counters must show that
 //! no token asked the database anything.
+//!
+//! Then the same by client secret, each secret's first use after a start and later ones; the latency at half of what the
+//! server can do; how many tokens well-behaved clients get while strangers send wrong secrets; and another token service.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`secrets`] | clients with secrets |
+//! | [`flood`] | strangers who send wrong ones |
+//! | [`peers`] | other token services |
 
-use std::{fmt::Write as _, sync::Arc};
+mod flood;
+mod peers;
+mod secrets;
+
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use hyper::body::Bytes;
 
-use super::{Page, Plan};
+use self::{
+    flood::Flood,
+    secrets::{BySecret, Clients},
+};
+use super::{Page, Plan, alternate, latencies};
 use crate::{
-    dev::{Counters, Dev},
+    dev::{Counters, Dev, Manifest},
     http::{self, Connection, Origin},
     limit,
     load::{Load, Program, Round, Session},
@@ -24,6 +41,14 @@ use crate::{
 const NAME: &str = "token-issue";
 const BAR: f64 = 0.80;
 const RESOURCE: &str = "https://vault.azure.net";
+/// No round by number of exchanges takes so long.
+const LONG: Duration = Duration::from_secs(300);
+/// Clients with a secret each: enough that going through them once takes long enough to measure.
+const CLIENTS: usize = 2000;
+/// What is left of the well-behaved clients' rate beside a flood of wrong secrets, at least.
+const BESIDE_A_FLOOD: f64 = 0.80;
+/// Tokens per CPU second over another token service's, at least.
+const OVER_A_PEER: f64 = 1.0;
 
 /// Where a request's assertion comes from.
 #[derive(Clone)]
@@ -101,7 +126,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
         with_fresh.push(load.run(&mut dev.child, &fresh).await?);
     }
     let after = dev.counters().await?;
-    dev.child.stop().await?;
+    let latency = at_half(&mut dev, load, &fresh, median(with_fresh.iter().map(Round::per_second).collect())).await?;
 
     let compared = Comparison { ours: "tokens", other: "bare RSA-2048 signatures", pairs };
     let fresh = |of: fn(&Round) -> f64| median(with_fresh.iter().map(of).collect());
@@ -113,7 +138,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
         1e6 / compared.median(|p| p.ours.per_cpu_second()),
         1e6 / limit_rate,
         plan.connections,
-        compared.median(|p| rate(&p.ours)),
+        compared.median(|p| p.ours.per_second()),
     );
     let _ = writeln!(
         text,
@@ -123,13 +148,102 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     );
     let ours = |percent| compared.median(|p| p.ours.percentile(percent).as_secs_f64() * 1000.0);
     let _ = writeln!(text, "latency: p50 {:.2} ms, p99 {:.2} ms", ours(50), ours(99));
-    let sound = silent(&mut text, before, after);
+    text.push_str(&latency);
+    let is_silent = silent(&mut text, before, after);
+
+    let prepare = async |data: &Path, manifest: &Manifest| secrets::register(data, manifest, CLIENTS).await;
+    let (dev, clients) = dev.again(prepare).await?;
+    let dev = by_secret(&mut text, plan, dev, &clients, limit_rate).await?;
+    let (dev, flood) = beside_a_flood(&mut text, plan, dev, &clients).await?;
+    let peer = beside_a_peer(&mut text, plan, dev, &clients).await?;
+    let sound = is_silent && flood.ok() && peer.ok();
     Ok(Page { text, verdict: Verdict { name: NAME, ratio: compared.ratio(), bar: BAR, sound } })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a round is bounded far below 2^52 exchanges")]
-fn rate(round: &Round) -> f64 {
-    round.exchanges as f64 / round.wall
+/// Where the clients with secrets ask.
+fn asking(dev: &Dev, clients: &Clients) -> Result<BySecret> {
+    Ok(BySecret::new(Origin::of(&dev.manifest.authority, Some(dev.ca_pem()))?, &clients.path, &clients.forms))
+}
+
+/// The latency of fresh assertions when half as many come as can be answered.
+async fn at_half(dev: &mut Dev, load: Load, fresh: &Tokens, rate: f64) -> Result<String> {
+    let round = load.paced(rate / 2.0).run(&mut dev.child, fresh).await?;
+    let ms = |percent| round.percentile(percent).as_secs_f64() * 1000.0;
+    Ok(format!(
+        "latency at half of that rate, {:.0} fresh assertions a second: p50 {:.2} ms, p99 {:.2} ms\n",
+        round.per_second(),
+        ms(50),
+        ms(99)
+    ))
+}
+
+/// Each client's first token after a start, and then as many again.
+async fn by_secret(text: &mut String, plan: Plan, mut dev: Dev, clients: &Clients, limit: f64) -> Result<Dev> {
+    let load = Load { warm_up: 0, exchanges: u64::try_from(clients.forms.len())?, ..Load::new(plan.connections, LONG) };
+    let (mut first, mut later) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        dev = dev.again(async |_, _| Ok(())).await?.0;
+        let tokens = asking(&dev, clients)?;
+        first.push(load.run(&mut dev.child, &tokens).await?);
+        later.push(load.run(&mut dev.child, &tokens).await?);
+    }
+    for (what, rounds) in [("first use after a start", first), ("later", later)] {
+        let rate = median(rounds.iter().map(Round::per_cpu_second).collect());
+        let _ = writeln!(
+            text,
+            "{}by client secret, {what}: {rate:.0} per CPU-s, {:.0} us, {:.3} of the limit ({} clients, median of {} rounds)",
+            if what == "later" { "" } else { "\n" },
+            1e6 / rate,
+            rate / limit,
+            clients.forms.len(),
+            plan.rounds
+        );
+    }
+    Ok(dev)
+}
+
+/// The rate of well-behaved clients alone, and while strangers send wrong secrets.
+async fn beside_a_flood(text: &mut String, plan: Plan, mut dev: Dev, clients: &Clients) -> Result<(Dev, Verdict)> {
+    let (load, tokens) = (Load::new(plan.connections, plan.time), asking(&dev, clients)?);
+    let origin = Origin::of(&dev.manifest.authority, Some(dev.ca_pem()))?;
+    let (mut ratios, mut rates, mut wrong) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..plan.rounds {
+        let alone = load.run(&mut dev.child, &tokens).await?;
+        let flood = Flood::begin(&origin, &clients.path, &clients.ids).await?;
+        let beside = load.run(&mut dev.child, &tokens).await?;
+        wrong += flood.end().await?;
+        ratios.push(beside.per_second() / alone.per_second());
+        rates.push((alone.per_second(), beside.per_second()));
+    }
+    let rate = |of: fn(&(f64, f64)) -> f64| median(rates.iter().map(of).collect());
+    let _ = writeln!(
+        text,
+        "\n{} well-behaved connections: {:.0} tokens a second alone, {:.0} while {} connections from another address sent \
+         {wrong} wrong secrets; ratios {}",
+        plan.connections,
+        rate(|(alone, _)| *alone),
+        rate(|(_, beside)| *beside),
+        flood::CONNECTIONS,
+        ratios.iter().map(|ratio| format!("{ratio:.3}")).collect::<Vec<_>>().join(" ")
+    );
+    let verdict = Verdict { name: "token-flood", ratio: median(ratios), bar: BESIDE_A_FLOOD, sound: true };
+    let _ = writeln!(text, "{}", verdict.line());
+    Ok((dev, verdict))
+}
+
+/// The same beside another token service.
+async fn beside_a_peer(text: &mut String, plan: Plan, mut dev: Dev, clients: &Clients) -> Result<Verdict> {
+    let ours = asking(&dev, clients)?;
+    let (mut child, theirs) = peers::oidc_provider(dev.directory()).await?;
+    let load = Load::new(plan.connections, plan.time);
+    let ours = ("tokens by secret", &mut dev.child, &ours);
+    let compared = alternate(plan.rounds, load, ours, ("oidc-provider", &mut child, &theirs)).await?;
+    child.stop().await?;
+    dev.child.stop().await?;
+    let _ = write!(text, "\n{}{}", compared.table(), latencies(&compared));
+    let verdict = Verdict { name: "token-oidc-provider", ratio: compared.ratio(), bar: OVER_A_PEER, sound: true };
+    let _ = writeln!(text, "{}", verdict.line());
+    Ok(verdict)
 }
 
 /// A cached answer would make the figure meaningless.
