@@ -9,8 +9,8 @@
 //! | [`x509`], [`ca`] | read and make certificates; a development authority that cannot vouch for much |
 //! | [`envelope`] | keys that wrap keys, down to one data key for each secret version; the root key file |
 //! | [`frames`] | a long text under a key of its own, sealed in frames |
-//! | [`mac`] | tags under keys that are derived from the root key, one for each purpose |
-//! | [`password`] | hashes of secrets that clients present |
+//! | [`mac`] | tags under keys that are derived from the root key or a wrapped one, one for each purpose |
+//! | [`password`] | slow hashes, for secrets that people choose |
 //! | [`b64`], [`hash`] | one place for base64, digests, MACs |
 //!
 //! May touch: the operating system's random source and, in `envelope`, the root key file. No network, no clock:
