@@ -118,7 +118,7 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     each_request_is_answered_anew(&reused).await?;
 
     let load = Load::new(plan.connections, plan.time);
-    let before = dev.counters().await?;
+    let before = at_rest(&dev).await?;
     let (mut pairs, mut with_fresh) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let ours = load.run(&mut dev.child, &reused).await?;
@@ -158,6 +158,19 @@ pub(crate) async fn run(plan: Plan) -> Result<Page> {
     let peer = beside_a_peer(&mut text, plan, dev, &clients).await?;
     let sound = is_silent && flood.ok() && peer.ok();
     Ok(Page { text, verdict: Verdict { name: NAME, ratio: compared.ratio(), bar: BAR, sound } })
+}
+
+/// The counters, once the schedules of the start are done.
+async fn at_rest(dev: &Dev) -> Result<Counters> {
+    let mut before = dev.counters().await?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = dev.counters().await?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
 }
 
 /// Where the clients with secrets ask.

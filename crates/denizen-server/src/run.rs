@@ -24,7 +24,9 @@ use crate::{
         clock::ServerClock,
         credentials::Credentials,
         directory::Directory,
+        hashing::Hashing,
         key_encryption_keys::KeyEncryptionKeys,
+        limits::{Limits, Rates},
         machines::Machines,
         rbac::Rbac,
         readiness::Readiness,
@@ -81,6 +83,8 @@ pub struct ServerConfig {
     pub connections: usize,
     /// How long the audit and the change log are kept.
     pub retention: Retention,
+    /// The limits of the token endpoint.
+    pub rates: Rates,
 }
 
 /// An open server: its use cases, not yet listening.
@@ -151,7 +155,7 @@ pub struct Serving {
 impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
-        let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention } = config;
+        let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention, rates } = config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         store.record_findings(clock.now())?;
         store.watch_clock(clock.clone()).await?;
@@ -160,7 +164,7 @@ impl Server {
         let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
-        let directory = Directory::new(store.clone(), key_encryption_keys);
+        let directory = Directory::new(store.clone(), key_encryption_keys.clone());
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)
             .with_other_authorities(&names.other_authorities);
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
@@ -184,13 +188,14 @@ impl Server {
             tokens: TokenService::new(
                 store.clone(),
                 signing.clone(),
-                Credentials::new(),
+                Credentials::new(key_encryption_keys, Hashing::of_this_machine()),
                 &names.authority,
                 &[names.vault_resource()],
                 entra_issued,
                 access.clone(),
             )
-            .with_other_authorities(&names.other_authorities),
+            .with_other_authorities(&names.other_authorities)
+            .with_limits(Limits::new(rates)),
             vaults,
             signing,
             system,
@@ -218,8 +223,9 @@ impl Server {
             vault_port: 443,
             vault_local: None,
         };
-        let (entra_issued, retention) = (EntraIssued::default(), Retention::default());
-        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0, retention }).await
+        let (entra_issued, retention, rates) = (EntraIssued::default(), Retention::default(), Rates::default());
+        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0, retention, rates })
+            .await
     }
 
     /// The same of the embedded database in a data directory.
@@ -265,7 +271,7 @@ impl Server {
         let admin = Service::new("admin", Admin::new(self.administration.clone()))?;
         let metrics = Metrics::new(
             self.store.clone(),
-            self.access.strangers().clone(),
+            (self.access.strangers().clone(), self.tokens.limits().clone()),
             self.budgets.clone(),
             self.tls_health.clone(),
             self.readiness.clone(),

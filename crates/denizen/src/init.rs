@@ -25,7 +25,7 @@ use std::{
 
 use clap::Parser;
 use denizen_agent::files;
-use denizen_keys::{SecretString, password, random};
+use denizen_keys::{SecretString, random};
 use denizen_server::{
     app::{
         access::SystemReason,
@@ -345,7 +345,7 @@ impl Out {
         let snapshot = server.store.snapshot();
         let application = snapshot.application(existing.tenant, existing.administrator);
         (kept.tenant_id, kept.client_id) == (existing.tenant, existing.administrator)
-            && application.is_some_and(|it| it.passwords.iter().any(|one| password::verify(&secret, &one.hash)))
+            && application.is_some_and(|it| server.directory.is_secret_of(it, &secret).unwrap_or(false))
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -4,15 +4,20 @@
 //! Each cache hit is checked against the directory and the time as they are now, so removing a credential or disabling
 //! a principal takes effect at once.
 //!
-//! | cached | under | costs once | costs then |
-//! |---|---|---|---|
-//! | a secret | HMAC-SHA256 with a key of this process | argon2id, tens of milliseconds, off the runtime, few at a time | one HMAC |
-//! | an assertion | its SHA-256 | one RSA verification | one SHA-256 |
+//! | what | costs at first | costs then |
+//! |---|---|---|
+//! | a secret that this server made | one HMAC, compared with what is kept | the same: nothing is cached |
+//! | a secret that an earlier release made, or somebody chose | argon2id, tens of milliseconds, off the runtime, few at a time ([`Hashing`]) | one HMAC with a key of this process |
+//! | an assertion | one RSA verification | its SHA-256 |
 //!
-//! **A wrong secret costs no argon2id**, however many are tried, so guesses keep nobody waiting and nobody has to be locked
-//! out for them: 32 bits of a digest are kept beside each hash ([`PasswordCredential::check_of`]), and only what matches
-//! them is hashed. Secrets are made here, of 256 random bits: neither those bits nor the time of the answer bring anybody
-//! nearer to one. That a client exists is no secret: the answer names the case, as Entra's does, and costs nothing either.
+//! **A wrong secret costs no argon2id**, however many are tried: 32 bits of a digest are kept beside each hash
+//! ([`Kept::check_of`]), and only what matches them is hashed. Secrets are made here, of 256 random bits: neither those
+//! bits nor the time of the answer bring anybody nearer to one. That a client exists is no secret: the answer names the
+//! case, as Entra's does, and costs nothing either.
+//!
+//! What is costly is done only while there is room under the limits of who asks ([`Asker::may_cost`]); what is cheap is
+//! looked at first, so that nobody is kept from a right credential by others' wrong ones. A secret in argon2id's form stays
+//! in it: there is no database on the way to a token. Making a new one (`denizen init --new-secret`) keeps it as an HMAC.
 //!
 //! Tests: `tests.rs` beside this file.
 
@@ -25,33 +30,35 @@ use std::{
 };
 
 use denizen_keys::{
-    JwsError, SecretString,
+    JwsError, KeyError, SecretString, constant_time_eq,
     hash::{hmac_sha256, sha256},
     jws::LaxAssertion,
     password, random,
 };
 use denizen_wire::{ClientId, TenantId, UnixTime, shown};
 use moka::sync::Cache;
-use tokio::{sync::Semaphore, task::JoinError};
+use tokio::task::JoinError;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{access::Known, strangers};
+use super::{
+    access::Known,
+    hashing::Hashing,
+    key_encryption_keys::KeyEncryptionKeys,
+    limits::{Asker, Limited},
+    strangers,
+};
 use crate::domain::{
     Actor, Ctx,
     assertion::{self, Expected, Reason, Validity},
     claims::ClientAuthMethod,
-    directory::{Application, PasswordCredential, Tenant},
+    directory::{Application, Kept, PasswordCredential, Tenant},
     hot::{Key, KeyCheck, Principal},
 };
 
 #[cfg(test)]
 mod tests;
 
-/// Hashes computed at a time: each takes 19 MiB and a processor.
-const HASHING: usize = 2;
-/// A request waits this long for its turn to be hashed.
-const HASHING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many secrets and assertions are cached.
 const CACHE_ENTRIES: u64 = 65_536;
 /// For how long at most.
@@ -59,7 +66,8 @@ const CACHE_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Verifies clients' credentials.
 pub struct Credentials {
-    hashing: Arc<Semaphore>,
+    keys: KeyEncryptionKeys,
+    hashing: Hashing,
     secret_key: Zeroizing<[u8; 32]>,
     secrets: Cache<[u8; 32], VerifiedSecret>,
     assertions: Cache<[u8; 32], VerifiedAssertion>,
@@ -113,6 +121,14 @@ pub enum CredentialError {
     /// It was once.
     #[error("The provided client secret keys are expired: this one ended at {}. Make a new secret and give it to the program.", .0.rfc3339())]
     SecretExpired(UnixTime),
+    /// Too many refusals came from where this comes from, and it would cost something to verify.
+    #[error(transparent)]
+    Limited(Limited),
+    /// The key of the tenant's secrets cannot be opened: our fault.
+    #[error(
+        "The service could not verify the client secret: the tenant's key does not open. An operator finds why in the log."
+    )]
+    Unopened(#[source] KeyError),
     /// Too many secrets are being verified.
     #[error("The service is verifying as many client secrets as it can; ask again in a second.")]
     Busy,
@@ -170,7 +186,8 @@ impl CredentialError {
         match self {
             Self::WrongSecret => 7_000_215,
             Self::SecretExpired(_) => 7_000_222,
-            Self::Busy | Self::Unfinished(_) => 90_033,
+            Self::Busy | Self::Unfinished(_) | Self::Unopened(_) => 90_033,
+            Self::Limited(_) => 90_055,
             Self::Malformed(_) => 50_027,
             Self::Key(_) => 700_027,
             Self::Claims(reason) | Self::Misdirected { reason, .. } => reason.code(),
@@ -184,9 +201,10 @@ impl CredentialError {
             Self::WrongSecret => Some(Reason::Secret),
             Self::SecretExpired(_) => Some(Reason::SecretEnded),
             Self::Busy => Some(Reason::Busy),
+            Self::Limited(_) => Some(Reason::Limited),
             Self::Malformed(_) | Self::Key(_) => Some(Reason::Assertion),
             Self::Claims(_) => Some(Reason::AssertionTime),
-            Self::Misdirected { .. } | Self::Unfinished(_) => None,
+            Self::Misdirected { .. } | Self::Unfinished(_) | Self::Unopened(_) => None,
         }
     }
 }
@@ -260,17 +278,12 @@ struct VerifiedAssertion {
     validity: Validity,
 }
 
-impl Default for Credentials {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Credentials {
-    /// Creates the checks with empty caches.
-    pub fn new() -> Self {
+    /// Creates the checks with empty caches. `keys` open what secrets are kept under.
+    pub fn new(keys: KeyEncryptionKeys, hashing: Hashing) -> Self {
         Self {
-            hashing: Arc::new(Semaphore::new(HASHING)),
+            keys,
+            hashing,
             secret_key: Zeroizing::new(random::bytes()),
             secrets: Cache::builder().max_capacity(CACHE_ENTRIES).time_to_live(CACHE_LIFETIME).build(),
             assertions: Cache::builder().max_capacity(CACHE_ENTRIES).time_to_live(CACHE_LIFETIME).build(),
@@ -289,13 +302,13 @@ impl Credentials {
         client: Client<'_>,
         secret: &SecretString,
         now: UnixTime,
+        asker: Asker<'_>,
     ) -> Result<AuthenticatedClient, CredentialError> {
         // A managed identity has none.
         let passwords = client.application.map_or(&[][..], |application| &application.passwords);
-        let key = self.cache_key(client, secret);
-        let password = match self.remembered(&key, passwords) {
-            Some(known) => known,
-            None => self.hashed(&key, passwords, secret).await?,
+        let password = match self.by_mac(client, passwords, secret)? {
+            Some(password) => password,
+            None => self.by_hash(client, passwords, secret, asker).await?,
         };
         if password.end <= now {
             return Err(CredentialError::SecretExpired(password.end));
@@ -307,10 +320,33 @@ impl Credentials {
         Ok(AuthenticatedClient { client, proof, credential: password.key_id })
     }
 
+    /// The credential that this secret's HMAC is kept of, in or out of its time.
+    fn by_mac<'a>(
+        &self,
+        client: Client<'_>,
+        passwords: &'a [PasswordCredential],
+        secret: &SecretString,
+    ) -> Result<Option<&'a PasswordCredential>, CredentialError> {
+        if !passwords.iter().any(|password| matches!(password.kept, Kept::Mac(_))) {
+            return Ok(None);
+        }
+        let mac = self.keys.client_secret_mac(client.tenant, client.principal.client_id, secret);
+        let mac = mac.map_err(CredentialError::Unopened)?;
+        let is_its = |password: &&PasswordCredential| match &password.kept {
+            Kept::Mac(kept) => constant_time_eq(kept, &mac),
+            Kept::Argon2id { .. } => false,
+        };
+        Ok(passwords.iter().find(is_its))
+    }
+
     /// The credential that this secret was found to be of, while the client has it.
     fn remembered<'a>(&self, key: &[u8; 32], passwords: &'a [PasswordCredential]) -> Option<&'a PasswordCredential> {
         let known = self.secrets.get(key)?;
-        let found = passwords.iter().find(|kept| kept.key_id == known.credential && *kept.hash == *known.hash);
+        let is_its = |password: &&PasswordCredential| match &password.kept {
+            Kept::Argon2id { hash, .. } => password.key_id == known.credential && **hash == *known.hash,
+            Kept::Mac(_) => false,
+        };
+        let found = passwords.iter().find(is_its);
         if found.is_none() {
             self.secrets.invalidate(key);
         }
@@ -318,33 +354,35 @@ impl Credentials {
     }
 
     /// The credential whose hash is this secret's, in or out of its time. It is remembered.
-    async fn hashed<'a>(
+    async fn by_hash<'a>(
         &self,
-        key: &[u8; 32],
+        client: Client<'_>,
         passwords: &'a [PasswordCredential],
         secret: &SecretString,
+        asker: Asker<'_>,
     ) -> Result<&'a PasswordCredential, CredentialError> {
+        let mut key = None;
         for password in passwords {
-            if PasswordCredential::check_of(password.key_id, secret.expose()) != password.check {
+            let Kept::Argon2id { hash, check } = &password.kept else { continue };
+            let key = *key.get_or_insert_with(|| self.cache_key(client, secret));
+            if let Some(known) = self.remembered(&key, passwords) {
+                return Ok(known);
+            }
+            if Kept::check_of(password.key_id, secret.expose()) != *check {
                 continue;
             }
-            let permit = tokio::time::timeout(HASHING_TIMEOUT, Arc::clone(&self.hashing).acquire_owned())
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .ok_or(CredentialError::Busy)?;
+            asker.may_cost().map_err(CredentialError::Limited)?;
+            let turn = self.hashing.turn().await.map_err(|_| CredentialError::Busy)?;
             // Of many that present the same secret at once, the first is hashed.
-            if let Some(known) = self.remembered(key, passwords) {
+            if let Some(known) = self.remembered(&key, passwords) {
                 return Ok(known);
             }
             self.verified.fetch_add(1, Ordering::Relaxed);
-            let (secret, hash): (_, Arc<str>) = (secret.clone(), password.hash.as_str().into());
+            let (secret, hash): (_, Arc<str>) = (secret.clone(), hash.as_str().into());
             let known = VerifiedSecret { credential: password.key_id, hash: Arc::clone(&hash) };
-            let (key, secrets) = (*key, self.secrets.clone());
-            let hashing = tokio::task::spawn_blocking(move || {
-                // Held by the computation, not by the request: a client that hangs up does not free the processor, and
-                // what was computed for it is remembered.
-                let _held = permit;
+            let secrets = self.secrets.clone();
+            let hashing = turn.run(move || {
+                // What was computed for a client that hung up is remembered.
                 let right = password::verify(&secret, &hash);
                 if right {
                     secrets.insert(key, known);
@@ -365,6 +403,7 @@ impl Credentials {
         text: &str,
         authorities: &[String],
         now: UnixTime,
+        asker: Asker<'_>,
     ) -> Result<AuthenticatedClient, CredentialError> {
         let digest = sha256(text.as_bytes());
         let client_id = client.principal.client_id;
@@ -387,6 +426,7 @@ impl Credentials {
         }
         let key = named(&parsed, client)?;
         in_time(&key, now)?;
+        asker.may_cost().map_err(CredentialError::Limited)?;
         self.verified.fetch_add(1, Ordering::Relaxed);
         let verified = key
             .public()

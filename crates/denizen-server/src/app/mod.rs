@@ -12,6 +12,8 @@
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |
 //! | [`credentials`], [`tokens`], [`signing`] | the token service |
+//! | [`limits`] | how much of what is refused is looked at |
+//! | [`hashing`] | slow hashes, few at a time |
 //! | [`access`] | who presents this token, and may it? |
 //! | [`vaults`], [`secrets`] | the vault |
 //! | [`key_encryption_keys`] | the tenants' key-encryption keys |
@@ -21,7 +23,9 @@ pub mod administration;
 pub mod clock;
 pub mod credentials;
 pub mod directory;
+pub mod hashing;
 pub mod key_encryption_keys;
+pub mod limits;
 pub mod machines;
 pub mod rbac;
 pub mod readiness;

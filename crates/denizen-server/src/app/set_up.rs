@@ -156,7 +156,8 @@ impl SetUp {
         let group = directory::new_resource_group(tenant.id, &scope, new.resource_group, new.vault.location, now)?;
         let vault = self.vaults.new_vault(&tenant, &group.id, &new.vault, now)?;
         let (mut application, principal) = directory::new_application(tenant.id, new.administrator);
-        let (secret, password) = directory::new_password(new.administrator, now).await?;
+        let client = application.client_id;
+        let (secret, password) = self.directory.new_password(&tenant, client, new.administrator, now)?;
         application.passwords = vec![password];
         let at_subscription = [OWNER].iter().chain(new.more_roles).map(|role| (*role, &scope));
         let root = ResourceId::root();
@@ -250,7 +251,7 @@ fn is_domain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use denizen_keys::{envelope::RootKey, password};
+    use denizen_keys::envelope::RootKey;
     use denizen_wire::Clock;
 
     use super::*;
@@ -302,7 +303,8 @@ mod tests {
         assert_eq!(server.set_up.existing(&snapshot), Some(expected));
         assert!(snapshot.tenant_named("contoso.example").is_some());
         let application: &Arc<Application> = snapshot.application(made.tenant(), made.client()).unwrap();
-        assert!(password::verify(made.secret(), &application.passwords[0].hash));
+        assert_eq!(server.directory.is_secret_of(application, made.secret()), Ok(true));
+        assert_eq!(server.directory.is_secret_of(application, &"another".into()), Ok(false));
         let roles = BuiltInRoles::load();
         let given = snapshot.assignments_of(made.tenant(), made.principal());
         let mut given: Vec<_> =

@@ -72,6 +72,8 @@ reasons! {
     Grant = ("token service", "bad grant"),
     /// More right secrets were to be hashed at a time than can be.
     Busy = ("token service", "busy"),
+    /// Too many refusals came from there ([`super::limits`]).
+    Limited = ("token service", "over the limit"),
     /// There is no token: clients of the vault send their first request without one, to be challenged.
     NoToken = ("vault", "no token"),
     /// The token is none of ours.

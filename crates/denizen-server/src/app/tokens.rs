@@ -5,7 +5,7 @@
 //! cannot be recorded: its audit record is in the spool before the token is handed out, and when it cannot be written
 //! there is no token.
 //!
-//! The order is: credential, then state and resource. Nothing about a tenant's resources is told to who
+//! The order is: credential, then the client's limit, its state and the resource. Nothing about a tenant's resources is told to who
 //! has not proved to be its client, and nothing costly is done before what is cheap has passed.
 //!
 //! The signature is computed on the runtime's own thread: it is a fifth of a millisecond of pure computation, the
@@ -45,6 +45,7 @@ use self::authorization_code::Redeemed;
 use super::{
     access::{Access, Known},
     credentials::{AuthenticatedClient, Client, CredentialError, Credentials},
+    limits::{Asker, Limits},
     signing::KeyRing,
     strangers::{Reason, Stranger, Strangers},
 };
@@ -113,6 +114,7 @@ pub struct TokenService {
     entra_issued: Arc<EntraIssued>,
     access: Access,
     devices: DeviceFlow,
+    limits: Limits,
 }
 
 impl TokenService {
@@ -132,8 +134,25 @@ impl TokenService {
         let (credentials, authority) = (Arc::new(credentials), authority.into());
         let extra_resources = extra_resources.iter().map(|extra| audience::canonical(extra)).collect();
         let entra_issued = Arc::new(entra_issued);
-        let devices = DeviceFlow::default();
-        Self { store, keys, credentials, authority, authorities, extra_resources, entra_issued, access, devices }
+        let (devices, limits) = (DeviceFlow::default(), Limits::none());
+        Self {
+            store,
+            keys,
+            credentials,
+            authority,
+            authorities,
+            extra_resources,
+            entra_issued,
+            access,
+            devices,
+            limits,
+        }
+    }
+
+    /// Limits who asks.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Adds names by which clients also reach this authority: an assertion may be meant for any of them.
@@ -157,6 +176,11 @@ impl TokenService {
         &self.credentials
     }
 
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// What is kept of requests that proved nothing.
     pub fn strangers(&self) -> &Strangers {
         self.access.strangers()
@@ -169,15 +193,19 @@ impl TokenService {
     /// The first check that fails, in the order of the module's text.
     pub async fn issue(&self, ctx: &Ctx, request: &TokenRequest) -> Result<Issued, TokenError> {
         let snapshot = self.store.snapshot();
-        let (tenant, asking) = match self.authenticate(&snapshot, ctx, request).await {
+        let asker = self.limits.asker(ctx.address, ctx.now);
+        let asker = match request.client_id.parse() {
+            Ok(client) => asker.naming(ctx.tenant, client),
+            Err(_) => asker,
+        };
+        let (tenant, asking) = match self.authenticate(&snapshot, ctx, request, asker).await {
             Ok(authenticated) => authenticated,
-            Err(error) => {
-                self.not_authenticated(ctx, request, &error);
-                return Err(error);
-            }
+            Err(error) => return Err(self.not_authenticated(ctx, request, asker, error)),
         };
         let at = At { ctx, snapshot: &snapshot, tenant, wishes: request.wishes };
+        let admitted = self.limits.asks_for_token(ctx.tenant, asking.id, ctx.now);
         let issued = match &asking {
+            _ if let Err(limited) = admitted => Err(limited.into()),
             Asking { client: Some(client), .. } if !client.principal.enabled => {
                 Err(TokenError::Disabled(client.principal.client_id))
             }
@@ -193,7 +221,7 @@ impl TokenService {
                 Grant::OnBehalfOf { assertion, scopes } => self.on_behalf(&at, asking, assertion, scopes).await,
             },
         };
-        issued.inspect_err(|error| self.refuse(ctx, &asking, error))
+        issued.map_err(|error| self.refuse(ctx, &asking, asker, error))
     }
 
     /// The tenant in which a grant was given, where the path leaves that open. None of a grant that says nothing of one.
@@ -221,6 +249,7 @@ impl TokenService {
         snapshot: &'s Snapshot,
         ctx: &Ctx,
         request: &TokenRequest,
+        asker: Asker<'_>,
     ) -> Result<(&'s Tenant, Asking<'s>), TokenError> {
         let tenant = snapshot.tenant(ctx.tenant);
         let name = || tenant.map_or_else(String::new, |tenant| tenant.domain.clone());
@@ -238,24 +267,27 @@ impl TokenService {
         };
         let client = client.ok_or_else(unknown)?;
         let authenticated = match credential {
-            Credential::Secret(secret) => self.credentials.verify_secret(client, secret, ctx.now).await?,
+            Credential::Secret(secret) => self.credentials.verify_secret(client, secret, ctx.now, asker).await?,
             Credential::Assertion(text) => {
-                self.credentials.verify_assertion(client, text, &self.authorities, ctx.now)?
+                self.credentials.verify_assertion(client, text, &self.authorities, ctx.now, asker)?
             }
         };
         Ok((tenant, Asking { id, client: Some(client), by: Some(authenticated) }))
     }
 
-    /// Records a refusal where the client has proved itself all the same.
-    fn not_authenticated(&self, ctx: &Ctx, request: &TokenRequest, error: &TokenError) {
-        let reason = match error {
+    /// Records a refusal where the client has proved itself all the same; counts it otherwise. What is to be answered:
+    /// another refusal, when there were too many.
+    fn not_authenticated(&self, ctx: &Ctx, request: &TokenRequest, asker: Asker<'_>, error: TokenError) -> TokenError {
+        let reason = match &error {
             TokenError::Credential(CredentialError::Misdirected { by, .. }) => {
-                return self.record_refusal(&by.known(ctx), error);
+                self.record_refusal(&by.known(ctx), &error);
+                return error;
             }
             TokenError::Credential(credential) => credential.of_a_stranger(),
             TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } | TokenError::NotPublic(_) => {
                 Some(Reason::Client)
             }
+            TokenError::Limited(_) => Some(Reason::Limited),
             // They come later.
             TokenError::Disabled(_)
             | TokenError::Grant(_)
@@ -270,25 +302,43 @@ impl TokenService {
             | TokenError::Unwritten(_) => None,
         };
         match reason {
-            Some(reason) => {
-                let client = request.client_id.parse().ok();
-                self.strangers().refused(reason, Stranger { client, ..Stranger::from(ctx) }, error);
+            Some(reason) => self.refuse_stranger(ctx, request.client_id.parse().ok(), asker, (reason, error)),
+            None => {
+                log_failure(ctx, &error);
+                error
             }
-            None => log_failure(ctx, error),
         }
     }
 
+    /// Counts a refusal of somebody who proved nothing. What is to be answered: another refusal, when there were too many.
+    fn refuse_stranger(
+        &self,
+        ctx: &Ctx,
+        client: Option<ClientId>,
+        asker: Asker<'_>,
+        (reason, error): (Reason, TokenError),
+    ) -> TokenError {
+        // Who finds us busy is not at fault.
+        let limited = if matches!(reason, Reason::Limited | Reason::Busy) { Ok(()) } else { asker.was_refused() };
+        let (reason, error) = match limited {
+            Ok(()) => (reason, error),
+            Err(limited) => (Reason::Limited, limited.into()),
+        };
+        self.strangers().refused(reason, Stranger { client, ..Stranger::from(ctx) }, &error);
+        error
+    }
+
     /// Records a refusal of a client that has proved itself. Whoever has nothing to prove itself with, and brought nothing
-    /// that stands for a user, is a stranger.
-    fn refuse(&self, ctx: &Ctx, asking: &Asking<'_>, error: &TokenError) {
+    /// that stands for a user, is a stranger. What is to be answered.
+    fn refuse(&self, ctx: &Ctx, asking: &Asking<'_>, asker: Asker<'_>, error: TokenError) -> TokenError {
         match &asking.by {
-            Some(by) => self.record_refusal(&by.known(ctx), error),
-            None if error.is_ours() => log_failure(ctx, error),
-            None => {
-                let stranger = Stranger { client: Some(asking.id), ..Stranger::from(ctx) };
-                self.strangers().refused(Reason::Grant, stranger, error);
-            }
+            Some(by) => self.record_refusal(&by.known(ctx), &error),
+            None if error.is_ours() => log_failure(ctx, &error),
+            // A device asks until somebody has decided.
+            None if matches!(error, TokenError::Grant(GrantFault::Pending | GrantFault::TooFast(_))) => {}
+            None => return self.refuse_stranger(ctx, Some(asking.id), asker, (Reason::Grant, error)),
         }
+        error
     }
 
     /// `client_credentials`.

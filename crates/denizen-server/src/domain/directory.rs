@@ -1,7 +1,7 @@
 //! The directory: tenants, applications, service principals, credentials and the keys that sign tokens.
 //!
 //! These are the records the store keeps and the snapshot serves, so they are plain serializable values. Secrets
-//! are here only as what is kept of them: a password's hash, a key's public half, a sealed private key. Of a service
+//! are here only as what is kept of them: a password's MAC or hash, a key's public half, a sealed private key. Of a service
 //! principal the snapshot serves [`super::hot::Principal`].
 
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime};
@@ -211,6 +211,7 @@ pub enum PrincipalKind {
 
 /// A client secret, as it is kept.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "KeptPassword", into = "KeptPassword")]
 pub struct PasswordCredential {
     /// Names it for people and for removal.
     pub key_id: Uuid,
@@ -218,27 +219,85 @@ pub struct PasswordCredential {
     pub display_name: String,
     /// The first three characters, so that people can tell one from another.
     pub hint: String,
-    /// What [`PasswordCredential::check_of`] gives for it: says of all but one in four thousand million wrong secrets
-    /// that they are wrong, without the costly hash.
-    pub check: u32,
     /// Valid from.
     pub start: UnixTime,
     /// Valid until.
     pub end: UnixTime,
-    /// argon2id, in PHC form.
-    pub hash: String,
+    /// What tells it from others.
+    pub kept: Kept,
 }
 
-impl PasswordCredential {
-    /// The first 32 bits of a digest of a secret and the id of its credential. Our secrets have 256 random bits, so
-    /// whoever reads these 32 is no nearer to one.
+/// What is kept of a secret. Has no `Debug`: it stays out of logs.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// HMAC-SHA256 of the client's id and the secret, under a key of the tenant's that is sealed: of a secret that this
+    /// server has made of 256 random bits, which nobody guesses however fast the computation.
+    Mac([u8; 32]),
+    /// argon2id: of a secret that somebody chose, or that an earlier release made.
+    Argon2id {
+        /// In PHC form.
+        hash: String,
+        /// What [`Kept::check_of`] gives for it: says of all but one in four thousand million wrong secrets that they are
+        /// wrong, without the costly hash. Only of secrets of 256 random bits.
+        check: u32,
+    },
+}
+
+impl Kept {
+    /// The first 32 bits of a digest of a secret and the id of its credential. The secrets that earlier releases made have
+    /// 256 random bits, so whoever reads these 32 is no nearer to one.
     pub fn check_of(key_id: Uuid, secret: &str) -> u32 {
         let [a, b, c, d, ..] = denizen_keys::hash::sha256_of(&[key_id.as_bytes(), secret.as_bytes()]);
         u32::from_be_bytes([a, b, c, d])
     }
 }
 
-// Not derived: the hash stays out of logs.
+/// A [`PasswordCredential`] as its record has it: with `mac`, or with `hash` and `check` as the first release wrote it.
+#[derive(Serialize, Deserialize)]
+struct KeptPassword {
+    key_id: Uuid,
+    display_name: String,
+    hint: String,
+    start: UnixTime,
+    end: UnixTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mac: Option<String>,
+}
+
+impl From<PasswordCredential> for KeptPassword {
+    fn from(password: PasswordCredential) -> Self {
+        let PasswordCredential { key_id, display_name, hint, start, end, kept } = password;
+        let (check, hash, mac) = match kept {
+            Kept::Mac(mac) => (None, None, Some(denizen_keys::hash::hex(&mac))),
+            Kept::Argon2id { hash, check } => (Some(check), Some(hash), None),
+        };
+        Self { key_id, display_name, hint, start, end, check, hash, mac }
+    }
+}
+
+impl TryFrom<KeptPassword> for PasswordCredential {
+    type Error = &'static str;
+
+    fn try_from(password: KeptPassword) -> Result<Self, &'static str> {
+        let KeptPassword { key_id, display_name, hint, start, end, check, hash, mac } = password;
+        let kept = match (mac, hash, check) {
+            (Some(mac), None, None) => Kept::Mac(
+                denizen_keys::hash::unhex(&mac)
+                    .and_then(|bytes| bytes.try_into().ok())
+                    .ok_or("a client secret's mac is not 32 bytes of hexadecimal")?,
+            ),
+            (None, Some(hash), Some(check)) => Kept::Argon2id { hash, check },
+            _ => return Err("a client secret is kept as a mac, or as a hash and its check, and as nothing else"),
+        };
+        Ok(Self { key_id, display_name, hint, start, end, kept })
+    }
+}
+
+// Not derived: what is kept of the secret stays out of logs.
 impl std::fmt::Debug for PasswordCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PasswordCredential")
@@ -304,4 +363,53 @@ pub struct SigningKey {
     pub signs_until: Option<UnixTime>,
     /// When it leaves the published set: after every token it signed has ended.
     pub published_until: Option<UnixTime>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn record(members: Value) -> Value {
+        let mut record = json!({
+            "key_id": Uuid::from_u128(1), "display_name": "p", "hint": "abc", "start": 1, "end": 2,
+        });
+        record.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        record
+    }
+
+    #[test]
+    fn a_secret_is_read_as_this_release_and_as_the_first_wrote_it() {
+        let read = |members| serde_json::from_value::<PasswordCredential>(record(members));
+        let mac = "ab".repeat(32);
+        let (new, old) = (json!({ "mac": mac }), json!({ "check": 7, "hash": "$argon2id$" }));
+        assert!(matches!(read(new.clone()).unwrap().kept, Kept::Mac(kept) if kept == [0xab; 32]));
+        assert!(matches!(read(old.clone()).unwrap().kept, Kept::Argon2id { hash, check: 7 } if hash == "$argon2id$"));
+        for members in [new, old] {
+            assert_eq!(serde_json::to_value(read(members.clone()).unwrap()).unwrap(), record(members));
+        }
+        for bad in [
+            json!({}),
+            json!({ "hash": "h" }),
+            json!({ "check": 7 }),
+            json!({ "mac": mac, "hash": "h", "check": 7 }),
+            json!({ "mac": mac, "check": 7 }),
+            json!({ "mac": "ab" }),
+            json!({ "mac": "zz".repeat(32) }),
+            json!({ "mac": "" }),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn d09_nothing_of_a_secret_is_printed() {
+        let printed = |members| format!("{:?}", serde_json::from_value::<PasswordCredential>(record(members)).unwrap());
+        let (mac, hash) = (json!({ "mac": "ab".repeat(32) }), json!({ "check": 4242, "hash": "MARKER" }));
+        for printed in [printed(mac), printed(hash)] {
+            assert!(!printed.contains("171") && !printed.contains("abab") && !printed.contains("MARKER"), "{printed}");
+            assert!(!printed.contains("4242"), "{printed}");
+        }
+    }
 }

@@ -191,6 +191,11 @@ impl Call {
         Stranger { request_id: self.request_id, address, tenant: None, client: None }
     }
 
+    /// Gives back the memory that the body took: for an answer that waits.
+    pub fn forget_body(&mut self) {
+        self.memory = None;
+    }
+
     /// Gives an answer the headers that it will have in any case. What the handler set wins.
     pub(super) fn add_headers(&mut self, reply: &mut Reply) {
         if self.response_headers.is_empty() {

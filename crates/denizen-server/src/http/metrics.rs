@@ -24,7 +24,7 @@ use super::{
     tls::TlsHealth,
 };
 use crate::{
-    app::{readiness::Readiness, replica::Behind, strangers::Strangers},
+    app::{limits::Limits, readiness::Readiness, replica::Behind, strangers::Strangers},
     domain::authorize::Action,
     store::{AuditHealth, Store},
 };
@@ -50,11 +50,11 @@ pub enum MetricsFault {
 }
 
 impl Metrics {
-    /// Creates the API for a store's metrics, for what strangers were refused, for what clients hold, for the certificate,
-    /// for the readiness, and for the requests of `services`.
+    /// Creates the API for a store's metrics, for what strangers were refused and how often a limit was reached, for what
+    /// clients hold, for the certificate, for the readiness, and for the requests of `services`.
     pub fn new(
         store: Store,
-        strangers: Strangers,
+        (strangers, limits): (Strangers, Limits),
         budgets: Budgets,
         tls: TlsHealth,
         readiness: Readiness,
@@ -66,6 +66,7 @@ impl Metrics {
         registry.register_collector(Box::new(ProcessMetrics { tls, readiness: readiness.clone() }));
         registry.register_collector(Box::new(StoreMetrics(store)));
         registry.register_collector(Box::new(StrangerMetrics(strangers)));
+        registry.register_collector(Box::new(LimitMetrics(limits)));
         registry.register_collector(Box::new(BudgetMetrics(budgets)));
         Self { registry, readiness }
     }
@@ -220,6 +221,27 @@ impl Collector for StrangerMetrics {
         for (reason, count) in self.0.counts() {
             let labels = [("api", reason.api()), ("reason", reason.text())];
             ConstCounter::new(count).encode(refusals.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the limits of the token endpoint have counted.
+#[derive(Debug)]
+struct LimitMetrics(Limits);
+
+impl Collector for LimitMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Token requests that were over a limit and answered 429";
+        let mut reached = encoder.encode_descriptor("denizen_token_limit_reached", help, None, MetricType::Counter)?;
+        for (limit, count, _) in self.0.counts() {
+            ConstCounter::new(count).encode(reached.encode_family(&[("limit", limit.text())])?)?;
+        }
+        let help = "Addresses and clients of which something is counted";
+        let mut keys = encoder.encode_descriptor("denizen_token_limit_keys", help, None, MetricType::Gauge)?;
+        for (limit, _, count) in self.0.counts() {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            ConstGauge::new(count).encode(keys.encode_family(&[("limit", limit.text())])?)?;
         }
         Ok(())
     }

@@ -43,6 +43,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
         entra_issued: EntraIssued::default(),
         connections: 100,
         retention: crate::store::Retention::default(),
+        rates: crate::app::limits::Rates::default(),
     };
     Server::open(config).await.unwrap()
 }

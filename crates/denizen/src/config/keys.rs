@@ -167,6 +167,30 @@ pub(super) const KEYS: &[Key] = &[
             "128 or more.",
         ],
     ),
+    key(
+        "limits.refused_per_address",
+        Is("20"),
+        &[
+            "Token requests that are refused before a client has proved anything, in a second from one address (of IPv6 one",
+            "/64); ten times as many may come at once. What is over it is answered 429 after a second, and no signature is",
+            "verified for it; a right client secret always gets its token. 0 is no limit.",
+        ],
+    ),
+    key(
+        "limits.refused_per_client",
+        Is("2"),
+        &[
+            "The same of those that name one client, from one address. What is over this counts no more for the address.",
+        ],
+    ),
+    key(
+        "limits.tokens_per_client",
+        Is("0"),
+        &[
+            "Token requests of one client that has proved itself, in a second; ten times as many may come at once. 0 is no",
+            "limit: client libraries keep a token until it ends. What is over it is answered 429 and recorded.",
+        ],
+    ),
 ];
 
 /// What `name` is called in the environment: `DENIZEN_STORE_URL`.

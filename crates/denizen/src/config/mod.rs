@@ -29,6 +29,7 @@ use clap::Args;
 use denizen_agent::files;
 use denizen_keys::SecretString;
 use denizen_server::{
+    app::limits::Rates,
     domain::secrets::is_vault_name,
     store::{Engine, Postgres, Retention},
 };
@@ -99,6 +100,8 @@ pub(crate) struct Config {
     pub(crate) otlp: Option<String>,
     /// None: as many as the process's descriptors leave room for.
     pub(crate) connections: Option<usize>,
+    /// The limits of the token endpoint.
+    pub(crate) rates: Rates,
     /// What is not wrong, and not wise.
     pub(crate) warnings: Vec<Fault>,
 }
@@ -304,6 +307,7 @@ fn config(reader: &mut Reader<'_>, others_read: bool) -> Config {
         log: log(reader),
         otlp: otlp(reader),
         connections: connections(reader),
+        rates: rates(reader),
         warnings: Vec::new(),
     }
 }
@@ -455,6 +459,15 @@ fn connections(reader: &mut Reader<'_>) -> Option<usize> {
         reader.fault("limits.connections", format!("write 0, or {LEAST_CONNECTIONS} or more"));
     }
     (connections > 0).then_some(connections)
+}
+
+fn rates(reader: &mut Reader<'_>) -> Rates {
+    let mut rate = |name| u32::try_from(reader.number(name, 0..=1_000_000)).unwrap_or(u32::MAX);
+    Rates {
+        refused_per_address: rate("limits.refused_per_address"),
+        refused_per_client: rate("limits.refused_per_client"),
+        tokens_per_client: rate("limits.tokens_per_client"),
+    }
 }
 
 impl Fault {

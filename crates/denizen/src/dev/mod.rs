@@ -37,7 +37,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use denizen_identity::Environment;
 use denizen_server::{
-    app::access::SystemReason,
+    app::{access::SystemReason, limits::Rates},
     domain::claims::audience::EntraIssued,
     run::{Server, database_in, root_key_in},
     store::Retention,
@@ -205,6 +205,7 @@ fn config(args: &Args, data: &DataDir) -> Result<Config, Failure> {
         log: Log { json: false, level: String::new() },
         otlp: None,
         connections: Some(ports::room_for_connections()?.server),
+        rates: Rates::default(),
         warnings: Vec::new(),
     })
 }

@@ -85,9 +85,10 @@ pub(crate) async fn open(
     connections: usize,
 ) -> Result<Server, Fault> {
     let engine = engine(config)?;
-    let retention = config.retention;
+    let (retention, rates) = (config.retention, config.rates);
     let opened =
-        Server::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention }).await;
+        Server::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention, rates })
+            .await;
     opened.map_err(|error| Fault::new(&config.store.at, Causes(&error).to_string()))
 }
 

@@ -11,6 +11,7 @@ use crate::{
     app::{
         access::{Access, Authorization},
         credentials::Credentials,
+        hashing::Hashing,
         key_encryption_keys::KeyEncryptionKeys,
         signing::KeyRing,
         tokens::TokenService,
@@ -19,7 +20,7 @@ use crate::{
         Actor, Ctx,
         claims::audience::EntraIssued,
         directory::{
-            Application, KeyCredential, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant,
+            Application, Kept, KeyCredential, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant,
             TokenVersion,
         },
         roles::BuiltInRoles,
@@ -75,17 +76,23 @@ pub(crate) fn key_credential() -> KeyCredential {
     }
 }
 
+/// [`SECRET`] as the first release kept it.
 pub(crate) fn password_credential() -> PasswordCredential {
     let key_id = Uuid::from_u128(0x5ec);
     PasswordCredential {
         key_id,
         display_name: "secret".into(),
         hint: "abc".into(),
-        check: PasswordCredential::check_of(key_id, SECRET),
         start: NOW - 1000,
         end: NOW + 1_000_000,
-        hash: HASH.clone(),
+        kept: Kept::Argon2id { hash: HASH.clone(), check: Kept::check_of(key_id, SECRET) },
     }
+}
+
+/// A secret of a client of this tenant, as it is kept now.
+pub(crate) fn new_password_credential(tenant: &Tenant, client: ClientId, secret: &str) -> PasswordCredential {
+    let mac = KEY_ENCRYPTION_KEYS.client_secret_mac(tenant, client, &secret.into()).unwrap();
+    PasswordCredential { key_id: Uuid::from_u128(0x5ec2), kept: Kept::Mac(mac), ..password_credential() }
 }
 
 pub(crate) fn application(tenant: TenantId, client_id: ClientId) -> Application {
@@ -126,7 +133,8 @@ struct Contoso {
     keys: Vec<SigningKey>,
 }
 
-static KEY_ENCRYPTION_KEYS: LazyLock<KeyEncryptionKeys> = LazyLock::new(|| {
+/// What every deployment's keys are under.
+pub(crate) static KEY_ENCRYPTION_KEYS: LazyLock<KeyEncryptionKeys> = LazyLock::new(|| {
     let place = tempfile::tempdir().unwrap();
     KeyEncryptionKeys::new(RootKey::load_or_create(&place.path().canonicalize().unwrap().join("root.key")).unwrap())
 });
@@ -148,8 +156,8 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let keys = KeyRing::new(store.clone(), key_encryption_keys.clone());
     let extra = vec![VAULT.to_owned()];
     let (access, _) = Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::system());
-    let tokens =
-        TokenService::new(store.clone(), keys.clone(), Credentials::new(), AUTHORITY, &extra, entra_issued, access);
+    let credentials = Credentials::new(key_encryption_keys.clone(), Hashing::of_this_machine());
+    let tokens = TokenService::new(store.clone(), keys.clone(), credentials, AUTHORITY, &extra, entra_issued, access);
     let deployment = Deployment { store, keys, tokens, place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {

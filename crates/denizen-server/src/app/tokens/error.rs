@@ -3,7 +3,7 @@
 use denizen_wire::{ClientId, UnixTime};
 
 use crate::{
-    app::{credentials::CredentialError, signing::SigningError},
+    app::{credentials::CredentialError, limits::Limited, signing::SigningError},
     store::{OneTimeRefused, StoreError},
 };
 
@@ -38,7 +38,10 @@ pub enum TokenError {
     NotPublic(ClientId),
     /// The credential.
     #[error(transparent)]
-    Credential(#[from] CredentialError),
+    Credential(CredentialError),
+    /// Too much came from where this comes from, or from this client.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     /// What stands for the user.
     #[error(transparent)]
     Grant(#[from] GrantFault),
@@ -188,6 +191,15 @@ pub enum GrantFault {
     AppOnly,
 }
 
+impl From<CredentialError> for TokenError {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Limited(limited) => Self::Limited(limited),
+            other => Self::Credential(other),
+        }
+    }
+}
+
 impl TokenError {
     /// `suberror`, by which clients choose what to ask of the user.
     pub fn suberror(&self) -> Option<&'static str> {
@@ -205,7 +217,7 @@ impl TokenError {
             Self::UnknownResource { .. } | Self::ScopeAsResource { .. } => 500_011,
             Self::NotAssigned { .. } => 501_051,
             Self::NotBefore(_) => 50_200,
-            Self::TooMany => 90_055,
+            Self::TooMany | Self::Limited(_) => 90_055,
             Self::Unkept(_) | Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_) => 90_033,
         }
     }

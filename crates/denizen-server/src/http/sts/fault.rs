@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use super::form::FormError;
 use crate::{
-    app::{credentials::CredentialError, tokens::TokenError},
+    app::{credentials::CredentialError, limits::Limited, tokens::TokenError},
     http::{Call, Reply, call::Ambiguous, reply},
 };
 
@@ -27,6 +27,8 @@ pub struct Fault {
     code: i32,
     text: String,
     suberror: Option<&'static str>,
+    /// Whole seconds, which is all that clients read.
+    retry_after: Option<u64>,
 }
 
 /// How a fault is written.
@@ -40,7 +42,14 @@ enum Shape {
 
 impl Fault {
     fn new(status: StatusCode, error: &'static str, code: i32, text: String) -> Self {
-        Self { shape: Shape::OAuth, status, error, code, text, suberror: None }
+        let limited = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let retry_after = limited.then_some(1);
+        Self { shape: Shape::OAuth, status, error, code, text, suberror: None, retry_after }
+    }
+
+    /// Whether it says that a limit was reached.
+    pub(super) fn is_over_a_limit(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// A tenant that could exist and does not.
@@ -130,8 +139,8 @@ impl Fault {
         let mut answer = reply::json(self.status, &body);
         super::token::never_stored(&mut answer);
         let headers = answer.headers_mut();
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         // RFC 6749, section 5.2: when the client tried the Authorization header, the answer names the scheme.
         if self.status == StatusCode::UNAUTHORIZED && call.headers.contains_key(header::AUTHORIZATION) {
@@ -159,9 +168,19 @@ impl From<FormError> for Fault {
     }
 }
 
+impl From<Limited> for Fault {
+    fn from(limited: Limited) -> Self {
+        let (status, name) = (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable");
+        Self { retry_after: Some(limited.retry_after), ..Self::new(status, name, 90_055, limited.to_string()) }
+    }
+}
+
 impl From<TokenError> for Fault {
     fn from(error: TokenError) -> Self {
         let (status, name) = match &error {
+            TokenError::Limited(limited) | TokenError::Credential(CredentialError::Limited(limited)) => {
+                return Self::from(*limited);
+            }
             TokenError::UnknownClient { .. } | TokenError::MalformedClient { .. } | TokenError::Disabled(_) => {
                 (StatusCode::BAD_REQUEST, "unauthorized_client")
             }
@@ -174,7 +193,7 @@ impl From<TokenError> for Fault {
             | TokenError::Unkept(_)
             | TokenError::Unrecorded(_)
             | TokenError::Signing(_)
-            | TokenError::Credential(CredentialError::Unfinished(_))
+            | TokenError::Credential(CredentialError::Unfinished(_) | CredentialError::Unopened(_))
             | TokenError::Unwritten(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             TokenError::Credential(
                 CredentialError::WrongSecret

@@ -4,10 +4,11 @@ mod bad_input;
 mod dialects;
 mod discovery;
 mod issuing;
+mod limits;
 mod people;
 mod strangers;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use denizen_keys::{Algorithm, Signer, b64, jws::Unverified};
 use denizen_wire::{ClientId, TenantId, UnixTime, claims::AccessToken, oauth};
@@ -58,12 +59,23 @@ impl Service {
     }
 
     async fn send(&self, method: Method, uri: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.send_from([127, 0, 0, 1].into(), method, uri, headers, body).await
+    }
+
+    async fn send_from(
+        &self,
+        address: IpAddr,
+        method: Method,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         let body = Body::Bytes(Bytes::copy_from_slice(body.as_bytes()));
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = SocketAddr::from((address, 1));
         let call = Call::new(method, &uri.parse().unwrap(), map, body, peer, self.now, REQUEST);
         Answer::read(self.http.handle(call).await).await
     }

@@ -29,10 +29,18 @@ pub(super) async fn v1(sts: &Sts, request: Request<'_>) -> Result<Reply, Fault> 
 }
 
 async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpoint) -> Result<Reply, Fault> {
-    let strangers = sts.tokens.strangers();
-    let tenancy = sts.tenancy(params.text("tenant")).map_err(|fault| {
-        strangers.refused(Reason::Tenant, call.stranger(), &fault);
-        fault.at_token_endpoint()
+    let answer = answer(sts, params.text("tenant"), call, endpoint).await;
+    if answer.as_ref().is_err_and(Fault::is_over_a_limit) {
+        call.forget_body();
+        sts.tokens.limits().hold().await;
+    }
+    answer
+}
+
+async fn answer(sts: &Sts, tenant: &str, call: &mut Call, endpoint: Endpoint) -> Result<Reply, Fault> {
+    let tenancy = sts.tenancy(tenant).map_err(|fault| {
+        let stranger = call.stranger();
+        refused(sts, call, Reason::Tenant, stranger, fault.at_token_endpoint())
     })?;
     let endpoint = match (endpoint, tenancy) {
         (Endpoint::V1, Tenancy::Adfs(_)) => Endpoint::Adfs,
@@ -40,8 +48,7 @@ async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpo
     };
     let request = form::read(call, endpoint).await;
     let malformed = |call: &Call, tenant, error: FormError| {
-        strangers.refused(Reason::TokenRequest, Stranger { tenant, ..call.stranger() }, &error);
-        Fault::from(error)
+        refused(sts, call, Reason::TokenRequest, Stranger { tenant, ..call.stranger() }, error.into())
     };
     let request = request.map_err(|error| malformed(call, tenancy.tenant().ok(), error))?;
     let tenant = match tenancy.tenant() {
@@ -49,8 +56,7 @@ async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpo
         Err(name) => match (sts.tokens.tenant_of(&request.grant).await?, request.grant.unknown()) {
             (Some(tenant), _) => tenant,
             (None, Some(fault)) => {
-                strangers.refused(Reason::Grant, call.stranger(), &fault);
-                return Err(TokenError::from(fault).into());
+                return Err(refused(sts, call, Reason::Grant, call.stranger(), TokenError::from(fault).into()));
             }
             (None, None) => return Err(malformed(call, None, FormError::SharedTenant(name))),
         },
@@ -58,6 +64,17 @@ async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpo
     let ctx = call.ctx(tenant, Actor::Anonymous);
     let issued = sts.tokens.issue(&ctx, &request).await?;
     Ok(issued_reply(endpoint, issued))
+}
+
+/// Counts a request that is refused before a client has proved anything. What is to be answered: another refusal, when
+/// there were too many.
+fn refused(sts: &Sts, call: &Call, reason: Reason, stranger: Stranger, fault: Fault) -> Fault {
+    let (reason, fault) = match sts.tokens.limits().asker(stranger.address, call.now).was_refused() {
+        Ok(()) => (reason, fault),
+        Err(limited) => (Reason::Limited, limited.into()),
+    };
+    sts.tokens.strangers().refused(reason, stranger, &fault);
+    fault
 }
 
 fn issued_reply(endpoint: Endpoint, issued: Issued) -> Reply {

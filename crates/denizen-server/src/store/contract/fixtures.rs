@@ -7,7 +7,7 @@ use crate::{
     domain::{
         Actor, Ctx,
         deleted::{DeletedKind, DeletedObject},
-        directory::{Application, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant},
+        directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant},
         grants::{AppRoleAssignment, PermissionGrant},
         hot::Principal,
         people::{ExternalIdentity, Group, Membership, Totp, User, UserPassword},
@@ -58,15 +58,19 @@ pub(in crate::store) fn principal_id(n: u8) -> PrincipalId {
 pub(in crate::store) fn application(tenant: u8, n: u8, uris: &[&str]) -> Application {
     Application {
         identifier_uris: uris.iter().map(|uri| (*uri).to_owned()).collect(),
-        passwords: vec![PasswordCredential {
-            key_id: uuid(0xC2, n),
+        passwords: [
+            (0xC2, Kept::Argon2id { hash: "THE-PASSWORD-HASH".to_owned(), check: 7 }),
+            (0xC3, Kept::Mac([0xAB; 32])),
+        ]
+        .map(|(kind, kept)| PasswordCredential {
+            key_id: uuid(kind, n),
             display_name: "p".to_owned(),
             hint: "abc".to_owned(),
-            check: 7,
             start: NOW,
             end: NOW + 60,
-            hash: "THE-PASSWORD-HASH".to_owned(),
-        }],
+            kept,
+        })
+        .to_vec(),
         ..Application::new(tenant_id(tenant), client(n), uuid(0xC1, n), &format!("App {n}"))
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 
 impl Record for Application {
     const KIND: Kind = Kind::Application;
-    const UNLOGGED: &'static [&'static str] = &["hash", "check"];
+    const UNLOGGED: &'static [&'static str] = &["hash", "check", "mac"];
     const TABLE: &'static Table = &table!("applications");
     type Key = ClientId;
 
