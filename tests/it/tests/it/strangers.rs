@@ -10,7 +10,7 @@ use denizen_wire::node::ENROL_PATH;
 use crate::{dev::Dev, sandbox::Sandbox};
 
 /// The lines that the reasons tried below may log in a period: five each.
-const MOST_LINES: u64 = 5 * 5;
+const MOST_LINES: u64 = 5 * 6;
 /// The period, seconds.
 const PERIOD: u64 = 10;
 
@@ -32,6 +32,7 @@ async fn metric(dev: &Dev<'_>, name: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_requests_that_prove_nothing_fills_no_disk() {
     const FLOOD: u64 = 300;
+    const AT_ONCE: u64 = 50;
     let sandbox = Sandbox::new().await;
     let dev = Dev::start(&sandbox).await;
     let token_url = dev.token_url("/v2.0");
@@ -51,31 +52,51 @@ async fn a_flood_of_requests_that_prove_nothing_fills_no_disk() {
         ]
     };
     let unknown = uuid::Uuid::from_u128(7).to_string();
+    let mut by_us = fields(dev.fact("/admin/client_id"), dev.fact("/admin/client_secret"));
+    by_us[3].1 = "https://vault.azure.net/.default";
     let round = async || {
-        dev.wire.form(&token_url, &[]).await.expect(400);
-        dev.wire.form(&token_url, &fields(&unknown, "abc")).await.expect(400);
-        dev.wire.form(&token_url, &fields(dev.fact("/admin/client_id"), "abc")).await.expect(401);
+        // What is over the limits is held back: the requests of one round do not wait for each other.
+        let [nothing, nobody, wrong] =
+            [vec![], fields(&unknown, "abc").to_vec(), fields(dev.fact("/admin/client_id"), "abc").to_vec()];
+        let (nothing, nobody, wrong) = tokio::join!(
+            dev.wire.form(&token_url, &nothing),
+            dev.wire.form(&token_url, &nobody),
+            dev.wire.form(&token_url, &wrong),
+        );
+        for (answer, refused) in [(nothing, 400), (nobody, 400), (wrong, 401)] {
+            assert!([refused, 429].contains(&answer.status), "{answer:?}");
+            let retry_after = answer.header("retry-after").map(|text| text.parse::<u64>().unwrap());
+            assert_eq!(retry_after.is_some(), answer.status == 429, "{answer:?}");
+        }
         dev.wire.send("POST", &enrol_url, &[], Some(&enrolment)).await.unwrap().expect(403);
         dev.wire.get(&secret_url, &[("Authorization", "Bearer nonsense")]).await.expect(401);
     };
     let began = std::time::Instant::now();
     round().await;
     let (events, bytes) = (metric(&dev, "denizen_audit_events_total ").await, size(&dev.data));
-    for _ in 0..FLOOD {
-        round().await;
+    for _ in 0..FLOOD / AT_ONCE {
+        futures_util::future::join_all((0..AT_ONCE).map(|_| round())).await;
     }
+    // From the same address, while it is over the limit.
+    let wrong = dev.wire.form(&token_url, &fields(dev.fact("/admin/client_id"), "abc")).await.expect(429);
+    assert_eq!(wrong.text("/error"), "temporarily_unavailable");
+    assert_eq!(wrong.json()["error_codes"], serde_json::json!([90_055]));
     assert_eq!(metric(&dev, "denizen_audit_events_total ").await, events);
     assert_eq!(size(&dev.data), bytes);
-    for (api, reason) in [
-        ("token service", "malformed request"),
-        ("token service", "unknown client"),
-        ("token service", "wrong secret"),
-        ("node", "unknown join token"),
-        ("vault", "bad token"),
-    ] {
-        let name = format!(r#"denizen_stranger_refusals_total{{api="{api}",reason="{reason}"}} "#);
-        assert_eq!(metric(&dev, &name).await, FLOOD + 1, "{name}");
+    let counted = async |api, reason| {
+        metric(&dev, &format!(r#"denizen_stranger_refusals_total{{api="{api}",reason="{reason}"}} "#)).await
+    };
+    for (api, reason) in [("node", "unknown join token"), ("vault", "bad token")] {
+        assert_eq!(counted(api, reason).await, FLOOD + 1, "{api} {reason}");
     }
+    let mut refused = 0;
+    for reason in ["malformed request", "unknown client", "wrong secret", "over the limit"] {
+        let count = counted("token service", reason).await;
+        assert!(count > 0, "{reason}");
+        refused += count;
+    }
+    assert_eq!(refused, 3 * (FLOOD + 1) + 1, "each is counted once");
+    dev.wire.form(&token_url, &by_us).await.expect(200);
     let log = dev.stderr();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("proved nothing")).collect();
     let most = (began.elapsed().as_secs() / PERIOD + 2) * MOST_LINES;
