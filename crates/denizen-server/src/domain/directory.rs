@@ -371,7 +371,7 @@ mod tests {
 
     use super::*;
 
-    fn record(members: Value) -> Value {
+    fn record(members: &Value) -> Value {
         let mut record = json!({
             "key_id": Uuid::from_u128(1), "display_name": "p", "hint": "abc", "start": 1, "end": 2,
         });
@@ -381,13 +381,13 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_as_this_release_and_as_the_first_wrote_it() {
-        let read = |members| serde_json::from_value::<PasswordCredential>(record(members));
+        let read = |members: &Value| serde_json::from_value::<PasswordCredential>(record(members));
         let mac = "ab".repeat(32);
         let (new, old) = (json!({ "mac": mac }), json!({ "check": 7, "hash": "$argon2id$" }));
-        assert!(matches!(read(new.clone()).unwrap().kept, Kept::Mac(kept) if kept == [0xab; 32]));
-        assert!(matches!(read(old.clone()).unwrap().kept, Kept::Argon2id { hash, check: 7 } if hash == "$argon2id$"));
+        assert!(matches!(read(&new).unwrap().kept, Kept::Mac(kept) if kept == [0xab; 32]));
+        assert!(matches!(read(&old).unwrap().kept, Kept::Argon2id { hash, check: 7 } if hash == "$argon2id$"));
         for members in [new, old] {
-            assert_eq!(serde_json::to_value(read(members.clone()).unwrap()).unwrap(), record(members));
+            assert_eq!(serde_json::to_value(read(&members).unwrap()).unwrap(), record(&members));
         }
         for bad in [
             json!({}),
@@ -399,15 +399,16 @@ mod tests {
             json!({ "mac": "zz".repeat(32) }),
             json!({ "mac": "" }),
         ] {
-            assert!(read(bad.clone()).is_err(), "{bad}");
+            assert!(read(&bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn d09_nothing_of_a_secret_is_printed() {
-        let printed = |members| format!("{:?}", serde_json::from_value::<PasswordCredential>(record(members)).unwrap());
+        let printed =
+            |members: &Value| format!("{:?}", serde_json::from_value::<PasswordCredential>(record(members)).unwrap());
         let (mac, hash) = (json!({ "mac": "ab".repeat(32) }), json!({ "check": 4242, "hash": "MARKER" }));
-        for printed in [printed(mac), printed(hash)] {
+        for printed in [printed(&mac), printed(&hash)] {
             assert!(!printed.contains("171") && !printed.contains("abab") && !printed.contains("MARKER"), "{printed}");
             assert!(!printed.contains("4242"), "{printed}");
         }

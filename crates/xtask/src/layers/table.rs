@@ -190,7 +190,7 @@ const SERVER: &[Layers] = &[
     Layers {
         inside: "app",
         ..layers(&[
-            &["key_encryption_keys", "strangers"],
+            &["hashing", "key_encryption_keys", "limits", "strangers"],
             &["access"],
             &["clock", "credentials", "directory", "machines", "rbac", "readiness", "replica", "signing", "vaults"],
             &["secrets", "set_up", "tokens"],

@@ -193,10 +193,10 @@ pub enum GrantFault {
 
 impl From<CredentialError> for TokenError {
     fn from(error: CredentialError) -> Self {
-        match error {
-            CredentialError::Limited(limited) => Self::Limited(limited),
-            other => Self::Credential(other),
+        if let CredentialError::Limited(limited) = error {
+            return Self::Limited(limited);
         }
+        Self::Credential(error)
     }
 }
 
