@@ -67,6 +67,10 @@ async fn a_flood_of_requests_that_prove_nothing_fills_no_disk() {
             assert!([refused, 429].contains(&answer.status), "{answer:?}");
             let retry_after = answer.header("retry-after").map(|text| text.parse::<u64>().unwrap());
             assert_eq!(retry_after.is_some(), answer.status == 429, "{answer:?}");
+            if answer.status == 429 {
+                assert_eq!(answer.text("/error"), "temporarily_unavailable");
+                assert_eq!(answer.json()["error_codes"], serde_json::json!([90_055]));
+            }
         }
         dev.wire.send("POST", &enrol_url, &[], Some(&enrolment)).await.unwrap().expect(403);
         dev.wire.get(&secret_url, &[("Authorization", "Bearer nonsense")]).await.expect(401);
@@ -77,10 +81,6 @@ async fn a_flood_of_requests_that_prove_nothing_fills_no_disk() {
     for _ in 0..FLOOD / AT_ONCE {
         futures_util::future::join_all((0..AT_ONCE).map(|_| round())).await;
     }
-    // From the same address, while it is over the limit.
-    let wrong = dev.wire.form(&token_url, &fields(dev.fact("/admin/client_id"), "abc")).await.expect(429);
-    assert_eq!(wrong.text("/error"), "temporarily_unavailable");
-    assert_eq!(wrong.json()["error_codes"], serde_json::json!([90_055]));
     assert_eq!(metric(&dev, "denizen_audit_events_total ").await, events);
     assert_eq!(size(&dev.data), bytes);
     let counted = async |api, reason| {
@@ -95,7 +95,7 @@ async fn a_flood_of_requests_that_prove_nothing_fills_no_disk() {
         assert!(count > 0, "{reason}");
         refused += count;
     }
-    assert_eq!(refused, 3 * (FLOOD + 1) + 1, "each is counted once");
+    assert_eq!(refused, 3 * (FLOOD + 1), "each is counted once");
     dev.wire.form(&token_url, &by_us).await.expect(200);
     let log = dev.stderr();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("proved nothing")).collect();
