@@ -2,7 +2,7 @@
 //! server's data while it is stopped, by the server's own use cases.
 //!
 //! The tokens are signed by the tenant's key with the claims that the token service writes. They are not asked for
-//! over the wire, because a thousand client secrets would take a minute of password hashing.
+//! over the wire: the figure is the vault's.
 
 use denizen_wire::Clock;
 use std::path::Path;
