@@ -7,6 +7,7 @@
 //! | [`jwk`] | public keys as JWKs (RFC 7517) |
 //! | [`secret`], [`random`] | values that cannot be printed and are wiped; the one source of randomness |
 //! | [`x509`], [`ca`] | read and make certificates; a development authority that cannot vouch for much |
+//! | [`chain`] | certificates that an authority vouches for |
 //! | [`envelope`] | keys that wrap keys, down to one data key for each secret version; the root key file |
 //! | [`frames`] | a long text under a key of its own, sealed in frames |
 //! | [`mac`] | tags under keys that are derived from the root key or a wrapped one, one for each purpose |
@@ -21,6 +22,7 @@
 
 pub mod b64;
 pub mod ca;
+pub mod chain;
 pub mod envelope;
 mod error;
 pub mod frames;

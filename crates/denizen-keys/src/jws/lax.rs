@@ -85,6 +85,12 @@ impl LaxAssertion {
         self.claims.get("sub").and_then(Value::as_str)
     }
 
+    /// The claims, **unproved**: only for deciding whether it is worth to look for a key.
+    #[must_use]
+    pub fn unverified_claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
     /// Checks the signature, over the bytes as they came, with a key the caller trusts.
     ///
     /// # Errors
