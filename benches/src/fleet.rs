@@ -82,6 +82,7 @@ pub(crate) fn machine(place: &Place, number: u32, now: UnixTime) -> Result<(Serv
             e: "010001".to_owned(),
         }],
         token_lifetime: None,
+        federated: Vec::new(),
     };
     let machine = Machine {
         tenant: place.tenant,

@@ -15,5 +15,6 @@
 pub mod app;
 pub mod domain;
 pub mod http;
+pub mod issuers;
 pub mod run;
 pub mod store;

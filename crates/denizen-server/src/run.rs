@@ -24,6 +24,7 @@ use crate::{
         clock::ServerClock,
         credentials::Credentials,
         directory::Directory,
+        federation::Federation,
         hashing::Hashing,
         key_encryption_keys::KeyEncryptionKeys,
         limits::{Limits, Rates},
@@ -35,6 +36,7 @@ use crate::{
         set_up::SetUp,
         signing::KeyRing,
         tokens::TokenService,
+        trusts::Trusts,
         vaults::Vaults,
     },
     domain::{claims::audience::EntraIssued, roles::BuiltInRoles},
@@ -50,6 +52,7 @@ use crate::{
         tls::{Certificates, Pair, TlsHealth},
         vault::Vault,
     },
+    issuers::{Issuers, Outbound},
     store::{Engine, Retention, Store, StoreError, StoreKeys},
 };
 
@@ -85,6 +88,8 @@ pub struct ServerConfig {
     pub retention: Retention,
     /// The limits of the token endpoint.
     pub rates: Rates,
+    /// Which other issuers may be asked for their keys.
+    pub outbound: Outbound,
 }
 
 /// An open server: its use cases, not yet listening.
@@ -155,7 +160,8 @@ pub struct Serving {
 impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
-        let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention, rates } = config;
+        let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention, rates, outbound } =
+            config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         store.record_findings(clock.now())?;
         store.watch_clock(clock.clone()).await?;
@@ -168,6 +174,7 @@ impl Server {
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)
             .with_other_authorities(&names.other_authorities);
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
+        let federation = Federation::new(Issuers::new(outbound, clock.clone()), signing.clone(), &names.authority);
         let set_up = SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone());
         Ok(Self {
             administration: Administration::new(
@@ -176,7 +183,7 @@ impl Server {
                 machines.clone(),
                 rbac.clone(),
                 signing.clone(),
-                (set_up.clone(), directory.clone()),
+                (set_up.clone(), directory.clone(), Trusts::new(store.clone(), federation.clone())),
             ),
             readiness: Readiness::of(&store, &clock),
             tls_health: TlsHealth::default(),
@@ -188,7 +195,7 @@ impl Server {
             tokens: TokenService::new(
                 store.clone(),
                 signing.clone(),
-                Credentials::new(key_encryption_keys, Hashing::of_this_machine()),
+                (Credentials::new(key_encryption_keys, Hashing::of_this_machine()), federation),
                 &names.authority,
                 &[names.vault_resource()],
                 entra_issued,
@@ -223,9 +230,20 @@ impl Server {
             vault_port: 443,
             vault_local: None,
         };
-        let (entra_issued, retention, rates) = (EntraIssued::default(), Retention::default(), Rates::default());
-        Self::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections: 0, retention, rates })
-            .await
+        let (entra_issued, retention) = (EntraIssued::default(), Retention::default());
+        let (rates, outbound) = (Rates::default(), Outbound::default());
+        Self::open(ServerConfig {
+            engine,
+            names,
+            root_key,
+            clock,
+            entra_issued,
+            connections: 0,
+            retention,
+            rates,
+            outbound,
+        })
+        .await
     }
 
     /// The same of the embedded database in a data directory.

@@ -7,6 +7,7 @@
 //! | [`init`] | `denizen init`: a new server's data |
 //! | [`server`] | `denizen server` |
 //! | [`join_token`], [`role`] | `denizen join-token create`, `denizen role assignment create` |
+//! | [`app`] | `denizen app federated-credential`, `denizen app trusted-subject`: `add`, `list`, `remove` |
 //! | [`config`], [`data`], [`admin_client`] | what those share: configuration, data directory, the way to a running server |
 //! | [`token`] | `denizen token get` |
 //! | [`secret`] | `denizen secret get`, `set`, `list` |
@@ -19,6 +20,7 @@
 //! Tests: `tests/it`, against this very binary.
 
 mod admin_client;
+mod app;
 mod audit;
 mod backup;
 mod config;
@@ -70,6 +72,8 @@ enum Command {
     JoinToken(join_token::Args),
     /// Who may do what
     Role(role::Args),
+    /// Whom of others an application takes as itself
+    App(app::Args),
     /// Tokens of this machine's managed identity
     Token(token::Args),
     /// Secrets of a vault, with this machine's managed identity
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
         Command::Server(args) => on_runtime(server::run(args)),
         Command::JoinToken(args) => on_runtime(join_token::run(args)),
         Command::Role(args) => on_runtime(role::run(args)),
+        Command::App(args) => on_runtime(app::run(args)),
         Command::Token(args) => on_runtime(token::run(args)),
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),

@@ -5,6 +5,7 @@
 //!
 //! Tests: below, and `tests/it`.
 
+use denizen_keys::random;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -17,8 +18,12 @@ use super::{
     rbac::Rbac,
     set_up::SetUp,
     signing::{KeyRing, SigningError},
+    trusts::Trusts,
 };
-use crate::store::{AuditEvent, Revision, Snapshot, Store};
+use crate::{
+    domain::federation::{DEFAULT_AUDIENCE, ExpressionError, FederatedCredential, TrustedSubject, Whom},
+    store::{AuditEvent, Revision, Snapshot, Store},
+};
 
 /// Who runs this process, or root: proved by the kernel, which says whose the other end of a Unix socket is.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,7 @@ pub struct Administration {
     signing: KeyRing,
     set_up: SetUp,
     directory: Directory,
+    trusts: Trusts,
 }
 
 /// The first administrator's credential. Has no `Debug`.
@@ -116,6 +122,107 @@ pub struct RoleAssigned {
     pub scope: ResourceId,
 }
 
+/// A client whose trust is shown or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OfClient {
+    /// The tenant; the only one there is when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// The application's client id, or a user-assigned identity's.
+    pub app: ClientId,
+    /// Of one that is removed: its name or its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub which: Option<String>,
+}
+
+/// A federated credential that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewFederatedCredential {
+    /// Whose.
+    pub of: OfClient,
+    /// Its name; one is made when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`; this or the expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// A claims matching expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+    /// `aud`; Entra's usual one when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A federated credential, as Microsoft Graph shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedShown {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Instead of a subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_matching_expression: Option<ExpressionShown>,
+    /// `aud`.
+    pub audiences: Vec<String>,
+    /// For people.
+    pub description: String,
+}
+
+/// A claims matching expression, as Microsoft Graph shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpressionShown {
+    /// Its text.
+    pub value: String,
+    /// Always 1.
+    pub language_version: u32,
+}
+
+impl From<FederatedCredential> for FederatedShown {
+    fn from(it: FederatedCredential) -> Self {
+        let (subject, expression) = match it.whom {
+            Whom::Subject(subject) => (Some(subject), None),
+            Whom::Expression(expression) => (None, Some(expression.text().to_owned())),
+        };
+        Self {
+            id: it.id,
+            name: it.name,
+            issuer: it.issuer,
+            subject,
+            claims_matching_expression: expression.map(|value| ExpressionShown { value, language_version: 1 }),
+            audiences: it.audiences,
+            description: it.description,
+        }
+    }
+}
+
+/// A subject that is to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewTrustedSubject {
+    /// Whose.
+    pub of: OfClient,
+    /// The subject, RFC 4514.
+    pub subject: String,
+    /// The certificates of the authorities, PEM.
+    pub authorities: String,
+}
+
 /// The names of the published signing keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -161,9 +268,9 @@ impl Administration {
         machines: Machines,
         rbac: Rbac,
         signing: KeyRing,
-        (set_up, directory): (SetUp, Directory),
+        (set_up, directory, trusts): (SetUp, Directory, Trusts),
     ) -> Self {
-        Self { store, system, machines, rbac, signing, set_up, directory }
+        Self { store, system, machines, rbac, signing, set_up, directory, trusts }
     }
 
     /// Replaces the secrets of the first administrator by a new one.
@@ -223,6 +330,102 @@ impl Administration {
         let authorization = self.system.authorize(tenant, SystemReason::Command("denizen role assignment create"));
         self.rbac.assign(&authorization, new.assignee, &new.role, &scope).await?;
         Ok(RoleAssigned { assignee: new.assignee, role: new.role.clone(), scope })
+    }
+
+    /// Adds a federated credential to a client.
+    ///
+    /// # Errors
+    /// Each names the rule and the fix.
+    pub async fn add_federated(
+        &self,
+        _: Owner,
+        new: NewFederatedCredential,
+    ) -> Result<FederatedShown, AdministrationError> {
+        let authorization = self.for_client(&new.of, "denizen app federated-credential add")?;
+        let whom = match (new.subject, new.expression) {
+            (Some(subject), None) => Whom::Subject(subject),
+            (None, Some(text)) => {
+                let parsed = text.parse().map_err(|error: ExpressionError| ChangeError::Invalid(error.to_string()))?;
+                Whom::Expression(parsed)
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                let rule =
+                    "a federated credential has either a subject or a claims matching expression: give one of them";
+                return Err(ChangeError::Invalid(rule.to_owned()).into());
+            }
+        };
+        let id = random::uuid_v4();
+        let credential = FederatedCredential {
+            id,
+            name: new.name.unwrap_or_else(|| format!("federated-{}", id.simple())),
+            issuer: new.issuer,
+            whom,
+            audiences: vec![new.audience.unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned())],
+            description: new.description,
+        };
+        Ok(self.trusts.add_federated(&authorization, new.of.app, credential).await?.into())
+    }
+
+    /// The federated credentials of a client.
+    ///
+    /// # Errors
+    /// There is no such client.
+    pub fn federated(&self, _: Owner, of: &OfClient) -> Result<Vec<FederatedShown>, AdministrationError> {
+        let authorization = self.for_client(of, "denizen app federated-credential list")?;
+        Ok(self.trusts.federated(&authorization, of.app)?.into_iter().map(Into::into).collect())
+    }
+
+    /// Removes a federated credential.
+    ///
+    /// # Errors
+    /// There is no such client, or credential.
+    pub async fn remove_federated(&self, _: Owner, of: &OfClient) -> Result<(), AdministrationError> {
+        let authorization = self.for_client(of, "denizen app federated-credential remove")?;
+        let which = of.which.as_deref().unwrap_or_default();
+        Ok(self.trusts.remove_federated(&authorization, of.app, which).await?)
+    }
+
+    /// Lets an application prove itself by certificates of a subject.
+    ///
+    /// # Errors
+    /// Each names the rule and the fix.
+    pub async fn trust_subject(
+        &self,
+        _: Owner,
+        new: &NewTrustedSubject,
+    ) -> Result<TrustedSubject, AdministrationError> {
+        let authorization = self.for_client(&new.of, "denizen app trusted-subject add")?;
+        let subject = (random::uuid_v4(), new.subject.as_str());
+        Ok(self.trusts.trust_subject(&authorization, new.of.app, subject, &new.authorities).await?)
+    }
+
+    /// The subjects an application trusts.
+    ///
+    /// # Errors
+    /// There is no such application.
+    pub fn subjects(&self, _: Owner, of: &OfClient) -> Result<Vec<TrustedSubject>, AdministrationError> {
+        let authorization = self.for_client(of, "denizen app trusted-subject list")?;
+        Ok(self.trusts.subjects(&authorization, of.app)?)
+    }
+
+    /// Takes a subject's trust back.
+    ///
+    /// # Errors
+    /// There is no such application, or subject.
+    pub async fn distrust_subject(&self, _: Owner, of: &OfClient) -> Result<(), AdministrationError> {
+        let authorization = self.for_client(of, "denizen app trusted-subject remove")?;
+        let which = of.which.as_deref().unwrap_or_default();
+        let id = which.parse().map_err(|_| {
+            ChangeError::Invalid(
+                "name the trusted subject by its id, as `denizen app trusted-subject list` shows it".to_owned(),
+            )
+        })?;
+        Ok(self.trusts.distrust_subject(&authorization, of.app, id).await?)
+    }
+
+    fn for_client(&self, of: &OfClient, command: &'static str) -> Result<Authorization, ChangeError> {
+        let tenant = tenant(&self.store.snapshot(), of.tenant)?;
+        Ok(self.system.authorize(tenant, SystemReason::Command(command)))
     }
 
     /// Records that a backup is about to be made: it has everything in it, so nobody takes one unrecorded.

@@ -30,7 +30,9 @@ use std::{
 };
 
 use denizen_keys::{
-    JwsError, KeyError, SecretString, constant_time_eq,
+    JwsError, KeyError, RsaPublic, SecretString, b64,
+    chain::{self, ChainError},
+    constant_time_eq,
     hash::{hmac_sha256, sha256},
     jws::LaxAssertion,
     password, random,
@@ -46,14 +48,19 @@ use super::{
     hashing::Hashing,
     key_encryption_keys::KeyEncryptionKeys,
     limits::{Asker, Limited},
+    signing::SigningError,
     strangers,
 };
-use crate::domain::{
-    Actor, Ctx,
-    assertion::{self, Expected, Reason, Validity},
-    claims::ClientAuthMethod,
-    directory::{Application, Kept, PasswordCredential, Tenant},
-    hot::{Key, KeyCheck, Principal},
+use crate::{
+    domain::{
+        Actor, Ctx,
+        assertion::{self, Expected, Reason, Validity},
+        claims::ClientAuthMethod,
+        directory::{Application, Kept, PasswordCredential, Tenant},
+        federation::{Mismatch, TrustedSubject},
+        hot::{Key, KeyCheck, Principal},
+    },
+    issuers::IssuerError,
 };
 
 #[cfg(test)]
@@ -86,14 +93,36 @@ pub struct Client<'a> {
 }
 
 /// A client that has proved itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticatedClient {
     client: ClientId,
     proof: ClientAuthMethod,
     credential: Uuid,
+    token: Option<Arc<ForeignToken>>,
+}
+
+/// A token of another issuer that has proved a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignToken {
+    /// The name of the federated credential.
+    pub name: String,
+    /// As the token writes it.
+    pub issuer: String,
+    /// As the token writes it.
+    pub subject: String,
 }
 
 impl AuthenticatedClient {
+    /// By a token of another issuer that fits a federated credential.
+    pub(in crate::app) fn federated(client: ClientId, credential: Uuid, token: ForeignToken) -> Self {
+        Self { client, proof: ClientAuthMethod::Federated, credential, token: Some(Arc::new(token)) }
+    }
+
+    /// By which token of another issuer, if it was one.
+    pub fn token(&self) -> Option<&ForeignToken> {
+        self.token.as_deref()
+    }
+
     /// How.
     pub fn proof(&self) -> ClientAuthMethod {
         self.proof
@@ -111,7 +140,7 @@ impl AuthenticatedClient {
 }
 
 /// Why a credential proves nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The secret is none of the client's.
     #[error(
@@ -149,23 +178,47 @@ pub enum CredentialError {
         /// What is wrong with it.
         reason: Reason,
     },
+    /// The token is another issuer's, and fits none of the client's federated credentials.
+    #[error(transparent)]
+    NotFederated(Mismatch),
+    /// The keys of the token's issuer are not known.
+    #[error("Request to External OIDC endpoint failed: {0}.")]
+    Issuer(IssuerError),
+    /// The token is this server's own, and a person's.
+    #[error(
+        "Only app-only tokens can be used as federated identity credentials for the issuer '{0}'. Present a token that an application or a managed identity got for itself."
+    )]
+    NotAppOnly(String),
+    /// The token is this server's own, and its principal is not good any more.
+    #[error("Invalid JWT token: the principal that the token was issued to {0}.")]
+    IssuedTo(&'static str),
+    /// The certificate that was sent along has a subject that is not trusted.
+    #[error(
+        "Invalid certificate - subject name in certificate is not authorized. The subject in the token's certificate is: '{0}'. Register that subject with the authority that issues it, or register the certificate itself."
+    )]
+    Subject(String),
+    /// Our own keys cannot be read: our fault.
+    #[error(
+        "A transient error has occurred: the keys of the token's issuer cannot be read. Ask again in a few seconds."
+    )]
+    OwnKeys(#[source] Arc<SigningError>),
     /// A computation did not end: our fault.
     #[error("The service could not verify the client secret; ask again in a second.")]
     Unfinished(#[source] Unfinished),
+}
+
+#[cfg(test)]
+impl PartialEq for CredentialError {
+    fn eq(&self, other: &Self) -> bool {
+        // Their parts are compared by what they say of themselves.
+        format!("{self:?}") == format!("{other:?}")
+    }
 }
 
 /// Why a computation did not end.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Unfinished(Arc<JoinError>);
-
-impl PartialEq for Unfinished {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Unfinished {}
 
 /// What is wrong with the key an assertion was signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +231,10 @@ pub enum KeyReason {
     OutsideValidity(UnixTime, UnixTime),
     /// The signature is not by the certificate it names.
     Signature,
+    /// The issuer publishes no key of that name.
+    NotPublished(String),
+    /// The certificates that were sent along prove nothing.
+    Chain(ChainError),
 }
 
 impl CredentialError {
@@ -191,6 +248,12 @@ impl CredentialError {
             Self::Malformed(_) => 50_027,
             Self::Key(_) => 700_027,
             Self::Claims(reason) | Self::Misdirected { reason, .. } => reason.code(),
+            Self::NotFederated(reason) => reason.code(),
+            Self::Issuer(_) => 90_061,
+            Self::NotAppOnly(_) => 700_229,
+            Self::IssuedTo(_) => 50_027,
+            Self::Subject(_) => 700_030,
+            Self::OwnKeys(_) => 90_033,
         }
     }
 
@@ -204,7 +267,10 @@ impl CredentialError {
             Self::Limited(_) => Some(Reason::Limited),
             Self::Malformed(_) | Self::Key(_) => Some(Reason::Assertion),
             Self::Claims(_) => Some(Reason::AssertionTime),
-            Self::Misdirected { .. } | Self::Unfinished(_) | Self::Unopened(_) => None,
+            Self::NotFederated(_) | Self::NotAppOnly(_) | Self::IssuedTo(_) => Some(Reason::Federation),
+            Self::Subject(_) => Some(Reason::Assertion),
+            Self::Issuer(_) => Some(Reason::Issuer),
+            Self::Misdirected { .. } | Self::Unfinished(_) | Self::Unopened(_) | Self::OwnKeys(_) => None,
         }
     }
 }
@@ -230,6 +296,15 @@ impl KeyReason {
                  of the key to verify the signature failed.] Sign with the private key of the certificate that the \
                  header names."
                 .to_owned(),
+            Self::NotPublished(kid) => format!(
+                "Client assertion contains an invalid signature. [Reason - The key was not found., kid: '{kid}'] The \
+                 issuer publishes no such key for this algorithm; after a change of keys this service asks it again \
+                 within five minutes."
+            ),
+            Self::Chain(reason) => format!(
+                "Client assertion contains an invalid signature. [Reason - The certificate chain in x5c proves \
+                 nothing: {reason}.] Send the certificate that signs first, then those that lead to the authority."
+            ),
         }
     }
 }
@@ -317,7 +392,7 @@ impl Credentials {
             return Err(CredentialError::WrongSecret);
         }
         let (client, proof) = (client.principal.client_id, ClientAuthMethod::Secret);
-        Ok(AuthenticatedClient { client, proof, credential: password.key_id })
+        Ok(AuthenticatedClient { client, proof, credential: password.key_id, token: None })
     }
 
     /// The credential that this secret's HMAC is kept of, in or out of its time.
@@ -424,7 +499,10 @@ impl Credentials {
         if let Some(issuer) = parsed.unverified_issuer().filter(|issuer| !assertion::is_client(issuer, client_id)) {
             return Err(CredentialError::Claims(Reason::Issuer(shown::identifier(issuer).into_owned())));
         }
-        let key = named(&parsed, client)?;
+        let key = match named(&parsed, client) {
+            Err(unknown) => return self.verify_vouched(client, &parsed, authorities, now).unwrap_or(Err(unknown)),
+            Ok(key) => key,
+        };
         in_time(&key, now)?;
         asker.may_cost().map_err(CredentialError::Limited)?;
         self.verified.fetch_add(1, Ordering::Relaxed);
@@ -435,7 +513,9 @@ impl Credentials {
         let validity = assertion::validity(&verified.claims, now).map_err(CredentialError::Claims)?;
         let by = by_certificate(client_id, &key);
         let expected = Expected { client: client_id, tenant: client.tenant, authorities };
-        assertion::check(&verified.claims, &expected).map_err(|reason| CredentialError::Misdirected { by, reason })?;
+        if let Err(reason) = assertion::check(&verified.claims, &expected) {
+            return Err(CredentialError::Misdirected { by, reason });
+        }
         let known = VerifiedAssertion {
             tenant: client.tenant.id,
             client: client_id,
@@ -445,6 +525,35 @@ impl Credentials {
         };
         self.assertions.insert(digest, known);
         Ok(by)
+    }
+
+    /// Verifies an assertion by a certificate that is not registered: by its subject and who issued it. None when the client
+    /// trusts no subject, or sent no certificate. A chain is not remembered: authorities and dates are looked at each time.
+    fn verify_vouched(
+        &self,
+        client: Client<'_>,
+        parsed: &LaxAssertion,
+        authorities: &[String],
+        now: UnixTime,
+    ) -> Option<Result<AuthenticatedClient, CredentialError>> {
+        let subjects = client.application.map_or(&[][..], |application| &application.trusted_subjects);
+        if subjects.is_empty() || parsed.x5c.is_empty() {
+            return None;
+        }
+        let proved = || {
+            let (public, trusted) = vouched(parsed, subjects, now)?;
+            self.verified.fetch_add(1, Ordering::Relaxed);
+            let verified = parsed.verify(&public).map_err(|_| CredentialError::Key(KeyReason::Signature))?;
+            assertion::validity(&verified.claims, now).map_err(CredentialError::Claims)?;
+            let (client_id, proof) = (client.principal.client_id, ClientAuthMethod::Certificate);
+            let by = AuthenticatedClient { client: client_id, proof, credential: trusted.id, token: None };
+            let expected = Expected { client: client_id, tenant: client.tenant, authorities };
+            match assertion::check(&verified.claims, &expected) {
+                Ok(()) => Ok(by),
+                Err(reason) => Err(CredentialError::Misdirected { by, reason }),
+            }
+        };
+        Some(proved())
     }
 
     fn cache_key(&self, client: Client<'_>, secret: &SecretString) -> [u8; 32] {
@@ -457,7 +566,38 @@ impl Credentials {
 }
 
 fn by_certificate(client: ClientId, key: &KeyCheck<'_>) -> AuthenticatedClient {
-    AuthenticatedClient { client, proof: ClientAuthMethod::Certificate, credential: key.key_id }
+    AuthenticatedClient { client, proof: ClientAuthMethod::Certificate, credential: key.key_id, token: None }
+}
+
+/// The certificate that was sent along, where an authority of the client's vouches for it and its subject is trusted, and
+/// the trusted subject.
+fn vouched<'a>(
+    parsed: &LaxAssertion,
+    subjects: &'a [TrustedSubject],
+    now: UnixTime,
+) -> Result<(RsaPublic, &'a TrustedSubject), CredentialError> {
+    let of_chain = |reason| CredentialError::Key(KeyReason::Chain(reason));
+    let leaf = parsed.x5c.first().map_or(&[][..], Vec::as_slice);
+    let subject = chain::subject(leaf).map_err(|_| of_chain(ChainError::Unreadable))?;
+    // Out of its time, it proves nothing: that is seen before a chain of a stranger's is looked at.
+    assertion::validity(parsed.unverified_claims(), now).map_err(CredentialError::Claims)?;
+    let mut failed = None;
+    for trusted in subjects.iter().filter(|it| it.subject == subject) {
+        let authorities: Vec<Vec<u8>> = trusted.authorities.iter().filter_map(|it| b64::decode_standard(it)).collect();
+        match chain::verify_client(&parsed.x5c, &authorities, now.0) {
+            Ok(certificate) => {
+                let is_named = parsed.x5t.is_none_or(|it| it == certificate.thumbprint_sha1())
+                    && parsed.x5t_s256.is_none_or(|it| it == certificate.thumbprint_sha256());
+                if !is_named {
+                    return Err(CredentialError::Key(KeyReason::Signature));
+                }
+                let public = certificate.public_key().map_err(|_| of_chain(ChainError::Invalid))?;
+                return Ok((public, trusted));
+            }
+            Err(reason) => failed = Some(of_chain(reason)),
+        }
+    }
+    Err(failed.unwrap_or_else(|| CredentialError::Subject(shown::identifier(&subject).into_owned())))
 }
 
 fn in_time(key: &KeyCheck<'_>, now: UnixTime) -> Result<(), CredentialError> {

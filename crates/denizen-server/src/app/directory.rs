@@ -235,6 +235,7 @@ pub(super) fn new_application(tenant: TenantId, display_name: &str) -> (Applicat
         epoch: 0,
         keys: Vec::new(),
         token_lifetime: None,
+        federated: Vec::new(),
     };
     (application, principal)
 }

@@ -296,6 +296,7 @@ impl Machines {
             epoch: 0,
             keys: vec![key.clone()],
             token_lifetime: None,
+            federated: Vec::new(),
         };
         let machine_id = random::uuid_v4();
         let written = self.store.write(authorization, |tx| {

@@ -9,9 +9,10 @@
 //! | [`readiness`] | whether this server should be sent requests |
 //! | [`replica`] | how this replica stands among those that share its database |
 //! | [`directory`] | tenants, applications, client secrets |
+//! | [`trusts`] | whom of others a client takes as itself |
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |
-//! | [`credentials`], [`tokens`], [`signing`] | the token service |
+//! | [`credentials`], [`federation`], [`tokens`], [`signing`] | the token service |
 //! | [`limits`] | how much of what is refused is looked at |
 //! | [`hashing`] | slow hashes, few at a time |
 //! | [`access`] | who presents this token, and may it? |
@@ -23,6 +24,7 @@ pub mod administration;
 pub mod clock;
 pub mod credentials;
 pub mod directory;
+pub mod federation;
 pub mod hashing;
 pub mod key_encryption_keys;
 pub mod limits;
@@ -35,6 +37,7 @@ pub mod set_up;
 pub mod signing;
 pub mod strangers;
 pub mod tokens;
+pub mod trusts;
 pub mod vaults;
 
 use crate::store::StoreError;

@@ -70,6 +70,10 @@ reasons! {
     AssertionTime = ("token service", "assertion out of its time"),
     /// What stands for a user is none of ours, or is spent: of a client that has nothing to prove itself with.
     Grant = ("token service", "bad grant"),
+    /// The token of another issuer fits no federated credential.
+    Federation = ("token service", "no federated credential"),
+    /// The keys of a token's issuer could not be fetched.
+    Issuer = ("token service", "issuer not reached"),
     /// More right secrets were to be hashed at a time than can be.
     Busy = ("token service", "busy"),
     /// Too many refusals came from there ([`super::limits`]).

@@ -45,13 +45,14 @@ use self::authorization_code::Redeemed;
 use super::{
     access::{Access, Known},
     credentials::{AuthenticatedClient, Client, CredentialError, Credentials},
+    federation::Federation,
     limits::{Asker, Limits},
     signing::KeyRing,
     strangers::{Reason, Stranger, Strangers},
 };
 use crate::{
     domain::{
-        Ctx,
+        Ctx, assertion,
         built_in_clients::built_in_client,
         claims::{
             self, Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject,
@@ -86,7 +87,7 @@ struct Asking<'s> {
 
 impl Asking<'_> {
     fn proof(&self) -> ClientAuthMethod {
-        self.by.map_or(ClientAuthMethod::Public, |by| by.proof())
+        self.by.as_ref().map_or(ClientAuthMethod::Public, AuthenticatedClient::proof)
     }
 }
 
@@ -98,6 +99,8 @@ struct NewAccessToken<'s> {
     groups: Groups,
     lifetime: i64,
     because: String,
+    /// The credential of the client.
+    by: Option<&'s AuthenticatedClient>,
 }
 
 /// Issues tokens.
@@ -106,6 +109,7 @@ pub struct TokenService {
     store: Store,
     keys: KeyRing,
     credentials: Arc<Credentials>,
+    federation: Federation,
     authority: Arc<str>,
     /// Every name an assertion may give this authority.
     authorities: Arc<[String]>,
@@ -124,7 +128,7 @@ impl TokenService {
     pub fn new(
         store: Store,
         keys: KeyRing,
-        credentials: Credentials,
+        (credentials, federation): (Credentials, Federation),
         authority: &str,
         extra_resources: &[String],
         entra_issued: EntraIssued,
@@ -139,6 +143,7 @@ impl TokenService {
             store,
             keys,
             credentials,
+            federation,
             authority,
             authorities,
             extra_resources,
@@ -269,7 +274,14 @@ impl TokenService {
         let authenticated = match credential {
             Credential::Secret(secret) => self.credentials.verify_secret(client, secret, ctx.now, asker).await?,
             Credential::Assertion(text) => {
-                self.credentials.verify_assertion(client, text, &self.authorities, ctx.now, asker)?
+                match self.credentials.verify_assertion(client, text, &self.authorities, ctx.now, asker) {
+                    // Not the client's own.
+                    Err(CredentialError::Claims(assertion::Reason::Issuer(_))) => {
+                        asker.may_cost().map_err(TokenError::Limited)?;
+                        self.federation.verify(snapshot, client, text, ctx.now).await?
+                    }
+                    outcome => outcome?,
+                }
             }
         };
         Ok((tenant, Asking { id, client: Some(client), by: Some(authenticated) }))
@@ -343,7 +355,7 @@ impl TokenService {
 
     /// `client_credentials`.
     fn for_itself(&self, at: &At<'_>, asking: &Asking<'_>, resource: &str) -> Result<Issued, TokenError> {
-        let (Some(client), Some(by)) = (asking.client, asking.by) else {
+        let (Some(client), Some(by)) = (asking.client, &asking.by) else {
             return Err(TokenError::NotPublic(asking.id));
         };
         let audience = self.audience(at.snapshot, at.tenant, resource)?;
@@ -359,7 +371,7 @@ impl TokenService {
         self.write(
             at,
             &known,
-            NewAccessToken { subject, audience, roles: roles.values, groups, lifetime, because },
+            NewAccessToken { subject, audience, roles: roles.values, groups, lifetime, because, by: Some(by) },
             by.proof(),
         )
     }
@@ -404,7 +416,7 @@ impl TokenService {
         proof: ClientAuthMethod,
     ) -> Result<Issued, TokenError> {
         let now = at.ctx.now;
-        let NewAccessToken { subject, audience, roles, groups, lifetime, because } = new;
+        let NewAccessToken { subject, audience, roles, groups, lifetime, because, by } = new;
         let claims = claims::access_token(&NewToken {
             authority: &self.authority,
             tenant: at.tenant.id,
@@ -423,12 +435,17 @@ impl TokenService {
         let keys = self.keys.keys(at.snapshot, at.tenant.id).map_err(TokenError::Signing)?;
         let signed = keys.sign(&json, audience.version, now).map_err(TokenError::Signing)?;
         let AccessToken { oid, uti, exp, nbf, .. } = claims;
+        let mut detail = serde_json::json!({ "principal": oid, "uti": uti, "kid": signed.kid, "exp": exp });
+        if let (Some(detail), Some(token)) = (detail.as_object_mut(), by.and_then(AuthenticatedClient::token)) {
+            let said = serde_json::json!({ "name": token.name, "issuer": token.issuer, "subject": token.subject });
+            detail.insert("federated".to_owned(), said);
+        }
         let event = AuditEvent {
             action: ISSUE.into(),
             outcome: Outcome::Allowed,
             target: audience.asked.as_str().into(),
             because: because.into(),
-            detail: Some(serde_json::json!({ "principal": oid, "uti": uti, "kid": signed.kid, "exp": exp })),
+            detail: Some(detail),
         };
         self.store.audit(known, &event).map_err(TokenError::Unrecorded)?;
         Ok(Issued {

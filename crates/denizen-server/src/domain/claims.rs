@@ -36,6 +36,8 @@ pub enum ClientAuthMethod {
     Secret,
     /// With a signature of a key it holds.
     Certificate,
+    /// With a token of another issuer.
+    Federated,
 }
 
 impl ClientAuthMethod {
@@ -43,7 +45,7 @@ impl ClientAuthMethod {
         match self {
             Self::Public => "0",
             Self::Secret => "1",
-            Self::Certificate => "2",
+            Self::Certificate | Self::Federated => "2",
         }
     }
 }

@@ -8,6 +8,8 @@ use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::federation::{FederatedCredential, TrustedSubject};
+
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
@@ -61,6 +63,12 @@ pub struct Application {
     /// Where browsers may be sent back to.
     #[serde(default, skip_serializing_if = "RedirectUris::is_empty")]
     pub redirect_uris: RedirectUris,
+    /// Whom of other issuers it takes as itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federated: Vec<FederatedCredential>,
+    /// Which certificates of which authorities prove it without being registered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_subjects: Vec<TrustedSubject>,
 }
 
 /// Where browsers may be sent back to, by what runs there.
@@ -101,6 +109,8 @@ impl Application {
             assignment_required: false,
             public_client: false,
             redirect_uris: RedirectUris::default(),
+            federated: Vec::new(),
+            trusted_subjects: Vec::new(),
         }
     }
 }
@@ -195,6 +205,9 @@ pub struct ServicePrincipal {
     pub keys: Vec<KeyCredential>,
     /// How long its tokens live, seconds; the default of its kind when absent.
     pub token_lifetime: Option<i64>,
+    /// Whom of other issuers it takes as itself: of a user-assigned managed identity. An application has its own list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federated: Vec<FederatedCredential>,
 }
 
 /// What a service principal stands for.

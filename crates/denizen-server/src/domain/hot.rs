@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{
     directory::{KeyCredential, PrincipalKind, ServicePrincipal},
+    federation::FederatedCredential,
     people::ExternalIdentity,
     roles::RoleId,
 };
@@ -51,8 +52,13 @@ impl Principal {
             enabled: principal.enabled,
             epoch: principal.epoch,
             token_lifetime: principal.token_lifetime.map(Lifetime::of),
-            keys: principal.keys.iter().map(Key::of).collect(),
+            keys: Keys::new(principal.keys.iter().map(Key::of), principal.federated.clone()),
         }
+    }
+
+    /// Whom of other issuers it takes as itself.
+    pub fn federated(&self) -> &[FederatedCredential] {
+        self.keys.federated()
     }
 
     /// Whether a token that was issued at `epoch` is still good, as far as its principal is concerned.
@@ -138,35 +144,56 @@ impl Lifetime {
     }
 }
 
-/// The keys of a principal: most have one, which takes no list.
+/// The keys of a principal, and whom of other issuers it takes as itself: most have one key and nothing else, which takes
+/// no list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// One.
+    /// One key.
     One(Key),
-    /// None, or several.
-    List(Box<[Key]>),
+    /// Nothing, or anything else.
+    More(Option<Box<More>>),
+}
+
+/// What few principals have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct More {
+    keys: Box<[Key]>,
+    federated: Box<[FederatedCredential]>,
 }
 
 impl Keys {
-    /// All of them.
+    /// Of a record.
+    pub fn new(keys: impl IntoIterator<Item = Key>, federated: Vec<FederatedCredential>) -> Self {
+        let mut keys: Vec<Key> = keys.into_iter().collect();
+        if federated.is_empty() {
+            match (keys.pop(), keys.is_empty()) {
+                (Some(key), true) => return Self::One(key),
+                (None, _) => return Self::More(None),
+                (last, _) => keys.extend(last),
+            }
+        }
+        Self::More(Some(Box::new(More { keys: keys.into(), federated: federated.into() })))
+    }
+
+    /// All keys.
     pub fn as_slice(&self) -> &[Key] {
         match self {
             Self::One(key) => std::slice::from_ref(key),
-            Self::List(keys) => keys,
+            Self::More(more) => more.as_ref().map_or(&[], |more| &more.keys),
+        }
+    }
+
+    fn federated(&self) -> &[FederatedCredential] {
+        match self {
+            Self::More(Some(more)) => &more.federated,
+            Self::One(_) | Self::More(None) => &[],
         }
     }
 }
 
 impl FromIterator<Key> for Keys {
     fn from_iter<I: IntoIterator<Item = Key>>(keys: I) -> Self {
-        let mut keys: Vec<Key> = keys.into_iter().collect();
-        match (keys.pop(), keys.is_empty()) {
-            (Some(key), true) => Self::One(key),
-            (last, _) => {
-                keys.extend(last);
-                Self::List(keys.into())
-            }
-        }
+        Self::new(keys, Vec::new())
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`resources`] | subscriptions, resource groups, machines, vaults, join tokens |
 //! | [`secrets`] | a secret version, and the rules its parts obey |
 //! | [`roles`], [`authorize`] | role definitions and assignments; the one decision point |
+//! | [`federation`] | whom of other issuers a client takes as itself |
 //! | [`hot`] | of principals and assignments, what the snapshot holds |
 //! | [`clock_watch`] | whether the clock can be believed |
 //! | [`scopes`], [`built_in_clients`] | what is asked for in a user's name, and by whom without registering |
@@ -24,6 +25,7 @@ pub mod clock_watch;
 pub mod ctx;
 pub mod deleted;
 pub mod directory;
+pub mod federation;
 pub mod grants;
 pub mod hot;
 pub mod lifetimes;

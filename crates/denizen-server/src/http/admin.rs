@@ -38,6 +38,20 @@ pub const BACKUPS: &str = "/admin/v1/backups";
 /// Where the administrator gets a new secret.
 pub const ADMINISTRATOR_SECRET: &str = "/admin/v1/administrator/secret";
 
+/// Where a federated credential is added.
+pub const FEDERATED_CREDENTIALS: &str = "/admin/v1/federated-credentials";
+/// Where a client's are listed.
+pub const LIST_FEDERATED_CREDENTIALS: &str = "/admin/v1/federated-credentials/list";
+/// Where one is removed.
+pub const REMOVE_FEDERATED_CREDENTIAL: &str = "/admin/v1/federated-credentials/remove";
+
+/// Where a certificate's subject is trusted.
+pub const TRUSTED_SUBJECTS: &str = "/admin/v1/trusted-subjects";
+/// Where an application's are listed.
+pub const LIST_TRUSTED_SUBJECTS: &str = "/admin/v1/trusted-subjects/list";
+/// Where one is removed.
+pub const REMOVE_TRUSTED_SUBJECT: &str = "/admin/v1/trusted-subjects/remove";
+
 /// No request is larger, bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// What stands behind each request.
@@ -117,6 +131,70 @@ impl Api for Admin {
                     credential: CREDENTIAL,
                     run: |admin, Request { call, .. }| {
                         Box::pin(answer(call, async |owner, new| admin.administration.assign_role(owner, &new).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: FEDERATED_CREDENTIALS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, new| admin.administration.add_federated(owner, new).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: LIST_FEDERATED_CREDENTIALS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, of| admin.administration.federated(owner, &of)))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: REMOVE_FEDERATED_CREDENTIAL,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, of| {
+                            admin.administration.remove_federated(owner, &of).await
+                        }))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: TRUSTED_SUBJECTS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, new| admin.administration.trust_subject(owner, &new).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: LIST_TRUSTED_SUBJECTS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, of| admin.administration.subjects(owner, &of)))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: REMOVE_TRUSTED_SUBJECT,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, of| {
+                            admin.administration.distrust_subject(owner, &of).await
+                        }))
                     },
                 },
             },

@@ -41,6 +41,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
         root_key: RootKey::load_or_create(&root.join("root.key")).unwrap(),
         clock: Clock::system(),
         entra_issued: EntraIssued::default(),
+        outbound: crate::issuers::Outbound::default(),
         connections: 100,
         retention: crate::store::Retention::default(),
         rates: crate::app::limits::Rates::default(),

@@ -132,6 +132,28 @@ pub(super) const KEYS: &[Key] = &[
             "elsewhere: without it the database opens nothing. Default: root.key in `data_dir`.",
         ],
     ),
+    key(
+        "federation.issuers",
+        Is("\"none\""),
+        &[
+            "Whose tokens may be federated credentials: the hosts of other issuers that this server may ask for their keys, over",
+            "https and without a proxy, once a credential names one. none, any, or hosts with commas between, as",
+            "token.actions.githubusercontent.com, *.oic.example.com. This server's own tenants need not be named.",
+        ],
+    ),
+    key(
+        "federation.networks",
+        Is("\"none\""),
+        &[
+            "Networks in which those hosts may be though their addresses are not public: none, or a list with commas, as",
+            "10.20.0.0/16, fd12::/32.",
+        ],
+    ),
+    key(
+        "federation.ca_file",
+        Such("\"/etc/denizen/issuers-ca.pem\""),
+        &["CA certificates that are trusted for those hosts beside the system's, PEM. Default: the system's alone."],
+    ),
     key("audit.retention_days", Is("400"), &["Audit records are kept for so many days; 0 is for ever."]),
     key(
         "audit.retention_bytes",

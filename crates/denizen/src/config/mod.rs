@@ -31,6 +31,7 @@ use denizen_keys::SecretString;
 use denizen_server::{
     app::limits::Rates,
     domain::secrets::is_vault_name,
+    issuers::{Hosts, Networks},
     store::{Engine, Postgres, Retention},
 };
 use denizen_wire::host::is_local;
@@ -98,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Where traces are sent.
     pub(crate) otlp: Option<String>,
+    /// Which other issuers may be asked.
+    pub(crate) federation: FederationConfig,
     /// None: as many as the process's descriptors leave room for.
     pub(crate) connections: Option<usize>,
     /// The limits of the token endpoint.
@@ -165,6 +168,15 @@ pub(crate) struct TlsFiles {
     pub(crate) cert_at: String,
     /// Where `key` was said.
     pub(crate) key_at: String,
+}
+
+/// Which other issuers may be asked for their keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FederationConfig {
+    pub(crate) hosts: Hosts,
+    pub(crate) networks: Networks,
+    /// CA certificates beside the system's, and where that was said.
+    pub(crate) ca_file: Option<(PathBuf, String)>,
 }
 
 /// How the log is written.
@@ -306,6 +318,7 @@ fn config(reader: &mut Reader<'_>, others_read: bool) -> Config {
         },
         log: log(reader),
         otlp: otlp(reader),
+        federation: federation(reader),
         connections: connections(reader),
         rates: rates(reader),
         warnings: Vec::new(),
@@ -408,6 +421,25 @@ fn tls(reader: &mut Reader<'_>) -> Option<TlsFiles> {
             None
         }
     }
+}
+
+fn federation(reader: &mut Reader<'_>) -> FederationConfig {
+    let hosts = reader.text("federation.issuers").and_then(|found| match found.value.parse::<Hosts>() {
+        Ok(hosts) => Some(hosts),
+        Err(rule) => {
+            reader.fault(found.at, rule.to_string());
+            None
+        }
+    });
+    let networks = reader.text("federation.networks").and_then(|found| match found.value.parse::<Networks>() {
+        Ok(networks) => Some(networks),
+        Err(rule) => {
+            reader.fault(found.at, rule.to_string());
+            None
+        }
+    });
+    let ca_file = reader.path("federation.ca_file").map(|found| (found.value, found.at));
+    FederationConfig { hosts: hosts.unwrap_or_default(), networks: networks.unwrap_or_default(), ca_file }
 }
 
 fn log(reader: &mut Reader<'_>) -> Log {

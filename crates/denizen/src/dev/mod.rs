@@ -47,7 +47,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::{
-        Config, Listen, Log, StoreConfig, TRIAL_VAULT_SUFFIX, VaultNames,
+        Config, FederationConfig, Listen, Log, StoreConfig, TRIAL_VAULT_SUFFIX, VaultNames,
         address::{Address, Localhost},
     },
     data::{self, DataDir},
@@ -90,6 +90,10 @@ pub(crate) struct Args {
     /// take no other: Azurite's --oauth basic wants it for https://storage.azure.com. May be repeated
     #[arg(long, value_name = "RESOURCE")]
     sts_windows_net_for: Vec<String>,
+    /// CA certificates, PEM, of other issuers whose tokens may be federated credentials, beside the system's. Issuers may
+    /// be anywhere, on this machine too
+    #[arg(long, value_name = "FILE")]
+    issuer_ca: Option<PathBuf>,
     /// Say that the clock is right, though it is more than a day from the last time this server saw: what waits for that
     /// (deleted secrets whose time is over, among others) is then removed for good
     #[arg(long)]
@@ -204,6 +208,11 @@ fn config(args: &Args, data: &DataDir) -> Result<Config, Failure> {
         retention: Retention::default(),
         log: Log { json: false, level: String::new() },
         otlp: None,
+        federation: FederationConfig {
+            hosts: "any".parse().map_err(Failure::while_(exit::SOFTWARE, "federation"))?,
+            networks: "127.0.0.0/8, ::1/128".parse().map_err(Failure::while_(exit::SOFTWARE, "federation"))?,
+            ca_file: args.issuer_ca.clone().map(|file| (file, "--issuer-ca".to_owned())),
+        },
         connections: Some(ports::room_for_connections()?.server),
         rates: Rates::default(),
         warnings: Vec::new(),

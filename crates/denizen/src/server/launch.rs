@@ -4,22 +4,27 @@
 
 use std::sync::Arc;
 
-use denizen_keys::envelope::RootKey;
+use denizen_agent::files;
+use denizen_keys::{envelope::RootKey, x509::Certificate};
 use denizen_server::{
     domain::claims::audience::EntraIssued,
     http::{
         PublicNames,
         tls::{Certificates, Pair},
     },
+    issuers::{Hosts, Outbound},
     run::{Server, ServerConfig, tls_of},
 };
 use denizen_wire::{Causes, Clock, host::is_local};
+use rustls::RootCertStore;
 
 use crate::{
-    config::{Config, Fault, Faults, Origin, TRIAL_VAULT, TRIAL_VAULT_SUFFIX, engine},
+    config::{Config, Fault, Faults, FederationConfig, Origin, TRIAL_VAULT, TRIAL_VAULT_SUFFIX, engine},
     exit::{self, Failure},
 };
 
+/// The largest file of CA certificates, bytes.
+const MAX_CA_FILE: u64 = 4 * 1024 * 1024;
 /// The other names of this machine, as a URL has them.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -86,10 +91,45 @@ pub(crate) async fn open(
 ) -> Result<Server, Fault> {
     let engine = engine(config)?;
     let (retention, rates) = (config.retention, config.rates);
-    let opened =
-        Server::open(ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention, rates })
-            .await;
-    opened.map_err(|error| Fault::new(&config.store.at, Causes(&error).to_string()))
+    let outbound = outbound(&config.federation)?;
+    let opened = Server::open(ServerConfig {
+        engine,
+        names,
+        root_key,
+        clock,
+        entra_issued,
+        connections,
+        retention,
+        rates,
+        outbound,
+    });
+    opened.await.map_err(|error| Fault::new(&config.store.at, Causes(&error).to_string()))
+}
+
+/// How other issuers are asked: with the system's CA certificates, and those that the configuration adds.
+fn outbound(config: &FederationConfig) -> Result<Outbound, Fault> {
+    let FederationConfig { hosts, networks, ca_file } = config;
+    let mut roots = RootCertStore::empty();
+    // Who asks nobody need not read a few hundred certificates.
+    if *hosts != Hosts::default() {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::debug!(%error, "some of the system's CA certificates cannot be read");
+        }
+        roots.add_parsable_certificates(found.certs);
+        if let Some((file, at)) = ca_file {
+            let fault = |rule: &dyn std::fmt::Display| Fault::new(format!("{at} {}", file.display()), rule.to_string());
+            let pem = files::read_text(file, MAX_CA_FILE).map_err(|error| fault(&error))?;
+            let read = Certificate::chain_from_pem(&pem).map_err(|error| fault(&error))?;
+            if read.is_empty() {
+                return Err(fault(&"it holds no certificate in PEM"));
+            }
+            for certificate in read {
+                roots.add(certificate.der().to_vec().into()).map_err(|error| fault(&error))?;
+            }
+        }
+    }
+    Ok(Outbound { hosts: hosts.clone(), networks: networks.clone(), roots: Arc::new(roots) })
 }
 
 /// The TLS side of its listeners, and what replaces the certificate.

@@ -73,7 +73,7 @@ pub(super) const CRATES: &[Crate] = &[
         ..row(
             "denizen-server",
             "crates/denizen-server",
-            May::Use(&["denizen-wire", "denizen-keys", "denizen-serve"]),
+            May::Use(&["denizen-wire", "denizen-keys", "denizen-refresh", "denizen-serve"]),
             SERVER,
         )
     },
@@ -139,7 +139,7 @@ const KEYS: &[Layers] = &[Layers {
         &["random", "rsa_public"],
         &["envelope", "password", "signer"],
         &["frames", "jwk", "jws", "root_key", "x509"],
-        &["ca", "mac"],
+        &["ca", "chain", "mac"],
     ])
 }];
 
@@ -159,13 +159,25 @@ const SERVER: &[Layers] = &[
             except("http::metrics", "store::Store"),
             except("http::metrics", "store::AuditHealth"),
         ],
-        ..layers(&[&["domain"], &["store"], &["app"], &["http"], &["run"]])
+        ..layers(&[&["domain"], &["issuers", "store"], &["app"], &["http"], &["run"]])
+    },
+    Layers {
+        inside: "issuers",
+        // What it is refused by is named in its folder's file.
+        exceptions: &[
+            except("issuers::documents", "issuers::IssuerError"),
+            except("issuers::policy", "issuers::IssuerError"),
+            except("issuers::policy", "issuers::Outbound"),
+            except("issuers::fetch", "issuers::IssuerError"),
+        ],
+        ..layers(&[&["documents", "policy"], &["fetch"]])
     },
     Layers {
         inside: "domain",
         // An authorization reads roles and assignments, and a role's patterns use its matcher.
         exceptions: &[except("domain::authorize", "domain::roles"), except("domain::authorize", "domain::hot")],
         ..layers(&[
+            &["federation"],
             &[
                 "authorize",
                 "built_in_clients",
@@ -192,8 +204,10 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &["hashing", "key_encryption_keys", "limits", "strangers"],
             &["access"],
-            &["clock", "credentials", "directory", "machines", "rbac", "readiness", "replica", "signing", "vaults"],
-            &["secrets", "set_up", "tokens"],
+            &["clock", "directory", "machines", "rbac", "readiness", "replica", "signing", "vaults"],
+            &["credentials"],
+            &["federation"],
+            &["secrets", "set_up", "tokens", "trusts"],
             &["administration"],
         ])
     },
@@ -280,7 +294,7 @@ const DENIZEN: &[Layers] = &[
         &["logging"],
         &["server"],
         &["admin_client"],
-        &["dev", "init", "join_token", "role", "secret"],
+        &["app", "dev", "init", "join_token", "role", "secret"],
         &["audit", "backup", "signing_key"],
         &["restore"],
     ]),

@@ -103,6 +103,7 @@ async fn a_secret_is_hashed_once_and_remembered_only_while_it_stands() {
             client: APP,
             proof: ClientAuthMethod::Secret,
             credential: password_credential().key_id,
+            token: None,
         }),
     );
     for _ in 0..5 {
@@ -206,7 +207,7 @@ async fn a_secret_of_ours_costs_no_hash_and_is_good_only_while_it_stands() {
     let (credentials, mut known) = (Checks::new(), Known::by_mac());
     let right = SecretString::from(SECRET);
     let credential = known.application.passwords[0].key_id;
-    let proved = Ok(AuthenticatedClient { client: APP, proof: ClientAuthMethod::Secret, credential });
+    let proved = Ok(AuthenticatedClient { client: APP, proof: ClientAuthMethod::Secret, credential, token: None });
     for _ in 0..5 {
         assert_eq!(credentials.verify_secret(known.client(), &right, NOW).await, proved);
     }

@@ -11,6 +11,7 @@ use crate::{
     app::{
         access::{Access, Authorization},
         credentials::Credentials,
+        federation::Federation,
         hashing::Hashing,
         key_encryption_keys::KeyEncryptionKeys,
         signing::KeyRing,
@@ -25,6 +26,7 @@ use crate::{
         },
         roles::BuiltInRoles,
     },
+    issuers::{Issuers, Outbound},
     store::{Engine, OneTime, Record, Store, StoreError, Write},
 };
 
@@ -114,6 +116,7 @@ pub(crate) fn principal(tenant: TenantId, client_id: ClientId) -> ServicePrincip
         epoch: 3,
         keys: vec![],
         token_lifetime: Some(3600),
+        federated: Vec::new(),
     }
 }
 
@@ -147,6 +150,11 @@ pub(crate) async fn deployment() -> Deployment {
 
 /// The same, whose tokens for some resources name Entra as their issuer.
 pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
+    deployment_asking(entra_issued, Issuers::new(Outbound::default(), Clock::manual(NOW))).await
+}
+
+/// The same, which asks other issuers for their keys.
+pub(crate) async fn deployment_asking(entra_issued: EntraIssued, issuers: Issuers) -> Deployment {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     let store = Store::open(Engine::Sqlite { path: root.join("denizen.db") }, crate::store::StoreKeys::of_test())
@@ -157,7 +165,16 @@ pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
     let extra = vec![VAULT.to_owned()];
     let (access, _) = Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::system());
     let credentials = Credentials::new(key_encryption_keys.clone(), Hashing::of_this_machine());
-    let tokens = TokenService::new(store.clone(), keys.clone(), credentials, AUTHORITY, &extra, entra_issued, access);
+    let federation = Federation::new(issuers, keys.clone(), AUTHORITY);
+    let tokens = TokenService::new(
+        store.clone(),
+        keys.clone(),
+        (credentials, federation),
+        AUTHORITY,
+        &extra,
+        entra_issued,
+        access,
+    );
     let deployment = Deployment { store, keys, tokens, place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {

@@ -22,7 +22,7 @@ impl TokenService {
         scopes: &Scopes,
     ) -> Result<Issued, TokenError> {
         // Whoever has not proved to be the resource has no business with what was sent to it.
-        let (Some(client), Some(_)) = (asking.client, asking.by) else {
+        let (Some(client), Some(_)) = (asking.client, &asking.by) else {
             return Err(TokenError::NotPublic(asking.id));
         };
         let names = client.application.map_or(&[][..], |application| &application.identifier_uris);

@@ -90,7 +90,7 @@ impl TokenService {
         let lifetime = lifetimes::of_user(u32::from_le_bytes(random::bytes()));
         let because = format!("{} of session {}", of.grant, sign_in.session);
         let scope = granted(&audience.asked, &scp, scopes);
-        let new = NewAccessToken { subject, audience, roles, groups, lifetime, because };
+        let new = NewAccessToken { subject, audience, roles, groups, lifetime, because, by: asking.by.as_ref() };
         let issued = self.write(at, &known, new, asking.proof())?;
         let of_user = IssuedForUser { scope, refresh_token, id_token, id: user.id, tenant };
         Ok(Issued { user: Some(of_user), ..issued })

@@ -193,15 +193,26 @@ impl From<TokenError> for Fault {
             | TokenError::Unkept(_)
             | TokenError::Unrecorded(_)
             | TokenError::Signing(_)
-            | TokenError::Credential(CredentialError::Unfinished(_) | CredentialError::Unopened(_))
+            | TokenError::Credential(
+                CredentialError::Unfinished(_) | CredentialError::Unopened(_) | CredentialError::OwnKeys(_),
+            )
             | TokenError::Unwritten(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+            // Another server's failure, which may be over in a moment.
+            TokenError::Credential(CredentialError::Issuer(reason)) if reason.is_transient() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            }
             TokenError::Credential(
                 CredentialError::WrongSecret
                 | CredentialError::SecretExpired(_)
                 | CredentialError::Malformed(_)
                 | CredentialError::Key(_)
                 | CredentialError::Claims(_)
-                | CredentialError::Misdirected { .. },
+                | CredentialError::Misdirected { .. }
+                | CredentialError::NotFederated(_)
+                | CredentialError::Issuer(_)
+                | CredentialError::NotAppOnly(_)
+                | CredentialError::IssuedTo(_)
+                | CredentialError::Subject(_),
             ) => (StatusCode::UNAUTHORIZED, "invalid_client"),
             TokenError::UnknownResource { .. } | TokenError::ScopeAsResource { .. } => {
                 (StatusCode::BAD_REQUEST, "invalid_resource")

@@ -3,10 +3,12 @@
 mod bad_input;
 mod dialects;
 mod discovery;
+mod federated;
 mod issuing;
 mod limits;
 mod people;
 mod strangers;
+mod vouched;
 
 use std::net::{IpAddr, SocketAddr};
 

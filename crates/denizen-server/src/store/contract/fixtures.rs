@@ -86,6 +86,7 @@ pub(in crate::store) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
         epoch: 0,
         keys: Vec::new(),
         token_lifetime: None,
+        federated: Vec::new(),
     }
 }
 

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::{
     domain::{
         directory::{PrincipalKind, ServicePrincipal},
-        hot::{Key, Lifetime, Principal},
+        federation::FederatedCredential,
+        hot::{Key, Keys, Lifetime, Principal},
     },
     store::{
         Kind, Record, Snapshot, StoreError,
@@ -61,7 +62,7 @@ impl Record for ServicePrincipal {
             enabled: hot.enabled,
             epoch: hot.epoch,
             token_lifetime: hot.token_lifetime.map(Lifetime::of),
-            keys: hot.keys.into_iter().map(key).collect(),
+            keys: Keys::new(hot.keys.into_iter().map(key), hot.federated),
         })))
     }
 }
@@ -78,6 +79,8 @@ struct Hot<'b> {
     #[serde(borrow)]
     keys: Vec<HotKey<'b>>,
     token_lifetime: Option<i64>,
+    #[serde(default)]
+    federated: Vec<FederatedCredential>,
 }
 
 #[derive(Deserialize)]

@@ -122,6 +122,7 @@ fn applied((tenant, what, n): Named, now: Option<u8>, among: &Snapshot) -> Appli
                 epoch: with.into(),
                 keys: Vec::new(),
                 token_lifetime: None,
+                federated: Vec::new(),
             };
             of(record, there, among)
         }

@@ -120,6 +120,7 @@ impl Fixture {
             epoch: 0,
             keys: Vec::new(),
             token_lifetime: None,
+            federated: Vec::new(),
         }
     }
 

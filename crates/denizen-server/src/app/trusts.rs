@@ -1,0 +1,382 @@
+//! Whom of others a client takes as itself: its federated credentials, and the certificate subjects it trusts.
+//!
+//! An application has both; a user-assigned managed identity has federated credentials. A system-assigned identity has
+//! neither: its machine proves it, and nobody else.
+//!
+//! Tests: below, and `tests/it` with the commands.
+
+use denizen_keys::{b64, chain, x509::Certificate};
+use denizen_wire::{ClientId, PrincipalId, TenantId};
+use uuid::Uuid;
+
+use super::{ChangeError, access::Authorization, federation::Federation};
+use crate::{
+    domain::{
+        directory::{Application, ServicePrincipal},
+        federation::{self, FederatedCredential, LONGEST, MOST_SUBJECTS, TrustedSubject},
+    },
+    store::{Snapshot, Store, Tx, Write},
+};
+
+/// The actions of this file, as authorization names them.
+mod actions {
+    pub(super) const UPDATE_CREDENTIALS: &str = "microsoft.directory/applications/credentials/update";
+    pub(super) const READ: &str = "microsoft.directory/applications/standard/read";
+}
+
+/// In the resource id of a managed identity that people make, and that is no machine's.
+const USER_ASSIGNED: &str = "/providers/microsoft.managedidentity/userassignedidentities/";
+/// The most authorities of a trusted subject.
+const MOST_AUTHORITIES: usize = 10;
+
+/// Changes to whom clients trust.
+#[derive(Clone)]
+pub struct Trusts {
+    store: Store,
+    federation: Federation,
+}
+
+/// Whose list it is.
+#[derive(Clone, Copy)]
+enum Holder {
+    Application(ClientId),
+    Identity(PrincipalId),
+}
+
+impl Trusts {
+    /// Creates the use cases of a store. `federation` says which issuers can be asked.
+    pub fn new(store: Store, federation: Federation) -> Self {
+        Self { store, federation }
+    }
+
+    /// Adds a federated credential to a client.
+    ///
+    /// # Errors
+    /// [`ChangeError::Invalid`] names the rule that it breaks; [`ChangeError::Missing`]; the store's.
+    pub async fn add_federated(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        new: FederatedCredential,
+    ) -> Result<FederatedCredential, ChangeError> {
+        authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
+        new.check().map_err(|rule| ChangeError::Invalid(rule.to_string()))?;
+        self.federation.check_issuer(&self.store.snapshot(), &new.issuer).map_err(|reason| {
+            ChangeError::Invalid(format!("tokens of this issuer cannot be verified here: {reason}"))
+        })?;
+        self.change(authorization, client, ("added", &new.name), |list| {
+            federation::add(list, new.clone()).map_err(|rule| ChangeError::Invalid(rule.to_string()))
+        })
+        .await?;
+        Ok(new)
+    }
+
+    /// Removes the federated credential of this name, or of this id.
+    ///
+    /// # Errors
+    /// [`ChangeError::Missing`]; the store's.
+    pub async fn remove_federated(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        name: &str,
+    ) -> Result<(), ChangeError> {
+        authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
+        let id: Option<Uuid> = name.parse().ok();
+        let missing =
+            || ChangeError::Missing(format!("the federated credential '{}' of {client}", federation::shown(name)));
+        self.change(authorization, client, ("removed", name), |list| {
+            let before = list.len();
+            list.retain(|it| it.name != name && Some(it.id) != id);
+            if list.len() < before { Ok(()) } else { Err(missing()) }
+        })
+        .await
+    }
+
+    /// The federated credentials of a client.
+    ///
+    /// # Errors
+    /// [`ChangeError::Missing`] when there is no such client.
+    pub fn federated(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+    ) -> Result<Vec<FederatedCredential>, ChangeError> {
+        authorization.check(actions::READ, authorization.tenant(), &["/"])?;
+        let (snapshot, tenant) = (authorization.snapshot(), authorization.tenant());
+        match holder(snapshot, tenant, client)? {
+            Holder::Application(id) => {
+                Ok(snapshot.application(tenant, id).map(|it| it.federated.clone()).unwrap_or_default())
+            }
+            Holder::Identity(id) => {
+                Ok(snapshot.principal(tenant, id).map(|it| it.federated().to_vec()).unwrap_or_default())
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        (what, name): (&'static str, &str),
+        change: impl Fn(&mut Vec<FederatedCredential>) -> Result<(), ChangeError> + Send + Sync,
+    ) -> Result<(), ChangeError> {
+        let (tenant, change) = (authorization.tenant(), &change);
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    match holder(&tx.snapshot(), tenant, client)? {
+                        Holder::Application(id) => {
+                            let mut application = application(tx, tenant, id)?;
+                            change(&mut application.federated)?;
+                            tx.put(&application).await?;
+                        }
+                        Holder::Identity(id) => {
+                            let missing = || ChangeError::Missing(format!("the client {client}"));
+                            let mut principal = tx.record::<ServicePrincipal>(&id).await?.ok_or_else(missing)?;
+                            change(&mut principal.federated)?;
+                            tx.put(&principal).await?;
+                        }
+                    }
+                    let detail = serde_json::json!({ what: {"federatedIdentityCredential": name} });
+                    Ok(Write::commit(actions::UPDATE_CREDENTIALS, client.to_string(), ()).detail(detail))
+                })
+            })
+            .await
+    }
+
+    /// Lets an application prove itself by any certificate of this subject, RFC 4514, that one of these authorities (PEM)
+    /// vouches for.
+    ///
+    /// # Errors
+    /// [`ChangeError::Invalid`] names the rule that it breaks; [`ChangeError::Missing`]; the store's.
+    pub async fn trust_subject(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        (id, subject): (Uuid, &str),
+        authorities_pem: &str,
+    ) -> Result<TrustedSubject, ChangeError> {
+        authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
+        let new = new_subject(id, subject, authorities_pem)?;
+        let (tenant, written) = (authorization.tenant(), &new);
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let mut application = application(tx, tenant, client)?;
+                    if application.trusted_subjects.len() >= MOST_SUBJECTS {
+                        let rule = format!("an application trusts at most {MOST_SUBJECTS} subjects: remove one");
+                        return Err(ChangeError::Invalid(rule));
+                    }
+                    application.trusted_subjects.push(written.clone());
+                    tx.put(&application).await?;
+                    let detail = serde_json::json!({"added": {"trustedSubject": written.subject}});
+                    Ok(Write::commit(actions::UPDATE_CREDENTIALS, client.to_string(), ()).detail(detail))
+                })
+            })
+            .await?;
+        Ok(new)
+    }
+
+    /// Takes a subject's trust back.
+    ///
+    /// # Errors
+    /// [`ChangeError::Missing`]; the store's.
+    pub async fn distrust_subject(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        id: Uuid,
+    ) -> Result<(), ChangeError> {
+        authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
+        let tenant = authorization.tenant();
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let mut application = application(tx, tenant, client)?;
+                    let Some(at) = application.trusted_subjects.iter().position(|it| it.id == id) else {
+                        return Err(ChangeError::Missing(format!("the trusted subject {id} of {client}")));
+                    };
+                    let gone = application.trusted_subjects.remove(at);
+                    tx.put(&application).await?;
+                    let detail = serde_json::json!({"removed": {"trustedSubject": gone.subject}});
+                    Ok(Write::commit(actions::UPDATE_CREDENTIALS, client.to_string(), ()).detail(detail))
+                })
+            })
+            .await
+    }
+
+    /// The subjects an application trusts.
+    ///
+    /// # Errors
+    /// [`ChangeError::Missing`] when there is no such application.
+    pub fn subjects(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+    ) -> Result<Vec<TrustedSubject>, ChangeError> {
+        authorization.check(actions::READ, authorization.tenant(), &["/"])?;
+        let application = authorization.snapshot().application(authorization.tenant(), client);
+        application.map(|it| it.trusted_subjects.clone()).ok_or_else(|| no_application(client))
+    }
+}
+
+fn no_application(client: ClientId) -> ChangeError {
+    ChangeError::Missing(format!("application {client}"))
+}
+
+fn application(tx: &Tx<'_>, tenant: TenantId, client: ClientId) -> Result<Application, ChangeError> {
+    let snapshot = tx.snapshot();
+    snapshot.application(tenant, client).map(|it| Application::clone(it)).ok_or_else(|| no_application(client))
+}
+
+/// Whose federated credentials a client's are.
+fn holder(snapshot: &Snapshot, tenant: TenantId, client: ClientId) -> Result<Holder, ChangeError> {
+    if snapshot.application(tenant, client).is_some() {
+        return Ok(Holder::Application(client));
+    }
+    let missing = || ChangeError::Missing(format!("the client {client}"));
+    let principal = snapshot.principal_of_client(tenant, client).ok_or_else(missing)?;
+    let is_user_assigned =
+        principal.resource_id.as_ref().is_some_and(|id| id.to_string().to_ascii_lowercase().contains(USER_ASSIGNED));
+    if is_user_assigned {
+        return Ok(Holder::Identity(principal.id));
+    }
+    Err(ChangeError::Invalid(
+        "a system-assigned managed identity has no federated credentials: give them to an application or to a user-assigned identity"
+            .to_owned(),
+    ))
+}
+
+fn new_subject(id: Uuid, subject: &str, authorities_pem: &str) -> Result<TrustedSubject, ChangeError> {
+    let invalid = |rule: String| ChangeError::Invalid(rule);
+    // As `openssl x509 -subject` writes it by default it would never be found again.
+    let plain = subject.replace("\\,", "");
+    let has_type = subject.split_once('=').is_some_and(|(kind, value)| {
+        !kind.is_empty() && !value.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
+    });
+    if !has_type || plain.contains(", ") || plain.contains(" = ") || subject.chars().count() > LONGEST {
+        return Err(invalid(format!(
+            "write the subject as RFC 4514 does, the most specific name first, as CN=app.contoso.example,O=Contoso, of at \
+             most {LONGEST} characters: openssl x509 -noout -subject -nameopt RFC2253 -in FILE prints it"
+        )));
+    }
+    let read = Certificate::chain_from_pem(authorities_pem)?;
+    if !(1..=MOST_AUTHORITIES).contains(&read.len()) {
+        return Err(invalid(format!("give the certificates of 1 to {MOST_AUTHORITIES} authorities, as PEM")));
+    }
+    let authorities = read.iter().map(|certificate| {
+        chain::check_authority(certificate.der()).map_err(|reason| ChangeError::Invalid(format!("{reason}")))?;
+        Ok(b64::standard(certificate.der()))
+    });
+    let authorities = authorities.collect::<Result<_, ChangeError>>()?;
+    Ok(TrustedSubject { id, subject: subject.to_owned(), authorities })
+}
+
+#[cfg(test)]
+mod tests {
+    use denizen_keys::ca::DevCa;
+
+    use super::*;
+    use crate::{
+        app::signing::fixture::{APP, AUTHORITY, CONTOSO, FABRIKAM, MACHINE, NOW, OTHER_APP, deployment, principal},
+        domain::{directory::PrincipalKind, federation::Whom},
+        issuers::{Issuers, Outbound},
+    };
+
+    fn credential(issuer: &str) -> FederatedCredential {
+        FederatedCredential {
+            id: Uuid::from_u128(7),
+            name: "one".into(),
+            issuer: issuer.into(),
+            whom: Whom::Subject("subject".into()),
+            audiences: vec!["api://AzureADTokenExchange".into()],
+            description: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_of_applications_and_of_identities_that_people_make() {
+        let deployment = deployment().await;
+        let outbound = Outbound { hosts: "issuer.test".parse().unwrap(), ..Outbound::default() };
+        let issuers = Issuers::new(outbound, denizen_wire::Clock::manual(NOW));
+        let federation = Federation::new(issuers, deployment.keys.clone(), AUTHORITY);
+        let trusts = Trusts::new(deployment.store.clone(), federation);
+        let identity = ClientId(Uuid::from_u128(0xa9));
+        let id = "/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id1";
+        let kind = PrincipalKind::ManagedIdentity { resource_id: id.parse().unwrap() };
+        deployment.put(CONTOSO, &ServicePrincipal { kind, ..principal(CONTOSO, identity) }).await;
+
+        for client in [APP, identity] {
+            let auth = deployment.auth(CONTOSO, NOW);
+            let one = credential("https://issuer.test");
+            assert_eq!(trusts.add_federated(&auth, client, one.clone()).await.unwrap(), one);
+            let again = trusts.add_federated(&auth, client, one.clone()).await.unwrap_err();
+            assert!(again.to_string().contains("name one already"), "{again}");
+            let auth = deployment.auth(CONTOSO, NOW);
+            assert_eq!(trusts.federated(&auth, client).unwrap(), [one]);
+            let other = trusts.remove_federated(&auth, client, "another").await.unwrap_err();
+            assert!(matches!(other, ChangeError::Missing(_)));
+            trusts.remove_federated(&auth, client, "one").await.unwrap();
+            assert_eq!(trusts.federated(&deployment.auth(CONTOSO, NOW), client).unwrap(), []);
+        }
+        let auth = deployment.auth(CONTOSO, NOW);
+        let machine = trusts.add_federated(&auth, MACHINE, credential("https://issuer.test")).await.unwrap_err();
+        assert!(machine.to_string().contains("user-assigned"), "{machine}");
+        // Another tenant's application is not there.
+        let other = trusts.add_federated(&auth, OTHER_APP, credential("https://issuer.test")).await.unwrap_err();
+        assert!(matches!(other, ChangeError::Missing(_)));
+        for (issuer, says) in [
+            ("https://elsewhere.test", "federation.issuers"),
+            ("http://issuer.test", "https"),
+            (&format!("{AUTHORITY}/{}/", Uuid::nil()), "no such tenant"),
+            (&format!("{AUTHORITY}/{CONTOSO}"), "no such tenant"),
+        ] {
+            let refused = trusts.add_federated(&auth, APP, credential(issuer)).await.unwrap_err().to_string();
+            assert!(refused.contains(says), "{issuer}: {refused}");
+        }
+        // A tenant of this server needs no leave to be asked.
+        for own in [format!("{AUTHORITY}/{CONTOSO}/"), format!("{AUTHORITY}/{FABRIKAM}/v2.0")] {
+            let new = FederatedCredential { name: format!("n{}", own.len()), ..credential(&own) };
+            trusts.add_federated(&auth, APP, new).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_subject_is_trusted_with_authorities_only() {
+        let deployment = deployment().await;
+        let federation = Federation::new(
+            Issuers::new(Outbound::default(), denizen_wire::Clock::manual(NOW)),
+            deployment.keys.clone(),
+            AUTHORITY,
+        );
+        let trusts = Trusts::new(deployment.store.clone(), federation);
+        let ca = DevCa::generate("Test", NOW.0).unwrap();
+        let auth = deployment.auth(CONTOSO, NOW);
+        let trust = async |subject: &str, pem: &str| {
+            trusts
+                .trust_subject(&auth, APP, (Uuid::from_u128(9), subject), pem)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        let leaf =
+            denizen_keys::x509::self_signed(&crate::app::signing::fixture::SIGNER, "x", NOW.0, NOW.0 + 9).unwrap();
+        for (subject, pem, says) in [
+            ("CN=app, O=Contoso", ca.ca_pem(), "RFC 4514"),
+            ("CN = app", ca.ca_pem(), "RFC 4514"),
+            ("app", ca.ca_pem(), "RFC 4514"),
+            ("", ca.ca_pem(), "RFC 4514"),
+            ("CN=app", "", "1 to 10"),
+            ("CN=app", &leaf.pem(), "not a CA's"),
+        ] {
+            let refused = trust(subject, pem).await.unwrap_err();
+            assert!(refused.contains(says), "{subject}: {refused}");
+        }
+        let made = trust("CN=a\\, b,O=Contoso", ca.ca_pem()).await.unwrap();
+        let auth = deployment.auth(CONTOSO, NOW);
+        assert_eq!(trusts.subjects(&auth, APP).unwrap(), std::slice::from_ref(&made));
+        trusts.distrust_subject(&auth, APP, made.id).await.unwrap();
+        assert!(matches!(trusts.distrust_subject(&auth, APP, made.id).await, Err(ChangeError::Missing(_))));
+        assert_eq!(trusts.subjects(&deployment.auth(CONTOSO, NOW), APP).unwrap(), []);
+    }
+}
