@@ -16,6 +16,7 @@
 //! | [`restart`] | what survives a stop, and a kill in the middle of writes |
 //! | [`server`] | `denizen init`, `denizen server` and the commands beside it, from nothing to a machine that reads a secret |
 //! | [`server_config`] | the configurations and the data that they refuse |
+//! | [`federation`] | one deployment that trusts another: two servers, and `denizen app` |
 //! | [`program`] | `denizen dev -- CMD` |
 //! | [`commands`] | `denizen token`, `denizen secret` |
 //! | [`rotation`] | `denizen signing-key rotate` |
@@ -60,6 +61,7 @@ mod earlier;
 mod enrol;
 mod enrol_again;
 mod environment;
+mod federation;
 mod forged;
 mod history;
 mod imds;
