@@ -70,12 +70,13 @@ pub fn verify_client(certificates: &[Vec<u8>], authorities: &[Vec<u8>], now: i64
     let leaf = EndEntityCert::try_from(leaf).map_err(|_| ChainError::Unreadable)?;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)));
     let usage = KeyUsage::client_auth();
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, between, now, usage, None, None).map_err(reason)?;
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, between, now, usage, None, None)
+        .map_err(|error| reason(&error))?;
     Ok(read)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds reasons in patches; each refuses")]
-fn reason(error: webpki::Error) -> ChainError {
+fn reason(error: &webpki::Error) -> ChainError {
     match error {
         webpki::Error::UnknownIssuer => ChainError::UnknownIssuer,
         webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => ChainError::OutOfTime,

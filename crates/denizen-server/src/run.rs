@@ -174,7 +174,7 @@ impl Server {
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)
             .with_other_authorities(&names.other_authorities);
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
-        let federation = Federation::new(Issuers::new(outbound, clock.clone()), signing.clone(), &names.authority);
+        let federation = Federation::new(Issuers::new(&outbound, clock.clone()), signing.clone(), &names.authority);
         let set_up = SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone());
         Ok(Self {
             administration: Administration::new(

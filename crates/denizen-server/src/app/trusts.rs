@@ -299,7 +299,7 @@ mod tests {
     async fn credentials_are_of_applications_and_of_identities_that_people_make() {
         let deployment = deployment().await;
         let outbound = Outbound { hosts: "issuer.test".parse().unwrap(), ..Outbound::default() };
-        let issuers = Issuers::new(outbound, denizen_wire::Clock::manual(NOW));
+        let issuers = Issuers::new(&outbound, denizen_wire::Clock::manual(NOW));
         let federation = Federation::new(issuers, deployment.keys.clone(), AUTHORITY);
         let trusts = Trusts::new(deployment.store.clone(), federation);
         let identity = ClientId(Uuid::from_u128(0xa9));
@@ -346,7 +346,7 @@ mod tests {
     async fn a_subject_is_trusted_with_authorities_only() {
         let deployment = deployment().await;
         let federation = Federation::new(
-            Issuers::new(Outbound::default(), denizen_wire::Clock::manual(NOW)),
+            Issuers::new(&Outbound::default(), denizen_wire::Clock::manual(NOW)),
             deployment.keys.clone(),
             AUTHORITY,
         );

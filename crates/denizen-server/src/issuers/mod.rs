@@ -144,8 +144,8 @@ pub struct Issuers {
 
 impl Issuers {
     /// Creates an empty cache.
-    pub fn new(outbound: Outbound, clock: Clock) -> Self {
-        Self::with(Fetcher::new(Policy::of(&outbound), &outbound.roots), clock)
+    pub fn new(outbound: &Outbound, clock: Clock) -> Self {
+        Self::with(Fetcher::new(Policy::of(outbound), &outbound.roots), clock)
     }
 
     fn with(fetcher: Fetcher, clock: Clock) -> Self {

@@ -214,7 +214,7 @@ fn other_signer() -> &'static Signer {
 }
 
 async fn refused(ca: &Authority, issuer: &str) -> IssuerError {
-    Issuers::new(ca.outbound(), Clock::manual(NOW)).keys(issuer, None).await.unwrap_err()
+    Issuers::new(&ca.outbound(), Clock::manual(NOW)).keys(issuer, None).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn keys_are_fetched_once_and_renewed_behind_the_back_of_who_asks() {
     let (ca, clock) = (Authority::new(), Clock::manual(NOW));
     let issuer = Issuer::start(&ca).await;
     issuer.publish(&[("one", signer())]);
-    let issuers = Issuers::new(ca.outbound(), clock.clone());
+    let issuers = Issuers::new(&ca.outbound(), clock.clone());
     let url = issuer.url();
     let mut together = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -261,7 +261,7 @@ async fn an_issuer_that_is_away_is_believed_for_a_day_and_no_longer() {
     let (ca, clock) = (Authority::new(), Clock::manual(NOW));
     let issuer = Issuer::start(&ca).await;
     issuer.publish(&[("one", signer())]);
-    let issuers = Issuers::new(ca.outbound(), clock.clone());
+    let issuers = Issuers::new(&ca.outbound(), clock.clone());
     let url = issuer.url();
     assert!(issuers.keys(&url, Some("one")).await.unwrap().has("one"));
     issuer.answer("/keys", Answers::Status(500, "x: y"));
@@ -328,7 +328,7 @@ async fn of_ten_thousand_keys_a_hundred_are_used() {
         json!({"keys": keys})
     };
     issuer.publish_document(many(99, 9_999));
-    let keys = Issuers::new(ca.outbound(), Clock::manual(NOW)).keys(&issuer.url(), Some("late")).await.unwrap();
+    let keys = Issuers::new(&ca.outbound(), Clock::manual(NOW)).keys(&issuer.url(), Some("late")).await.unwrap();
     assert!(keys.has("late"));
     issuer.publish_document(many(100, 9_999));
     assert!(matches!(refused(&ca, &issuer.url()).await, IssuerError::Document(_)));
@@ -407,7 +407,7 @@ async fn d08_an_address_that_is_not_public_is_not_dialled() {
     issuer.publish(&[("one", signer())]);
     let port = issuer.address.port();
     let strict = Outbound { networks: Networks::default(), ..ca.outbound() };
-    let issuers = Issuers::new(strict.clone(), Clock::manual(NOW));
+    let issuers = Issuers::new(&strict, Clock::manual(NOW));
     for url in [
         issuer.url(),
         format!("https://127.0.0.1:{port}"),
@@ -488,7 +488,7 @@ async fn d08_a_configuration_cannot_send_elsewhere_for_its_keys() {
     ] {
         let configuration = json!({"issuer": issuer.url(), "jwks_uri": jwks_uri});
         issuer.answer("/.well-known/openid-configuration", Answers::Json(configuration));
-        let error = Issuers::new(listed.clone(), Clock::manual(NOW)).keys(&issuer.url(), None).await.unwrap_err();
+        let error = Issuers::new(&listed, Clock::manual(NOW)).keys(&issuer.url(), None).await.unwrap_err();
         assert!(is_expected(&error), "{jwks_uri}: {error:?}");
     }
     assert_eq!(elsewhere.connections(), 0);

@@ -150,7 +150,7 @@ pub(crate) async fn deployment() -> Deployment {
 
 /// The same, whose tokens for some resources name Entra as their issuer.
 pub(crate) async fn deployment_with(entra_issued: EntraIssued) -> Deployment {
-    deployment_asking(entra_issued, Issuers::new(Outbound::default(), Clock::manual(NOW))).await
+    deployment_asking(entra_issued, Issuers::new(&Outbound::default(), Clock::manual(NOW))).await
 }
 
 /// The same, which asks other issuers for their keys.

@@ -18,6 +18,8 @@ use super::LONGEST;
 
 /// The most conditions of an expression.
 const MOST_CONDITIONS: usize = 16;
+/// A claim that is longer fits nothing, bytes: a stranger's token is matched too.
+const LONGEST_CLAIM: usize = 4096;
 /// The longest name of a claim, characters.
 const LONGEST_NAME: usize = 120;
 
@@ -58,7 +60,8 @@ impl Expression {
     /// Whether a token's claims fit.
     pub fn fits(&self, claims: &Map<String, Value>) -> bool {
         self.conditions.iter().all(|Condition { claim, operator, value }| {
-            let Some(claim) = claims.get(claim).and_then(Value::as_str) else { return false };
+            let claim = claims.get(claim).and_then(Value::as_str).filter(|claim| claim.len() <= LONGEST_CLAIM);
+            let Some(claim) = claim else { return false };
             match operator {
                 Operator::Eq => claim == value,
                 Operator::Matches => matches(value, claim),

@@ -8,6 +8,7 @@ use crate::{
         Actor, Ctx,
         deleted::{DeletedKind, DeletedObject},
         directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant},
+        federation::{FederatedCredential, Whom},
         grants::{AppRoleAssignment, PermissionGrant},
         hot::Principal,
         people::{ExternalIdentity, Group, Membership, Totp, User, UserPassword},
@@ -71,8 +72,26 @@ pub(in crate::store) fn application(tenant: u8, n: u8, uris: &[&str]) -> Applica
             kept,
         })
         .to_vec(),
+        federated: federated(n),
         ..Application::new(tenant_id(tenant), client(n), uuid(0xC1, n), &format!("App {n}"))
     }
+}
+
+/// Every third has one, by turns with a subject and with an expression.
+fn federated(n: u8) -> Vec<FederatedCredential> {
+    let whom = match n % 6 {
+        1 => Whom::Subject("subject".to_owned()),
+        4 => Whom::Expression("claims['sub'] matches 'a*'".parse().unwrap()),
+        _ => return Vec::new(),
+    };
+    vec![FederatedCredential {
+        id: uuid(0xC3, n),
+        name: "federated".to_owned(),
+        issuer: "https://issuer.test".to_owned(),
+        whom,
+        audiences: vec!["audience".to_owned()],
+        description: String::new(),
+    }]
 }
 
 pub(in crate::store) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
@@ -86,7 +105,7 @@ pub(in crate::store) fn principal(tenant: u8, n: u8) -> ServicePrincipal {
         epoch: 0,
         keys: Vec::new(),
         token_lifetime: None,
-        federated: Vec::new(),
+        federated: federated(n),
     }
 }
 

@@ -50,7 +50,7 @@ impl Federated {
         let (ca, clock) = (Authority::new(), Clock::manual(NOW));
         let issuer = Issuer::start(&ca).await;
         issuer.publish(&[("k1", signer())]);
-        let issuers = Issuers::new(ca.outbound(), clock.clone());
+        let issuers = Issuers::new(&ca.outbound(), clock.clone());
         let deployment = deployment_asking(EntraIssued::default(), issuers).await;
         let this = Self { service: Service::of(deployment), issuer, clock };
         this.trust(APP, vec![credential(&this.issuer.url(), Whom::Subject(SUBJECT.into()))]).await;

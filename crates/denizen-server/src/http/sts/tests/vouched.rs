@@ -65,12 +65,12 @@ impl Ca {
     }
 
     /// A certificate of the client's key.
-    fn signs(&self, params: CertificateParams) -> Certificate {
+    fn signs(&self, params: &CertificateParams) -> Certificate {
         Certificate::from_der(params.signed_by(&ClientKey, &self.issuer).unwrap().der()).unwrap()
     }
 
     fn client(&self) -> Certificate {
-        self.signs(params("app.contoso.test", IsCa::ExplicitNoCa))
+        self.signs(&params("app.contoso.test", IsCa::ExplicitNoCa))
     }
 }
 
@@ -161,7 +161,7 @@ async fn x5c_is_read_in_every_spelling_clients_send() {
 #[tokio::test]
 async fn d29_another_subject_another_issuer_and_another_key_prove_nothing() {
     let it = Vouched::start().await;
-    let named = |name: &str| it.root.signs(params(name, IsCa::ExplicitNoCa));
+    let named = |name: &str| it.root.signs(&params(name, IsCa::ExplicitNoCa));
     for name in ["APP.contoso.test", "app.contoso.test.evil.test", "app.contoso.test,O=Contoso", "app.contoso.test "] {
         let answer = it.present(&with(chain(&[&named(name)]))).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, 700_030), "{name}: {}", answer.body);
@@ -186,12 +186,12 @@ async fn d29_another_subject_another_issuer_and_another_key_prove_nothing() {
     // Out of its time, for another use, by another key, with another's thumbprint.
     let mut ended = params("app.contoso.test", IsCa::ExplicitNoCa);
     ended.not_after = time::OffsetDateTime::from_unix_timestamp(NOW.0 - 1).unwrap();
-    let answer = it.present(&with(chain(&[&it.root.signs(ended)]))).await;
+    let answer = it.present(&with(chain(&[&it.root.signs(&ended)]))).await;
     assert_eq!(answer.code(), 700_027);
     assert!(answer.body.contains("has ended"), "{}", answer.body);
     let mut server = params("app.contoso.test", IsCa::ExplicitNoCa);
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    assert_eq!(it.present(&with(chain(&[&it.root.signs(server)]))).await.code(), 700_027);
+    assert_eq!(it.present(&with(chain(&[&it.root.signs(&server)]))).await.code(), 700_027);
     let strangers = signed(&STRANGER, &with(chain(&[&leaf])));
     assert_eq!(it.service.assert(APP, &strangers).await.code(), 700_027);
     let mut thumbprint = with(chain(&[&leaf]));
