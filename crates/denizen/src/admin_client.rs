@@ -3,7 +3,7 @@
 //!
 //! Touches the data directory. Tests: `tests/it`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use denizen_server::{
     domain::claims::audience::EntraIssued,
@@ -68,6 +68,22 @@ impl Administrator {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Finds the development server that runs over this data directory.
+    ///
+    /// # Errors
+    /// None does.
+    pub(crate) async fn of_development(data: &Path) -> Result<Self, Failure> {
+        let socket = admin_socket::path_in(data);
+        let connected = UnixStream::connect(&socket).await.map_err(|error| {
+            let text = format!(
+                "--data: no `denizen dev` answers at {} ({error}); start it with this --data",
+                socket.display()
+            );
+            Failure::new(exit::UNAVAILABLE, text)
+        })?;
+        Ok(Self::Running(connected))
     }
 
     async fn at_rest(config: &Config) -> Result<Self, Failure> {

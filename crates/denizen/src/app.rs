@@ -73,6 +73,9 @@ struct Of {
     /// The tenant, where there are several
     #[arg(long, value_name = "ID")]
     tenant: Option<TenantId>,
+    /// Of a development server that runs, its data directory, without a configuration
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Parser)]
@@ -138,7 +141,11 @@ impl Of {
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str, asked: &impl Serialize) -> Result<T, Failure> {
-        Administrator::reach(&self.sources.load()?).await?.ask(path, asked).await
+        let administrator = match &self.data {
+            Some(data) => Administrator::of_development(data).await?,
+            None => Administrator::reach(&self.sources.load()?).await?,
+        };
+        administrator.ask(path, asked).await
     }
 }
 

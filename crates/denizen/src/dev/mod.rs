@@ -54,7 +54,7 @@ use crate::{
     exit::{self, Failure},
     logging,
     server::{
-        STOP_TIMEOUT,
+        STOP_TIMEOUT, admin_socket,
         launch::{self, Faulty},
         ports::Bound,
         sockets::Sockets,
@@ -148,7 +148,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let dev_tenant = tenant::DevTenant::open(&server, &clock, &data.previous()?).await?;
 
     let (tls, _) = launch::tls(&server, &certificates.pair()?)?;
-    let serving = server.serve(bound.listeners, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
+    let mut listeners = bound.listeners;
+    listeners.admin = match admin_socket::bind(&data) {
+        Ok(listener) => Some(listener),
+        // The path of a socket is short, and that of a directory need not be.
+        Err(failure) => {
+            tracing::warn!("{failure}: `denizen app` cannot reach this server; a --data with a shorter path helps");
+            None
+        }
+    };
+    let serving = server.serve(listeners, &tls).map_err(Failure::while_(exit::SOFTWARE, "the routes"))?;
     let machine = machine::Machine::start(
         &server,
         &dev_tenant,
@@ -183,6 +192,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     if stopped.await.is_err() {
         tracing::error!("not everything ended within {STOP_TIMEOUT:?}; nothing that was acknowledged is lost");
     }
+    data::remove_if_there(&admin_socket::path_in(data.path()))?;
     data.close();
     Ok(ExitCode::from(code))
 }

@@ -4,9 +4,10 @@ use denizen_wire::oauth::JWT_BEARER;
 use serde_json::Value;
 
 use crate::{
+    dev::Launch,
     jwt,
     operator::{CONFIG, Operator, Running},
-    sandbox::Sandbox,
+    sandbox::{Sandbox, User, ended},
     wire::Answer,
 };
 
@@ -108,6 +109,54 @@ async fn a_token_of_another_deployment_opens_a_vault_of_this_one() {
     assert!(issued.contains(subject) && issued.contains(&issuer), "{issued}");
     assert!(exported.contains("system:denizen app federated-credential add"), "{exported}");
     assert!(!exported.contains(&token) && !server.stop().await.contains(&rotated));
+}
+
+/// A development server takes tokens of an issuer on loopback, here of itself and of another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_development_server_trusts_an_issuer_on_loopback() {
+    let sandbox = Sandbox::new().await;
+    let other = Operator::new(&sandbox);
+    other.init().await.ok();
+    let issuing = other.start().await;
+    let of_other = other.admin();
+    let (ca, data) = (other.path("ca.pem"), sandbox.home(User::Ours).join("dev-data"));
+    let dev = Launch::new(&sandbox, User::Ours).data(&data).flag("--issuer-ca", ca.to_str().unwrap()).start().await;
+    let (authority, tenant) = (dev.fact("/authority"), dev.fact("/tenant_id"));
+    let app = dev.fact("/admin/client_id");
+    let theirs = format!("{}/{}/", issuing.authority, of_other["tenant_id"].as_str().unwrap());
+    let own = format!("{authority}/{tenant}/");
+    let themselves = jwt::claims(&dev.admin_token(EXCHANGE).await)["oid"].as_str().unwrap().to_owned();
+    let token = issuing.admin_token(&of_other, EXCHANGE).await.expect(200).text("/access_token");
+    for (issuer, subject, assertion) in [
+        (theirs.as_str(), of_other["object_id"].as_str().unwrap(), token),
+        (own.as_str(), themselves.as_str(), dev.admin_token(EXCHANGE).await),
+    ] {
+        let mut command = sandbox.denizen(User::Ours);
+        command.args(["app", "federated-credential", "add", "--app", app, "--issuer", issuer, "--subject", subject]);
+        ended({
+            command.arg("--data").arg(&data);
+            command
+        })
+        .await
+        .ok();
+        let scope = format!("{VAULT}/.default");
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", app),
+            ("client_assertion_type", JWT_BEARER),
+            ("client_assertion", assertion.as_str()),
+            ("scope", &scope),
+        ];
+        let answer = dev.wire.form(&format!("{authority}/{tenant}/oauth2/v2.0/token"), &fields).await.expect(200);
+        let claims = jwt::claims(&answer.text("/access_token"));
+        assert_eq!((claims["appid"].as_str(), claims["appidacr"].as_str()), (Some(app), Some("2")), "{issuer}");
+    }
+    dev.stop().await;
+    let mut command = sandbox.denizen(User::Ours);
+    command.args(["app", "federated-credential", "list", "--app", "00000000-0000-0000-0000-000000000000", "--data"]);
+    command.arg(&data);
+    let refused = ended(command).await;
+    assert!(refused.code == Some(69) && refused.err.contains("denizen dev"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
