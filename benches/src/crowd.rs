@@ -13,7 +13,7 @@ use denizen_server::{
     app::access::SystemReason,
     domain::{
         claims::{Audience, BACKDATED, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
-        directory::TokenVersion,
+        directory::{SigningAlgorithm, TokenVersion},
         hot::Principal,
         secrets::NewSecret,
     },
@@ -47,8 +47,13 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
     let tenant = server.store.snapshot().tenants().next().context("no tenant")?.id;
     let vault = server.store.snapshot().vault(VAULT).context("no vault")?.clone();
     let set_up = || server.authorize(tenant, SystemReason::SetUp);
-    let audience =
-        Audience { asked: RESOURCE.into(), application: None, version: TokenVersion::V1, issued_by: IssuedBy::Us };
+    let audience = Audience {
+        asked: RESOURCE.into(),
+        application: None,
+        version: TokenVersion::V1,
+        algorithm: SigningAlgorithm::Rs256,
+        issued_by: IssuedBy::Us,
+    };
     let mut crowd = Crowd { tokens: Vec::new(), secrets: Vec::new() };
     for n in 0..principals {
         let (_, principal) = server.directory.create_application(&set_up(), &format!("reader {n}")).await?;
@@ -69,7 +74,9 @@ pub(crate) async fn gather(data: &Path, manifest: &Manifest, principals: usize, 
             uti: random::bytes(),
         });
         let keys = server.signing.keys(&server.store.snapshot(), tenant)?;
-        crowd.tokens.push(keys.sign(&serde_json::to_string(&claims)?, TokenVersion::V1, now)?.token);
+        crowd
+            .tokens
+            .push(keys.sign(&serde_json::to_string(&claims)?, TokenVersion::V1, audience.algorithm, now)?.token);
     }
     for n in 0..secrets {
         let (name, value) = (format!("secret-{n:04}"), format!("the value of secret {n:04}, {:032x}", n * 7919));

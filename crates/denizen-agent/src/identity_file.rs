@@ -232,7 +232,7 @@ impl StateDirectory {
             .and_then(|pem| Certificate::from_pem(pem).map_err(|e| e.to_string()))
             .map_err(|reason| self.damaged(CERTIFICATE, &reason))?;
         let public = certificate.public_key().map_err(|e| self.damaged(CERTIFICATE, &e.to_string()))?;
-        if public.n() != key.public().n() || public.e() != key.public().e() {
+        if key.public().rsa() != Some(&public) {
             return Err(self.damaged(CERTIFICATE, "it is of another key than node.key"));
         }
         Ok(Some(certificate))

@@ -28,6 +28,16 @@ pub enum KeyError {
     /// The private key exists but the library refused to sign.
     #[error("signing failed")]
     Signing,
+    /// The device that keeps the key, or should, did not do what it was asked.
+    #[error("the token '{token}': {reason}")]
+    Device {
+        /// The token's label.
+        token: String,
+        /// The rule that is broken, or what the device said. Never a PIN.
+        reason: String,
+        /// Whether it may work again without anybody changing the configuration.
+        may_recover: bool,
+    },
     /// The signature does not belong to this key and message.
     #[error("the signature is not valid for this key and message")]
     BadSignature,

@@ -3,6 +3,8 @@
 //! | module | what it answers |
 //! |---|---|
 //! | [`signer`] | sign with a key that never leaves this crate; verify with a public key parsed once |
+//! | [`custody`] | where new private keys are made and kept: in sealed bytes, or in a device |
+//! | `pkcs11` | keys in a device that a PKCS#11 module reaches (with the feature of that name) |
 //! | [`jws`] | write compact tokens; read access tokens strictly and client assertions leniently |
 //! | [`jwk`] | public keys as JWKs (RFC 7517) |
 //! | [`secret`], [`random`] | values that cannot be printed and are wiped; the one source of randomness |
@@ -14,8 +16,8 @@
 //! | [`password`] | slow hashes, for secrets that people choose |
 //! | [`b64`], [`hash`] | one place for base64, digests, MACs |
 //!
-//! May touch: the operating system's random source and, in `envelope`, the root key file. No network, no clock:
-//! time is always an argument. All input may be hostile: every parser has a size limit and a depth
+//! May touch: the operating system's random source; in `envelope` the root key file; in `pkcs11` the device, by the
+//! module that the operator names. No network, no clock: time is always an argument. All input may be hostile: every parser has a size limit and a depth
 //! limit, returns an error instead of panicking, and puts no byte of its input into the error.
 
 #![forbid(unsafe_code)]
@@ -23,6 +25,8 @@
 pub mod b64;
 pub mod ca;
 pub mod chain;
+pub mod custody;
+mod ec_public;
 pub mod envelope;
 mod error;
 pub mod frames;
@@ -31,6 +35,9 @@ pub mod jwk;
 pub mod jws;
 pub mod mac;
 pub mod password;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
+mod public_key;
 pub mod random;
 mod root_key;
 mod rsa_public;
@@ -38,11 +45,14 @@ pub mod secret;
 pub mod signer;
 pub mod x509;
 
+pub use custody::Custody;
+pub use ec_public::EcPublic;
 pub use error::KeyError;
 pub use jws::JwsError;
+pub use public_key::{PublicKey, VerifyingKey};
 pub use rsa_public::RsaPublic;
 pub use secret::{SecretBytes, SecretString};
-pub use signer::{Algorithm, RsaBits, Signer};
+pub use signer::{Algorithm, KeyKind, RsaBits, Signer};
 
 /// Compares two byte strings in a time that depends on their lengths only, never on their content.
 ///

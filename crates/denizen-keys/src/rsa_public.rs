@@ -123,6 +123,7 @@ impl RsaPublic {
         let key = match alg {
             Algorithm::Rs256 => &self.pkcs1,
             Algorithm::Ps256 => &self.pss,
+            Algorithm::Es256 => return Err(KeyError::BadSignature),
         };
         key.verify_sig(message, signature).map_err(|_| KeyError::BadSignature)
     }

@@ -6,9 +6,10 @@
 //!
 //! Touches nothing. Tests: below.
 
-use crate::{Algorithm, KeyError, RsaPublic, Signer, b64, hash, random};
+use crate::{Algorithm, KeyError, PublicKey, RsaPublic, Signer, b64, hash, random};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
 use time::OffsetDateTime;
+use x509_parser::asn1_rs::{Integer, Sequence, ToDer as _};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
@@ -132,7 +133,15 @@ impl Certificate {
         &self.spki
     }
 
-    /// Its RSA key, parsed and ready to verify: keep it rather than asking again.
+    /// Its key of either family that signs tokens, parsed and ready to verify: keep it rather than asking again.
+    ///
+    /// # Errors
+    /// As [`PublicKey::from_spki_der`].
+    pub fn any_public_key(&self) -> Result<PublicKey, KeyError> {
+        PublicKey::from_spki_der(&self.spki)
+    }
+
+    /// Its RSA key, parsed and ready to verify: keep it rather than asking again. What clients bring is RSA.
     ///
     /// # Errors
     /// [`KeyError::NotRsa`] for another family, [`KeyError::KeySize`] for a weak key.
@@ -150,10 +159,12 @@ impl std::fmt::Debug for Certificate {
     }
 }
 
-/// Creates a self-signed RS256 certificate that is no CA: for node keys and token-signing keys, which clients and
+/// Creates a self-signed certificate that is no CA, by RS256 or ES256 as the key is: for node keys and token-signing keys, which clients and
 /// portals expect as certificates.
 ///
 /// `cn` is the common name, 1 to 64 characters (the limit of X.520); the dates are Unix seconds.
+///
+/// May wait for a device, as [`Signer::sign`].
 ///
 /// # Errors
 /// [`KeyError::Certificate`] for values a certificate cannot hold, [`KeyError::Signing`] when the key refuses.
@@ -161,7 +172,7 @@ pub fn self_signed(signer: &Signer, cn: &str, not_before: i64, not_after: i64) -
     let mut params = params(cn, not_before, not_after)?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let key = Rs256Key { signer, pkcs1: pkcs1_of(signer.public())? };
+    let key = CertificateKey { signer, bits: key_bits(signer.public())? };
     let certificate = params.self_signed(&key).map_err(|_| KeyError::Signing)?;
     Certificate::from_der(certificate.der())
 }
@@ -222,32 +233,60 @@ fn serial_number() -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-/// The PKCS#1 form of a key, which is what a `SubjectPublicKeyInfo` wraps.
-fn pkcs1_of(key: &RsaPublic) -> Result<Vec<u8>, KeyError> {
+/// The key as it stands inside a `SubjectPublicKeyInfo`: PKCS#1 of an RSA key, the point of another.
+fn key_bits(key: &PublicKey) -> Result<Vec<u8>, KeyError> {
     let (_, info) =
         SubjectPublicKeyInfo::from_der(key.spki_der()).map_err(|_| KeyError::PublicKey("it cannot be encoded"))?;
     Ok(info.subject_public_key.data.into_owned())
 }
 
-/// Lets the certificate writer sign with a key that may not be in memory.
-struct Rs256Key<'a> {
-    signer: &'a Signer,
-    pkcs1: Vec<u8>,
+/// An ECDSA signature as certificates have it (RFC 5480, appendix A), of the form that tokens have.
+pub(crate) fn ecdsa_der(fixed: &[u8]) -> Option<Vec<u8>> {
+    // A number of DER has a sign, and no zeros before it that say nothing.
+    let number = |bytes: &[u8]| {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let (_, bare) = bytes.split_at(zeros);
+        let mut number = Vec::with_capacity(bare.len() + 1);
+        if bare.first().is_none_or(|first| first & 0x80 != 0) {
+            number.push(0);
+        }
+        number.extend_from_slice(bare);
+        number
+    };
+    let (r, s) = fixed.split_at_checked(fixed.len() / 2)?;
+    let (r, s) = (number(r), number(s));
+    Sequence::from_iter_to_der([Integer::new(&r), Integer::new(&s)].iter()).ok()?.to_der_vec().ok()
 }
 
-impl rcgen::PublicKeyData for Rs256Key<'_> {
+/// Lets the certificate writer sign with a key that may not be in memory.
+struct CertificateKey<'a> {
+    signer: &'a Signer,
+    bits: Vec<u8>,
+}
+
+impl rcgen::PublicKeyData for CertificateKey<'_> {
     fn der_bytes(&self) -> &[u8] {
-        &self.pkcs1
+        &self.bits
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        &rcgen::PKCS_RSA_SHA256
+        match self.signer.public() {
+            PublicKey::Rsa(_) => &rcgen::PKCS_RSA_SHA256,
+            PublicKey::Ec(_) => &rcgen::PKCS_ECDSA_P256_SHA256,
+        }
     }
 }
 
-impl rcgen::SigningKey for Rs256Key<'_> {
+impl rcgen::SigningKey for CertificateKey<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.signer.sign(Algorithm::Rs256, message).map_err(|_| rcgen::Error::RemoteKeyError)
+        let failed = rcgen::Error::RemoteKeyError;
+        match self.signer.public() {
+            PublicKey::Rsa(_) => self.signer.sign(Algorithm::Rs256, message).map_err(|_| failed),
+            PublicKey::Ec(_) => {
+                let fixed = self.signer.sign(Algorithm::Es256, message).map_err(|_| failed.clone())?;
+                ecdsa_der(&fixed).ok_or(failed)
+            }
+        }
     }
 }
 
@@ -269,7 +308,8 @@ mod tests {
         let certificate = &*CERTIFICATE;
         assert_eq!(certificate.subject_cn(), Some("node-1"));
         assert_eq!((certificate.not_before(), certificate.not_after()), (FROM, TO));
-        assert_eq!(&certificate.public_key().unwrap(), SIGNER.public());
+        assert_eq!(&certificate.any_public_key().unwrap(), SIGNER.public());
+        assert_eq!(&certificate.public_key().unwrap(), SIGNER.public().rsa().unwrap());
         assert_eq!(certificate.thumbprint_sha1(), hash::sha1_thumbprint(certificate.der()));
         assert_eq!(certificate.thumbprint_sha256(), hash::sha256(certificate.der()));
         assert_eq!(certificate.kid().len(), 27);
@@ -289,6 +329,30 @@ mod tests {
         let (_, other) = X509Certificate::from_der(other.der()).unwrap();
         assert_ne!(parsed.serial, other.serial);
         assert_eq!(parsed.raw_serial().len(), 16);
+    }
+
+    #[test]
+    fn an_ec_key_signs_its_certificate_in_the_form_of_certificates() {
+        // Of many signatures some have a number that begins with zeros, or with its highest bit set.
+        for _ in 0..64 {
+            let signer = Signer::generate_ec().unwrap();
+            let certificate = self_signed(&signer, "node-1", FROM, TO).unwrap();
+            assert_eq!(&certificate.any_public_key().unwrap(), signer.public());
+            let (_, parsed) = X509Certificate::from_der(certificate.der()).unwrap();
+            assert_eq!(parsed.signature_algorithm.algorithm.to_id_string(), "1.2.840.10045.4.3.2");
+            let PublicKey::Ec(key) = signer.public() else { panic!("an EC key") };
+            let (signed, signature) = (parsed.tbs_certificate.as_ref(), &parsed.signature_value.data);
+            // The library's own reader of the other form.
+            use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+            assert!(UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.point()).verify(signed, signature).is_ok());
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_signature_are_written_as_short_as_der_wants() {
+        let der = |r: [u8; 2], s: [u8; 2]| ecdsa_der(&[r, s].concat()).unwrap();
+        assert_eq!(der([0, 1], [0x80, 0]), [0x30, 8, 2, 1, 1, 2, 3, 0, 0x80, 0]);
+        assert_eq!(der([0, 0], [0, 0xff]), [0x30, 7, 2, 1, 0, 2, 2, 0, 0xff]);
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn public_keys_and_jwks() {
     refused("n", RsaPublic::from_jwk_members(&format!("{encoded}!"), "AQAB"));
     refused("n too short", RsaPublic::from_jwk_members(&encoded, "AQAB"));
     refused("e", RsaPublic::from_jwk_members(&"_".repeat(342), &format!("{MARKER}!")));
-    let public = Signer::generate_rsa(RsaBits::B2048).unwrap().public().clone();
+    let public = Signer::generate_rsa(RsaBits::B2048).unwrap().public().rsa().unwrap().clone();
     let jwk = RsaJwk::signing(&public, "kid", Some(Algorithm::Rs256));
     refused("another family", RsaJwk { kty: MARKER.to_owned(), ..jwk.clone() }.to_public());
     refused("the members of a private key", RsaJwk { n: encoded.clone(), e: encoded, ..jwk }.to_public());

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use denizen_keys::{SecretString, envelope::RootKey};
+use denizen_keys::{Custody, SecretString, envelope::RootKey};
 use denizen_wire::{Causes, Clock, TenantId};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -30,7 +30,7 @@ use crate::{
         limits::{Limits, Rates},
         machines::Machines,
         rbac::Rbac,
-        readiness::Readiness,
+        readiness::{Readiness, Severity},
         replica::Replica,
         secrets::Secrets,
         set_up::SetUp,
@@ -77,6 +77,8 @@ pub struct ServerConfig {
     pub names: PublicNames,
     /// What everything at rest is sealed under.
     pub root_key: RootKey,
+    /// Where the keys that sign tokens are made and kept.
+    pub custody: Custody,
     /// Where the time comes from.
     pub clock: Clock,
     /// Whose tokens name Entra as their issuer: none, but where an emulator of Azure's insists on it.
@@ -160,14 +162,24 @@ pub struct Serving {
 impl Server {
     /// Opens the store and makes the use cases.
     pub async fn open(config: ServerConfig) -> Result<Self, StoreError> {
-        let ServerConfig { engine, names, root_key, clock, entra_issued, connections, retention, rates, outbound } =
-            config;
+        let ServerConfig {
+            engine,
+            names,
+            root_key,
+            custody,
+            clock,
+            entra_issued,
+            connections,
+            retention,
+            rates,
+            outbound,
+        } = config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         store.record_findings(clock.now())?;
         store.watch_clock(clock.clone()).await?;
         let key_encryption_keys = KeyEncryptionKeys::new(root_key);
         let roles = Arc::new(BuiltInRoles::load());
-        let signing = KeyRing::new(store.clone(), key_encryption_keys.clone());
+        let signing = KeyRing::in_custody(store.clone(), key_encryption_keys.clone(), custody);
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
         let directory = Directory::new(store.clone(), key_encryption_keys.clone());
@@ -176,6 +188,13 @@ impl Server {
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
         let federation = Federation::new(Issuers::new(&outbound, clock.clone()), signing.clone(), &names.authority);
         let set_up = SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone());
+        let readiness = Readiness::of(&store, &clock);
+        let (asked, now) = (signing.clone(), clock.clone());
+        // The vaults and the tokens that are out do not need it, and one device may be all replicas'.
+        readiness.add("signing keys", Severity::Warns, move || {
+            let (keys, now) = (asked.clone(), now.now());
+            Box::pin(async move { keys.check(now).await })
+        });
         Ok(Self {
             administration: Administration::new(
                 store.clone(),
@@ -185,7 +204,7 @@ impl Server {
                 signing.clone(),
                 (set_up.clone(), directory.clone(), Trusts::new(store.clone(), federation.clone())),
             ),
-            readiness: Readiness::of(&store, &clock),
+            readiness,
             tls_health: TlsHealth::default(),
             set_up,
             directory,
@@ -230,12 +249,13 @@ impl Server {
             vault_port: 443,
             vault_local: None,
         };
-        let (entra_issued, retention) = (EntraIssued::default(), Retention::default());
+        let (entra_issued, retention, custody) = (EntraIssued::default(), Retention::default(), Custody::sealed());
         let (rates, outbound) = (Rates::default(), Outbound::default());
         Self::open(ServerConfig {
             engine,
             names,
             root_key,
+            custody,
             clock,
             entra_issued,
             connections: 0,
@@ -286,7 +306,9 @@ impl Server {
             .mount(&["node"], Node::new(self.machines.clone()))?;
         let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
         let vault = Service::new("vault", vault)?.of_replica(replica);
-        let admin = Service::new("admin", Admin::new(self.administration.clone()))?;
+        let control = Arc::new(control);
+        let admin = Admin::new(self.administration.clone(), Arc::clone(&control), &self.names.authority);
+        let admin = Service::new("admin", admin)?;
         let metrics = Metrics::new(
             self.store.clone(),
             (self.access.strangers().clone(), self.tokens.limits().clone()),
@@ -296,12 +318,7 @@ impl Server {
             &[&control, &vault, &admin],
         );
         let metrics = Service::new("metrics", metrics)?.mount(HEALTH, health())?;
-        Ok(Services {
-            control: Arc::new(control),
-            vault: Arc::new(vault),
-            metrics: Arc::new(metrics),
-            admin: Arc::new(admin),
-        })
+        Ok(Services { control, vault: Arc::new(vault), metrics: Arc::new(metrics), admin: Arc::new(admin) })
     }
 
     /// Starts to listen, and to keep the schedules.

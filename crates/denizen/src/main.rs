@@ -28,6 +28,7 @@ mod data;
 mod dev;
 mod exit;
 mod init;
+mod issuer;
 mod join_token;
 mod logging;
 mod restore;
@@ -80,6 +81,8 @@ enum Command {
     Secret(secret::Args),
     /// The keys that sign tokens
     SigningKey(signing_key::Args),
+    /// What others need to trust this server's tokens
+    Issuer(issuer::Args),
     /// The audit's trail: what was done, by whom, and whether it is as it was written
     Audit(audit::Args),
     /// Backups of everything: directory, vaults, audit
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Token(args) => on_runtime(token::run(args)),
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),
+        Command::Issuer(args) => on_runtime(issuer::run(args)),
         Command::Audit(args) => on_runtime(audit::run(args)),
         Command::Backup(args) => on_runtime(backup::run(args)),
         Command::Restore(args) => on_runtime(restore::run(args)),

@@ -1,21 +1,36 @@
-//! `denizen signing-key rotate`: the key that signs tokens stops now; its successor, published ahead of time, signs.
+//! `denizen signing-key`: the keys that sign tokens.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `rotate` | the key that signs stops now; its successor, published ahead of time, signs |
+//! | `roll --emergency` | every key goes at once, and whatever they signed is refused |
+//! | `algorithm` | says what the tokens for one application are signed by |
 //!
 //! A server that a configuration describes is asked, as every administrator's command asks it.
 //! A development server that runs is signalled, since it holds the data directory; one that does not run is
-//! changed in its place. Either way the old key stays published until every token it signed has ended.
+//! changed in its place. After `rotate` the old key stays published until every token it signed has ended.
 //!
 //! Tests: `tests/it`.
 
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use denizen_identity::{Environment, http::Client};
 use denizen_server::{
-    app::{access::SystemReason, administration::Rotated},
-    http::admin::ROTATE_SIGNING_KEYS,
+    app::{
+        access::SystemReason,
+        administration::{AlgorithmChosen, KeysReplaced, Rotated},
+    },
+    domain::directory::SigningAlgorithm,
+    http::admin::{REPLACE_SIGNING_KEYS, ROTATE_SIGNING_KEYS, SIGNING_ALGORITHM},
     run::{Server, database_in},
 };
-use denizen_wire::{Clock, TenantId};
+use denizen_wire::{ClientId, Clock, TenantId};
 use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -26,6 +41,9 @@ use crate::{
     exit::{self, Failure},
 };
 
+/// What the audit names the commands.
+const ROTATE: &str = "denizen signing-key rotate";
+const ROLL: &str = "denizen signing-key roll --emergency";
 /// A running server has this long to rotate.
 const ROTATION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,11 +64,72 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
+    /// Replaces every key that signs tokens at once, when one may be in other hands
+    ///
+    /// New keys sign from now on. The old ones leave the published set, those made ahead with them, and their private
+    /// halves are destroyed. What it costs: every token that is out is refused, by this server's own vaults and APIs at
+    /// once, with several servers as soon as each has heard of it (within a second, as a rule); all clients ask for new
+    /// tokens at the same time. Others refuse the old tokens only when they read the published keys again, which may be
+    /// a day later, and until then some also refuse the new ones: restart those that matter. It cannot be undone. Where
+    /// nothing has leaked, `denizen signing-key rotate` changes keys without any of this.
+    Roll {
+        #[command(flatten)]
+        sources: Sources,
+        /// Says that this is meant: all tokens that are out become worthless
+        #[arg(long, required = true)]
+        emergency: bool,
+        /// The keys of this tenant only [default: of all tenants]
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+        /// A development server's data directory, without a configuration [default: $XDG_STATE_HOME/denizen/dev]
+        #[arg(long, value_name = "DIR", conflicts_with = "tenant")]
+        data: Option<PathBuf>,
+    },
+    /// Says what the tokens for one application, as a resource, are signed by
+    ///
+    /// RS256 is what every client and resource reads, and the default. ES256 signatures are a quarter as long and cost a
+    /// seventeenth to make; whoever validates the application's tokens must accept them. The tokens for Azure's own
+    /// resources and for the vaults are always signed by RS256.
+    Algorithm {
+        #[command(flatten)]
+        sources: Sources,
+        /// The application's client id
+        #[arg(long, value_name = "CLIENT-ID")]
+        application: ClientId,
+        /// The algorithm
+        #[arg(long, value_name = "ALGORITHM")]
+        algorithm: Algorithm,
+        /// The tenant, where there are several
+        #[arg(long, value_name = "ID")]
+        tenant: Option<TenantId>,
+    },
 }
 
-#[expect(clippy::print_stdout, reason = "what was done is this command's output")]
+/// An algorithm, as it is written.
+#[derive(Clone, Copy, ValueEnum)]
+enum Algorithm {
+    #[value(name = "RS256")]
+    Rs256,
+    #[value(name = "ES256")]
+    Es256,
+}
+
 pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let Command::Rotate { sources, data } = args.command;
+    match args.command {
+        Command::Rotate { sources, data } => rotate(&sources, data.as_deref()).await?,
+        Command::Roll { sources, emergency: _, tenant, data } => roll(&sources, tenant, data.as_deref()).await?,
+        Command::Algorithm { sources, application, algorithm, tenant } => {
+            let algorithm = match algorithm {
+                Algorithm::Rs256 => SigningAlgorithm::Rs256,
+                Algorithm::Es256 => SigningAlgorithm::Es256,
+            };
+            choose(&sources, &AlgorithmChosen { tenant, application, algorithm }).await?;
+        }
+    }
+    Ok(ExitCode::from(exit::OK))
+}
+
+async fn rotate(sources: &Sources, data: Option<&Path>) -> Result<(), Failure> {
     let environment = Environment::of_process();
     let (before, after) = if data.is_none() && sources.config.is_some() {
         let config = sources.load()?;
@@ -58,21 +137,56 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
         let done: Rotated = Administrator::reach(&config).await?.ask(ROTATE_SIGNING_KEYS, &nothing).await?;
         (done.before.into_iter().collect(), done.after.into_iter().collect())
     } else {
-        match DataDir::existing(data.as_deref(), &environment) {
-            Ok(data) => at_rest(data).await?,
-            Err(held) if held.code == exit::TRY_AGAIN => running(data.as_deref(), &environment).await?,
+        match DataDir::existing(data, &environment) {
+            Ok(data) => at_rest(data, ROTATE).await?,
+            Err(held) if held.code == exit::TRY_AGAIN => running(data, &environment).await?,
             Err(other) => return Err(other),
         }
     };
-    for kid in &after {
+    print(&before, &after);
+    Ok(())
+}
+
+async fn roll(sources: &Sources, tenant: Option<TenantId>, data: Option<&Path>) -> Result<(), Failure> {
+    let (before, after) = if data.is_none() && sources.config.is_some() {
+        let config = sources.load()?;
+        let asked = KeysReplaced { tenant };
+        let done: Rotated = Administrator::reach(&config).await?.ask(REPLACE_SIGNING_KEYS, &asked).await?;
+        (done.before.into_iter().collect(), done.after.into_iter().collect())
+    } else {
+        let data = DataDir::existing(data, &Environment::of_process()).map_err(|failure| match failure.code {
+            exit::TRY_AGAIN => {
+                Failure::new(exit::TRY_AGAIN, format!("{failure}; a development server must be stopped first"))
+            }
+            _ => failure,
+        })?;
+        at_rest(data, ROLL).await?
+    };
+    print(&before, &after);
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what was done is this command's output")]
+async fn choose(sources: &Sources, asked: &AlgorithmChosen) -> Result<(), Failure> {
+    let config = sources.load()?;
+    let done: AlgorithmChosen = Administrator::reach(&config).await?.ask(SIGNING_ALGORITHM, asked).await?;
+    println!("tokens for {} are signed by {}", done.application, done.algorithm.in_tokens().name());
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what was done is these commands' output")]
+fn print(before: &Kids, after: &Kids) {
+    for kid in after {
         println!("{kid}  {}", if before.contains(kid) { "published before" } else { "new" });
     }
-    Ok(ExitCode::from(exit::OK))
+    for kid in before.difference(after) {
+        println!("{kid}  gone: what it signed is refused");
+    }
 }
 
 type Kids = BTreeSet<String>;
 
-async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
+async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids), Failure> {
     let database = database_in(data.path());
     if !database.exists() {
         return Err(Failure::new(
@@ -91,8 +205,12 @@ async fn at_rest(data: DataDir) -> Result<(Kids, Kids), Failure> {
     let before = kids(&server);
     let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
     for tenant in tenants {
-        let authorization = server.authorize(tenant, SystemReason::Command("denizen signing-key rotate"));
-        server.signing.rotate(&authorization).await.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
+        let authorization = server.authorize(tenant, SystemReason::Command(command));
+        let changed = match command {
+            ROLL => server.signing.replace_all(&authorization).await,
+            _ => server.signing.rotate(&authorization).await,
+        };
+        changed.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
     }
     let after = kids(&server);
     server.store.close().await;

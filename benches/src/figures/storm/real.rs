@@ -220,12 +220,13 @@ async fn make(deployment: &Deployment, url: &str, count: usize) -> Result<Vec<Ag
                     let (mut principal, machine) = fleet::machine(place, u32::try_from(at).unwrap_or(0), now)?;
                     let which = at % KEYS;
                     let (signer, certificate) = keys.get(which).ok_or(StoreError::Aborted)?;
+                    let public = signer.public().rsa().ok_or(StoreError::Aborted)?;
                     for credential in &mut principal.keys {
                         *credential = KeyCredential {
                             x5t: certificate.thumbprint_sha1(),
                             x5t_s256: certificate.thumbprint_sha256(),
-                            n: hash::hex(signer.public().n()),
-                            e: hash::hex(signer.public().e()),
+                            n: hash::hex(public.n()),
+                            e: hash::hex(public.e()),
                             ..credential.clone()
                         };
                     }

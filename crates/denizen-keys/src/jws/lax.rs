@@ -10,7 +10,7 @@
 
 use super::strict::text;
 use super::{JwsError, MAX_TOKEN_BYTES, MAX_X5C_CERTIFICATES, Segments, json};
-use crate::{Algorithm, RsaPublic, b64};
+use crate::{Algorithm, VerifyingKey, b64};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use x509_parser::pem::Pem;
@@ -60,6 +60,7 @@ impl LaxAssertion {
             .get("alg")
             .and_then(Value::as_str)
             .and_then(Algorithm::from_name)
+            .filter(|alg| matches!(alg, Algorithm::Rs256 | Algorithm::Ps256))
             .ok_or(JwsError::AlgorithmRefused)?;
         Ok(Self {
             alg,
@@ -95,7 +96,7 @@ impl LaxAssertion {
     ///
     /// # Errors
     /// [`JwsError::BadSignature`].
-    pub fn verify(&self, key: &RsaPublic) -> Result<VerifiedAssertion, JwsError> {
+    pub fn verify(&self, key: &impl VerifyingKey) -> Result<VerifiedAssertion, JwsError> {
         key.verify(self.alg, self.signing_input.as_bytes(), &self.signature).map_err(|_| JwsError::BadSignature)?;
         Ok(VerifiedAssertion { claims: self.claims.clone(), alg: self.alg })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!                     strict: access tokens          lax: client assertions
 //!   segments          unpadded base64url             base64url, `=` tolerated
-//!   algorithms        RS256                          RS256, PS256
+//!   algorithms        RS256, ES256                   RS256, PS256
 //!   key is chosen by  the caller, from `kid`         the caller, from issuer, kid or thumbprint
 //!   claims            after the signature            after the signature (issuer and subject before, to look up)
 //! ```
@@ -91,7 +91,7 @@ pub enum JwsError {
 /// # Errors
 /// [`KeyError::Signing`] when the key refuses.
 pub fn sign_compact(signer: &Signer, alg: Algorithm, header_json: &str, claims_json: &str) -> Result<String, KeyError> {
-    let signature_bytes = signer.public().n().len();
+    let signature_bytes = signer.public().signature_bytes();
     let encoded = |bytes: usize| bytes.div_ceil(3) * 4;
     let capacity = encoded(header_json.len()) + encoded(claims_json.len()) + encoded(signature_bytes) + 2;
     let mut token = String::with_capacity(capacity);

@@ -1,16 +1,16 @@
-//! Reading access tokens as a resource server must: one form and one algorithm.
+//! Reading access tokens as a resource server must: one form, and the algorithm that the key has.
 //!
 //! Tests: `tests.rs`.
 
 use super::{JwsError, MAX_TOKEN_BYTES, Segments, json};
-use crate::{Algorithm, RsaPublic, b64};
+use crate::{Algorithm, VerifyingKey, b64};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// What a token's header says, before anything is proved. Good for choosing a key, not for trusting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The signature algorithm; the reader takes only RS256.
+    /// The signature algorithm that it claims; the reader takes RS256 and ES256.
     pub alg: Algorithm,
     /// Name of the key the signer claims to have used.
     pub kid: Option<String>,
@@ -61,12 +61,13 @@ impl<'a> Unverified<'a> {
         self.header.kid.as_deref()
     }
 
-    /// Checks the signature with a key the caller trusts, then reads the claims.
+    /// Checks the signature with a key the caller trusts, then reads the claims. Which algorithms are `allowed` is said
+    /// by the key (`PublicKey::token_algorithm`), never by the token.
     ///
     /// # Errors
     /// [`JwsError::AlgorithmRefused`] when the algorithm is not in `allowed`, [`JwsError::BadSignature`], or the
     /// payload's fault.
-    pub fn verify(&self, key: &RsaPublic, allowed: &[Algorithm]) -> Result<Verified, JwsError> {
+    pub fn verify(&self, key: &impl VerifyingKey, allowed: &[Algorithm]) -> Result<Verified, JwsError> {
         if !allowed.contains(&self.header.alg) {
             return Err(JwsError::AlgorithmRefused);
         }
@@ -117,12 +118,11 @@ fn read_header(members: &Map<String, Value>) -> Result<Header, JwsError> {
     if members.contains_key("crit") {
         return Err(JwsError::Header { member: "crit" });
     }
-    // Access tokens of this system are RS256 and nothing else, whatever a caller would allow.
-    if members.get("alg").and_then(Value::as_str) != Some(Algorithm::Rs256.name()) {
-        return Err(JwsError::AlgorithmRefused);
-    }
+    // Access tokens of this system are one of these and nothing else, whatever a caller would allow.
+    let alg = members.get("alg").and_then(Value::as_str).and_then(Algorithm::from_name);
+    let alg = alg.filter(|alg| matches!(alg, Algorithm::Rs256 | Algorithm::Es256)).ok_or(JwsError::AlgorithmRefused)?;
     let typ = members.get("typ").and_then(Value::as_str).filter(|typ| *typ == "JWT").ok_or(JwsError::TypeRefused)?;
-    Ok(Header { alg: Algorithm::Rs256, kid: text(members, "kid")?, typ: typ.to_owned(), x5t: text(members, "x5t")? })
+    Ok(Header { alg, kid: text(members, "kid")?, typ: typ.to_owned(), x5t: text(members, "x5t")? })
 }
 
 /// An optional header member that must be text where it is present.

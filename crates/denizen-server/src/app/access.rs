@@ -17,7 +17,7 @@ mod authorization;
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use denizen_keys::{
-    Algorithm, RsaPublic, b64, hash,
+    PublicKey, b64, hash,
     jws::{JwsError, Unverified},
     x509::Certificate,
 };
@@ -70,7 +70,7 @@ pub struct Access {
 /// A signing key's public half, parsed once, with the certificate it was read from.
 struct ParsedKey {
     certificate: String,
-    public: RsaPublic,
+    public: PublicKey,
 }
 
 /// What a verified token says. Made by [`Access::authenticate`] only.
@@ -359,7 +359,8 @@ impl Access {
             .or_else(|| snapshot.signers(&kid).find_map(|other| published(snapshot, other, &kid, now)))
             .ok_or(AuthError::Key)?;
         let (signed_by, key) = (key.tenant, self.parsed(key)?);
-        let verified = unverified.verify(&key.public, &[Algorithm::Rs256]).map_err(|error| {
+        // The key says by which algorithm, never the token.
+        let verified = unverified.verify(&key.public, &[key.public.token_algorithm()]).map_err(|error| {
             if error == JwsError::BadSignature { AuthError::Signature } else { AuthError::Form(error) }
         })?;
         let claims: AccessToken = verified.claims().map_err(AuthError::Form)?;
@@ -421,7 +422,8 @@ impl Access {
         }
         let public = b64::decode_standard(&key.certificate)
             .and_then(|der| Certificate::from_der(&der).ok())
-            .and_then(|certificate| certificate.public_key().ok());
+            .and_then(|certificate| certificate.any_public_key().ok())
+            .filter(|public| public.token_algorithm() == key.alg.in_tokens());
         let Some(public) = public else {
             if let Some(held_back) = self.key_faults.admit() {
                 tracing::error!(kid = %key.kid, tenant = %key.tenant, held_back, "a published signing key's certificate cannot be read");

@@ -21,7 +21,10 @@ use super::{
     trusts::Trusts,
 };
 use crate::{
-    domain::federation::{DEFAULT_AUDIENCE, ExpressionError, FederatedCredential, TrustedSubject, Whom},
+    domain::{
+        directory::SigningAlgorithm,
+        federation::{DEFAULT_AUDIENCE, ExpressionError, FederatedCredential, TrustedSubject, Whom},
+    },
     store::{AuditEvent, Revision, Snapshot, Store},
 };
 
@@ -233,6 +236,28 @@ pub struct Rotated {
     pub after: Vec<String>,
 }
 
+/// Which signing keys are to be replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeysReplaced {
+    /// Of this tenant; of all when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+}
+
+/// What the tokens for an application are signed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AlgorithmChosen {
+    /// The tenant; the only one there is when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// Its client id.
+    pub application: ClientId,
+    /// The algorithm.
+    pub algorithm: SigningAlgorithm,
+}
+
 /// A backup that is about to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -258,6 +283,9 @@ pub enum AdministrationError {
     /// The signing keys.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// What everybody may read is not served now.
+    #[error("what is published of the issuer cannot be read now; the server's log says why")]
+    Unpublished,
 }
 
 impl Administration {
@@ -441,21 +469,67 @@ impl Administration {
         Ok(BackupBegun { revision: self.store.revision() })
     }
 
+    /// Replaces every signing key at once: whatever the old ones signed is refused from here on.
+    ///
+    /// # Errors
+    /// The first that fails: the tenants before it are done, and say so in the audit.
+    pub async fn replace_signing_keys(&self, owner: Owner, new: &KeysReplaced) -> Result<Rotated, AdministrationError> {
+        let command = "denizen signing-key roll --emergency";
+        let tenants = self.tenants(owner, new.tenant)?;
+        let kids = || self.kids(&tenants);
+        let before = kids();
+        for tenant in &tenants {
+            let authorization = self.system.authorize(*tenant, SystemReason::Command(command));
+            self.signing.replace_all(&authorization).await?;
+            tracing::warn!(%tenant, "every signing key was replaced by command: what the old ones signed is refused");
+        }
+        Ok(Rotated { before, after: kids() })
+    }
+
+    /// Says what the tokens for an application, as a resource, are signed by.
+    ///
+    /// # Errors
+    /// There is no such application; the store's.
+    pub async fn set_signing_algorithm(
+        &self,
+        _: Owner,
+        new: &AlgorithmChosen,
+    ) -> Result<AlgorithmChosen, AdministrationError> {
+        let tenant = tenant(&self.store.snapshot(), new.tenant)?;
+        let command = "denizen signing-key algorithm";
+        let authorization = self.system.authorize(tenant, SystemReason::Command(command));
+        self.directory.set_signing_algorithm(&authorization, new.application, new.algorithm).await?;
+        Ok(AlgorithmChosen { tenant: Some(tenant), ..*new })
+    }
+
+    /// The tenant that is meant, or all where none is named.
+    ///
+    /// # Errors
+    /// There is none of that id, or none at all.
+    pub fn tenants(&self, _: Owner, asked: Option<TenantId>) -> Result<Vec<TenantId>, AdministrationError> {
+        let snapshot = self.store.snapshot();
+        if asked.is_some() || snapshot.tenants().next().is_none() {
+            return Ok(vec![tenant(&snapshot, asked)?]);
+        }
+        Ok(snapshot.tenants().map(|tenant| tenant.id).collect())
+    }
+
+    fn kids(&self, tenants: &[TenantId]) -> Vec<String> {
+        let snapshot = self.store.snapshot();
+        tenants.iter().flat_map(|tenant| snapshot.signing_keys(*tenant)).map(|key| key.kid.clone()).collect()
+    }
+
     /// Makes the keys that sign stop now; their successors, which are published already, sign from here on.
     ///
     /// # Errors
     /// The first that fails.
     pub async fn rotate_signing_keys(&self, _: Owner) -> Result<Rotated, AdministrationError> {
-        let kids = || {
-            let snapshot = self.store.snapshot();
-            let kids = snapshot.tenants().flat_map(|tenant| snapshot.signing_keys(tenant.id));
-            kids.map(|key| key.kid.clone()).collect::<Vec<_>>()
-        };
-        let before = kids();
         let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
-        for tenant in tenants {
+        let kids = || self.kids(&tenants);
+        let before = kids();
+        for tenant in &tenants {
             let authorization: Authorization =
-                self.system.authorize(tenant, SystemReason::Command("denizen signing-key rotate"));
+                self.system.authorize(*tenant, SystemReason::Command("denizen signing-key rotate"));
             self.signing.rotate(&authorization).await?;
         }
         Ok(Rotated { before, after: kids() })

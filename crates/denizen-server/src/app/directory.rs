@@ -8,7 +8,7 @@ use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, 
 use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
     domain::{
-        directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, Tenant},
+        directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningAlgorithm, Tenant},
         resources::{ResourceGroup, Subscription},
     },
     store::{Store, StoreError, Write},
@@ -22,6 +22,7 @@ pub(super) mod actions {
     pub(in crate::app) const CREATE_TENANT: &str = "Denizen.Directory/tenants/write";
     pub(super) const CREATE_RESOURCE_GROUP: &str = "Microsoft.Resources/subscriptions/resourceGroups/write";
     pub(super) const CREATE_APPLICATION: &str = "microsoft.directory/applications/create";
+    pub(super) const UPDATE_BASIC: &str = "microsoft.directory/applications/basic/update";
     pub(super) const UPDATE_CREDENTIALS: &str = "microsoft.directory/applications/credentials/update";
 }
 
@@ -202,6 +203,36 @@ impl Directory {
             Kept::Mac(kept) => constant_time_eq(kept, &mac),
             Kept::Argon2id { hash, .. } => password::verify(secret, hash),
         }))
+    }
+}
+
+impl Directory {
+    /// Says what the tokens for an application, as a resource, are signed by: from the next token on.
+    ///
+    /// # Errors
+    /// [`ChangeError::Missing`] when there is no such application; the store's.
+    pub async fn set_signing_algorithm(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        algorithm: SigningAlgorithm,
+    ) -> Result<(), ChangeError> {
+        authorization.check(actions::UPDATE_BASIC, authorization.tenant(), &["/"])?;
+        let tenant = authorization.tenant();
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let Some(current) = tx.snapshot().application(tenant, client).cloned() else {
+                        return Err(ChangeError::Missing(format!("application {client}")));
+                    };
+                    if current.signing_algorithm == algorithm {
+                        return Ok(Write::Unchanged(()));
+                    }
+                    tx.put(&Application { signing_algorithm: algorithm, ..Application::clone(&current) }).await?;
+                    Ok(Write::commit(actions::UPDATE_BASIC, client.to_string(), ()))
+                })
+            })
+            .await
     }
 }
 

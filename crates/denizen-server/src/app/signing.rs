@@ -1,25 +1,32 @@
 //! The keys that sign tokens: kept sealed in the store, opened once, rotated by schedule and by command.
 //!
-//! When a key is made, signs and leaves is decided in [`rotation`]; here it is done. A private key is sealed under a
-//! data key of its own, which the tenant's key-encryption key wraps, so changing the latter re-wraps 32 bytes a key.
+//! When a key is made, signs and leaves is decided in [`rotation`], for the keys of each algorithm by themselves; here it
+//! is done. What [`Custody`] keeps of a private key is sealed under a data key of its own, which the tenant's
+//! key-encryption key wraps, so changing the latter re-wraps 32 bytes a key. Where the key is, is not known here.
+//!
+//! A signature of pure computation is made on the caller's thread: it is short, and the processors are what limits this
+//! service. One that may wait for a device is made on a thread for that, few at a time and within a time limit: a device
+//! that hangs takes a few threads, and everybody else is told to ask again.
 //!
 //! Issuing reads the opened keys from behind one pointer; they are opened again only when the snapshot says that a
 //! signing key has changed.
 //!
 //! Tests: `tests.rs` beside this file.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use denizen_keys::{
-    Algorithm, KeyError, RsaBits, RsaPublic, Signer, b64,
+    Custody, KeyError, PublicKey, SecretBytes, Signer, b64,
     envelope::{self, DataKey, aad},
-    jwk::RsaJwk,
+    jwk::Jwk,
     jws,
     mac::MacKey,
     x509::{self, Certificate},
 };
+use denizen_serve::Sampler;
 use denizen_wire::{Causes, TenantId, UnixTime};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::{
     access::{Authorization, WrongAuthorization},
@@ -27,7 +34,7 @@ use super::{
 };
 use crate::{
     domain::{
-        directory::{SigningKey, TokenVersion},
+        directory::{SigningAlgorithm, SigningKey, TokenVersion},
         rotation::{self, Policy, Step},
     },
     store::{Revision, Snapshot, Store, StoreError, Write},
@@ -43,6 +50,14 @@ const ROTATE: &str = "Denizen.Directory/tenants/signingKeys/write";
 /// A certificate outlives its key's use by far: nobody checks its dates, but a validator that did would not be the
 /// one to stop a key.
 const CERTIFICATE_LIFETIME: i64 = 5 * 365 * 24 * 3600;
+/// So many signatures may wait for a device at a time.
+const WAITING_SIGNATURES: usize = 16;
+/// A signature that waits for a device takes no longer, the wait for its turn included.
+const SIGNATURE_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many tenants' keys are looked at for readiness: what is wrong with a device concerns all.
+const CHECKED_TENANTS: usize = 16;
+/// A device that does not sign is logged once in this time beside the requests that it fails.
+const FAULT_PERIOD: Duration = Duration::from_secs(60);
 
 /// Opens, uses and rotates signing keys.
 #[derive(Clone)]
@@ -54,6 +69,9 @@ struct Ring {
     store: Store,
     key_encryption_keys: KeyEncryptionKeys,
     policy: Policy,
+    custody: Custody,
+    waiting: Arc<Semaphore>,
+    check_faults: Sampler,
     opened: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
     /// One change at a time in this process; among replicas the transaction decides.
     changing: tokio::sync::Mutex<()>,
@@ -83,6 +101,12 @@ pub enum SigningError {
     /// A new key's computation did not end: our fault.
     #[error("a new signing key was not made")]
     Unfinished(#[source] tokio::task::JoinError),
+    /// The device that has the key did not sign in time, or too many wait for it.
+    #[error("the signing key's device did not answer in time")]
+    Late,
+    /// A signature's computation did not end: our fault.
+    #[error("a signature was not made")]
+    Unsigned(#[source] tokio::task::JoinError),
     /// Others changed the keys at the same time, again and again.
     #[error("the signing keys were changed by others meanwhile; try again")]
     Contended,
@@ -97,7 +121,7 @@ pub struct TenantKeys {
 /// One key, opened.
 pub struct OpenKey {
     record: Arc<SigningKey>,
-    public: RsaPublic,
+    public: PublicKey,
     /// None when the private half does not open: then the key is published and does not sign.
     signer: Option<Signer>,
     header_v1: String,
@@ -112,23 +136,43 @@ impl AsRef<SigningKey> for OpenKey {
 
 /// A token, and the key that signed it.
 #[derive(Debug)]
-pub struct Signed<'a> {
+pub struct Signed {
     /// The JWT.
     pub token: String,
     /// The key's name.
-    pub kid: &'a str,
+    pub kid: String,
+}
+
+/// What the keys are changed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// What is due.
+    Schedule,
+    /// The keys that sign stop, by command.
+    Rotate,
+    /// Every key goes, by command.
+    ReplaceAll,
 }
 
 impl KeyRing {
-    /// Creates the key ring of a store; `key_encryption_keys` opens what is kept there.
+    /// Creates the key ring of a store; `key_encryption_keys` opens what is kept there. New keys are kept sealed.
     pub fn new(store: Store, key_encryption_keys: KeyEncryptionKeys) -> Self {
-        Self::with_policy(store, key_encryption_keys, Policy::default())
+        Self::in_custody(store, key_encryption_keys, Custody::sealed())
     }
 
-    /// Creates one with another schedule than the usual one.
-    pub fn with_policy(store: Store, key_encryption_keys: KeyEncryptionKeys, policy: Policy) -> Self {
-        let changing = tokio::sync::Mutex::default();
-        Self { ring: Arc::new(Ring { store, key_encryption_keys, policy, opened: ArcSwap::default(), changing }) }
+    /// The same, with new keys made and kept elsewhere.
+    pub fn in_custody(store: Store, key_encryption_keys: KeyEncryptionKeys, custody: Custody) -> Self {
+        let ring = Ring {
+            store,
+            key_encryption_keys,
+            policy: Policy::default(),
+            custody,
+            waiting: Arc::new(Semaphore::new(WAITING_SIGNATURES)),
+            check_faults: Sampler::new(1, FAULT_PERIOD),
+            opened: ArcSwap::default(),
+            changing: tokio::sync::Mutex::default(),
+        };
+        Self { ring: Arc::new(ring) }
     }
 
     /// The key for tags of one purpose in a tenant.
@@ -157,7 +201,7 @@ impl KeyRing {
                         Some(kek) => kek,
                         None => kek.insert(self.ring.key_encryption_keys.open(record)?),
                     };
-                    OpenKey::open(key, kek)
+                    OpenKey::open(key, kek, &self.ring.custody)
                 }
             })
             .collect::<Result<_, SigningError>>()?;
@@ -175,7 +219,70 @@ impl KeyRing {
     /// # Errors
     /// The first that fails; nothing is changed then.
     pub async fn ensure_keys(&self, authorization: &Authorization) -> Result<(), SigningError> {
-        self.change(authorization, rotation::plan).await
+        self.change(authorization, Change::Schedule).await
+    }
+
+    /// Signs a token with the key of this algorithm whose turn it is, wherever that key is.
+    ///
+    /// # Errors
+    /// There is no such key, or it does not sign now.
+    pub async fn sign(
+        &self,
+        keys: &Arc<TenantKeys>,
+        claims_json: String,
+        version: TokenVersion,
+        algorithm: SigningAlgorithm,
+        now: UnixTime,
+    ) -> Result<Signed, SigningError> {
+        if !keys.signer(algorithm, now)?.1.may_wait() {
+            return keys.sign(&claims_json, version, algorithm, now);
+        }
+        let keys = Arc::clone(keys);
+        let waiting = async {
+            // Never closed. The permit is let go by who signs: one that hangs keeps its place.
+            let place = Arc::clone(&self.ring.waiting).acquire_owned().await.map_err(|_| SigningError::Late)?;
+            let signing = spawn_blocking(move || {
+                let _place = place;
+                keys.sign(&claims_json, version, algorithm, now)
+            });
+            signing.await.map_err(SigningError::Unsigned)?
+        };
+        timeout(SIGNATURE_TIMEOUT, waiting).await.map_err(|_| SigningError::Late)?
+    }
+
+    /// Whether new keys can be made, and those whose turn it is can sign: the rule that is broken. The cause goes to the log.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn check(&self, now: UnixTime) -> Result<(), String> {
+        let snapshot = self.ring.store.snapshot();
+        let (mut broken, mut devices) = (None, Vec::new());
+        for tenant in snapshot.tenants().take(CHECKED_TENANTS) {
+            let Ok(keys) = self.keys(&snapshot, tenant.id) else { continue };
+            for algorithm in SigningAlgorithm::ALL {
+                match keys.signer(algorithm, now) {
+                    Ok((_, signer)) if signer.may_wait() => devices.push(signer.clone()),
+                    // Without any key, nothing is set up yet, or the schedule makes it.
+                    Ok(_) | Err(SigningError::NoKey) => {}
+                    Err(_) => broken = Some(keys.current_kid(algorithm, now)),
+                }
+            }
+        }
+        if let Some(kid) = broken.flatten() {
+            return Err(format!("the signing key {kid} does not open, so it signs nothing; the log says why"));
+        }
+        let custody = self.ring.custody.clone();
+        let checking = spawn_blocking(move || {
+            custody.check()?;
+            devices.iter().try_for_each(Signer::check)
+        });
+        let Err(error) = checking.await.map_err(|_| "the signing keys could not be looked at".to_owned())? else {
+            return Ok(());
+        };
+        if let Some(held_back) = self.ring.check_faults.admit() {
+            tracing::error!(error = %Causes(&error), held_back, "signing keys cannot be used");
+        }
+        Err("the device of the signing keys cannot be used, so no tokens are signed by it; the log says why".to_owned())
     }
 
     /// Makes the key that signs stop now, by command. Its successor, which is published already, signs from here on.
@@ -183,7 +290,16 @@ impl KeyRing {
     /// # Errors
     /// The first that fails; nothing is changed then.
     pub async fn rotate(&self, authorization: &Authorization) -> Result<(), SigningError> {
-        self.change(authorization, rotation::rotate).await
+        self.change(authorization, Change::Rotate).await
+    }
+
+    /// Replaces every key of a tenant at once, because one may be in other hands. Whatever they signed is refused from here
+    /// on, by every replica once it follows, and by others once they read the keys again.
+    ///
+    /// # Errors
+    /// The first that fails; nothing is changed then.
+    pub async fn replace_all(&self, authorization: &Authorization) -> Result<(), SigningError> {
+        self.change(authorization, Change::ReplaceAll).await
     }
 
     /// The published keys of a tenant, each naming `issuer` as the one it signs for, where the document has issuers.
@@ -193,26 +309,22 @@ impl KeyRing {
         tenant: TenantId,
         now: UnixTime,
         issuer: Option<&str>,
-    ) -> Result<Vec<RsaJwk>, SigningError> {
+    ) -> Result<Vec<Jwk>, SigningError> {
         let keys = self.keys(snapshot, tenant)?;
         Ok(keys.published(now).map(|key| key.jwk(issuer)).collect())
     }
 
-    async fn change(
-        &self,
-        authorization: &Authorization,
-        decide: impl Fn(&[Arc<SigningKey>], UnixTime, &Policy) -> Vec<Step> + Sync,
-    ) -> Result<(), SigningError> {
+    async fn change(&self, authorization: &Authorization, change: Change) -> Result<(), SigningError> {
         authorization.check(ROTATE, authorization.tenant(), &["/"])?;
         let (tenant, now) = (authorization.tenant(), authorization.now());
         let _one_at_a_time = self.ring.changing.lock().await;
         for _attempt in 0..3 {
             let snapshot = self.ring.store.snapshot();
             let before = snapshot.signing_keys(tenant);
-            let mut steps = decide(before, now, &self.ring.policy);
-            if !self.ring.store.trusts(now) {
+            let mut steps = steps(change, before, now, &self.ring.policy);
+            if change != Change::ReplaceAll && !self.ring.store.trusts(now) {
                 // By a clock that was set, the key that signs may look long past its end.
-                steps.retain(|step| !matches!(step, Step::Forget { .. }));
+                steps.retain(|(_, step)| !matches!(step, Step::Forget { .. }));
             }
             if steps.is_empty() {
                 return Ok(());
@@ -220,11 +332,16 @@ impl KeyRing {
             let record = snapshot.tenant(tenant).ok_or(SigningError::NoTenant)?;
             let kek = self.ring.key_encryption_keys.open(record)?;
             // Keys are made before the write lock is taken: that takes long, and nobody else should wait for it.
-            let mut put = Vec::new();
-            let mut forget = Vec::new();
-            for step in steps {
+            let (mut put, mut forget, mut made) = (Vec::new(), Vec::new(), Vec::new());
+            for (algorithm, step) in steps {
                 match step {
-                    Step::Make { signs_from } => put.push(make(tenant, now, signs_from, Arc::clone(&kek)).await?),
+                    Step::Make { signs_from } => {
+                        let custody = self.ring.custody.clone();
+                        let new = New { tenant, algorithm, now, signs_from };
+                        let (key, signer) = make(new, custody, Arc::clone(&kek)).await?;
+                        put.push(key);
+                        made.push(signer);
+                    }
                     Step::Retime { kid, signs_from, signs_until, published_until } => {
                         if let Some(key) = before.iter().find(|key| key.kid == kid) {
                             put.push(SigningKey { signs_from, signs_until, published_until, ..SigningKey::clone(key) });
@@ -233,8 +350,11 @@ impl KeyRing {
                     Step::Forget { kid } => forget.push(kid),
                 }
             }
+            let gone = before.iter().filter(|key| forget.contains(&key.kid));
+            let gone: Vec<Signer> =
+                gone.filter_map(|key| OpenKey::open(key, &kek, &self.ring.custody).ok()?.signer).collect();
             let (put, forget) = (&put, &forget);
-            if self
+            let is_committed = self
                 .ring
                 .store
                 .write(authorization, |tx| {
@@ -255,8 +375,11 @@ impl KeyRing {
                         })))
                     })
                 })
-                .await?
-            {
+                .await?;
+            // Their rows are gone, or were never written. (Of a write that failed it is not known which: then a key is
+            // left where it is, that nobody names.)
+            destroy(if is_committed { gone } else { made }).await;
+            if is_committed {
                 return Ok(());
             }
         }
@@ -265,16 +388,39 @@ impl KeyRing {
 }
 
 impl TenantKeys {
-    /// Signs a token with the key whose turn it is.
-    pub fn sign(&self, claims_json: &str, version: TokenVersion, now: UnixTime) -> Result<Signed<'_>, SigningError> {
-        let key = rotation::signing(&self.keys, now).ok_or(SigningError::NoKey)?;
-        let signer = key.signer.as_ref().ok_or(KeyError::Signing)?;
+    /// Signs a token with the key of this algorithm whose turn it is, on this thread: it may wait for a device.
+    ///
+    /// # Errors
+    /// There is no such key, or it does not sign now.
+    pub fn sign(
+        &self,
+        claims_json: &str,
+        version: TokenVersion,
+        algorithm: SigningAlgorithm,
+        now: UnixTime,
+    ) -> Result<Signed, SigningError> {
+        let (key, signer) = self.signer(algorithm, now)?;
         let header = match version {
             TokenVersion::V1 => &key.header_v1,
             TokenVersion::V2 => &key.header_v2,
         };
-        let token = jws::sign_compact(signer, Algorithm::Rs256, header, claims_json)?;
-        Ok(Signed { token, kid: &key.record.kid })
+        let token = jws::sign_compact(signer, algorithm.in_tokens(), header, claims_json)?;
+        Ok(Signed { token, kid: key.record.kid.clone() })
+    }
+
+    fn signer(&self, algorithm: SigningAlgorithm, now: UnixTime) -> Result<(&OpenKey, &Signer), SigningError> {
+        let key = self.current(algorithm, now).ok_or(SigningError::NoKey)?;
+        Ok((key, key.signer.as_ref().ok_or(KeyError::Signing)?))
+    }
+
+    fn current(&self, algorithm: SigningAlgorithm, now: UnixTime) -> Option<&OpenKey> {
+        // Few, and in no order that would help.
+        let of_algorithm: Vec<&OpenKey> = self.keys.iter().filter(|key| key.record.alg == algorithm).collect();
+        rotation::signing(&of_algorithm, now).copied()
+    }
+
+    fn current_kid(&self, algorithm: SigningAlgorithm, now: UnixTime) -> Option<String> {
+        self.current(algorithm, now).map(|key| key.record.kid.clone())
     }
 
     /// The keys that are published now.
@@ -294,32 +440,28 @@ impl OpenKey {
     }
 
     /// Its public half.
-    pub fn public(&self) -> &RsaPublic {
+    pub fn public(&self) -> &PublicKey {
         &self.public
     }
 
-    fn jwk(&self, issuer: Option<&str>) -> RsaJwk {
-        RsaJwk {
-            x5t: Some(self.record.kid.clone()),
-            x5c: vec![self.record.certificate.clone()],
-            issuer: issuer.map(str::to_owned),
-            ..RsaJwk::signing(&self.public, &self.record.kid, Some(Algorithm::Rs256))
-        }
+    fn jwk(&self, issuer: Option<&str>) -> Jwk {
+        Jwk::certified(&self.public, &self.record.kid, vec![self.record.certificate.clone()], issuer)
     }
 
-    fn open(record: &Arc<SigningKey>, kek: &DataKey) -> Result<Self, SigningError> {
+    fn open(record: &Arc<SigningKey>, kek: &DataKey, custody: &Custody) -> Result<Self, SigningError> {
         let form = || SigningError::Form(record.kid.clone());
         let der = b64::decode_standard(&record.certificate).ok_or_else(form)?;
-        let public = Certificate::from_der(&der)?.public_key()?;
-        let signer = match unseal(record, kek) {
-            Ok(signer) if signer.public() == &public => Some(signer),
-            Ok(_) => {
-                tracing::error!(
-                    kid = record.kid,
-                    "a signing key is not the one its certificate names; it will not sign"
-                );
-                None
+        let public = Certificate::from_der(&der)?.any_public_key()?;
+        let algorithm = record.alg.in_tokens();
+        let opened = match unseal(record, kek) {
+            _ if public.token_algorithm() != algorithm => {
+                Err(KeyError::PrivateKey("it is of another family than its algorithm").into())
             }
+            Ok(kept) => custody.open(&kept, &public).map_err(SigningError::from),
+            Err(error) => Err(error),
+        };
+        let signer = match opened {
+            Ok(signer) => Some(signer),
             Err(error) => {
                 tracing::error!(kid = record.kid, error = %Causes(&error), "a signing key does not open; it will not sign");
                 None
@@ -331,8 +473,8 @@ impl OpenKey {
             public,
             signer,
             // Entra writes x5t into v1.0 tokens only. A kid is base64url, so it needs no escaping.
-            header_v1: format!(r#"{{"typ":"JWT","alg":"RS256","x5t":"{kid}","kid":"{kid}"}}"#),
-            header_v2: format!(r#"{{"typ":"JWT","alg":"RS256","kid":"{kid}"}}"#),
+            header_v1: format!(r#"{{"typ":"JWT","alg":"{}","x5t":"{kid}","kid":"{kid}"}}"#, algorithm.name()),
+            header_v2: format!(r#"{{"typ":"JWT","alg":"{}","kid":"{kid}"}}"#, algorithm.name()),
         })
     }
 
@@ -347,44 +489,82 @@ impl OpenKey {
     }
 }
 
-/// Makes a key, sealed. RSA generation takes up to seconds: not on a runtime worker.
-async fn make(
+/// What is to be done, of the keys of each algorithm by themselves.
+fn steps(change: Change, keys: &[Arc<SigningKey>], now: UnixTime, policy: &Policy) -> Vec<(SigningAlgorithm, Step)> {
+    let of = |algorithm| {
+        let keys: Vec<Arc<SigningKey>> = keys.iter().filter(|key| key.alg == algorithm).map(Arc::clone).collect();
+        let steps = match change {
+            Change::Schedule => rotation::plan(&keys, now, policy),
+            Change::Rotate => rotation::rotate(&keys, now, policy),
+            Change::ReplaceAll => rotation::replace_all(&keys, now, policy),
+        };
+        steps.into_iter().map(move |step| (algorithm, step))
+    };
+    SigningAlgorithm::ALL.into_iter().flat_map(of).collect()
+}
+
+/// A key that is to be made.
+struct New {
     tenant: TenantId,
+    algorithm: SigningAlgorithm,
     now: UnixTime,
     signs_from: UnixTime,
-    kek: Arc<DataKey>,
-) -> Result<SigningKey, SigningError> {
-    tokio::task::spawn_blocking(move || {
-        let signer = Signer::generate_rsa(RsaBits::B2048)?;
+}
+
+/// Makes a key, sealed. RSA generation takes up to seconds, and a device longer: not on a runtime worker.
+async fn make(new: New, custody: Custody, kek: Arc<DataKey>) -> Result<(SigningKey, Signer), SigningError> {
+    spawn_blocking(move || {
+        let New { tenant, algorithm, now, signs_from } = new;
+        let signer = custody.make(algorithm.keys())?;
         let name = format!("Denizen token signing {tenant}");
         let certificate = x509::self_signed(&signer, &name, now.0, (signs_from + CERTIFICATE_LIFETIME).0)?;
         let kid = certificate.kid();
         let data_key = DataKey::generate();
         let wrapped = data_key.wrap_with(&kek, &binding("signing-key-dek", tenant, &kid));
-        let sealed = envelope::seal(&data_key, signer.to_pkcs8()?.expose(), &binding("signing-key", tenant, &kid));
-        Ok(SigningKey {
+        let sealed = envelope::seal(&data_key, signer.kept()?.expose(), &binding("signing-key", tenant, &kid));
+        let key = SigningKey {
             tenant,
             kid,
+            alg: algorithm,
             certificate: b64::standard(certificate.der()),
             sealed: format!("{}.{}", b64::standard(&wrapped), b64::standard(&sealed)),
             created: now,
             signs_from,
             signs_until: None,
             published_until: None,
-        })
+        };
+        Ok((key, signer))
     })
     .await
     .map_err(SigningError::Unfinished)?
 }
 
-fn unseal(record: &SigningKey, kek: &DataKey) -> Result<Signer, SigningError> {
+/// Destroys keys that nobody names any more, where they are kept outside of their rows.
+async fn destroy(signers: Vec<Signer>) {
+    let signers: Vec<Signer> = signers.into_iter().filter(Signer::may_wait).collect();
+    if signers.is_empty() {
+        return;
+    }
+    let destroying = spawn_blocking(move || {
+        for signer in signers {
+            if let Err(error) = signer.destroy() {
+                tracing::error!(error = %Causes(&error), "a signing key that is not used any more is left in its device");
+            }
+        }
+    });
+    if let Err(error) = destroying.await {
+        tracing::error!(error = %Causes(&error), "signing keys that are not used any more may be left in their device");
+    }
+}
+
+/// What `Custody` kept of a key.
+fn unseal(record: &SigningKey, kek: &DataKey) -> Result<SecretBytes, SigningError> {
     let form = || SigningError::Form(record.kid.clone());
     let (wrapped, sealed) = record.sealed.split_once('.').ok_or_else(form)?;
     let wrapped = b64::decode_standard(wrapped).ok_or_else(form)?;
     let sealed = b64::decode_standard(sealed).ok_or_else(form)?;
     let data_key = DataKey::unwrap_with(kek, &wrapped, &binding("signing-key-dek", record.tenant, &record.kid))?;
-    let pkcs8 = envelope::open(&data_key, &sealed, &binding("signing-key", record.tenant, &record.kid))?;
-    Ok(Signer::from_pkcs8(&pkcs8)?)
+    Ok(envelope::open(&data_key, &sealed, &binding("signing-key", record.tenant, &record.kid))?)
 }
 
 fn binding(what: &str, tenant: TenantId, kid: &str) -> Vec<u8> {

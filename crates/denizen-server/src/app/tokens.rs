@@ -8,8 +8,9 @@
 //! The order is: credential, then the client's limit, its state and the resource. Nothing about a tenant's resources is told to who
 //! has not proved to be its client, and nothing costly is done before what is cheap has passed.
 //!
-//! The signature is computed on the runtime's own thread: it is a fifth of a millisecond of pure computation, the
-//! processors are what limits this service, and another thread would only add two wake-ups to each token.
+//! A signature of pure computation is made on the runtime's own thread: it is a fifth of a millisecond, the processors are
+//! what limits this service, and another thread would only add two wake-ups to each token. One by a key in a device is
+//! waited for (`signing.rs`).
 //!
 //! | file | holds |
 //! |---|---|
@@ -58,7 +59,7 @@ use crate::{
             self, Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject,
             audience::{self, EntraIssued},
         },
-        directory::{Tenant, TokenVersion},
+        directory::{SigningAlgorithm, Tenant, TokenVersion},
         lifetimes,
         sign_in::{AuthorizationCode, DeviceCode},
     },
@@ -215,7 +216,7 @@ impl TokenService {
                 Err(TokenError::Disabled(client.principal.client_id))
             }
             asking => match &request.grant {
-                Grant::ClientCredentials { resource } => self.for_itself(&at, asking, resource),
+                Grant::ClientCredentials { resource } => self.for_itself(&at, asking, resource).await,
                 Grant::AuthorizationCode { code, redirect_uri, verifier, scopes } => {
                     let redeemed =
                         Redeemed { code, redirect_uri, verifier: verifier.as_ref(), scopes: scopes.as_ref() };
@@ -354,7 +355,7 @@ impl TokenService {
     }
 
     /// `client_credentials`.
-    fn for_itself(&self, at: &At<'_>, asking: &Asking<'_>, resource: &str) -> Result<Issued, TokenError> {
+    async fn for_itself(&self, at: &At<'_>, asking: &Asking<'_>, resource: &str) -> Result<Issued, TokenError> {
         let (Some(client), Some(by)) = (asking.client, &asking.by) else {
             return Err(TokenError::NotPublic(asking.id));
         };
@@ -374,19 +375,22 @@ impl TokenService {
             NewAccessToken { subject, audience, roles: roles.values, groups, lifetime, because, by: Some(by) },
             by.proof(),
         )
+        .await
     }
 
     /// The resource that is asked for, if this tenant knows it.
     fn audience(&self, snapshot: &Snapshot, tenant: &Tenant, asked: &str) -> Result<Audience, TokenError> {
-        let known =
-            |application, version, issued_by| Ok(Audience { asked: asked.to_owned(), application, version, issued_by });
+        let known = |application, version, algorithm, issued_by| {
+            Ok(Audience { asked: asked.to_owned(), application, version, algorithm, issued_by })
+        };
+        let first_party = |issued_by| known(None, TokenVersion::V1, SigningAlgorithm::Rs256, issued_by);
         // First, so that no application can take one of these names and change what their tokens look like.
         if self.extra_resources.contains(&audience::canonical(asked)) {
-            return known(None, TokenVersion::V1, IssuedBy::Us);
+            return first_party(IssuedBy::Us);
         }
         if audience::is_first_party(asked) {
             let issued_by = if self.entra_issued.covers(asked) { IssuedBy::Entra } else { IssuedBy::Us };
-            return known(None, TokenVersion::V1, issued_by);
+            return first_party(issued_by);
         }
         let application = match asked.parse::<ClientId>() {
             Ok(id) => snapshot.application(tenant.id, id),
@@ -395,7 +399,12 @@ impl TokenService {
                 .or_else(|| snapshot.application_for_resource(tenant.id, asked.strip_suffix('/')?)),
         };
         match application {
-            Some(application) => known(Some(application.client_id), application.token_version, IssuedBy::Us),
+            Some(application) => known(
+                Some(application.client_id),
+                application.token_version,
+                application.signing_algorithm,
+                IssuedBy::Us,
+            ),
             None if asked.ends_with("/.default") => Err(TokenError::ScopeAsResource {
                 resource: denizen_wire::shown::identifier(asked).into_owned(),
                 tenant: tenant.domain.clone(),
@@ -408,7 +417,7 @@ impl TokenService {
     }
 
     /// Signs an access token and records it: the one place where that is done.
-    fn write(
+    async fn write(
         &self,
         at: &At<'_>,
         known: &Known,
@@ -433,7 +442,8 @@ impl TokenService {
         });
         let json = serde_json::to_string(&claims).map_err(TokenError::Unwritten)?;
         let keys = self.keys.keys(at.snapshot, at.tenant.id).map_err(TokenError::Signing)?;
-        let signed = keys.sign(&json, audience.version, now).map_err(TokenError::Signing)?;
+        let signed = self.keys.sign(&keys, json, audience.version, audience.algorithm, now).await;
+        let signed = signed.map_err(TokenError::Signing)?;
         let AccessToken { oid, uti, exp, nbf, .. } = claims;
         let mut detail = serde_json::json!({ "principal": oid, "uti": uti, "kid": signed.kid, "exp": exp });
         if let (Some(detail), Some(token)) = (detail.as_object_mut(), by.and_then(AuthenticatedClient::token)) {

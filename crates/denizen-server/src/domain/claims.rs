@@ -15,7 +15,7 @@ use denizen_wire::{
 use uuid::Uuid;
 
 use super::{
-    directory::TokenVersion,
+    directory::{SigningAlgorithm, TokenVersion},
     hot::{NestedId, Principal},
     people::User,
     sign_in::SignIn,
@@ -59,6 +59,8 @@ pub struct Audience {
     pub application: Option<ClientId>,
     /// The version of tokens it reads.
     pub version: TokenVersion,
+    /// What its tokens are signed by.
+    pub algorithm: SigningAlgorithm,
     /// Whom its tokens name as their issuer.
     pub issued_by: IssuedBy,
 }
@@ -352,6 +354,7 @@ mod tests {
             asked: "https://vault.azure.net/".into(),
             application: None,
             version: TokenVersion::V1,
+            algorithm: SigningAlgorithm::Rs256,
             issued_by: IssuedBy::Us,
         };
         insta::assert_snapshot!("machine_v1", json(&machine, ClientAuthMethod::Certificate, &vault));
@@ -362,8 +365,12 @@ mod tests {
         let machine = principal(None);
         let storage = |issued_by| {
             let (asked, version) = ("https://storage.azure.com".into(), TokenVersion::V1);
-            let claims =
-                json(&machine, ClientAuthMethod::Secret, &Audience { asked, application: None, version, issued_by });
+            let algorithm = SigningAlgorithm::Rs256;
+            let claims = json(
+                &machine,
+                ClientAuthMethod::Secret,
+                &Audience { asked, application: None, version, algorithm, issued_by },
+            );
             serde_json::from_str::<AccessToken>(&claims).unwrap()
         };
         let issuer = format!("https://sts.windows.net/{TENANT}/");
@@ -377,6 +384,7 @@ mod tests {
             asked: "api://orders".into(),
             application: Some(ClientId(Uuid::from_u128(4))),
             version: TokenVersion::V2,
+            algorithm: SigningAlgorithm::Rs256,
             issued_by: IssuedBy::Us,
         };
         insta::assert_snapshot!("application_v2", json(&principal(None), ClientAuthMethod::Secret, &api));

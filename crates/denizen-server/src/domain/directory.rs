@@ -4,6 +4,7 @@
 //! are here only as what is kept of them: a password's MAC or hash, a key's public half, a sealed private key. Of a service
 //! principal the snapshot serves [`super::hot::Principal`].
 
+use denizen_keys::{Algorithm, KeyKind};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -41,6 +42,9 @@ pub struct Application {
     pub identifier_uris: Vec<String>,
     /// The version of the tokens it accepts as a resource.
     pub token_version: TokenVersion,
+    /// What the tokens that it accepts as a resource are signed by.
+    #[serde(default, skip_serializing_if = "SigningAlgorithm::is_usual")]
+    pub signing_algorithm: SigningAlgorithm,
     /// Its secrets.
     pub passwords: Vec<PasswordCredential>,
     /// Its certificates.
@@ -101,6 +105,7 @@ impl Application {
             display_name: display_name.to_owned(),
             identifier_uris: Vec::new(),
             token_version: TokenVersion::V1,
+            signing_algorithm: SigningAlgorithm::Rs256,
             passwords: Vec::new(),
             keys: Vec::new(),
             app_roles: Vec::new(),
@@ -182,6 +187,45 @@ pub enum TokenVersion {
     V1,
     /// What an application may ask for.
     V2,
+}
+
+/// What tokens are signed by. A tenant has keys of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SigningAlgorithm {
+    /// What every client and every resource reads; all that Entra signs by.
+    #[default]
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// What an application may ask for.
+    #[serde(rename = "ES256")]
+    Es256,
+}
+
+impl SigningAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Rs256, Self::Es256];
+
+    /// Whether it is what holds where nothing else was said: records of earlier releases do not say.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The same as a token's `alg`.
+    pub fn in_tokens(self) -> Algorithm {
+        match self {
+            Self::Rs256 => Algorithm::Rs256,
+            Self::Es256 => Algorithm::Es256,
+        }
+    }
+
+    /// The keys that sign by it.
+    pub fn keys(self) -> KeyKind {
+        match self {
+            Self::Rs256 => KeyKind::Rsa2048,
+            Self::Es256 => KeyKind::EcP256,
+        }
+    }
 }
 
 /// A service principal: the identity that roles are given to.
@@ -357,16 +401,21 @@ mod hex32 {
     }
 }
 
-/// A key that signs tokens, sealed. Two are published at any time: the one that signs, and the next or the last.
+/// A key that signs tokens, sealed. Of each algorithm two are published at any time: the one that signs, and the next or
+/// the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningKey {
     /// Its tenant: no key signs for two.
     pub tenant: TenantId,
     /// base64url SHA-1 thumbprint of its certificate, as Entra names its keys.
     pub kid: String,
+    /// What it signs by.
+    #[serde(default, skip_serializing_if = "SigningAlgorithm::is_usual")]
+    pub alg: SigningAlgorithm,
     /// The self-signed certificate, standard base64 of its DER: published as `x5c`.
     pub certificate: String,
-    /// The private key under the tenant's key-encryption key, standard base64. Never in the clear.
+    /// What `denizen_keys::Custody` keeps of the private key, the key itself or where a device has it, under the tenant's
+    /// key-encryption key, standard base64. Never in the clear.
     pub sealed: String,
     /// When it was made; it is published from then on.
     pub created: UnixTime,

@@ -8,7 +8,7 @@
 //!             read it before it signs                 still verified
 //! ```
 //!
-//! At any time there is a key that signs and a key made ahead, so two are published at least: resources that look
+//! At any time there is, of each algorithm, a key that signs and a key made ahead, so two are published at least: resources that look
 //! for new keys once a day never see a signature by a key they have not read, and when a key must go at once, its
 //! successor is already known to them.
 //!
@@ -143,6 +143,14 @@ pub fn rotate<K: AsRef<SigningKey>>(keys: &[K], now: UnixTime, policy: &Policy) 
     steps
 }
 
+/// What it takes when a key may be in other hands: every key goes at once, those made ahead with it, since they were kept
+/// where it was; and new ones are made, of which the first signs at once. Nothing that the old ones signed is good any more.
+pub fn replace_all<K: AsRef<SigningKey>>(keys: &[K], now: UnixTime, policy: &Policy) -> Vec<Step> {
+    let gone = keys.iter().map(|key| Step::Forget { kid: key.as_ref().kid.clone() });
+    let made = [now, now + policy.sign.max(policy.prepublish)].map(|signs_from| Step::Make { signs_from });
+    gone.chain(made).collect()
+}
+
 fn ended(key: &SigningKey, at: UnixTime, policy: &Policy) -> Step {
     Step::Retime {
         kid: key.kid.clone(),
@@ -169,6 +177,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::directory::SigningAlgorithm;
 
     const START: UnixTime = UnixTime(1_795_239_900);
 
@@ -185,6 +194,7 @@ mod tests {
                         self.0.push(Arc::new(SigningKey {
                             tenant: TenantId(Uuid::nil()),
                             kid: format!("k{}", self.1),
+                            alg: SigningAlgorithm::Rs256,
                             certificate: String::new(),
                             sealed: String::new(),
                             created: now,
@@ -264,6 +274,22 @@ mod tests {
         assert_eq!(keys.signer(now + 1), "k3");
         keys.tick(now + 1);
         assert_eq!(keys.published(now + 1).len(), 4);
+    }
+
+    #[test]
+    fn after_an_emergency_no_old_key_is_left_and_the_schedule_goes_on() {
+        let policy = Policy::default();
+        let mut keys = Keys::default();
+        keys.tick(START);
+        let now = START + 40 * DAY;
+        keys.tick(now);
+        assert_eq!(keys.published(now), ["k1", "k2", "k3"].into_iter().filter(|k| *k != "k1").collect::<Vec<_>>());
+        keys.apply(replace_all(&keys.0, now, &policy), now);
+        assert_eq!((keys.signer(now), keys.published(now)), ("k4", vec!["k4", "k5"]));
+        keys.tick(now);
+        assert_eq!(keys.published(now), ["k4", "k5"]);
+        keys.tick(now + policy.sign);
+        assert_eq!(keys.signer(now + policy.sign), "k5");
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! `/admin/v1`: what the commands of `denizen` ask a running server, over a Unix socket in its data directory.
 //!
 //! The socket is its owner's alone, and the kernel says whose the other end is: ours or root's, or it is refused. No
-//! other listener mounts this API. Tests: `http/tests.rs`, and `tests/it` with the commands.
+//! other listener mounts this API. What is published of an issuer is asked of the service that publishes it, so a copy is
+//! what is served, byte by byte. Tests: `http/tests.rs`, and `tests/it` with the commands.
 
-use std::{convert::Infallible, future::Future};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
 
-use denizen_wire::Causes;
-use http::{Method, StatusCode, header};
-use serde::{Serialize, de::DeserializeOwned};
+use denizen_wire::{Causes, TenantId, UnixTime};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use super::{
-    Api, Call, Reply,
+    Api, Body, Call, Reply, Service,
     call::{Ambiguous, BodyError},
     reply,
     route::{Case, Handler, Params, Request, Route},
@@ -29,6 +33,10 @@ use crate::{
 pub const JOIN_TOKENS: &str = "/admin/v1/join-tokens";
 /// Where roles are given.
 pub const ROLE_ASSIGNMENTS: &str = "/admin/v1/role-assignments";
+/// Where every signing key is replaced at once.
+pub const REPLACE_SIGNING_KEYS: &str = "/admin/v1/signing-keys/replace";
+/// Where it is said what the tokens for an application are signed by.
+pub const SIGNING_ALGORITHM: &str = "/admin/v1/applications/signing-algorithm";
 /// Where signing keys are rotated.
 pub const ROTATE_SIGNING_KEYS: &str = "/admin/v1/signing-keys/rotate";
 
@@ -52,6 +60,18 @@ pub const LIST_TRUSTED_SUBJECTS: &str = "/admin/v1/trusted-subjects/list";
 /// Where one is removed.
 pub const REMOVE_TRUSTED_SUBJECT: &str = "/admin/v1/trusted-subjects/remove";
 
+/// Where it is asked what is published of an issuer.
+pub const ISSUER_DOCUMENTS: &str = "/admin/v1/issuer/documents";
+
+/// What is published of a tenant as an issuer, after its id: the documents of its v1.0 and its v2.0 tokens. The keys come
+/// first, so that whoever writes them in this order never shows a document that names keys which are not there.
+const DOCUMENTS: [&str; 4] = [
+    "discovery/v2.0/keys",
+    "discovery/keys",
+    "v2.0/.well-known/openid-configuration",
+    ".well-known/openid-configuration",
+];
+
 /// No request is larger, bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// What stands behind each request.
@@ -60,6 +80,37 @@ const CREDENTIAL: &str = "the Unix socket's other end, which the kernel says is 
 /// The administration API.
 pub struct Admin {
     administration: Administration,
+    /// The service that publishes what everybody may read, and the base of the issuers there.
+    public: (Arc<Service>, String),
+}
+
+/// Whose documents are wanted.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WantedDocuments {
+    /// Of this tenant; of all when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+}
+
+/// What is published of issuers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerDocuments {
+    /// The base of every issuer.
+    pub authority: String,
+    /// In the order in which they are to be written.
+    pub documents: Vec<IssuerDocument>,
+}
+
+/// A document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerDocument {
+    /// Where it is served, below the authority, without a slash before it.
+    pub path: String,
+    /// JSON, as it is served.
+    pub body: String,
 }
 
 /// Why a request is refused.
@@ -79,9 +130,38 @@ pub enum AdminFault {
 }
 
 impl Admin {
-    /// Creates the API of the use cases.
-    pub fn new(administration: Administration) -> Self {
-        Self { administration }
+    /// Creates the API of the use cases; `public` is the service that publishes the documents of the issuers below
+    /// `authority`.
+    pub fn new(administration: Administration, public: Arc<Service>, authority: &str) -> Self {
+        Self { administration, public: (public, authority.to_owned()) }
+    }
+
+    /// What is published of the tenants' issuers.
+    async fn documents(
+        &self,
+        owner: Owner,
+        wanted: WantedDocuments,
+        (peer, now, request_id): (SocketAddr, UnixTime, Uuid),
+    ) -> Result<IssuerDocuments, AdministrationError> {
+        let (public, authority) = &self.public;
+        let mut documents = Vec::new();
+        for tenant in self.administration.tenants(owner, wanted.tenant)? {
+            for document in DOCUMENTS {
+                let path = format!("{tenant}/{document}");
+                let uri: Uri = format!("/{path}").parse().map_err(|_| AdministrationError::Unpublished)?;
+                let (body, headers) = (Body::Bytes(Bytes::new()), HeaderMap::new());
+                let asked = Call::new(Method::GET, &uri, headers, body, peer, now, request_id);
+                let answer = public.handle(asked).await;
+                if answer.status() != StatusCode::OK {
+                    return Err(AdministrationError::Unpublished);
+                }
+                let bytes =
+                    answer.into_body().collect().await.map_err(|_| AdministrationError::Unpublished)?.to_bytes();
+                let body = String::from_utf8(bytes.to_vec()).map_err(|_| AdministrationError::Unpublished)?;
+                documents.push(IssuerDocument { path, body });
+            }
+        }
+        Ok(IssuerDocuments { authority: authority.clone(), documents })
     }
 }
 
@@ -222,6 +302,41 @@ impl Api for Admin {
             },
             Route {
                 method: Method::POST,
+                pattern: ISSUER_DOCUMENTS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        let asked = (call.peer, call.now, call.request_id);
+                        Box::pin(answer(call, async move |owner, wanted| admin.documents(owner, wanted, asked).await))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: REPLACE_SIGNING_KEYS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, which| {
+                            admin.administration.replace_signing_keys(owner, &which).await
+                        }))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: SIGNING_ALGORITHM,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, chosen| {
+                            admin.administration.set_signing_algorithm(owner, &chosen).await
+                        }))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
                 pattern: ROTATE_SIGNING_KEYS,
                 handler: Handler::OwnCredential {
                     credential: CREDENTIAL,
@@ -284,6 +399,9 @@ impl Api for Admin {
                     (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text(&refused))
                 }
             },
+            AdminFault::Refused(refused @ AdministrationError::Unpublished) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", refused.to_string())
+            }
             AdminFault::Refused(AdministrationError::Signing(refused)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text(&refused))
             }

@@ -38,6 +38,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
             vault_port: 8444,
             vault_local: Some("dev".into()),
         },
+        custody: denizen_keys::Custody::sealed(),
         root_key: RootKey::load_or_create(&root.join("root.key")).unwrap(),
         clock: Clock::system(),
         entra_issued: EntraIssued::default(),
@@ -472,7 +473,10 @@ async fn readiness_is_said_with_reasons_and_shown_in_the_metrics() {
     let (status, body) = asked(&services.control).await;
     assert_eq!((status, &body["status"]), (200, &"ready".into()), "{body}");
     let checks: Vec<_> = body["checks"].as_array().unwrap().iter().map(|it| it["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["not draining", "store", "replica", "writes", "audit spool", "audit anchor", "clock"]);
+    assert_eq!(
+        checks,
+        ["not draining", "store", "replica", "writes", "audit spool", "audit anchor", "clock", "signing keys"]
+    );
 
     server.readiness.drain();
     let (status, body) = asked(&services.metrics).await;

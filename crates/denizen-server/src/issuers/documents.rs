@@ -174,7 +174,7 @@ mod tests {
     fn only_keys_for_signatures_of_this_issuer_are_used_and_the_first_hundred() {
         let signer = Signer::generate_rsa(RsaBits::B2048).unwrap();
         let jwk = |more: serde_json::Value| {
-            let mut key = serde_json::to_value(RsaJwk::signing(signer.public(), "k", None)).unwrap();
+            let mut key = serde_json::to_value(RsaJwk::signing(signer.public().rsa().unwrap(), "k", None)).unwrap();
             more.as_object().unwrap().iter().for_each(|(name, value)| key[name] = value.clone());
             key
         };

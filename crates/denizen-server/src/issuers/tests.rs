@@ -132,7 +132,8 @@ impl Issuer {
 
     /// Publishes these keys.
     pub(crate) fn publish(&self, keys: &[(&str, &Signer)]) {
-        let keys: Vec<RsaJwk> = keys.iter().map(|(kid, it)| RsaJwk::signing(it.public(), kid, None)).collect();
+        let keys: Vec<RsaJwk> =
+            keys.iter().map(|(kid, it)| RsaJwk::signing(it.public().rsa().unwrap(), kid, None)).collect();
         self.publish_document(json!({"keys": keys}));
     }
 
@@ -321,7 +322,7 @@ async fn of_ten_thousand_keys_a_hundred_are_used() {
     let ca = Authority::new();
     let issuer = Issuer::start(&ca).await;
     let small = json!({"kty": "EC", "kid": "k"});
-    let good = json!(RsaJwk::signing(signer().public(), "late", None));
+    let good = json!(RsaJwk::signing(signer().public().rsa().unwrap(), "late", None));
     let many = |at: usize, count: usize| {
         let mut keys = vec![small.clone(); count];
         keys.insert(at, good.clone());

@@ -154,6 +154,35 @@ pub(super) const KEYS: &[Key] = &[
         Such("\"/etc/denizen/issuers-ca.pem\""),
         &["CA certificates that are trusted for those hosts beside the system's, PEM. Default: the system's alone."],
     ),
+    key(
+        "signing.custody",
+        Is("\"sealed\""),
+        &[
+            "Where the keys that sign tokens are made and kept: sealed in the database, or pkcs11 for a device that a PKCS#11",
+            "module reaches, an HSM for one; they do not leave it. It concerns the keys that are made from then on: those that",
+            "there are stay where they are and in use, until `denizen signing-key rotate` or the schedule replaces them.",
+        ],
+    ),
+    key(
+        "signing.pkcs11_module",
+        Such("\"/usr/lib/softhsm/libsofthsm2.so\""),
+        &[
+            "The PKCS#11 module, a shared library. Needed while any signing key is in its token, also with custody = \"sealed\".",
+        ],
+    ),
+    key(
+        "signing.pkcs11_token",
+        Such("\"denizen\""),
+        &[
+            "The label of the token. Several servers over one database need the same keys: one device, or copies of it that have",
+            "every key at once.",
+        ],
+    ),
+    key(
+        "signing.pkcs11_pin_file",
+        Such("\"/etc/denizen/pkcs11.pin\""),
+        &["The file of the token's user PIN, and nothing else. Others must not be able to read it."],
+    ),
     key("audit.retention_days", Is("400"), &["Audit records are kept for so many days; 0 is for ever."]),
     key(
         "audit.retention_bytes",

@@ -52,6 +52,8 @@ pub(crate) const TRIAL_VAULT: &str = "main";
 /// Fewer connections than this are no server.
 pub(crate) const LEAST_CONNECTIONS: usize = 128;
 const DAY: u64 = 24 * 3600;
+/// A token's label is no longer, bytes (PKCS#11: `CK_TOKEN_INFO`).
+const MAX_LABEL: usize = 32;
 
 /// Where the configuration is, and what is set over it.
 #[derive(Args, Clone, Debug)]
@@ -95,6 +97,7 @@ pub(crate) struct Config {
     /// None: `denizen server` cannot run, other commands can.
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) root_key: PathBuf,
+    pub(crate) signing: Signing,
     pub(crate) retention: Retention,
     pub(crate) log: Log,
     /// Where traces are sent.
@@ -177,6 +180,26 @@ pub(crate) struct FederationConfig {
     pub(crate) networks: Networks,
     /// CA certificates beside the system's, and where that was said.
     pub(crate) ca_file: Option<(PathBuf, String)>,
+}
+
+/// Where the keys that sign tokens are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signing {
+    /// New ones are made in the device.
+    pub(crate) in_device: bool,
+    /// The device, where there is one.
+    pub(crate) device: Option<Device>,
+}
+
+/// A token that a PKCS#11 module reaches, and where each part was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    pub(crate) module: PathBuf,
+    pub(crate) module_at: String,
+    pub(crate) token: String,
+    pub(crate) token_at: String,
+    pub(crate) pin_file: PathBuf,
+    pub(crate) pin_at: String,
 }
 
 /// How the log is written.
@@ -312,6 +335,7 @@ fn config(reader: &mut Reader<'_>, others_read: bool) -> Config {
         drain: Duration::from_secs(reader.number("drain_seconds", 0..=3600)),
         store,
         tls: tls(reader),
+        signing: signing(reader),
         retention: Retention {
             age: (age > 0).then(|| Duration::from_secs(age * DAY)),
             bytes: (bytes > 0).then_some(bytes),
@@ -440,6 +464,55 @@ fn federation(reader: &mut Reader<'_>) -> FederationConfig {
     });
     let ca_file = reader.path("federation.ca_file").map(|found| (found.value, found.at));
     FederationConfig { hosts: hosts.unwrap_or_default(), networks: networks.unwrap_or_default(), ca_file }
+}
+
+fn signing(reader: &mut Reader<'_>) -> Signing {
+    let (in_device, at) = match reader.text("signing.custody") {
+        Some(found) if found.value == "pkcs11" => (true, found.at),
+        Some(found) => {
+            if found.value != "sealed" {
+                reader.fault(&found.at, "write \"sealed\" or \"pkcs11\"");
+            }
+            (false, found.at)
+        }
+        None => (false, "signing.custody".to_owned()),
+    };
+    let module = reader.path("signing.pkcs11_module");
+    let token = reader.text("signing.pkcs11_token");
+    let pin = reader.path("signing.pkcs11_pin_file");
+    match (module, token, pin) {
+        (Some(module), Some(token), Some(pin)) => {
+            if token.value.is_empty() || token.value.len() > MAX_LABEL {
+                reader.fault(&token.at, format!("the label of a token has 1 to {MAX_LABEL} bytes"));
+            }
+            let device = Device {
+                module: module.value,
+                module_at: module.at,
+                token: token.value,
+                token_at: token.at,
+                pin_file: pin.value,
+                pin_at: pin.at,
+            };
+            Signing { in_device, device: Some(device) }
+        }
+        (None, None, None) => {
+            if in_device {
+                let rule = "keys in a device need it named: set signing.pkcs11_module, signing.pkcs11_token and \
+                            signing.pkcs11_pin_file";
+                reader.fault(at, rule);
+            }
+            Signing::default()
+        }
+        (module, token, pin) => {
+            let set = [module.map(|found| found.at), token.map(|found| found.at), pin.map(|found| found.at)];
+            let at = set.into_iter().flatten().next().unwrap_or(at);
+            reader.fault(
+                at,
+                "set all of signing.pkcs11_module, signing.pkcs11_token and signing.pkcs11_pin_file, or none",
+            );
+            Signing::default()
+        }
+    }
 }
 
 fn log(reader: &mut Reader<'_>) -> Log {

@@ -249,3 +249,23 @@ fn vaults_are_named_by_url_suffix_or_both() {
     assert_eq!((config.vaults.suffix.as_deref(), config.vaults.local.as_deref()), (Some("v.example"), Some("main")));
     assert_eq!(good("public_url = \"https://ID.example:443\"").public_url.unwrap().to_string(), "https://id.example");
 }
+
+#[test]
+fn keys_in_a_device_need_all_of_it_named() {
+    let set = |text: &str| faults(&format!("[signing]\n{text}"));
+    let (module, token, pin) = ("pkcs11_module = \"m.so\"\n", "pkcs11_token = \"t\"\n", "pkcs11_pin_file = \"pin\"\n");
+    assert!(set("custody = \"sealed\"\n").is_empty());
+    assert!(set("custody = \"tpm\"\n")[0].contains("\"sealed\" or \"pkcs11\""));
+    assert!(set("custody = \"pkcs11\"\n")[0].contains("set signing.pkcs11_module"));
+    for some in [module, token, pin, &[module, pin].concat()] {
+        assert!(set(some)[0].contains("or none"), "{some}");
+    }
+    let long = format!("pkcs11_token = \"{}\"\n", "t".repeat(33));
+    assert!(set(&[module, &long, pin].concat())[0].contains("1 to 32 bytes"));
+    for (custody, in_device) in [("sealed", false), ("pkcs11", true)] {
+        let config = good(&format!("[signing]\ncustody = \"{custody}\"\n{module}{token}{pin}"));
+        assert_eq!(config.signing.in_device, in_device);
+        let device = config.signing.device.unwrap();
+        assert_eq!((device.module.as_path(), device.token.as_str()), (Path::new("/etc/denizen/m.so"), "t"));
+    }
+}

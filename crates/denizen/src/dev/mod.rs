@@ -47,7 +47,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     config::{
-        Config, FederationConfig, Listen, Log, StoreConfig, TRIAL_VAULT_SUFFIX, VaultNames,
+        Config, FederationConfig, Listen, Log, Signing, StoreConfig, TRIAL_VAULT_SUFFIX, VaultNames,
         address::{Address, Localhost},
     },
     data::{self, DataDir},
@@ -215,6 +215,7 @@ fn config(args: &Args, data: &DataDir) -> Result<Config, Failure> {
         store: StoreConfig::embedded(database_in(data.path())),
         tls: None,
         root_key: root_key_in(data.path()),
+        signing: Signing::default(),
         retention: Retention::default(),
         log: Log { json: false, level: String::new() },
         otlp: None,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use denizen_agent::files;
-use denizen_keys::{envelope::RootKey, x509::Certificate};
+use denizen_keys::{Custody, KeyError, SecretString, envelope::RootKey, pkcs11::Token, x509::Certificate};
 use denizen_server::{
     domain::claims::audience::EntraIssued,
     http::{
@@ -19,7 +19,9 @@ use denizen_wire::{Causes, Clock, host::is_local};
 use rustls::RootCertStore;
 
 use crate::{
-    config::{Config, Fault, Faults, FederationConfig, Origin, TRIAL_VAULT, TRIAL_VAULT_SUFFIX, engine},
+    config::{
+        Config, Device, Fault, Faults, FederationConfig, Origin, Signing, TRIAL_VAULT, TRIAL_VAULT_SUFFIX, engine,
+    },
     exit::{self, Failure},
 };
 
@@ -27,6 +29,9 @@ use crate::{
 const MAX_CA_FILE: u64 = 4 * 1024 * 1024;
 /// The other names of this machine, as a URL has them.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// The file of a PIN is no larger, bytes.
+const MAX_PIN_FILE: u64 = 4096;
 
 /// Faults, each with the exit code of its kind.
 #[derive(Default)]
@@ -90,12 +95,14 @@ pub(crate) async fn open(
     connections: usize,
 ) -> Result<Server, Fault> {
     let engine = engine(config)?;
+    let custody = custody(&config.signing)?;
     let (retention, rates) = (config.retention, config.rates);
     let outbound = outbound(&config.federation)?;
     let opened = Server::open(ServerConfig {
         engine,
         names,
         root_key,
+        custody,
         clock,
         entra_issued,
         connections,
@@ -130,6 +137,35 @@ fn outbound(config: &FederationConfig) -> Result<Outbound, Fault> {
         }
     }
     Ok(Outbound { hosts: hosts.clone(), networks: networks.clone(), roots: Arc::new(roots) })
+}
+
+/// Where the keys that sign tokens are made and kept. A token that is not there now may come back, and is a warning.
+///
+/// # Errors
+/// The module does not load, or the PIN is not there or refused.
+fn custody(signing: &Signing) -> Result<Custody, Fault> {
+    let Some(device) = &signing.device else { return Ok(Custody::sealed()) };
+    let token = token(device)?;
+    match token.check() {
+        Ok(()) => {}
+        Err(KeyError::Device { may_recover: true, reason, token }) => {
+            tracing::warn!(token, reason, "signing keys that are in the token sign nothing until it can be used");
+        }
+        Err(error) => return Err(Fault::new(&device.token_at, error.to_string())),
+    }
+    Ok(if signing.in_device { Custody::in_token(token) } else { Custody::sealed().with_token(token) })
+}
+
+fn token(device: &Device) -> Result<Token, Fault> {
+    let at = format!("{} {}", device.pin_at, device.pin_file.display());
+    let text = files::read_secret_text(&device.pin_file, MAX_PIN_FILE)
+        .map_err(|error| Fault::new(&at, format!("the PIN cannot be read: {error}")))?;
+    let pin = SecretString::from(text.trim_end_matches(['\r', '\n']));
+    if pin.is_empty() {
+        return Err(Fault::new(at, "the file is empty: write the token's user PIN into it"));
+    }
+    Token::of_module(&device.module, &device.token, &pin)
+        .map_err(|error| Fault::new(&device.module_at, error.to_string()))
 }
 
 /// The TLS side of its listeners, and what replaces the certificate.

@@ -196,6 +196,9 @@ async fn prepare(
     if server.store.snapshot().tenants().next().is_none() {
         faulty.add(exit::CONFIG, not_set_up(config, "the database is empty"));
     }
+    if is_check && let Err(rule) = server.signing.check(clock.now()).await {
+        faulty.add(exit::CONFIG, Fault::new("signing", rule));
+    }
     if let Some(pair) = &pair {
         for fault in names_of_certificate(config, &server, pair) {
             if is_check {

@@ -178,7 +178,7 @@ async fn d25_another_signature_under_the_right_claims() {
     let now = claims["iat"].as_i64().unwrap();
     let brought = x509::self_signed(&own, "forger", now - 60, now + 86_400).unwrap();
     let x5c = b64::standard(brought.der());
-    let jwk = json!({"kty": "RSA", "n": own.public().n_base64url(), "e": own.public().e_base64url(), "kid": kid});
+    let jwk = json!({"kty": "RSA", "n": own.public().rsa().unwrap().n_base64url(), "e": own.public().rsa().unwrap().e_base64url(), "kid": kid});
     for header in [
         json!({"typ": "JWT", "alg": "RS256", "kid": kid}),
         json!({"typ": "JWT", "alg": "RS256", "kid": kid, "jwk": jwk}),

@@ -33,6 +33,7 @@
 //! | [`balanced`], [`history`] | replicas behind HAProxy that are killed; whether some order explains what all clients saw |
 //! | [`clock`] | a clock that is stepped under load, and replicas whose clocks differ |
 //! | [`chaos`] | attacks that take long: `./test chaos` |
+//! | [`custody`] | signing keys in a PKCS#11 token and by ES256, and every key replaced at once |
 //! | [`arc`], [`imds`] | the endpoints of the agent inside it |
 //! | [`neighbour`] | the same from another machine on the link |
 //! | [`subordinate`] | the same from one user's many user ids |
@@ -56,6 +57,7 @@ mod balanced;
 mod chaos;
 mod clock;
 mod commands;
+mod custody;
 mod dev;
 mod earlier;
 mod enrol;

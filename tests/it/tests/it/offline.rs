@@ -6,7 +6,7 @@ use std::path::Path;
 use denizen_keys::envelope::RootKey;
 use denizen_server::{
     app::access::{Authorization, SystemReason},
-    domain::directory::TokenVersion,
+    domain::directory::{SigningAlgorithm, TokenVersion},
     run::{Server, root_key_in},
 };
 use denizen_wire::{Clock, TenantId, UnixTime};
@@ -50,7 +50,7 @@ impl Offline {
     /// Signs any claims with the key whose turn it is.
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let keys = self.server.signing.keys(&self.server.store.snapshot(), self.tenant).unwrap();
-        keys.sign(&claims.to_string(), TokenVersion::V1, self.now()).unwrap().token
+        keys.sign(&claims.to_string(), TokenVersion::V1, SigningAlgorithm::Rs256, self.now()).unwrap().token
     }
 
     pub(crate) async fn close(self) {

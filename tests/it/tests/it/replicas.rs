@@ -253,3 +253,27 @@ async fn a_database_that_stops_takes_no_token_away() {
     let given = exported.lines().filter(|line| line.contains("/secrets/warm")).count();
     assert!(given >= 80, "{given} of 80 reads are recorded");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emergency_roll_at_one_replica_is_followed_by_the_other() {
+    let sandbox = Sandbox::new().await;
+    let (deployment, one, two, token) = Deployment::started(&sandbox).await;
+    put(&two, &token, "s", "before").await.expect(200);
+    deployment.replicas[0].run(&["signing-key", "roll", "--emergency"]).await.ok();
+    assert_eq!(put(&one, &token, "s", "x").await.status, 401, "where it was asked for, at once");
+    let followed = async {
+        while put(&two, &token, "s", "x").await.status != 401 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(TIMEOUT, followed).await.expect("the other replica believes the old key");
+    let admin = deployment.replicas[0].admin();
+    for server in [&one, &two] {
+        let new = server.admin_token(&admin, VAULT).await.expect(200).text("/access_token");
+        put(&one, &new, "s", "after").await.expect(200);
+        put(&two, &new, "s", "after").await.expect(200);
+    }
+    one.stop().await;
+    two.stop().await;
+    deployment.verify().await;
+}

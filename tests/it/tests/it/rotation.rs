@@ -20,10 +20,10 @@ async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good()
     let read = async |token: &str| dev.vault("GET", "/secrets/hello/?api-version=7.6", Some(token), None).await.status;
 
     let (before, old) = (kids(&dev).await, dev.admin_token("https://vault.azure.net").await);
-    assert_eq!(before.len(), 2, "one that signs, and the next");
+    assert_eq!(before.len(), 4, "of each algorithm one that signs, and the next");
     let said = ended(rotate()).await.ok();
     let after = kids(&dev).await;
-    assert_eq!(after.len(), 3, "{said}");
+    assert_eq!(after.len(), 6, "{said}");
     assert!(before.iter().all(|kid| after.contains(kid) && said.contains(kid.as_str())), "{said}");
     let new = dev.admin_token("https://vault.azure.net").await;
     assert_ne!(jwt::header(&old)["kid"], jwt::header(&new)["kid"]);
@@ -33,7 +33,7 @@ async fn a_key_rotated_by_command_signs_and_the_old_ones_tokens_are_still_good()
     dev.stop().await;
     ended(rotate()).await.ok();
     let again = Dev::start(&sandbox).await;
-    assert_eq!(kids(&again).await.len(), 4);
+    assert_eq!(kids(&again).await.len(), 8);
     let newest = again.admin_token("https://vault.azure.net").await;
     assert_ne!(jwt::header(&newest)["kid"], jwt::header(&new)["kid"]);
     again.stop().await;

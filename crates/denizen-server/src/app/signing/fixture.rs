@@ -73,8 +73,8 @@ pub(crate) fn key_credential() -> KeyCredential {
         end: NOW + 1_000_000,
         x5t: CERTIFICATE.thumbprint_sha1(),
         x5t_s256: CERTIFICATE.thumbprint_sha256(),
-        n: hash::hex(SIGNER.public().n()),
-        e: hash::hex(SIGNER.public().e()),
+        n: hash::hex(SIGNER.public().rsa().unwrap().n()),
+        e: hash::hex(SIGNER.public().rsa().unwrap().e()),
     }
 }
 

@@ -1,35 +1,50 @@
-use denizen_keys::{JwsError, jws::Unverified};
+use denizen_keys::{Algorithm, JwsError, jws::Unverified};
 
 use super::{
     fixture::{CONTOSO, Deployment, FABRIKAM, NOW, deployment},
     *,
 };
 
+use SigningAlgorithm::{Es256, Rs256};
+
 fn sign(deployment: &Deployment, tenant: TenantId, now: UnixTime) -> (String, String) {
+    sign_by(deployment, tenant, Rs256, now)
+}
+
+fn sign_by(deployment: &Deployment, tenant: TenantId, algorithm: SigningAlgorithm, now: UnixTime) -> (String, String) {
     let keys = deployment.keys.keys(&deployment.store.snapshot(), tenant).unwrap();
-    let signed = keys.sign(r#"{"sub":"x"}"#, TokenVersion::V1, now).unwrap();
-    (signed.token.clone(), signed.kid.to_owned())
+    let signed = keys.sign(r#"{"sub":"x"}"#, TokenVersion::V1, algorithm, now).unwrap();
+    (signed.token, signed.kid)
+}
+
+/// How many of a tenant's keys sign by this algorithm.
+fn count(deployment: &Deployment, tenant: TenantId, algorithm: SigningAlgorithm) -> usize {
+    deployment.signing_keys(tenant).iter().filter(|key| key.alg == algorithm).count()
 }
 
 /// Whether one of the published keys has made the signature.
 fn verifies(deployment: &Deployment, tenant: TenantId, token: &str, now: UnixTime) -> Result<(), JwsError> {
     let parsed = Unverified::parse(token, 4096).unwrap();
     let jwks = deployment.keys.jwks(&deployment.store.snapshot(), tenant, now, None).unwrap();
-    let jwk = jwks.iter().find(|jwk| jwk.kid.as_deref() == parsed.kid()).ok_or(JwsError::BadSignature)?;
-    parsed.verify(&jwk.to_public().unwrap(), &[Algorithm::Rs256]).map(drop)
+    let jwk = jwks.iter().find(|jwk| jwk.kid() == parsed.kid()).ok_or(JwsError::BadSignature)?;
+    let public = jwk.to_public().unwrap();
+    parsed.verify(&public, &[public.token_algorithm()]).map(drop)
 }
 
 #[tokio::test]
-async fn two_keys_are_published_and_the_certificate_names_them() {
+async fn two_keys_of_each_algorithm_are_published_and_the_certificate_names_them() {
     let d = deployment().await;
     let jwks = d.keys.jwks(&d.store.snapshot(), CONTOSO, NOW, Some("https://i")).unwrap();
-    assert_eq!(jwks.len(), 2);
+    let algorithms: Vec<Algorithm> = jwks.iter().map(|jwk| jwk.to_public().unwrap().token_algorithm()).collect();
+    assert_eq!(algorithms.len(), 4);
+    assert_eq!(algorithms.iter().filter(|algorithm| **algorithm == Algorithm::Es256).count(), 2);
     for jwk in &jwks {
-        let der = b64::decode_standard(&jwk.x5c[0]).unwrap();
+        let json = serde_json::to_value(jwk).unwrap();
+        let der = b64::decode_standard(json["x5c"][0].as_str().unwrap()).unwrap();
         let certificate = Certificate::from_der(&der).unwrap();
-        assert_eq!(jwk.kid.as_deref(), Some(b64::url(&certificate.thumbprint_sha1()).as_str()));
-        assert_eq!((jwk.x5t.as_ref(), jwk.issuer.as_deref()), (jwk.kid.as_ref(), Some("https://i")));
-        assert_eq!(certificate.public_key().unwrap(), jwk.to_public().unwrap());
+        assert_eq!(jwk.kid(), Some(b64::url(&certificate.thumbprint_sha1()).as_str()));
+        assert_eq!((json["x5t"].as_str(), json["issuer"].as_str()), (jwk.kid(), Some("https://i")));
+        assert_eq!(certificate.any_public_key().unwrap(), jwk.to_public().unwrap());
     }
     // Nothing is due, so nothing is written.
     let writes = d.store.counters().writes;
@@ -46,7 +61,7 @@ async fn a_rotation_keeps_both_keys_live() {
     assert_ne!(old_kid, new_kid);
     assert_eq!(verifies(&d, CONTOSO, &before, NOW), Ok(()));
     assert_eq!(verifies(&d, CONTOSO, &after, NOW), Ok(()));
-    assert_eq!(d.keys.jwks(&d.store.snapshot(), CONTOSO, NOW, None).unwrap().len(), 3);
+    assert_eq!((count(&d, CONTOSO, Rs256), count(&d, CONTOSO, Es256)), (3, 3));
 
     // When every token it signed has ended, the old key goes, its private half with it.
     let later = NOW + Policy::default().keep;
@@ -66,7 +81,7 @@ async fn the_turn_passes_by_the_clock_to_a_key_shown_before() {
     assert_ne!(first, second);
     assert!(shown.contains(&second), "a resource could have read it for a month");
     d.keys.ensure_keys(&d.auth(CONTOSO, turn)).await.unwrap();
-    assert_eq!(d.signing_keys(CONTOSO).len(), 3);
+    assert_eq!((count(&d, CONTOSO, Rs256), count(&d, CONTOSO, Es256)), (3, 3));
 }
 
 #[tokio::test]
@@ -75,7 +90,7 @@ async fn keys_survive_a_restart_and_are_nowhere_in_the_clear() {
     let (token, kid) = sign(&d, CONTOSO, NOW);
     let again = KeyRing::new(d.store.clone(), d.keys.ring.key_encryption_keys.clone());
     let keys = again.keys(&d.store.snapshot(), CONTOSO).unwrap();
-    assert_eq!(keys.sign("{}", TokenVersion::V2, NOW).unwrap().kid, kid);
+    assert_eq!(keys.sign("{}", TokenVersion::V2, Rs256, NOW).unwrap().kid, kid);
     assert_eq!(verifies(&d, CONTOSO, &token, NOW), Ok(()));
     for record in d.signing_keys(CONTOSO) {
         let (wrapped, sealed) = record.sealed.split_once('.').unwrap();
@@ -88,12 +103,12 @@ async fn keys_survive_a_restart_and_are_nowhere_in_the_clear() {
 async fn d34_no_tenants_key_opens_as_anothers() {
     let d = deployment().await;
     d.keys.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
-    let theirs = d.signing_keys(FABRIKAM)[0].clone();
+    let theirs = d.signing_keys(FABRIKAM).into_iter().find(|key| key.alg == Rs256).unwrap();
     // Whoever can write rows moves Fabrikam's key into Contoso, to sign for Contoso with a key of Fabrikam's.
     let moved = SigningKey { tenant: CONTOSO, signs_from: NOW + 1, ..SigningKey::clone(&theirs) };
     d.put(CONTOSO, &moved).await;
     let keys = d.keys.keys(&d.store.snapshot(), CONTOSO).unwrap();
-    let refused = keys.sign("{}", TokenVersion::V1, NOW + 1).unwrap_err();
+    let refused = keys.sign("{}", TokenVersion::V1, Rs256, NOW + 1).unwrap_err();
     assert!(matches!(refused, SigningError::Key(KeyError::Signing)), "{refused}");
 }
 
@@ -111,7 +126,55 @@ async fn many_at_once_rotate_to_one_set_of_keys() {
     for one in all {
         one.await.unwrap().unwrap();
     }
-    assert_eq!(d.signing_keys(CONTOSO).len(), 3);
+    assert_eq!((count(&d, CONTOSO, Rs256), count(&d, CONTOSO, Es256)), (3, 3));
+}
+
+#[tokio::test]
+async fn a_key_signs_by_its_own_algorithm_and_opens_as_no_other() {
+    let d = deployment().await;
+    for (algorithm, name) in [(Rs256, "RS256"), (Es256, "ES256")] {
+        let (token, kid) = sign_by(&d, CONTOSO, algorithm, NOW);
+        let parsed = Unverified::parse(&token, 4096).unwrap();
+        assert_eq!((parsed.header().alg.name(), parsed.kid()), (name, Some(kid.as_str())));
+        assert_eq!(verifies(&d, CONTOSO, &token, NOW), Ok(()));
+    }
+    // A row that says another algorithm than its key has signs nothing.
+    let key = d.signing_keys(CONTOSO).into_iter().find(|key| key.alg == Es256).unwrap();
+    d.put(CONTOSO, &SigningKey { alg: Rs256, signs_from: NOW + 1, ..SigningKey::clone(&key) }).await;
+    let keys = d.keys.keys(&d.store.snapshot(), CONTOSO).unwrap();
+    assert!(keys.sign("{}", TokenVersion::V1, Rs256, NOW + 1).is_err());
+}
+
+#[tokio::test]
+async fn a_row_of_an_earlier_release_is_an_rs256_key() {
+    let d = deployment().await;
+    let key = d.signing_keys(CONTOSO).into_iter().find(|key| key.alg == Rs256).unwrap();
+    let json = serde_json::to_value(&*key).unwrap();
+    assert_eq!(json.get("alg"), None, "what an earlier release reads is written as it wrote it");
+    assert_eq!(serde_json::from_value::<SigningKey>(json).unwrap(), *key);
+}
+
+#[tokio::test]
+async fn an_emergency_leaves_no_old_key_and_no_token_that_one_signed() {
+    let d = deployment().await;
+    let before = [Rs256, Es256].map(|algorithm| sign_by(&d, CONTOSO, algorithm, NOW));
+    let old: Vec<String> = d.signing_keys(CONTOSO).iter().map(|key| key.kid.clone()).collect();
+    d.keys.replace_all(&d.auth(CONTOSO, NOW)).await.unwrap();
+    assert!(d.signing_keys(CONTOSO).iter().all(|key| !old.contains(&key.kid)), "private halves and all");
+    for (token, _) in &before {
+        assert_eq!(verifies(&d, CONTOSO, token, NOW), Err(JwsError::BadSignature));
+    }
+    for algorithm in [Rs256, Es256] {
+        let (token, kid) = sign_by(&d, CONTOSO, algorithm, NOW);
+        assert!(!old.contains(&kid));
+        assert_eq!(verifies(&d, CONTOSO, &token, NOW), Ok(()));
+        assert_eq!(count(&d, CONTOSO, algorithm), 2, "the next is published ahead again");
+    }
+    // It is the tenant's alone.
+    d.keys.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    let theirs = d.signing_keys(FABRIKAM);
+    d.keys.replace_all(&d.auth(CONTOSO, NOW)).await.unwrap();
+    assert_eq!(d.signing_keys(FABRIKAM), theirs);
 }
 
 #[tokio::test]

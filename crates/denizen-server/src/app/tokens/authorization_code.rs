@@ -69,7 +69,7 @@ impl TokenService {
         match (fault, decided) {
             (None, Some(decided)) => {
                 let refresh = refresh.map(|new| self.refresh_text(at, &new)).transpose()?;
-                self.give(at, asking, &of, decided, refresh)
+                self.give(at, asking, &of, decided, refresh).await
             }
             (fault, _) => Err(fault.unwrap_or(GrantFault::UnknownCode).into()),
         }

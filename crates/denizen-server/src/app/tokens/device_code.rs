@@ -175,7 +175,7 @@ impl TokenService {
         let refresh = scopes.offline.then_some(new);
         self.redeem_decision(at, asking, &decision, sign_in, refresh.as_ref()).await?;
         let refresh = refresh.map(|new| self.refresh_text(at, &new)).transpose()?;
-        self.give(at, asking, &of, decided, refresh)
+        self.give(at, asking, &of, decided, refresh).await
     }
 
     /// Nobody has decided yet.

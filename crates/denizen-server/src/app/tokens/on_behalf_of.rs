@@ -48,6 +48,6 @@ impl TokenService {
         let scopes = Scopes { offline: false, ..scopes.clone() };
         let of = ForUser { sign_in: &sign_in, scopes: &scopes, nonce: None, grant: "on behalf of" };
         let decided = self.decide(at, asking, &of).await?;
-        self.give(at, asking, &of, decided, None)
+        self.give(at, asking, &of, decided, None).await
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         Actor, Ctx,
         claims::{self, Audience, Groups, IssuedBy, NewIdToken, Subject},
-        directory::{Application, TokenVersion},
+        directory::{Application, SigningAlgorithm, TokenVersion},
         lifetimes,
         people::User,
         scopes::{DEFAULT, Scopes},
@@ -68,7 +68,7 @@ impl TokenService {
     }
 
     /// Writes the tokens of what was decided.
-    pub(super) fn give(
+    pub(super) async fn give(
         &self,
         at: &At<'_>,
         asking: &Asking<'_>,
@@ -80,7 +80,7 @@ impl TokenService {
         let (sign_in, scopes, tenant) = (of.sign_in, of.scopes, at.tenant.id);
         let known = known(at.ctx, asking, user.id);
         let id_token = match scopes.openid {
-            true => Some(self.id_token(at, asking, of, &user)?),
+            true => Some(self.id_token(at, asking, of, &user).await?),
             false => None,
         };
         let directory_roles = claimed::directory_roles(at.snapshot, self.access.roles(), tenant, user.id);
@@ -91,15 +91,26 @@ impl TokenService {
         let because = format!("{} of session {}", of.grant, sign_in.session);
         let scope = granted(&audience.asked, &scp, scopes);
         let new = NewAccessToken { subject, audience, roles, groups, lifetime, because, by: asking.by.as_ref() };
-        let issued = self.write(at, &known, new, asking.proof())?;
+        let issued = self.write(at, &known, new, asking.proof()).await?;
         let of_user = IssuedForUser { scope, refresh_token, id_token, id: user.id, tenant };
         Ok(Issued { user: Some(of_user), ..issued })
     }
 
-    fn id_token(&self, at: &At<'_>, asking: &Asking<'_>, of: &ForUser<'_>, user: &User) -> Result<String, TokenError> {
+    async fn id_token(
+        &self,
+        at: &At<'_>,
+        asking: &Asking<'_>,
+        of: &ForUser<'_>,
+        user: &User,
+    ) -> Result<String, TokenError> {
         let (tenant, version, now) = (at.tenant.id, at.wishes.endpoint, at.ctx.now);
-        let itself =
-            Audience { asked: asking.id.to_string(), application: Some(asking.id), version, issued_by: IssuedBy::Us };
+        let itself = Audience {
+            asked: asking.id.to_string(),
+            application: Some(asking.id),
+            version,
+            algorithm: SigningAlgorithm::Rs256,
+            issued_by: IssuedBy::Us,
+        };
         // An id token has no room for a list that has to be asked for elsewhere.
         let groups = match self.groups(at, user.id, &itself) {
             Groups::None | Groups::AskAt(_) => Groups::None,
@@ -120,8 +131,9 @@ impl TokenService {
         });
         let json = serde_json::to_string(&claims).map_err(TokenError::Unwritten)?;
         let keys = self.keys.keys(at.snapshot, tenant).map_err(TokenError::Signing)?;
-        let signed = keys.sign(&json, TokenVersion::V2, now).map_err(TokenError::Signing)?;
-        Ok(signed.token)
+        // Clients read id tokens by RS256, whatever a resource reads.
+        let signed = self.keys.sign(&keys, json, TokenVersion::V2, SigningAlgorithm::Rs256, now).await;
+        Ok(signed.map_err(TokenError::Signing)?.token)
     }
 }
 

@@ -150,7 +150,7 @@ impl TokenService {
         let decided = self.decide(at, asking, &of).await?;
         let generation = self.spend(at, asking, &row, parts.generation).await?;
         let next = self.text_of(at, &parts.locator, generation)?;
-        self.give(at, asking, &of, decided, Some(next))
+        self.give(at, asking, &of, decided, Some(next)).await
     }
 
     /// Spends a generation of a row; gives the one that is good now.

@@ -4,7 +4,7 @@
 //! and port with the authority they were given, and a document that a stranger can put words into is no document.
 //! The tenant stands in them by id however it was asked for, since clients take the id from there.
 
-use denizen_keys::jwk::RsaJwk;
+use denizen_keys::jwk::Jwk;
 use denizen_wire::{
     Causes, TenantId,
     oauth::{Discovery, InstanceDiscovery, InstanceMetadata, UserRealm},
@@ -21,7 +21,7 @@ use crate::{
 /// A key document.
 #[derive(Serialize)]
 struct Keys {
-    keys: Vec<RsaJwk>,
+    keys: Vec<Jwk>,
 }
 
 pub(super) fn v2(sts: &Sts, params: &Params) -> Result<Reply, Fault> {

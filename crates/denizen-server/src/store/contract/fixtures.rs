@@ -7,7 +7,10 @@ use crate::{
     domain::{
         Actor, Ctx,
         deleted::{DeletedKind, DeletedObject},
-        directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant},
+        directory::{
+            Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningAlgorithm, SigningKey,
+            Tenant,
+        },
         federation::{FederatedCredential, Whom},
         grants::{AppRoleAssignment, PermissionGrant},
         hot::Principal,
@@ -123,6 +126,7 @@ pub(in crate::store) fn signing_key(tenant: u8, n: u8) -> SigningKey {
     SigningKey {
         tenant: tenant_id(tenant),
         kid: format!("kid-{n}"),
+        alg: SigningAlgorithm::Rs256,
         certificate: "MIIB".to_owned(),
         sealed: "THE-SEALED-KEY".to_owned(),
         created: NOW,

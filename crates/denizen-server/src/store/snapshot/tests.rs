@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     domain::{
-        directory::{PrincipalKind, ServicePrincipal},
+        directory::{PrincipalKind, ServicePrincipal, SigningAlgorithm},
         grants, people,
         roles::RoleAssignment,
     },
@@ -130,6 +130,7 @@ fn applied((tenant, what, n): Named, now: Option<u8>, among: &Snapshot) -> Appli
             let record = SigningKey {
                 tenant,
                 kid: format!("kid-{n}"),
+                alg: SigningAlgorithm::Rs256,
                 certificate: String::new(),
                 sealed: String::new(),
                 created: AT,

@@ -23,7 +23,7 @@ use crate::{
     },
     domain::{
         Actor, Ctx,
-        directory::{PrincipalKind, ServicePrincipal, SigningKey, Tenant},
+        directory::{PrincipalKind, ServicePrincipal, SigningAlgorithm, SigningKey, Tenant},
         resources::{ResourceGroup, Subscription, Vault},
         roles::{BuiltInRoles, RoleAssignment},
         secrets::NewSecret,
@@ -211,6 +211,7 @@ pub(crate) fn signing_key(tenant: TenantId, certificate: &Certificate) -> Signin
     SigningKey {
         tenant,
         kid: certificate.kid(),
+        alg: SigningAlgorithm::Rs256,
         certificate: b64::standard(certificate.der()),
         sealed: String::new(),
         created: NOW,

@@ -3,13 +3,13 @@
 mod authorization;
 pub(crate) mod fixture;
 
-use denizen_keys::{b64, hash};
+use denizen_keys::{Algorithm, b64, hash};
 use fixture::{AUDIENCE, AUTHORITY, Fixture, NOW, Who, key, put, set_up, sign, sign_as, signing_key};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::directory::ServicePrincipal;
+use crate::domain::directory::{ServicePrincipal, SigningAlgorithm, SigningKey};
 
 fn audiences() -> Vec<String> {
     vec!["https://vault.denizen.test:8444".into(), AUDIENCE.into(), format!("{AUDIENCE}/")]
@@ -186,6 +186,60 @@ async fn d34_a_token_is_good_in_its_tenant_only() {
             found: format!("{AUTHORITY}/{}/", fixture.tenant)
         }
     );
+}
+
+/// The key says by which algorithm a token is verified, the token does not.
+#[tokio::test]
+async fn d25_a_keys_family_decides_the_algorithm() {
+    let fixture = Fixture::new().await;
+    let who = fixture.principal().await;
+    let signer = denizen_keys::Signer::generate_ec().unwrap();
+    let certificate = denizen_keys::x509::self_signed(&signer, "test", NOW.0 - 1000, NOW.0 + 1_000_000).unwrap();
+    let ec = SigningKey { alg: SigningAlgorithm::Es256, ..signing_key(fixture.tenant, &certificate) };
+    put(&fixture.store, &fixture::ctx(fixture.tenant), &ec).await;
+    let (rsa_kid, ec_kid) = (key(0).1.kid(), certificate.kid());
+    let claims = fixture.claims(who).to_string();
+    let header = |alg: &str, kid: &str| json!({"typ": "JWT", "alg": alg, "kid": kid}).to_string();
+    let by_ec = |alg: &str, kid: &str| {
+        denizen_keys::jws::sign_compact(&signer, Algorithm::Es256, &header(alg, kid), &claims).unwrap()
+    };
+    let by_rsa = |alg: &str, kid: &str| {
+        denizen_keys::jws::sign_compact(&key(0).0, Algorithm::Rs256, &header(alg, kid), &claims).unwrap()
+    };
+    assert_eq!(fixture.believe(&by_ec("ES256", &ec_kid)).unwrap().principal, who.principal);
+    assert_eq!(fixture.believe(&by_rsa("RS256", &rsa_kid)).unwrap().principal, who.principal);
+
+    let refused = AuthError::Form(JwsError::AlgorithmRefused);
+    // Each key with the other's algorithm, whoever has signed.
+    for token in [
+        by_ec("RS256", &ec_kid),
+        by_ec("ES256", &rsa_kid),
+        by_rsa("ES256", &rsa_kid),
+        by_rsa("RS256", &ec_kid),
+        by_ec("PS256", &ec_kid),
+        by_ec("ES384", &ec_kid),
+        by_ec("es256", &ec_kid),
+    ] {
+        assert_eq!(fixture.refusal(&token), refused, "{token}");
+    }
+    // The right algorithm's name over the other key's signature.
+    assert_eq!(fixture.refusal(&by_rsa("ES256", &ec_kid)), AuthError::Signature);
+    assert_eq!(fixture.refusal(&by_ec("RS256", &rsa_kid)), AuthError::Signature);
+    // A signature of nothing: both numbers are zero.
+    let (input, _) = by_ec("ES256", &ec_kid).rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert_eq!(fixture.refusal(&format!("{input}.{}", b64::url(&[0; 64]))), AuthError::Signature);
+    // A MAC under the published point.
+    let public = signer.public().spki_der();
+    let mac = denizen_keys::hash::hmac_sha256(public, input.as_bytes());
+    assert_eq!(fixture.refusal(&format!("{input}.{}", b64::url(&mac))), AuthError::Signature);
+
+    // A row whose algorithm is not its key's proves nothing.
+    let other = SigningKey { alg: SigningAlgorithm::Rs256, ..signing_key(fixture.tenant, &certificate) };
+    put(&fixture.store, &fixture::ctx(fixture.tenant), &other).await;
+    let fresh = fixture::access(&fixture.store);
+    let token = by_ec("ES256", &ec_kid);
+    let found = fresh.authenticate(&fixture.store.snapshot(), &token, &audiences(), fixture.tenant, NOW);
+    assert_eq!(found.unwrap_err().error, AuthError::Key);
 }
 
 #[tokio::test]

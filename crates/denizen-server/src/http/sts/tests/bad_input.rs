@@ -127,14 +127,14 @@ async fn d25_no_algorithm_that_needs_no_key_of_the_clients_is_accepted() {
     }
     // The public key as the secret of an HMAC, in each form an attacker can have it.
     let input = format!("{}.{claims}", header("HS256"));
-    let jwk = json!({"n": SIGNER.public().n_base64url()}).to_string();
-    for secret in [SIGNER.public().spki_der(), SIGNER.public().n(), jwk.as_bytes()] {
+    let jwk = json!({"n": SIGNER.public().rsa().unwrap().n_base64url()}).to_string();
+    for secret in [SIGNER.public().spki_der(), SIGNER.public().rsa().unwrap().n(), jwk.as_bytes()] {
         let mac = denizen_keys::hash::hmac_sha256(secret, input.as_bytes());
         let answer = service.assert(APP, &format!("{input}.{}", b64::url(&mac))).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, 50_027));
     }
     // The header brings its own key.
-    let own = json!({"alg": "RS256", "x5t": b64::url(&key.x5t), "jwk": {"kty": "RSA", "n": STRANGER.public().n_base64url(), "e": "AQAB"}});
+    let own = json!({"alg": "RS256", "x5t": b64::url(&key.x5t), "jwk": {"kty": "RSA", "n": STRANGER.public().rsa().unwrap().n_base64url(), "e": "AQAB"}});
     let text = jws(&STRANGER, Algorithm::Rs256, &own, &super::claims(APP, NOW), false);
     assert_eq!(service.assert(APP, &text).await.code(), 700_027);
 }

@@ -57,7 +57,7 @@ async fn the_shared_documents_leave_the_tenant_open() {
     for key in keys["keys"].as_array().unwrap() {
         assert_eq!(key["issuer"], format!("{AUTHORITY}/{CONTOSO}/v2.0"));
     }
-    assert_eq!(keys["keys"].as_array().unwrap().len(), 2);
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 4);
     let answer = service.get("/common/discovery/keys").await;
     assert!(!answer.body.contains("issuer"), "the v1 document has no issuers");
 }
@@ -69,12 +69,16 @@ async fn the_key_document_has_what_every_library_looks_for() {
     assert_eq!(answer.header("cache-control"), Some("max-age=3600"));
     let keys: Value = answer.json();
     let keys = keys["keys"].as_array().unwrap();
-    assert_eq!(keys.len(), 2);
+    assert_eq!(keys.len(), 4);
+    assert_eq!(keys.iter().filter(|key| key["kty"] == "EC").count(), 2);
     for key in keys {
-        assert_eq!(
-            (&key["kty"], &key["use"], &key["alg"], &key["e"]),
-            (&json!("RSA"), &json!("sig"), &json!("RS256"), &json!("AQAB"))
-        );
+        assert_eq!(key["use"], "sig");
+        if key["kty"] == "EC" {
+            assert_eq!((&key["alg"], &key["crv"]), (&json!("ES256"), &json!("P-256")));
+            assert!(key.get("n").is_none(), "{key}");
+        } else {
+            assert_eq!((&key["kty"], &key["alg"], &key["e"]), (&json!("RSA"), &json!("RS256"), &json!("AQAB")));
+        }
         assert_eq!(key["kid"], key["x5t"]);
         assert_eq!(key["x5c"].as_array().unwrap().len(), 1);
         assert_eq!(key["issuer"], format!("{AUTHORITY}/{CONTOSO}/v2.0"));

@@ -15,7 +15,7 @@ use crate::{
     app::strangers::Reason,
     domain::{
         claims::audience::EntraIssued,
-        directory::{Application, PrincipalKind, ServicePrincipal},
+        directory::{Application, PrincipalKind, ServicePrincipal, SigningAlgorithm, TokenVersion},
         federation::{DEFAULT_AUDIENCE, FederatedCredential, Whom},
     },
     issuers::{
@@ -193,7 +193,7 @@ async fn d28_what_is_forged_is_refused_whatever_it_is_signed_with() {
         format!("{input}.{}", b64::url(&tag(&input)))
     };
     let public = signer().public();
-    for secret in [public.spki_der(), public.n(), public.n_base64url().as_bytes()] {
+    for secret in [public.spki_der(), public.rsa().unwrap().n(), public.rsa().unwrap().n_base64url().as_bytes()] {
         let text =
             compact(json!({"alg": "HS256", "kid": "k1"}), &|input| hmac_sha256(secret, input.as_bytes()).to_vec());
         assert_eq!(it.service.assert(APP, &text).await.code(), 50_027);
@@ -203,7 +203,7 @@ async fn d28_what_is_forged_is_refused_whatever_it_is_signed_with() {
         assert_eq!(it.service.assert(APP, &text).await.code(), 50_027, "{alg}");
     }
     // A key that the token brings along, and names that no key has.
-    let jwk = json!(denizen_keys::jwk::RsaJwk::signing(STRANGER.public(), "k1", None));
+    let jwk = json!(denizen_keys::jwk::RsaJwk::signing(STRANGER.public().rsa().unwrap(), "k1", None));
     for header in [
         json!({"alg": "RS256", "kid": "k1", "jwk": jwk}),
         json!({"alg": "RS256", "kid": "k2"}),
@@ -370,7 +370,7 @@ async fn a_tenant_of_this_server_is_an_issuer_without_a_connection() {
     let keys = service.deployment.keys.keys(&snapshot, CONTOSO).unwrap();
     let mut claims = json!({"iss": issuer, "sub": machine().id, "oid": machine().id, "aud": DEFAULT_AUDIENCE, "exp": NOW + 60, "xms_epoch": 3});
     let signed =
-        |claims: &Value| keys.sign(&claims.to_string(), crate::domain::directory::TokenVersion::V1, NOW).unwrap().token;
+        |claims: &Value| keys.sign(&claims.to_string(), TokenVersion::V1, SigningAlgorithm::Rs256, NOW).unwrap().token;
     let answer = service.assert(APP, &signed(&claims)).await;
     assert_eq!(answer.code(), 700_229, "{}", answer.body);
     claims["idtyp"] = "user".into();
