@@ -6,9 +6,10 @@
 //!
 //! Touches the device, where there is one. Tests: below, and `tests/pkcs11.rs`.
 
-use serde::{Deserialize, Serialize};
-
-use crate::{KeyError, KeyKind, PublicKey, SecretBytes, Signer, hash};
+use crate::{
+    KeyError, KeyKind, PublicKey, SecretBytes, Signer, hash,
+    place::{Place, Reference},
+};
 
 /// Where keys are made and opened. Clones share the device.
 #[derive(Clone, Default)]
@@ -18,23 +19,6 @@ pub struct Custody {
     makes_in_device: bool,
     #[cfg(feature = "pkcs11")]
     device: Option<crate::pkcs11::Token>,
-}
-
-/// Where a key is that is not in these bytes.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Reference {
-    pkcs11: Place,
-}
-
-/// Where a key is in a device.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Place {
-    /// The token's label.
-    pub(crate) token: String,
-    /// The key's `CKA_ID`, hexadecimal.
-    pub(crate) id: String,
 }
 
 /// What DER begins with, and no reference.
@@ -68,7 +52,7 @@ impl Custody {
     pub fn make(&self, kind: KeyKind) -> Result<Signer, KeyError> {
         #[cfg(feature = "pkcs11")]
         if let (true, Some(token)) = (self.makes_in_device, &self.device) {
-            return token.generate(kind);
+            return token.generate(kind).map(Signer::in_device);
         }
         Signer::generate(kind)
     }
@@ -103,7 +87,7 @@ impl Custody {
             let reason = format!("a signing key is in this token, and signing.pkcs11_token names '{}'", token.label());
             return Err(KeyError::Device { token: place.token, reason, may_recover: false });
         }
-        Ok(token.key(id, public.clone()))
+        Ok(Signer::in_device(token.key(id, public.clone())))
     }
 
     #[cfg(not(feature = "pkcs11"))]
@@ -123,19 +107,6 @@ impl Custody {
             return token.check();
         }
         Ok(())
-    }
-}
-
-impl Reference {
-    #[cfg(feature = "pkcs11")]
-    pub(crate) fn of(place: Place) -> Self {
-        Self { pkcs11: place }
-    }
-
-    #[cfg(feature = "pkcs11")]
-    pub(crate) fn to_bytes(&self) -> SecretBytes {
-        // Two texts always serialize.
-        SecretBytes::from(serde_json::to_vec(self).unwrap_or_default())
     }
 }
 

@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod algorithm;
 pub mod b64;
 pub mod ca;
 pub mod chain;
@@ -37,6 +38,7 @@ pub mod mac;
 pub mod password;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
+mod place;
 mod public_key;
 pub mod random;
 mod root_key;
@@ -45,6 +47,7 @@ pub mod secret;
 pub mod signer;
 pub mod x509;
 
+pub use algorithm::{Algorithm, KeyKind};
 pub use custody::Custody;
 pub use ec_public::EcPublic;
 pub use error::KeyError;
@@ -52,7 +55,7 @@ pub use jws::JwsError;
 pub use public_key::{PublicKey, VerifyingKey};
 pub use rsa_public::RsaPublic;
 pub use secret::{SecretBytes, SecretString};
-pub use signer::{Algorithm, KeyKind, RsaBits, Signer};
+pub use signer::{RsaBits, Signer};
 
 /// Compares two byte strings in a time that depends on their lengths only, never on their content.
 ///

@@ -33,9 +33,7 @@ use cryptoki::{
 use std::sync::Arc;
 use x509_parser::asn1_rs::{FromDer as _, OctetString};
 
-use crate::{
-    Algorithm, EcPublic, KeyError, KeyKind, PublicKey, RsaPublic, SecretString, Signer, custody::Place, hash, random,
-};
+use crate::{Algorithm, EcPublic, KeyError, KeyKind, PublicKey, RsaPublic, SecretString, hash, place::Place, random};
 
 /// The curve P-256 as `CKA_EC_PARAMS` names it: the DER of its object identifier.
 const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -158,16 +156,15 @@ impl Token {
     }
 
     /// Makes a key in the token. Takes up to many seconds in a small device.
-    pub(crate) fn generate(&self, kind: KeyKind) -> Result<Signer, KeyError> {
+    pub(crate) fn generate(&self, kind: KeyKind) -> Result<DeviceKey, KeyError> {
         let id: [u8; 16] = random::bytes();
         let public = self.with_session(|session, _| generate(session, kind, &id))?;
         Ok(self.key(&id, public))
     }
 
     /// The key of this id, whose public half is known. Asks nothing of the device.
-    pub(crate) fn key(&self, id: &[u8], public: PublicKey) -> Signer {
-        let handle = Mutex::default();
-        Signer::in_device(DeviceKey { token: self.clone(), id: id.to_vec(), public, handle })
+    pub(crate) fn key(&self, id: &[u8], public: PublicKey) -> DeviceKey {
+        DeviceKey { token: self.clone(), id: id.to_vec(), public, handle: Mutex::default() }
     }
 
     /// Runs a call in a session, and again where what was known of the token has gone.

@@ -16,7 +16,10 @@ use aws_lc_rs::signature::{
 };
 use std::sync::Arc;
 
-pub use crate::rsa_public::RsaPublic;
+pub use crate::{
+    algorithm::{Algorithm, KeyKind},
+    rsa_public::RsaPublic,
+};
 
 /// A private key in some custody, able to sign. Clones share the key.
 #[derive(Clone)]
@@ -42,17 +45,6 @@ enum Pair {
     Ec(EcdsaKeyPair),
 }
 
-/// The signature algorithms tokens may carry (RFC 7518, section 3.1). There is deliberately no "none" and no HMAC.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// RSASSA-PSS with SHA-256 and a salt of 32 bytes.
-    Ps256,
-    /// ECDSA on P-256 with SHA-256; a signature is both numbers, 32 bytes each.
-    Es256,
-}
-
 /// Sizes of RSA keys we make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RsaBits {
@@ -60,38 +52,6 @@ pub enum RsaBits {
     B2048,
     /// 3072 bits.
     B3072,
-}
-
-/// The keys that sign tokens.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyKind {
-    /// RSA of 2048 bits, for RS256.
-    Rsa2048,
-    /// P-256, for ES256.
-    EcP256,
-}
-
-impl Algorithm {
-    /// The name in a token's `alg`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Ps256 => "PS256",
-            Self::Es256 => "ES256",
-        }
-    }
-
-    /// The algorithm of that exact name; names are case-sensitive.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "RS256" => Some(Self::Rs256),
-            "PS256" => Some(Self::Ps256),
-            "ES256" => Some(Self::Es256),
-            _ => None,
-        }
-    }
 }
 
 impl Signer {
@@ -167,7 +127,7 @@ impl Signer {
         match &self.0 {
             Held::Software(_) => self.to_pkcs8(),
             #[cfg(feature = "pkcs11")]
-            Held::Pkcs11(key) => Ok(crate::custody::Reference::of(key.place()).to_bytes()),
+            Held::Pkcs11(key) => Ok(crate::place::Reference::of(key.place()).to_bytes()),
         }
     }
 

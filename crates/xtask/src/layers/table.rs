@@ -116,6 +116,7 @@ pub(super) const CRATES: &[Crate] = &[
     row("xtask", "crates/xtask", May::Use(&[]), &[layers(&[&["conformance", "layers"]])]),
     row("denizen-skip", "tests/skip", May::Use(&[]), &[]),
     row("denizen-test-postgres", "tests/postgres", May::Use(&[]), &[]),
+    row("denizen-test-softhsm", "tests/softhsm", May::Use(&["denizen-skip"]), &[]),
     row("denizen-it", "tests/it", May::UseAnything, &[]),
     row("denizen-bench", "benches", May::UseAnything, &[]),
     row("denizen-bench-identity", "benches/identity", May::UseAnything, &[]),
@@ -131,14 +132,14 @@ const KEYS: &[Layers] = &[Layers {
     exceptions: &[
         // A public name, kept where it was.
         except("envelope", "root_key::RootKey"),
-        // What a key is for is said beside what signs with it.
-        except("rsa_public", "signer::Algorithm"),
     ],
     ..layers(&[
-        &["b64", "error", "hash", "secret"],
-        &["random", "rsa_public"],
+        &["algorithm", "b64", "error", "hash", "secret"],
+        &["ec_public", "place", "random", "rsa_public"],
+        &["public_key"],
+        &["pkcs11"],
         &["envelope", "password", "signer"],
-        &["frames", "jwk", "jws", "root_key", "x509"],
+        &["custody", "frames", "jwk", "jws", "root_key", "x509"],
         &["ca", "chain", "mac"],
     ])
 }];
@@ -295,7 +296,7 @@ const DENIZEN: &[Layers] = &[
         &["server"],
         &["admin_client"],
         &["app", "dev", "init", "join_token", "role", "secret"],
-        &["audit", "backup", "signing_key"],
+        &["audit", "backup", "issuer", "signing_key"],
         &["restore"],
     ]),
     Layers {
