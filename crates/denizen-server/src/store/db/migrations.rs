@@ -1,6 +1,6 @@
 //! The schema's history: numbered files, each applied once, written once for both dialects.
 //!
-//! A file is SQL with `{text}` and `{blob}` where the dialects have other words. A released one is never edited: what was
+//! A file is SQL with `{text}`, `{blob}` and `{json PATH}` where the dialects have other words. A released one is never edited: what was
 //! applied is kept with a checksum of the file, and a database with another one is refused. Tests: the contract suite.
 
 use denizen_keys::hash;
@@ -29,6 +29,8 @@ pub(in crate::store) fn newest() -> i64 {
 pub(super) struct Dialect {
     pub(super) text: &'static str,
     pub(super) blob: &'static str,
+    /// What stands before and after the path of a body's member.
+    pub(super) member: [&'static str; 2],
 }
 
 /// What was applied, as the database keeps it.
@@ -41,7 +43,23 @@ pub(super) const APPLY: &str = "INSERT INTO schema_migrations (version, name, ch
 impl Dialect {
     /// A text in this dialect's words.
     pub(super) fn words(self, text: &str) -> String {
-        text.replace("{text}", self.text).replace("{blob}", self.blob)
+        let mut parts = text.split("{json ");
+        let mut written = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (path, rest) = part.split_once('}').unwrap_or((part, ""));
+            written.push_str(&self.json(path));
+            written.push_str(rest);
+        }
+        written.replace("{text}", self.text).replace("{blob}", self.blob)
+    }
+
+    /// The text that a body has at a path, `kind.ManagedIdentity.resource_id`; null where it has none. An index over it is
+    /// found by a statement that says the same.
+    pub(super) fn json(self, path: &str) -> String {
+        let [before, after] = self.member;
+        let (within, last) = path.rsplit_once('.').map_or((None, path), |(within, last)| (Some(within), last));
+        let within: String = within.into_iter().flat_map(|it| it.split('.')).map(|name| format!(" -> '{name}'")).collect();
+        format!("{before}{within} ->> '{last}'{after}")
     }
 }
 

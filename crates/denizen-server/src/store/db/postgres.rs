@@ -61,7 +61,12 @@ const FLUSH: &str = flush!();
 /// Names the lock that migrations are applied under.
 const MIGRATION_LOCK: i64 = 0x64656e697a656e;
 
-pub(super) const DIALECT: Dialect = Dialect { text: "TEXT COLLATE \"C\"", blob: "BYTEA" };
+pub(super) const DIALECT: Dialect = Dialect {
+    text: "TEXT COLLATE \"C\"",
+    blob: "BYTEA",
+    // Without its collation the text would be compared, and put in lower case, as the server's language has it.
+    member: ["((body::jsonb", ") COLLATE \"C\")"],
+};
 
 /// Where a PostgreSQL database is, and what of it this replica keeps for itself.
 #[derive(Clone)]
