@@ -15,6 +15,7 @@
 //! | [`hot`] | of principals and assignments, what the snapshot holds |
 //! | [`clock_watch`] | whether the clock can be believed |
 //! | [`scopes`], [`built_in_clients`] | what is asked for in a user's name, and by whom without registering |
+//! | [`query`] | what a list is asked for, as OData writes it |
 //! | [`assertion`], [`claims`], [`lifetimes`], [`rotation`] | what the token service decides |
 
 pub mod assertion;
@@ -30,6 +31,7 @@ pub mod grants;
 pub mod hot;
 pub mod lifetimes;
 pub mod people;
+pub mod query;
 pub mod resources;
 pub mod roles;
 pub mod rotation;

@@ -58,7 +58,8 @@ impl Dialect {
     pub(super) fn json(self, path: &str) -> String {
         let [before, after] = self.member;
         let (within, last) = path.rsplit_once('.').map_or((None, path), |(within, last)| (Some(within), last));
-        let within: String = within.into_iter().flat_map(|it| it.split('.')).map(|name| format!(" -> '{name}'")).collect();
+        let within: String =
+            within.into_iter().flat_map(|it| it.split('.')).map(|name| format!(" -> '{name}'")).collect();
         format!("{before}{within} ->> '{last}'{after}")
     }
 }
