@@ -59,3 +59,18 @@ CREATE TABLE deleted_objects (
     tag      {blob}   NOT NULL,
     PRIMARY KEY (tenant, id)
 );
+
+-- Lists are read by these: in the order of names, a page at a time. Each is made of the bodies and of nothing else.
+CREATE INDEX applications_by_name ON applications (tenant, lower({json display_name}), id);
+CREATE INDEX applications_by_object ON applications (tenant, {json object_id}, lower({json display_name}), id);
+CREATE INDEX service_principals_by_name ON service_principals (tenant, lower({json display_name}), id);
+CREATE INDEX service_principals_by_resource ON service_principals (tenant, lower({json kind.ManagedIdentity.resource_id}), lower({json display_name}), id);
+CREATE INDEX service_principals_managed ON service_principals (tenant, lower({json display_name}), id)
+    WHERE {json kind.ManagedIdentity.resource_id} IS NOT NULL;
+CREATE INDEX users_by_name ON users (tenant, lower({json display_name}), id);
+CREATE INDEX users_by_mail ON users (tenant, lower({json mail}), lower({json display_name}), id);
+CREATE INDEX groups_by_name ON groups (tenant, lower({json display_name}), id);
+CREATE INDEX deleted_objects_by_name ON deleted_objects (tenant, {json kind}, lower({json display_name}), id);
+CREATE INDEX app_role_assignments_by_principal ON app_role_assignments (tenant, {json principal}, id);
+CREATE INDEX app_role_assignments_by_resource ON app_role_assignments (tenant, {json resource}, id);
+CREATE INDEX permission_grants_by_client ON permission_grants (tenant, {json client}, id);

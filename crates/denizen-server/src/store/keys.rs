@@ -20,6 +20,8 @@ pub struct StoreKeys {
     pub(super) spool: MacKey,
     /// Binds what is kept outside the database of its head.
     pub(super) anchor: MacKey,
+    /// Binds where a list goes on to what it was asked for.
+    pub(super) lists: MacKey,
 }
 
 impl StoreKeys {
@@ -33,6 +35,7 @@ impl StoreKeys {
             chain: root.mac_key("audit chain"),
             spool: root.mac_key("audit spool"),
             anchor: root.mac_key("store anchor"),
+            lists: root.mac_key("store lists"),
         }
     }
 
@@ -46,6 +49,7 @@ impl StoreKeys {
     #[cfg(test)]
     pub(crate) fn of_test_with(more: u8) -> Self {
         let key = |number| MacKey::new(&[number + more; 32]);
-        Self { rows: key(1), freshness: key(2), head: key(3), chain: key(4), anchor: key(5), spool: key(6) }
+        let (rows, freshness, head, chain) = (key(1), key(2), key(3), key(4));
+        Self { rows, freshness, head, chain, anchor: key(5), spool: key(6), lists: key(7) }
     }
 }

@@ -19,6 +19,7 @@
 //! | [`writer`], [`turn`] | the one connection that writes; whose turn it is |
 //! | [`group`], [`ends`] | the transactions that commit next; where both logs end |
 //! | [`tx`], [`write`] | a transaction, and the one way to it |
+//! | [`list`] | pages of records by filter and order |
 //! | [`one_time`], [`secrets`], [`secret_writes`] | what is kept outside the snapshot |
 //! | [`changes`], [`follow`] | the change log; taking over what other replicas have committed |
 //! | [`audit`], [`spool`], [`shipper`], [`chain`] | what is recorded; where it is written first; how it is moved; the hash chain |
@@ -45,6 +46,7 @@ mod group;
 mod head;
 mod keys;
 mod leases;
+mod list;
 mod live;
 mod load;
 mod one_time;
@@ -79,6 +81,7 @@ pub use changes::Change;
 pub use db::{Counters, DbError, Engine, Postgres};
 pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError, Tampering, TrailFault};
 pub use keys::StoreKeys;
+pub use list::{List, ListError, Listed, Page};
 pub use one_time::{Kept, OneTime};
 pub use record::{Kind, Record};
 pub use snapshot::{Published, Snapshot};
@@ -268,17 +271,18 @@ impl Store {
         take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let rows = self.rows(sql, args).await?;
-        self.take_or_read_again(&rows, (sql, args), take).await
+        self.take_or_read_again(&rows, (&sql.into(), args), take).await
     }
 
     /// The same of rows of which some may be missing: one that was removed may come back when the database crashes. So
     /// whoever hears of the others waits until what was visible is durable.
     async fn read_page<T>(
         &self,
-        sql: &'static str,
+        sql: impl Into<db::Sql>,
         args: &[db::Arg<'_>],
         take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let sql = sql.into();
         let is_known = |head: &[db::Row]| {
             let head = head.first().map_or(Ok(None), |row| head::Head::of_row(row, 0))?;
             let known = self.core.heads.borrow();
@@ -286,14 +290,14 @@ impl Store {
             Ok(there.unwrap_or((Revision(0), &Vec::new())) == (known.revision, &known.state))
         };
         let (statements, schema) = (&self.core.statements, &self.core.schema);
-        let rows = self.core.readers.page(statements, schema, (sql, args), head::SELECT_HEAD, is_known).await?;
-        self.take_or_read_again(&rows, (sql, args), take).await
+        let rows = self.core.readers.page(statements, schema, (&sql, args), head::SELECT_HEAD, is_known).await?;
+        self.take_or_read_again(&rows, (&sql, args), take).await
     }
 
     async fn take_or_read_again<T>(
         &self,
         rows: &[db::Row],
-        (sql, args): (&'static str, &[db::Arg<'_>]),
+        (sql, args): (&db::Sql, &[db::Arg<'_>]),
         take: impl Fn(&[db::Row], live::Checks<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.core.schema.refuse_changed()?;
@@ -304,10 +308,11 @@ impl Store {
         let mut writer = turn::Turn::next(&self.core).await;
         writer.ready(&self.core).await?;
         let rows = match self.core.engine.is_shared() {
-            false => writer.conn()?.rows(&self.core.statements, sql, args).await?,
+            false => writer.conn()?.rows(&self.core.statements, sql.clone(), args).await?,
             // Others may commit at any time: what they have, and the rows, are seen at one moment.
             true => {
-                writer.at_one_moment(&self.core, async |conn| conn.rows(&self.core.statements, sql, args).await).await?
+                let read = async |conn: &mut db::Conn| conn.rows(&self.core.statements, sql.clone(), args).await;
+                writer.at_one_moment(&self.core, read).await?
             }
         };
         writer.refuse_changed_schema().await?;

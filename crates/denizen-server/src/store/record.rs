@@ -222,7 +222,7 @@ pub struct Kept {
     pub(super) body: String,
     pub(super) revision: u64,
     pub(super) tag: Vec<u8>,
-    unique: Option<String>,
+    pub(super) unique: Option<String>,
 }
 
 impl Kept {

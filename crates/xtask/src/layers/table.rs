@@ -188,6 +188,7 @@ const SERVER: &[Layers] = &[
                 "directory",
                 "grants",
                 "people",
+                "query",
                 "resources",
                 "secrets",
                 "sign_in",

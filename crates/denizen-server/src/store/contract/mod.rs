@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`writes`] | one write path: atomic, unique, published, logged |
 //! | [`isolation`] | two tenants never see each other's rows |
+//! | [`lists`] | pages by filter and order: what was asked for, by index |
 //! | [`one_time`] | used once, however many try |
 //! | [`secret_cycle`] | add, update, delete, recover, purge; what a purge leaves behind |
 //! | [`audit_chain`] | the chain, the spool before it, and a database that goes away |
@@ -26,6 +27,7 @@ mod durability;
 pub(super) mod fixtures;
 mod histories;
 mod isolation;
+mod lists;
 mod one_time;
 mod postgres;
 mod pruning;
@@ -164,6 +166,13 @@ macro_rules! on {
                 d34_a_record_of_another_tenant_is_refused
                 d34_tenants_never_see_each_others_rows
                 d34_a_row_moved_to_another_tenant_is_not_served;
+            lists:
+                what_clients_ask_for_is_found
+                both_readings_of_a_filter_agree
+                many_of_one_name_are_each_listed_once
+                a_place_is_good_for_its_own_list_only
+                what_has_no_field_is_refused_by_name
+                the_members_of_a_group_lie_together;
             one_time:
                 d10_a_token_is_used_once
                 d28_of_thirty_two_who_race_one_gets_the_token

@@ -432,6 +432,39 @@ async fn rows_that_were_changed_are_looked_up() {
     drop(store);
 }
 
+/// A list reads its page by an index, however many there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_read_by_index() {
+    let place = Database::new();
+    let store = founded(&place).await;
+    place
+        .sql(
+            "INSERT INTO users SELECT 'tenant', 'id-' || n, 'name-' || n, json_build_object('display_name', 'User ' || n, 'mail', 'm' || n), 1, '' FROM generate_series(1, 4000) AS n;
+            INSERT INTO groups SELECT tenant, id, body, 1, '' FROM users;
+            INSERT INTO applications SELECT tenant, id, json_build_object('display_name', id, 'object_id', id), 1, '' FROM users;
+            INSERT INTO service_principals SELECT tenant, id, id, json_build_object('display_name', id, 'kind', CASE WHEN id LIKE '%0' THEN \
+             json_build_object('ManagedIdentity', json_build_object('resource_id', id)) ELSE '\"Application\"'::json END), 1, '' FROM users;
+            INSERT INTO deleted_objects SELECT tenant, id, json_build_object('display_name', id, 'kind', CASE WHEN id LIKE '%0' THEN 'user' ELSE 'group' END), 1, '' FROM users;
+            INSERT INTO app_role_assignments SELECT tenant, id, json_build_object('principal', id, 'resource', id), 1, '' FROM users;
+            INSERT INTO permission_grants SELECT tenant, id, json_build_object('client', id), 1, '' FROM users;
+            ANALYZE",
+        )
+        .await;
+    for (statement, index) in super::lists::statements(place.engine().dialect()) {
+        let places = (1..=9).take_while(|n| statement.contains(&format!("${n}"))).count();
+        let types = vec!["TEXT"; places - 1].join(", ");
+        let values = vec!["'m'"; places - 2].join(", ");
+        let comma = if values.is_empty() { "" } else { ", " };
+        let plan = format!(
+            "PREPARE lists({types}, BIGINT) AS {statement}; EXPLAIN EXECUTE lists('tenant', {values}{comma}100)"
+        );
+        let plan = place.ask(plan).await.join("\n");
+        assert!(plan.contains(&format!(" {index} ")), "{statement}: {plan}");
+        assert!(!plan.contains("Seq Scan"), "{statement}: {plan}");
+    }
+    drop(store);
+}
+
 /// A transaction that began before a purge may read what it removed: it goes when that one is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_purged_while_somebody_read_goes_afterwards() {

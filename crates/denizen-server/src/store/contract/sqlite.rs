@@ -469,3 +469,22 @@ async fn what_was_purged_while_somebody_read_goes_afterwards() {
     })
     .await;
 }
+
+/// A list reads its page by an index, in the order of that index.
+#[tokio::test]
+async fn lists_are_read_by_index() {
+    let place = File::new();
+    let store = founded(&place).await;
+    let conn = Connection::open(place.path()).unwrap();
+    for (statement, index) in super::lists::statements(place.engine().dialect()) {
+        let mut explained = conn.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let plan = explained.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>().unwrap();
+        let plan = plan.join("; ");
+        assert!(plan.contains(&format!("USING INDEX {index} (")), "{statement}: {plan}");
+        // One row, or few, may be sorted.
+        let is_of_few = statement.matches("= $").count() > 1;
+        assert!(is_of_few || !plan.contains("TEMP B-TREE"), "{statement}: {plan}");
+        assert_eq!(statement.contains(", id) "), plan.contains(">?") || plan.contains("<?"), "{statement}: {plan}");
+    }
+    drop(store);
+}

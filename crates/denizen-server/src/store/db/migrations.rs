@@ -26,11 +26,13 @@ pub(in crate::store) fn newest() -> i64 {
 
 /// The words of a dialect.
 #[derive(Clone, Copy)]
-pub(super) struct Dialect {
+pub(in crate::store) struct Dialect {
     pub(super) text: &'static str,
     pub(super) blob: &'static str,
     /// What stands before and after the path of a body's member.
     pub(super) member: [&'static str; 2],
+    /// What [`Self::json`] says of a member that is false, and of one that is true.
+    pub(in crate::store) flags: [&'static str; 2],
 }
 
 /// What was applied, as the database keeps it.
@@ -55,7 +57,7 @@ impl Dialect {
 
     /// The text that a body has at a path, `kind.ManagedIdentity.resource_id`; null where it has none. An index over it is
     /// found by a statement that says the same.
-    pub(super) fn json(self, path: &str) -> String {
+    pub(in crate::store) fn json(self, path: &str) -> String {
         let [before, after] = self.member;
         let (within, last) = path.rsplit_once('.').map_or((None, path), |(within, last)| (Some(within), last));
         let within: String =

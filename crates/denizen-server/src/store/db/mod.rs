@@ -37,11 +37,11 @@ use std::{
 
 pub use error::DbError;
 pub(super) use made::Cell;
-pub(super) use migrations::{known as known_migrations, newest as newest_migration};
+pub(super) use migrations::{Dialect, known as known_migrations, newest as newest_migration};
 pub(super) use postgres::Bell;
 pub use postgres::Postgres;
 pub(super) use schema::Watch;
-pub(super) use sql::{Arg, Sql, args};
+pub(super) use sql::{Arg, Composed, Sql, args};
 #[cfg(test)]
 pub(super) use sqlite::columns_of_test;
 #[cfg(test)]
@@ -204,16 +204,16 @@ impl Pool {
         &self,
         statements: &Statements,
         schema: &Watch,
-        (sql, args): (&'static str, &[Arg<'_>]),
+        (sql, args): (&Sql, &[Arg<'_>]),
         head: &'static str,
         is_known: impl Fn(&[Row]) -> Result<bool, StoreError>,
     ) -> Result<Vec<Row>, StoreError> {
         match self {
             // What is visible is durable.
-            Self::Sqlite(_) => self.rows_under(statements, schema, sql, args).await,
+            Self::Sqlite(_) => self.rows_under(statements, schema, sql.clone(), args).await,
             Self::Postgres(pool) => {
                 statements.reads.fetch_add(2, Ordering::Relaxed);
-                let ([page, head], session) = Box::pin(pool.page((&sql.into(), args), &head.into())).await?;
+                let ([page, head], session) = Box::pin(pool.page((sql, args), &head.into())).await?;
                 if !is_known(&head)? {
                     statements.writes.fetch_add(1, Ordering::Relaxed);
                     #[cfg(test)]
@@ -595,6 +595,14 @@ impl Engine {
                 Ok(matches!(found, Err(error) if error.kind() == std::io::ErrorKind::NotFound))
             }
             Self::Postgres(postgres) => Box::pin(postgres::is_empty(postgres)).await,
+        }
+    }
+
+    /// How its statements are written.
+    pub(super) const fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite { .. } => sqlite::DIALECT,
+            Self::Postgres(_) => postgres::DIALECT,
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     blob: "BYTEA",
     // Without its collation the text would be compared, and put in lower case, as the server's language has it.
     member: ["((body::jsonb", ") COLLATE \"C\")"],
+    flags: ["false", "true"],
 };
 
 /// Where a PostgreSQL database is, and what of it this replica keeps for itself.

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use super::Dialect;
+
 /// A value bound to a placeholder.
 #[derive(Clone, Copy)]
 pub(in crate::store) enum Arg<'a> {
@@ -69,7 +71,7 @@ macro_rules! args {
 }
 pub(in crate::store) use args;
 
-/// A statement: fixed text, or text made of nothing but placeholders.
+/// A statement: fixed text, or text made of fixed pieces and placeholders.
 #[derive(Clone)]
 pub(in crate::store) struct Sql {
     pub(super) text: Cow<'static, str>,
@@ -134,6 +136,75 @@ impl Sql {
     fn made(text: String, rows: usize) -> Self {
         // Small groups are all but a few and come again; there are too many different large ones to keep each.
         Self { text: Cow::Owned(text), keep: rows <= 16 }
+    }
+}
+
+/// A statement that is put together: of pieces that stand in this program, and of placeholders. A value gets into it as an
+/// argument and in no other way. No piece has a `$` in quotes.
+pub(in crate::store) struct Composed {
+    text: String,
+    args: Vec<Value>,
+    dialect: Dialect,
+}
+
+enum Value {
+    Text(String),
+    Int(i64),
+}
+
+impl Composed {
+    /// One that begins so.
+    pub(in crate::store) fn new(begin: &'static str, dialect: Dialect) -> Self {
+        Self { text: begin.to_owned(), args: Vec::new(), dialect }
+    }
+
+    /// Adds a piece.
+    pub(in crate::store) fn push(&mut self, piece: &'static str) -> &mut Self {
+        self.text.push_str(piece);
+        self
+    }
+
+    /// Adds the text that a body has at a path.
+    pub(in crate::store) fn json(&mut self, path: &'static str) -> &mut Self {
+        self.text.push_str(&self.dialect.json(path));
+        self
+    }
+
+    /// Adds the placeholder of a text.
+    pub(in crate::store) fn text(&mut self, value: impl Into<String>) -> &mut Self {
+        self.value(Value::Text(value.into()))
+    }
+
+    /// Adds the placeholder of a number.
+    pub(in crate::store) fn int(&mut self, value: i64) -> &mut Self {
+        self.value(Value::Int(value))
+    }
+
+    /// Adds the placeholder of what a body says of a member that is true, or false.
+    pub(in crate::store) fn flag(&mut self, value: bool) -> &mut Self {
+        let text = self.dialect.flags.get(usize::from(value)).copied().unwrap_or_default();
+        self.text(text)
+    }
+
+    fn value(&mut self, value: Value) -> &mut Self {
+        self.args.push(value);
+        self.text.push('$');
+        self.text.push_str(&self.args.len().to_string());
+        self
+    }
+
+    /// The statement. A short one comes again; of long ones there are too many to keep each.
+    pub(in crate::store) fn sql(&self) -> Sql {
+        Sql { text: Cow::Owned(self.text.clone()), keep: self.args.len() <= 5 }
+    }
+
+    /// Its values.
+    pub(in crate::store) fn args(&self) -> Vec<Arg<'_>> {
+        let arg = |value| match value {
+            &Value::Int(number) => Arg::Int(number),
+            Value::Text(text) => Arg::Text(text),
+        };
+        self.args.iter().map(arg).collect()
     }
 }
 

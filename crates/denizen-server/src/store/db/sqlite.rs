@@ -40,7 +40,7 @@ const FORGET_TIMEOUT: Duration = Duration::from_millis(100);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 128;
 
-pub(super) const DIALECT: Dialect = Dialect { text: "TEXT", blob: "BLOB", member: ["(body", ")"] };
+pub(super) const DIALECT: Dialect = Dialect { text: "TEXT", blob: "BLOB", member: ["(body", ")"], flags: ["0", "1"] };
 
 /// One row of an answer.
 pub(in crate::store) struct Row {
