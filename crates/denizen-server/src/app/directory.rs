@@ -1,6 +1,27 @@
-//! Tenants, applications and their client secrets.
+//! The directory: tenants, applications and their client secrets; and all that the directory's API reads and changes.
 //!
-//! Tests: `tests/it`, which makes and uses them over the wire.
+//! | file | holds |
+//! |---|---|
+//! | [`reading`] | pages of lists, and one object by its id |
+//! | [`applications`], [`users`], [`groups`], [`grants`], [`deleted`] | what is changed of each |
+//! | [`error`] | why not |
+//!
+//! Tests: `tests/it`, which makes and uses them over the wire, and `http/graph/tests/`.
+
+mod applications;
+mod deleted;
+mod error;
+mod grants;
+mod groups;
+mod reading;
+mod users;
+
+pub use applications::{ApplicationChange, NewCertificate, NewSecret};
+pub use error::DirectoryError;
+pub use grants::{Given, NewAppRole};
+pub use groups::GroupChange;
+pub use reading::{List, Listed, Named, Object, Page};
+pub use users::{NewPassword, UserChange};
 
 use denizen_keys::{KeyError, SecretString, constant_time_eq, password, random};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
@@ -17,13 +38,83 @@ use crate::{
 /// A client secret lives this long, seconds: two years, as the portal offers at most.
 const PASSWORD_LIFETIME: i64 = 730 * 24 * 3600;
 
-/// The actions of this file, as authorization names them.
-pub(super) mod actions {
+/// The actions of this folder, as authorization names them.
+pub mod actions {
     pub(in crate::app) const CREATE_TENANT: &str = "Denizen.Directory/tenants/write";
     pub(super) const CREATE_RESOURCE_GROUP: &str = "Microsoft.Resources/subscriptions/resourceGroups/write";
-    pub(super) const CREATE_APPLICATION: &str = "microsoft.directory/applications/create";
-    pub(super) const UPDATE_BASIC: &str = "microsoft.directory/applications/basic/update";
-    pub(super) const UPDATE_CREDENTIALS: &str = "microsoft.directory/applications/credentials/update";
+
+    macro_rules! action {
+        ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+            $($(#[$doc])* pub const $name: &str = concat!("microsoft.directory/", $text);)*
+        };
+    }
+
+    action! {
+        /// To give and take roles of the directory.
+        ASSIGN_IN_DIRECTORY = "roleAssignments/allProperties/allTasks";
+        /// To see applications.
+        READ_APPLICATIONS = "applications/standard/read";
+        /// To register one.
+        CREATE_APPLICATION = "applications/create";
+        /// To change one, but for its credentials.
+        UPDATE_APPLICATION = "applications/basic/update";
+        /// To change what applications prove themselves with.
+        UPDATE_CREDENTIALS = "applications/credentials/update";
+        /// To delete one.
+        DELETE_APPLICATION = "applications/delete";
+        /// To see service principals.
+        READ_PRINCIPALS = "servicePrincipals/standard/read";
+        /// To make one.
+        CREATE_PRINCIPAL = "servicePrincipals/create";
+        /// To change one.
+        UPDATE_PRINCIPAL = "servicePrincipals/basic/update";
+        /// To delete one.
+        DELETE_PRINCIPAL = "servicePrincipals/delete";
+        /// To see who has which app role.
+        READ_APP_ROLES = "servicePrincipals/appRoleAssignedTo/read";
+        /// To give and take app roles.
+        UPDATE_APP_ROLES = "servicePrincipals/appRoleAssignedTo/update";
+        /// To see users.
+        READ_USERS = "users/standard/read";
+        /// To make one.
+        CREATE_USER = "users/create";
+        /// To change one.
+        UPDATE_USER = "users/basic/update";
+        /// To set its password.
+        UPDATE_PASSWORD = "users/password/update";
+        /// To have it sign in again.
+        REVOKE_SESSIONS = "users/invalidateAllRefreshTokens";
+        /// To delete one.
+        DELETE_USER = "users/delete";
+        /// To see groups, and who is in them.
+        READ_GROUPS = "groups/standard/read";
+        /// To make one.
+        CREATE_GROUP = "groups/create";
+        /// To change one.
+        UPDATE_GROUP = "groups/basic/update";
+        /// To change who is in one.
+        UPDATE_MEMBERS = "groups/members/update";
+        /// To change who owns one.
+        UPDATE_OWNERS = "groups/owners/update";
+        /// To delete one.
+        DELETE_GROUP = "groups/delete";
+        /// To see objects by their ids alone.
+        READ_OBJECTS = "directoryObjects/standard/read";
+        /// To see what clients were granted.
+        READ_GRANTS = "oAuth2PermissionGrants/standard/read";
+        /// To grant.
+        CREATE_GRANT = "oAuth2PermissionGrants/create";
+        /// To change a grant.
+        UPDATE_GRANT = "oAuth2PermissionGrants/basic/update";
+        /// To remove one.
+        DELETE_GRANT = "oAuth2PermissionGrants/delete";
+        /// To see what was deleted.
+        READ_DELETED = "deletedItems/standard/read";
+        /// To restore it.
+        RESTORE_DELETED = "deletedItems/restore";
+        /// To remove it for good.
+        PURGE_DELETED = "deletedItems/delete";
+    }
 }
 
 /// Changes to the directory.
@@ -217,7 +308,7 @@ impl Directory {
         client: ClientId,
         algorithm: SigningAlgorithm,
     ) -> Result<(), ChangeError> {
-        authorization.check(actions::UPDATE_BASIC, authorization.tenant(), &["/"])?;
+        authorization.check(actions::UPDATE_APPLICATION, authorization.tenant(), &["/"])?;
         let tenant = authorization.tenant();
         self.store
             .write(authorization, |tx| {
@@ -229,7 +320,7 @@ impl Directory {
                         return Ok(Write::Unchanged(()));
                     }
                     tx.put(&Application { signing_algorithm: algorithm, ..Application::clone(&current) }).await?;
-                    Ok(Write::commit(actions::UPDATE_BASIC, client.to_string(), ()))
+                    Ok(Write::commit(actions::UPDATE_APPLICATION, client.to_string(), ()))
                 })
             })
             .await

@@ -22,9 +22,9 @@ use super::TenantRoles;
 use crate::{
     domain::{
         Actor, Ctx,
-        authorize::{Action, Attributes, authorize},
+        authorize::{Action, Attributes, RoleSource as _, authorize},
         resources::JoinToken,
-        roles::BuiltInRoles,
+        roles::{BuiltInRoles, RoleDefinition},
         sign_in::SignIn,
     },
     store::{RecordProof, Snapshot, Store, WriteProof},
@@ -180,6 +180,24 @@ impl Authorization {
             return Ok(());
         }
         Err(wrong(format!("{granted} at {at}")))
+    }
+
+    /// Whether the actor may change what `target` has its roles by: it has none of the directory, itself or by a group, or
+    /// the actor may give such roles, which is `action`.
+    pub fn outranks(&self, snapshot: &Snapshot, target: PrincipalId, action: &'static str) -> bool {
+        match &self.granted {
+            Granted::Roles { principal, roles, .. } => {
+                let view = TenantRoles { snapshot, tenant: self.ctx.tenant, roles };
+                let groups = view.groups_of(target);
+                let mut given = std::iter::once(&target).chain(&groups).flat_map(|who| view.assignments_of(*who));
+                let has_role = given.any(|it| view.role(it.role).is_some_and(RoleDefinition::is_of_directory));
+                let action = Action::control(action);
+                let decide = || authorize(&view, *principal, &action, &ResourceId::root(), &Attributes::default());
+                !has_role || decide().allowed
+            }
+            Granted::JoinToken { .. } | Granted::SignIn { .. } | Granted::Begin { .. } => false,
+            Granted::System => true,
+        }
     }
 
     /// The server's own, for tests, in any context.

@@ -1,0 +1,112 @@
+//! What was deleted: kept whole for thirty days, restored, removed for good.
+//!
+//! Tests: `http/graph/tests/`.
+
+use denizen_keys::secret::json_fault;
+use denizen_wire::{TenantId, UnixTime};
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use super::{Directory, DirectoryError, actions, applications::exists};
+use crate::{
+    app::access::Authorization,
+    domain::{
+        deleted::{DeletedKind, DeletedObject, RETENTION},
+        directory::{Application, ServicePrincipal},
+        people::{Group, User},
+    },
+    store::{StoreError, Write},
+};
+
+/// A record as it lies among the deleted.
+pub(super) fn keep(
+    tenant: TenantId,
+    (kind, id, display_name): (DeletedKind, Uuid, &str),
+    deleted: UnixTime,
+    record: &impl Serialize,
+) -> Result<DeletedObject, StoreError> {
+    let record = serde_json::to_value(record).map_err(|error| StoreError::Corrupt(json_fault(&error)))?;
+    Ok(DeletedObject { tenant, id, kind, display_name: display_name.to_owned(), deleted, record })
+}
+
+/// The same of a service principal. Its tokens stay revoked when it is restored.
+pub(super) fn keep_principal(deleted: UnixTime, principal: ServicePrincipal) -> Result<DeletedObject, StoreError> {
+    let principal = ServicePrincipal { epoch: principal.epoch + 1, ..principal };
+    let what = (DeletedKind::ServicePrincipal, principal.id.0, principal.display_name.as_str());
+    keep(principal.tenant, what, deleted, &principal)
+}
+
+fn kept<T: DeserializeOwned>(object: &DeletedObject) -> Result<T, StoreError> {
+    serde_json::from_value(object.record.clone()).map_err(|error| StoreError::Corrupt(json_fault(&error)))
+}
+
+impl Directory {
+    /// A deleted object that can still be restored.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`]; [`DirectoryError::Unrecorded`]; the store's.
+    pub async fn deleted(&self, authorization: &Authorization, id: Uuid) -> Result<DeletedObject, DirectoryError> {
+        self.check(authorization, actions::READ_DELETED)?;
+        let found = self.store.record::<DeletedObject>(authorization.ctx(), &id).await?;
+        let found = found.filter(|it| authorization.now() < it.deleted + RETENTION);
+        let found = found.ok_or_else(|| DirectoryError::Missing(id.to_string()))?;
+        self.record(authorization, actions::READ_DELETED, id.to_string())?;
+        Ok(found)
+    }
+
+    /// Puts a deleted object back. A service principal comes back by itself, and not with its application.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`]; [`DirectoryError::Exists`] when its name was taken meanwhile; the store's.
+    pub async fn restore(&self, authorization: &Authorization, id: Uuid) -> Result<DeletedObject, DirectoryError> {
+        self.check(authorization, actions::RESTORE_DELETED)?;
+        let now = authorization.now();
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    let found = tx.remove::<DeletedObject>(&id).await?.filter(|it| now < it.deleted + RETENTION);
+                    let Some(object) = found else { return Err(DirectoryError::Missing(id.to_string())) };
+                    match object.kind {
+                        DeletedKind::User => {
+                            let user = kept::<User>(&object)?;
+                            tx.insert(&user).await.map_err(|error| exists(error, "userPrincipalName"))?;
+                        }
+                        DeletedKind::Group => tx.insert(&kept::<Group>(&object)?).await?,
+                        DeletedKind::Application => {
+                            let application = kept::<Application>(&object)?;
+                            tx.insert(&application).await.map_err(|error| exists(error, "identifierUris"))?;
+                        }
+                        DeletedKind::ServicePrincipal => {
+                            let principal = kept::<ServicePrincipal>(&object)?;
+                            if tx.record::<Application>(&principal.client_id).await?.is_none() {
+                                return Err(DirectoryError::Invalid(
+                                    "The service principal's application is not there: restore that first.".to_owned(),
+                                ));
+                            }
+                            tx.insert(&principal).await.map_err(|error| exists(error, "servicePrincipalNames"))?;
+                        }
+                    }
+                    Ok(Write::commit(actions::RESTORE_DELETED, id.to_string(), object))
+                })
+            })
+            .await
+    }
+
+    /// Removes a deleted object for good.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`]; the store's.
+    pub async fn purge(&self, authorization: &Authorization, id: Uuid) -> Result<(), DirectoryError> {
+        self.check(authorization, actions::PURGE_DELETED)?;
+        self.store
+            .write(authorization, |tx| {
+                Box::pin(async move {
+                    match tx.remove::<DeletedObject>(&id).await? {
+                        Some(_) => Ok(Write::commit(actions::PURGE_DELETED, id.to_string(), ())),
+                        None => Err(DirectoryError::Missing(id.to_string())),
+                    }
+                })
+            })
+            .await
+    }
+}
