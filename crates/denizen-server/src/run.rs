@@ -43,6 +43,7 @@ use crate::{
     http::{
         BadRoute, PublicNames, RouteInfo, Service,
         admin::Admin,
+        graph::Graph,
         health::Health,
         listen,
         listen::Budgets,
@@ -216,7 +217,7 @@ impl Server {
                 signing.clone(),
                 (Credentials::new(key_encryption_keys, Hashing::of_this_machine()), federation),
                 &names.authority,
-                &[names.vault_resource()],
+                &[names.vault_resource(), names.authority.clone()],
                 entra_issued,
                 access.clone(),
             )
@@ -303,7 +304,8 @@ impl Server {
         let control = Service::new("control", sts)?
             .of_replica(replica.clone())
             .mount(HEALTH, health())?
-            .mount(&["node"], Node::new(self.machines.clone()))?;
+            .mount(&["node"], Node::new(self.machines.clone()))?
+            .mount(&["v1.0", "beta"], Graph::new(self.directory.clone(), self.access.clone(), &self.names)?)?;
         let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
         let vault = Service::new("vault", vault)?.of_replica(replica);
         let control = Arc::new(control);

@@ -294,6 +294,24 @@ impl Access {
         }
     }
 
+    /// The same of an API that is one for all tenants: the token's key says whose tenant it is. That tenant is given with
+    /// the refusal of a token by such a key.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn authenticate_in_any(
+        &self,
+        snapshot: &Snapshot,
+        token: &str,
+        audiences: &[String],
+        now: UnixTime,
+    ) -> Result<Arc<Caller>, (Option<TenantId>, Refusal)> {
+        let unverified = Unverified::parse(token, MAX_TOKEN).map_err(|error| (None, AuthError::Form(error).into()))?;
+        let signed_by = |kid| snapshot.signers(kid).find(|tenant| published(snapshot, *tenant, kid, now).is_some());
+        let tenant = unverified.kid().and_then(signed_by).ok_or((None, AuthError::Key.into()))?;
+        self.authenticate(snapshot, token, audiences, tenant, now).map_err(|refusal| (Some(tenant), refusal))
+    }
+
     /// Decides whether an authenticated caller may do `action` at `scope`: the one way to an [`Authorization`] for
     /// what a request asks.
     ///

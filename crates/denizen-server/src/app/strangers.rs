@@ -84,6 +84,12 @@ reasons! {
     Token = ("vault", "bad token"),
     /// The token is out of its time.
     TokenTime = ("vault", "token out of its time"),
+    /// There is no token.
+    GraphNoToken = ("graph", "no token"),
+    /// The token is none of ours.
+    GraphToken = ("graph", "bad token"),
+    /// The token is out of its time.
+    GraphTokenTime = ("graph", "token out of its time"),
     /// The enrolment request is none.
     Enrolment = ("node", "malformed request"),
     /// There is no such join token.

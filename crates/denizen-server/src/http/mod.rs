@@ -9,14 +9,17 @@
 //! | [`reply`] | how answers are made |
 //! | [`requests`] | what is counted of requests |
 //! | [`tls`] | the certificate that is shown, and another in its place |
-//! | [`sts`], [`node`], [`vault`], [`health`], [`metrics`], [`admin`] | one protocol each, with its own error bodies |
+//! | [`body`] | how deep a body is, before it is parsed |
+//! | [`sts`], [`node`], [`vault`], [`graph`], [`health`], [`metrics`], [`admin`] | one protocol each, with its own error bodies |
 //!
 //! A handler turns a request into a question for a use case, and the answer into bytes. The protocols do not know each
 //! other.
 
 pub mod admin;
+mod body;
 pub mod call;
 pub mod dispatch;
+pub mod graph;
 pub mod health;
 pub mod listen;
 pub mod metrics;

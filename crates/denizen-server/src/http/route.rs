@@ -109,6 +109,13 @@ impl Params {
     }
 }
 
+impl Params {
+    /// A segment of the path as it came; empty when there are not so many.
+    pub(super) fn segment(&self, at: usize) -> &str {
+        self.segments.get(at).map_or("", String::as_str)
+    }
+}
+
 /// Whether literal segments are compared exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {

@@ -111,6 +111,8 @@ async fn d05_d24_d26_every_route_refuses_a_caller_with_nothing_or_says_why_it_is
                 Requirement::Action(_) => assert_eq!(status, 401, "{at}"),
                 // Who is at the other end of a connection is known before anything is read.
                 Requirement::OwnCredential(_) if route.service == "admin" => assert_eq!(status, 403, "{at}"),
+                // There, the credential is a token.
+                Requirement::OwnCredential(_) if route.api == "graph" => assert_eq!(status, 401, "{at}"),
                 // A request without the credential that belongs to it has not the form of one.
                 Requirement::OwnCredential(_) => assert_eq!(status, 400, "{at}"),
             }
@@ -205,7 +207,10 @@ async fn every_listener_serves_what_is_in_the_list_and_nothing_else() {
         }
     }
     let apis: std::collections::BTreeSet<_> = services.routes().iter().map(|route| route.api).collect();
-    assert_eq!(apis.into_iter().collect::<Vec<_>>(), ["admin", "health", "metrics", "node", "token service", "vault"]);
+    assert_eq!(
+        apis.into_iter().collect::<Vec<_>>(),
+        ["admin", "graph", "health", "metrics", "node", "token service", "vault"]
+    );
     server.store.clone().close().await;
 }
 

@@ -159,6 +159,8 @@ const SERVER: &[Layers] = &[
             // It shows the store's own counters.
             except("http::metrics", "store::Store"),
             except("http::metrics", "store::AuditHealth"),
+            // A refusal of the write path becomes a 403 there.
+            except("http::graph::fault", "store::StoreError"),
         ],
         ..layers(&[&["domain"], &["issuers", "store"], &["app"], &["http"], &["run"]])
     },
@@ -219,12 +221,12 @@ const SERVER: &[Layers] = &[
         // A protocol's routes are typed by its `Api`, and an `Api` names its routes.
         exceptions: &[except("http::route", "http::dispatch::Api")],
         ..layers(&[
-            &["reply", "requests", "tls", "trace"],
+            &["body", "reply", "requests", "tls", "trace"],
             &["call"],
             &["route"],
             &["dispatch"],
             &["listen"],
-            &["admin", "health", "metrics", "node", "sts", "vault"],
+            &["admin", "graph", "health", "metrics", "node", "sts", "vault"],
         ])
     },
 ];

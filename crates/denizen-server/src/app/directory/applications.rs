@@ -58,11 +58,16 @@ pub struct ApplicationChange {
 
 /// A certificate that an application is to be known by.
 #[derive(Clone, Debug)]
-pub struct NewCertificate {
-    /// In DER.
-    pub der: Vec<u8>,
-    /// For people.
-    pub display_name: String,
+pub enum NewCertificate {
+    /// One that comes in.
+    New {
+        /// In DER.
+        der: Vec<u8>,
+        /// For people.
+        display_name: String,
+    },
+    /// One that stays, by the id of its credential.
+    Kept(Uuid),
 }
 
 /// A client secret that was asked for.
@@ -135,7 +140,7 @@ impl Directory {
         certificates: &[NewCertificate],
     ) -> Result<(), DirectoryError> {
         self.edit_application(authorization, actions::UPDATE_CREDENTIALS, named, |it| {
-            it.keys = key_credentials(certificates)?;
+            it.keys = key_credentials(&it.keys, certificates)?;
             Ok(())
         })
         .await
@@ -442,7 +447,7 @@ impl ApplicationChange {
             }
         }
         if let Some(certificates) = &self.certificates {
-            to.keys = key_credentials(certificates)?;
+            to.keys = key_credentials(&to.keys, certificates)?;
         }
         Ok(())
     }
@@ -496,16 +501,23 @@ fn check_values<'a>(
     texts.flatten().filter(|text| !text.is_empty()).try_for_each(|text| check_text(property, text, 1024))
 }
 
-fn key_credentials(certificates: &[NewCertificate]) -> Result<Vec<KeyCredential>, DirectoryError> {
+fn key_credentials(
+    before: &[KeyCredential],
+    certificates: &[NewCertificate],
+) -> Result<Vec<KeyCredential>, DirectoryError> {
     if certificates.len() > MOST_CREDENTIALS {
         return Err(DirectoryError::Invalid(format!("An application has at most {MOST_CREDENTIALS} certificates.")));
     }
     let one = |new: &NewCertificate| {
-        let certificate = Certificate::from_der(&new.der).ok()?;
+        let (der, display_name) = match new {
+            NewCertificate::New { der, display_name } => (der, display_name),
+            NewCertificate::Kept(id) => return before.iter().find(|it| it.key_id == *id).cloned(),
+        };
+        let certificate = Certificate::from_der(der).ok()?;
         let public = certificate.public_key().ok()?;
         Some(KeyCredential {
             key_id: random::uuid_v4(),
-            display_name: new.display_name.clone(),
+            display_name: display_name.clone(),
             start: UnixTime(certificate.not_before()),
             end: UnixTime(certificate.not_after()),
             x5t: certificate.thumbprint_sha1(),
@@ -517,7 +529,7 @@ fn key_credentials(certificates: &[NewCertificate]) -> Result<Vec<KeyCredential>
     let keys: Option<Vec<_>> = certificates.iter().map(one).collect();
     keys.ok_or_else(|| {
         DirectoryError::Invalid(
-            "Each of keyCredentials must have as its 'key' the base64 of an X.509 certificate in DER with an RSA key of 2048 to 4096 bits.".to_owned(),
+            "Each of keyCredentials must have as its 'key' the base64 of an X.509 certificate in DER with an RSA key of 2048 to 4096 bits, or as its 'keyId' the one of a certificate that is there.".to_owned(),
         )
     })
 }

@@ -183,6 +183,18 @@ impl Directory {
             .await
     }
 
+    /// A grant.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`]; [`DirectoryError::Unrecorded`]; the store's.
+    pub async fn grant(&self, authorization: &Authorization, id: Uuid) -> Result<PermissionGrant, DirectoryError> {
+        self.check(authorization, actions::READ_GRANTS)?;
+        let found = self.store.record::<PermissionGrant>(authorization.ctx(), &id).await?;
+        let found = found.ok_or_else(|| DirectoryError::Missing(id.to_string()))?;
+        self.record(authorization, actions::READ_GRANTS, id.to_string())?;
+        Ok(found)
+    }
+
     /// Puts other scopes into a grant.
     ///
     /// # Errors

@@ -24,7 +24,9 @@ use crate::{
         secrets::{BadSecret, DeletedSecret, SecretName, SecretVersion, is_version, recovery_level},
     },
     http::{
-        Call, Reply, reply,
+        Call, Reply,
+        body::depth,
+        reply,
         route::{Handler, Params, Request, Route},
     },
 };
@@ -181,25 +183,6 @@ async fn body<T: DeserializeOwned>(call: &mut Call) -> Result<T, Fault> {
         let (line, column) = (error.line(), error.column());
         Fault::bad(&format!("The request body {what} (line {line}, column {column}): correct it there."))
     })
-}
-
-/// How deep brackets are nested outside of strings. Counted before parsing, so that nothing deep is ever parsed.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// Whether an id says which version it is.

@@ -1,0 +1,385 @@
+//! Applications, service principals, users, groups, grants, what was deleted, and batches.
+
+use super::*;
+
+/// The calls of `az ad sp create-for-rbac`, one after the other, and what tools look at in each answer.
+#[tokio::test]
+async fn the_calls_of_create_for_rbac_are_answered() {
+    let tenant = Tenant::new().await;
+    let none = tenant.get("/v1.0/servicePrincipals?$filter=displayName eq 'my-tool'").await;
+    assert_eq!((none.status, none.each("id").len()), (200, 0), "{}", none.body);
+    assert_eq!(none.body["@odata.context"], format!("{AUTHORITY}/v1.0/$metadata#servicePrincipals"));
+    let none = tenant.get("/v1.0/applications?$filter=startswith(displayName,'my-tool')").await;
+    assert_eq!(none.each("id").len(), 0);
+    let app = tenant.made("/v1.0/applications", json!({ "displayName": "my-tool", "keyCredentials": [] })).await;
+    assert_eq!((&app["passwordCredentials"], &app["keyCredentials"]), (&json!([]), &json!([])));
+    let object = app["id"].as_str().unwrap();
+    let asked = json!({ "passwordCredential": { "displayName": "rbac", "startDateTime": "2020-01-01T00:00:00Z", "endDateTime": "2099-01-01T00:00:00Z" } });
+    let secret = tenant.post(&format!("/v1.0/applications/{object}/addPassword"), asked).await;
+    let text = secret.body["secretText"].as_str().unwrap();
+    assert_eq!((secret.status, secret.body["displayName"].as_str()), (200, Some("rbac")));
+    assert_eq!(secret.body["hint"].as_str(), text.get(..3));
+    assert_eq!(secret.body["endDateTime"], "2099-01-01T00:00:00Z");
+    let client = app["appId"].as_str().unwrap();
+    let principal = tenant.made("/v1.0/servicePrincipals", json!({ "appId": client, "accountEnabled": true })).await;
+    assert_eq!(principal["servicePrincipalType"], "Application");
+    assert_eq!(principal["servicePrincipalNames"], json!([client]));
+    assert_eq!(principal["appOwnerOrganizationId"], json!(tenant.id()));
+    // It gets a token by that secret, and no right by it.
+    let token = tenant.token_of(client, text, "https://graph.microsoft.com").await;
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/applications", Value::Null).await.status, 403);
+    // Found again in each way that tools look for it.
+    for path in [
+        format!("/v1.0/applications?$filter=appId eq '{client}'"),
+        format!("/v1.0/applications?$filter=startswith(displayName,'MY-')"),
+        format!("/v1.0/servicePrincipals?$filter=appId eq '{client}'"),
+        format!("/v1.0/servicePrincipals?$filter=servicePrincipalNames/any(c:c eq '{client}')"),
+        "/v1.0/servicePrincipals?$filter=displayName eq 'my-tool'".to_owned(),
+    ] {
+        assert_eq!(tenant.get(&path).await.each("appId"), [client], "{path}");
+    }
+    for path in [
+        format!("/v1.0/applications/{object}"),
+        format!("/v1.0/applications(appId='{client}')"),
+        format!("/beta/applications/{object}"),
+        format!("/v1.0/Applications/{object}/"),
+        format!("/v1.0/servicePrincipals(appId='{client}')"),
+        format!("/v1.0/servicePrincipals/{}", principal["id"].as_str().unwrap()),
+    ] {
+        assert_eq!(tenant.get(&path).await.body["appId"], client, "{path}");
+    }
+    // The same secret is shown nowhere again.
+    let shown = tenant.get(&format!("/v1.0/applications/{object}")).await.body;
+    assert!(!shown.to_string().contains(text) && shown["passwordCredentials"][0]["secretText"].is_null(), "{shown}");
+    let key_id = shown["passwordCredentials"][0]["keyId"].clone();
+    let path = format!("/v1.0/applications/{object}/removePassword");
+    assert_eq!(tenant.post(&path, json!({ "keyId": key_id })).await.status, 204);
+    let again = tenant.post(&path, json!({ "keyId": key_id })).await;
+    assert_eq!((again.status, again.code()), (400, "Request_BadRequest"));
+    assert_eq!(tenant.get(&format!("/v1.0/applications/{object}")).await.body["passwordCredentials"], json!([]));
+    // A second service principal of one application.
+    let twice = tenant.post("/v1.0/servicePrincipals", json!({ "appId": client })).await;
+    assert_eq!((twice.status, twice.code()), (409, "Request_MultipleObjectsWithSameKeyValue"));
+    let of_none = tenant.post("/v1.0/servicePrincipals", json!({ "appId": Uuid::from_u128(9) })).await;
+    assert!(of_none.status == 400 && of_none.message().contains("valid application object"), "{}", of_none.body);
+}
+
+#[tokio::test]
+async fn an_application_is_changed_as_tools_change_it() {
+    let tenant = Tenant::new().await;
+    let app =
+        tenant.made("/v1.0/applications", json!({ "displayName": "orders", "identifierUris": ["api://orders"] })).await;
+    let path = format!("/v1.0/applications/{}", app["id"].as_str().unwrap());
+    let role = Uuid::from_u128(7);
+    let change = json!({
+        "displayName": "Orders", "groupMembershipClaims": "SecurityGroup", "isFallbackPublicClient": true,
+        "appRoles": [{ "allowedMemberTypes": ["Application"], "description": "d", "displayName": "Read", "id": role, "isEnabled": true, "value": "Orders.Read" }],
+        "api": { "requestedAccessTokenVersion": 2, "oauth2PermissionScopes": [{ "id": Uuid::from_u128(8), "value": "Orders.Read", "type": "User", "adminConsentDisplayName": "Read", "adminConsentDescription": "d", "isEnabled": true }] },
+        "web": { "redirectUris": ["https://orders.example/cb"], "implicitGrantSettings": { "enableIdTokenIssuance": false } },
+        "tags": [], "requiredResourceAccess": [],
+    });
+    let changed = tenant.patch(&path, change).await;
+    assert_eq!(changed.status, 204, "{}", changed.body);
+    let shown = tenant.get(&path).await.body;
+    assert_eq!((shown["displayName"].as_str(), &shown["appRoles"][0]["id"]), (Some("Orders"), &json!(role)));
+    assert_eq!(shown["api"]["requestedAccessTokenVersion"], 2);
+    assert_eq!(shown["web"]["redirectUris"], json!(["https://orders.example/cb"]));
+    let found = tenant.get("/v1.0/applications?$filter=identifierUris/any(s:s eq 'api://orders')").await;
+    assert_eq!(found.each("displayName"), ["Orders"]);
+    for (change, says) in [
+        (json!({ "displayName": "a\u{7}" }), "'displayName'"),
+        (json!({ "displayName": "" }), "'displayName'"),
+        (json!({ "displayName": 5 }), "'displayName': it must be a text"),
+        (json!({ "identifierUris": ["no uri"] }), "absolute URI"),
+        (json!({ "signInAudience": "AzureADMultipleOrgs" }), "'signInAudience'"),
+        (json!({ "requiredResourceAccess": [{ "resourceAppId": "x" }] }), "'requiredResourceAccess' is not kept"),
+        (json!({ "appRoles": [{ "value": "x" }] }), "'appRolesid'"),
+        (json!({ "keyCredentials": [{ "key": "AAAA" }] }), "X.509"),
+    ] {
+        let refused = tenant.patch(&path, change.clone()).await;
+        assert_eq!((refused.status, refused.code()), (400, "Request_BadRequest"), "{change}: {}", refused.body);
+        assert!(refused.message().contains(says), "{change}: {}", refused.message());
+    }
+    let other =
+        tenant.post("/v1.0/applications", json!({ "displayName": "b", "identifierUris": ["api://orders"] })).await;
+    assert_eq!((other.status, other.code()), (409, "Request_MultipleObjectsWithSameKeyValue"), "{}", other.body);
+}
+
+#[tokio::test]
+async fn a_certificate_is_registered_kept_and_taken_away() {
+    let tenant = Tenant::new().await;
+    let signer = denizen_keys::Signer::generate_rsa(denizen_keys::RsaBits::B2048).unwrap();
+    let certificate = denizen_keys::x509::self_signed(&signer, "tool", 1_700_000_000, 4_000_000_000).unwrap();
+    let key = json!({
+        "type": "AsymmetricX509Cert", "usage": "Verify", "key": denizen_keys::b64::standard(certificate.der()),
+        "startDateTime": "2024-01-01T00:00:00Z", "endDateTime": "2090-01-01T00:00:00Z",
+    });
+    let app = tenant.made("/v1.0/applications", json!({ "displayName": "c", "keyCredentials": [key] })).await;
+    let thumbprint = denizen_keys::hash::hex(&certificate.thumbprint_sha1()).to_uppercase();
+    assert_eq!(app["keyCredentials"][0]["customKeyIdentifier"], json!(thumbprint));
+    let path = format!("/v1.0/applications/{}", app["id"].as_str().unwrap());
+    // As it was shown, it stays.
+    let kept = tenant.patch(&path, json!({ "keyCredentials": app["keyCredentials"] })).await;
+    assert_eq!(kept.status, 204, "{}", kept.body);
+    assert_eq!(tenant.get(&path).await.body["keyCredentials"], app["keyCredentials"]);
+    assert_eq!(tenant.patch(&path, json!({ "keyCredentials": [] })).await.status, 204);
+    assert_eq!(tenant.get(&path).await.body["keyCredentials"], json!([]));
+    let refused = tenant.post(&format!("{path}/addKey"), json!({})).await;
+    assert!(refused.status == 400 && refused.message().contains("addKey"), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn users_are_made_changed_and_revoked() {
+    let tenant = Tenant::new().await;
+    let id = tenant.user("ada").await;
+    for path in [format!("/v1.0/users/{id}"), "/v1.0/users/ADA@contoso.example".to_owned()] {
+        assert_eq!(tenant.get(&path).await.body["userPrincipalName"], "ada@contoso.example", "{path}");
+    }
+    let found = tenant.get("/v1.0/users?$filter=userPrincipalName eq 'Ada@contoso.example'").await;
+    assert_eq!(found.each("id"), [id.as_str()]);
+    let path = format!("/v1.0/users/{id}");
+    let change = json!({ "givenName": "Ada", "mail": "ada@mail.example", "accountEnabled": false });
+    assert_eq!(tenant.patch(&path, change).await.status, 204);
+    let shown = tenant.get(&path).await.body;
+    assert_eq!((shown["givenName"].as_str(), shown["accountEnabled"].as_bool()), (Some("Ada"), Some(false)));
+    let epoch = |tenant: &Tenant| tenant.server.store.snapshot().user(tenant.id(), id.parse().unwrap()).unwrap().epoch;
+    assert_eq!(epoch(&tenant), 1, "disabling revokes");
+    assert_eq!(tenant.patch(&path, json!({ "mail": null })).await.status, 204);
+    assert_eq!((&tenant.get(&path).await.body["mail"], epoch(&tenant)), (&Value::Null, 1));
+    let password = json!({ "passwordProfile": { "password": "another horse" } });
+    assert_eq!(tenant.patch(&path, password).await.status, 204);
+    assert_eq!(epoch(&tenant), 2);
+    assert_eq!(tenant.post(&format!("{path}/revokeSignInSessions"), Value::Null).await.body["value"], true);
+    assert_eq!(epoch(&tenant), 3);
+    let new = |name: &str, password: &str| {
+        json!({
+            "accountEnabled": true, "displayName": "x", "mailNickname": "x", "userPrincipalName": name,
+            "passwordProfile": { "password": password },
+        })
+    };
+    for (body, says) in [
+        (new("x@elsewhere.example", "correct horse"), "'@contoso.example'"),
+        (new("@contoso.example", "correct horse"), "'userPrincipalName'"),
+        (new("x@contoso.example", "short"), "password complexity"),
+        (json!({ "displayName": "x" }), "'userPrincipalName'"),
+        (json!({ "userPrincipalName": "x@contoso.example", "jobTitle": "boss" }), "'jobTitle' is not kept"),
+    ] {
+        let refused = tenant.post("/v1.0/users", body.clone()).await;
+        assert_eq!((refused.status, refused.code()), (400, "Request_BadRequest"), "{body}");
+        assert!(refused.message().contains(says), "{body}: {}", refused.message());
+        assert!(!refused.body.to_string().contains("horse"), "{}", refused.body);
+    }
+    let twice = tenant.post("/v1.0/users", new("ADA@Contoso.example", "correct horse")).await;
+    assert_eq!((twice.status, twice.code()), (409, "Request_MultipleObjectsWithSameKeyValue"), "{}", twice.body);
+}
+
+#[tokio::test]
+async fn groups_hold_each_other_and_never_themselves() {
+    let tenant = Tenant::new().await;
+    let (user, other) = (tenant.user("ada").await, tenant.user("bob").await);
+    let [all, team, part] = [tenant.group("all").await, tenant.group("team").await, tenant.group("part").await];
+    let add = async |group: &str, member: &str| {
+        let body = json!({ "@odata.id": format!("https://graph.microsoft.com/v1.0/directoryObjects/{member}") });
+        tenant.post(&format!("/v1.0/groups/{group}/members/$ref"), body).await
+    };
+    for (group, member) in [(&all, &team), (&team, &part), (&part, &user), (&all, &other)] {
+        assert_eq!(add(group, member).await.status, 204);
+    }
+    let twice = add(&part, &user).await;
+    assert!(twice.status == 400 && twice.message().contains("already exist"), "{}", twice.body);
+    for (group, member) in [(&part, &all), (&team, &all), (&all, &all)] {
+        let refused = add(group, member).await;
+        assert!(refused.status == 400 && refused.message().contains("member of itself"), "{}", refused.body);
+    }
+    assert_eq!(add(&all, &Uuid::from_u128(5).to_string()).await.status, 404);
+    let sorted = |mut ids: Vec<String>| {
+        ids.sort();
+        ids
+    };
+    let members = async |path: String| sorted(tenant.get(&path).await.each("id"));
+    let expected = |ids: &[&String]| sorted(ids.iter().map(|id| (*id).clone()).collect());
+    assert_eq!(members(format!("/v1.0/groups/{all}/members")).await, expected(&[&team, &other]));
+    assert_eq!(
+        members(format!("/v1.0/groups/{all}/transitiveMembers")).await,
+        expected(&[&team, &other, &part, &user])
+    );
+    assert_eq!(members(format!("/v1.0/users/{user}/memberOf")).await, expected(&[&part]));
+    let path = "/v1.0/users/ada@contoso.example/transitiveMemberOf".to_owned();
+    assert_eq!(members(path).await, expected(&[&part, &team, &all]));
+    let groups =
+        tenant.post(&format!("/v1.0/users/{user}/getMemberGroups"), json!({ "securityEnabledOnly": true })).await;
+    assert_eq!(groups.body["value"].as_array().unwrap().len(), 3);
+    let asked = json!({ "groupIds": [team, Uuid::from_u128(5)] });
+    let checked = tenant.post(&format!("/v1.0/directoryObjects/{user}/checkMemberGroups"), asked).await;
+    assert_eq!(checked.body["value"], json!([team]));
+    // Pages of members.
+    let first = tenant.get(&format!("/v1.0/groups/{all}/members?$top=1&$select=id")).await;
+    let next = first.body["@odata.nextLink"].as_str().unwrap().strip_prefix(AUTHORITY).unwrap();
+    assert!(first.body["value"][0].get("displayName").is_none() && first.body["value"][0]["@odata.type"].is_string());
+    let second = tenant.get(next).await;
+    assert_eq!(sorted([first.each("id"), second.each("id")].concat()), expected(&[&team, &other]));
+    assert!(second.body.get("@odata.nextLink").is_none());
+    assert_eq!(tenant.delete(&format!("/v1.0/groups/{part}/members/{user}/$ref")).await.status, 204);
+    assert_eq!(tenant.delete(&format!("/v1.0/groups/{part}/members/{user}/$ref")).await.status, 404);
+    assert_eq!(members(format!("/v1.0/groups/{all}/transitiveMembers")).await, expected(&[&team, &other, &part]));
+    // Owners.
+    let owner = json!({ "@odata.id": format!("{AUTHORITY}/v1.0/users/{user}") });
+    let owners = format!("/v1.0/groups/{all}/owners");
+    assert_eq!(tenant.post(&format!("{owners}/$ref"), owner).await.status, 204);
+    assert_eq!(members(owners.clone()).await, expected(&[&user]));
+    assert_eq!(tenant.delete(&format!("{owners}/{user}/$ref")).await.status, 204);
+    assert_eq!(members(owners).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_listed_restored_and_removed_for_good() {
+    let tenant = Tenant::new().await;
+    let (object, client, principal, token) = tenant.client("tool").await;
+    let (user, group) = (tenant.user("ada").await, tenant.group("team").await);
+    for path in [format!("applications/{object}"), format!("users/{user}"), format!("groups/{group}")] {
+        assert_eq!(tenant.delete(&format!("/v1.0/{path}")).await.status, 204, "{path}");
+        let gone = tenant.get(&format!("/v1.0/{path}")).await;
+        assert_eq!((gone.status, gone.code()), (404, "Request_ResourceNotFound"), "{path}");
+    }
+    // Its principal went with it, and its token is worth nothing.
+    assert_eq!(tenant.get(&format!("/v1.0/servicePrincipals/{principal}")).await.status, 404);
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await.status, 401);
+    for (kind, id) in [("user", &user), ("group", &group), ("application", &object), ("servicePrincipal", &principal)] {
+        let listed = tenant.get(&format!("/v1.0/directory/deletedItems/microsoft.graph.{kind}")).await;
+        assert_eq!(listed.each("id"), [id.as_str()], "{kind}");
+        let one = tenant.get(&format!("/v1.0/directory/deletedItems/{id}")).await.body;
+        assert!(
+            one["deletedDateTime"].is_string() && one["@odata.type"] == format!("#microsoft.graph.{kind}"),
+            "{one}"
+        );
+        assert!(!one.to_string().contains("argon2"), "{one}");
+    }
+    let early = tenant.post(&format!("/v1.0/directory/deletedItems/{principal}/restore"), Value::Null).await;
+    assert!(early.status == 400 && early.message().contains("restore that first"), "{}", early.body);
+    for id in [&object, &principal, &user] {
+        let restored = tenant.post(&format!("/v1.0/directory/deletedItems/{id}/restore"), Value::Null).await;
+        assert_eq!((restored.status, restored.id()), (200, id.clone()));
+        assert_eq!(tenant.get(&format!("/v1.0/directory/deletedItems/{id}")).await.status, 404);
+    }
+    let found = tenant.get(&format!("/v1.0/servicePrincipals(appId='{client}')")).await;
+    assert_eq!(found.id(), principal);
+    // A token from before stays worth nothing.
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await.status, 401);
+    assert_eq!(tenant.delete(&format!("/v1.0/directory/deletedItems/{group}")).await.status, 204);
+    let gone = tenant.post(&format!("/v1.0/directory/deletedItems/{group}/restore"), Value::Null).await;
+    assert_eq!((gone.status, gone.code()), (404, "Request_ResourceNotFound"));
+    // A name that was taken meanwhile.
+    assert_eq!(tenant.delete(&format!("/v1.0/users/{user}")).await.status, 204);
+    tenant.user("ada").await;
+    let taken = tenant.post(&format!("/v1.0/directory/deletedItems/{user}/restore"), Value::Null).await;
+    assert_eq!((taken.status, taken.code()), (409, "Request_MultipleObjectsWithSameKeyValue"));
+    assert_eq!(tenant.get(&format!("/v1.0/directory/deletedItems/{user}")).await.status, 200, "it still lies there");
+}
+
+#[tokio::test]
+async fn app_roles_and_scopes_are_given_and_taken() {
+    let tenant = Tenant::new().await;
+    let (resource_app, _, resource, _) = tenant.client("orders").await;
+    let (_, client_id, client, _) = tenant.client("tool").await;
+    let user = tenant.user("ada").await;
+    let role = Uuid::from_u128(7);
+    let roles = json!({ "appRoles": [{ "allowedMemberTypes": ["Application"], "displayName": "r", "description": "d", "id": role, "value": "R" }] });
+    assert_eq!(tenant.patch(&format!("/v1.0/applications/{resource_app}"), roles).await.status, 204);
+    let body =
+        |principal: &str, role: Uuid| json!({ "principalId": principal, "resourceId": resource, "appRoleId": role });
+    let path = format!("/v1.0/servicePrincipals/{resource}/appRoleAssignedTo");
+    let given = tenant.made(&path, body(&client, role)).await;
+    assert_eq!(
+        (given["principalDisplayName"].as_str(), given["principalType"].as_str()),
+        (Some("tool"), Some("ServicePrincipal"))
+    );
+    assert_eq!(given["resourceDisplayName"], "orders");
+    for (body, says) in [
+        (body(&client, role), "already exists"),
+        (body(&client, Uuid::from_u128(6)), "was not found on application"),
+        (body(&user, role), "was not found on application"),
+    ] {
+        let refused = tenant.post(&path, body).await;
+        assert!(refused.status == 400 && refused.message().contains(says), "{}", refused.body);
+    }
+    // Access without a role, by the user's path.
+    tenant.made(&format!("/v1.0/users/{user}/appRoleAssignments"), body(&user, Uuid::nil())).await;
+    assert_eq!(tenant.get(&path).await.each("id").len(), 2);
+    let of_client = format!("/v1.0/servicePrincipals(appId='{client_id}')/appRoleAssignments");
+    assert_eq!(tenant.get(&of_client).await.each("appRoleId"), [role.to_string()]);
+    let id = given["id"].as_str().unwrap();
+    let elsewhere = tenant.delete(&format!("/v1.0/users/{user}/appRoleAssignments/{id}")).await;
+    assert_eq!(elsewhere.status, 404, "it is not this user's");
+    assert_eq!(tenant.delete(&format!("{path}/{id}")).await.status, 204);
+    assert_eq!(tenant.get(&of_client).await.each("id").len(), 0);
+
+    let grant = json!({ "clientId": client, "consentType": "AllPrincipals", "resourceId": resource, "scope": "Orders.Read  Orders.Read openid" });
+    let made = tenant.made("/v1.0/oauth2PermissionGrants", grant.clone()).await;
+    assert_eq!(made["scope"], "Orders.Read openid");
+    assert_eq!(tenant.post("/v1.0/oauth2PermissionGrants", grant).await.status, 409);
+    let path = format!("/v1.0/oauth2PermissionGrants/{}", made["id"].as_str().unwrap());
+    assert_eq!(tenant.patch(&path, json!({ "scope": "openid" })).await.status, 204);
+    assert_eq!(tenant.get(&path).await.body["scope"], "openid");
+    for list in [
+        format!("/v1.0/oauth2PermissionGrants?$filter=clientId eq '{client}' and consentType eq 'AllPrincipals'"),
+        format!("/v1.0/servicePrincipals/{client}/oauth2PermissionGrants"),
+    ] {
+        assert_eq!(tenant.get(&list).await.each("scope"), ["openid"], "{list}");
+    }
+    assert_eq!(tenant.delete(&path).await.status, 204);
+    assert_eq!(tenant.get(&path).await.status, 404);
+}
+
+#[tokio::test]
+async fn objects_are_found_by_their_ids_alone() {
+    let tenant = Tenant::new().await;
+    let (object, _, principal, _) = tenant.client("tool").await;
+    let (user, group) = (tenant.user("ada").await, tenant.group("team").await);
+    let ids = json!([group, user, principal, object, user, Uuid::from_u128(5), "no id"]);
+    let all = tenant.post("/v1.0/directoryObjects/getByIds", json!({ "ids": ids })).await;
+    let types = ["group", "user", "servicePrincipal", "application"].map(|kind| format!("#microsoft.graph.{kind}"));
+    assert_eq!(all.each("@odata.type"), types, "{}", all.body);
+    let types = json!({ "ids": ids, "types": ["user", "group", "directoryObjectPartnerReference"] });
+    assert_eq!(tenant.post("/v1.0/directoryObjects/getByIds", types).await.each("id"), [group, user.clone()]);
+    let too_many = json!({ "ids": vec![user.clone(); 1001] });
+    assert_eq!(tenant.post("/v1.0/directoryObjects/getByIds", too_many).await.status, 400);
+    let one = tenant.get(&format!("/v1.0/directoryObjects/{user}")).await.body;
+    assert_eq!(one["@odata.type"], "#microsoft.graph.user");
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_of_its_requests() {
+    let tenant = Tenant::new().await;
+    let batch = json!({ "requests": [
+        { "id": "1", "method": "POST", "url": "/groups", "headers": { "Content-Type": "application/json" },
+          "body": { "displayName": "team", "mailNickname": "team", "mailEnabled": false, "securityEnabled": true } },
+        { "id": "2", "method": "GET", "url": "/groups?$filter=displayName eq 'team'", "dependsOn": ["1"] },
+        { "id": "3", "method": "GET", "url": "/groups/nothing" },
+        { "id": "4", "method": "GET", "url": "/groups", "dependsOn": ["3"] },
+        { "id": "5", "method": "POST", "url": "/$batch", "body": { "requests": [] } },
+        { "id": "6", "method": "GET", "url": "/me" },
+        { "id": "7", "method": "GET", "url": "/../../admin" },
+    ]});
+    let answer = tenant.post("/v1.0/$batch", batch).await;
+    let responses = answer.body["responses"].as_array().unwrap();
+    let statuses: Vec<_> = responses.iter().map(|it| it["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [201, 200, 404, 424, 400, 400, 400], "{}", answer.body);
+    assert_eq!(responses[1]["body"]["value"][0]["displayName"], "team");
+    assert_eq!(responses[2]["body"]["error"]["code"], "Request_ResourceNotFound");
+    // Who asks is who sends the batch.
+    let (_, _, _, token) = tenant.client("powerless").await;
+    let bearer = format!("Bearer {}", tenant.token);
+    let requests = json!({ "requests": [{ "id": "1", "method": "GET", "url": "/users", "headers": { "Authorization": bearer } }] });
+    let refused = tenant.send_as(&token, Method::POST, "/v1.0/$batch", requests).await;
+    assert_eq!(refused.body["responses"][0]["status"], 403, "{}", refused.body);
+    for (batch, says) in [
+        (json!({ "requests": [] }), "1 to 20"),
+        (json!({ "requests": vec![json!({ "id": "1", "method": "GET", "url": "/me" }); 21] }), "1 to 20"),
+        (json!({ "requests": vec![json!({ "id": "1", "method": "GET", "url": "/me" }); 2] }), "twice"),
+        (json!({ "requests": [{ "id": "1", "method": "GET", "url": "/me", "dependsOn": ["2"] }] }), "before"),
+        (json!({}), "'requests'"),
+    ] {
+        let refused = tenant.post("/v1.0/$batch", batch).await;
+        assert!(refused.status == 400 && refused.message().contains(says), "{}", refused.body);
+    }
+}

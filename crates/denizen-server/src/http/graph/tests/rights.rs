@@ -1,0 +1,170 @@
+//! Who may do what: without a token, without a role, with each role; and what the audit says of it.
+
+use super::*;
+
+#[tokio::test]
+async fn strangers_and_the_powerless_are_refused_and_told_what_is_missing() {
+    let tenant = Tenant::new().await;
+    let none = tenant.raw(Method::GET, "/v1.0/users", &[], String::new()).await;
+    assert_eq!((none.status, none.code()), (401, "InvalidAuthenticationToken"));
+    assert!(none.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer "), "{:?}", none.headers);
+    assert_eq!(tenant.send_as("nonsense", Method::GET, "/v1.0/users", Value::Null).await.status, 401);
+    // A token for another resource.
+    let (client, secret) = (tenant.plan.client().to_string(), tenant.plan.secret().expose());
+    let for_vault = tenant.token_of(&client, secret, "https://vault.azure.net").await;
+    let refused = tenant.send_as(&for_vault, Method::GET, "/v1.0/users", Value::Null).await;
+    assert!(refused.status == 401 && refused.message().contains("Invalid audience"), "{}", refused.body);
+    let (_, _, _, token) = tenant.client("powerless").await;
+    let denied = tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await;
+    assert_eq!((denied.status, denied.code()), (403, "Authorization_RequestDenied"));
+    assert!(denied.message().contains("'microsoft.directory/users/standard/read'"), "{}", denied.message());
+    assert!(denied.message().contains("'Directory Readers'"), "{}", denied.message());
+    // What is there and what is not are refused alike.
+    let user = tenant.user("ada").await;
+    for id in [user, Uuid::from_u128(5).to_string()] {
+        let hidden = tenant.send_as(&token, Method::GET, &format!("/v1.0/users/{id}"), Value::Null).await;
+        assert_eq!((hidden.status, hidden.message()), (403, denied.message()));
+    }
+    let me = tenant.get("/v1.0/me").await;
+    assert!(me.status == 400 && me.message().contains("delegated authentication flow"), "{}", me.body);
+}
+
+#[tokio::test]
+async fn roles_for_resources_give_nothing_in_the_directory() {
+    let tenant = Tenant::new().await;
+    let (_, _, principal, token) = tenant.client("owner").await;
+    tenant.assign(&principal, "Owner").await;
+    let denied = tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await;
+    assert_eq!(denied.status, 403, "an Owner of everything reads no directory: {}", denied.body);
+}
+
+#[tokio::test]
+async fn each_role_reaches_what_it_is_for() {
+    let tenant = Tenant::new().await;
+    let new = |name: &str| {
+        [
+            ("/v1.0/applications", json!({ "displayName": name })),
+            (
+                "/v1.0/groups",
+                json!({ "displayName": name, "mailNickname": name, "mailEnabled": false, "securityEnabled": true }),
+            ),
+            (
+                "/v1.0/users",
+                json!({
+                    "accountEnabled": true, "displayName": name, "mailNickname": name,
+                    "userPrincipalName": format!("{name}@contoso.example"), "passwordProfile": { "password": "correct horse" },
+                }),
+            ),
+        ]
+    };
+    for (role, may) in [
+        ("Directory Readers", [403, 403, 403]),
+        ("Groups Administrator", [403, 201, 403]),
+        ("User Administrator", [403, 201, 201]),
+        ("Application Administrator", [201, 403, 403]),
+        ("Global Administrator", [201, 201, 201]),
+    ] {
+        let name = role.to_lowercase().replace(' ', "-");
+        let (_, _, principal, token) = tenant.client(&name).await;
+        tenant.assign(&principal, role).await;
+        for (path, _) in new(&name) {
+            assert_eq!(tenant.send_as(&token, Method::GET, path, Value::Null).await.status, 200, "{role} reads {path}");
+        }
+        let mut did = Vec::new();
+        for (path, body) in new(&name) {
+            did.push(tenant.send_as(&token, Method::POST, path, body).await.status);
+        }
+        assert_eq!(did, may, "{role}");
+    }
+}
+
+/// Nobody gets at a role of the directory by way of who has it.
+#[tokio::test]
+async fn who_has_a_role_is_changed_by_who_may_give_it_only() {
+    let tenant = Tenant::new().await;
+    let (_, _, users_admin, of_users) = tenant.client("users-admin").await;
+    tenant.assign(&users_admin, "User Administrator").await;
+    let (_, _, apps_admin, of_apps) = tenant.client("apps-admin").await;
+    tenant.assign(&apps_admin, "Application Administrator").await;
+    // A group that has one, and a group within it.
+    let (admins, inner) = (tenant.group("admins").await, tenant.group("inner").await);
+    let reference = |id: &str| json!({ "@odata.id": format!("{AUTHORITY}/v1.0/directoryObjects/{id}") });
+    let chief = tenant.user("chief").await;
+    for member in [&inner, &chief] {
+        assert_eq!(tenant.post(&format!("/v1.0/groups/{admins}/members/$ref"), reference(member)).await.status, 204);
+    }
+    tenant.assign_to_group(&admins, "Global Administrator").await;
+    let is_denied = |answer: Answer| {
+        assert_eq!((answer.status, answer.code()), (403, "Authorization_RequestDenied"), "{}", answer.body);
+        assert!(answer.message().contains("roleAssignments/allProperties/allTasks"), "{}", answer.message());
+    };
+    for group in [&admins, &inner] {
+        let path = format!("/v1.0/groups/{group}/members/$ref");
+        is_denied(tenant.send_as(&of_users, Method::POST, &path, reference(&users_admin)).await);
+    }
+    let path = format!("/v1.0/users/{chief}");
+    let password = json!({ "passwordProfile": { "password": "another horse" } });
+    is_denied(tenant.send_as(&of_users, Method::PATCH, &path, password).await);
+    is_denied(tenant.send_as(&of_users, Method::DELETE, &path, Value::Null).await);
+    let administrator = tenant.plan.client();
+    let path = format!("/v1.0/applications(appId='{administrator}')/addPassword");
+    is_denied(tenant.send_as(&of_apps, Method::POST, &path, json!({})).await);
+    let path = format!("/v1.0/servicePrincipals(appId='{administrator}')/addPassword");
+    is_denied(tenant.send_as(&of_apps, Method::POST, &path, json!({})).await);
+    is_denied(
+        tenant
+            .send_as(&of_apps, Method::DELETE, &format!("/v1.0/applications(appId='{administrator}')"), Value::Null)
+            .await,
+    );
+    // Everybody else is theirs to change, and the administrator may change these.
+    let ordinary = tenant.user("ordinary").await;
+    assert_eq!(
+        tenant.send_as(&of_users, Method::DELETE, &format!("/v1.0/users/{ordinary}"), Value::Null).await.status,
+        204
+    );
+    assert_eq!(tenant.delete(&format!("/v1.0/users/{chief}")).await.status, 204);
+}
+
+#[tokio::test]
+async fn d34_one_tenants_administrator_sees_nothing_of_another() {
+    let tenant = Tenant::new().await;
+    let other = TenantId(Uuid::from_u128(0xb0b));
+    let set_up = || tenant.server.authorize(other, SystemReason::SetUp);
+    tenant.server.directory.create_tenant(&set_up(), "other.example", "Other").await.unwrap();
+    let (app, principal) = tenant.server.directory.create_application(&set_up(), "theirs").await.unwrap();
+    for path in [
+        format!("/v1.0/applications/{}", app.object_id),
+        format!("/v1.0/applications(appId='{}')", app.client_id),
+        format!("/v1.0/servicePrincipals/{}", principal.id),
+        format!("/v1.0/directoryObjects/{}", principal.id),
+    ] {
+        let hidden = tenant.get(&path).await;
+        assert_eq!((hidden.status, hidden.code()), (404, "Request_ResourceNotFound"), "{path}");
+        assert!(tenant.delete(&path).await.status >= 400, "{path}");
+    }
+    let filter = format!("/v1.0/applications?$filter=appId eq '{}'", app.client_id);
+    assert_eq!(tenant.get(&filter).await.each("id").len(), 0);
+    let ids = json!({ "ids": [principal.id, app.object_id] });
+    assert_eq!(tenant.post("/v1.0/directoryObjects/getByIds", ids).await.each("id").len(), 0);
+    let group = tenant.group("ours").await;
+    let reference = json!({ "@odata.id": format!("{AUTHORITY}/v1.0/directoryObjects/{}", principal.id) });
+    assert_eq!(tenant.post(&format!("/v1.0/groups/{group}/members/$ref"), reference).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_read_changed_and_refused_is_in_the_audit() {
+    let tenant = Tenant::new().await;
+    let (_, _, _, token) = tenant.client("powerless").await;
+    tenant.get("/v1.0/users").await;
+    tenant.send_as(&token, Method::DELETE, "/v1.0/groups/x", Value::Null).await;
+    let audited = tenant.audited().await;
+    for (action, outcome) in [
+        ("users/standard/read", "Allowed"),
+        ("applications/create", "Allowed"),
+        ("applications/credentials/update", "Allowed"),
+        ("groups/delete", "Refused"),
+    ] {
+        let expected = (format!("microsoft.directory/{action}"), outcome.to_owned());
+        assert!(audited.contains(&expected), "{expected:?} in {audited:?}");
+    }
+}
