@@ -3,6 +3,7 @@
 
 pub(crate) mod agent_token;
 pub(crate) mod footprint;
+pub(crate) mod graph_list;
 pub(crate) mod held;
 pub(crate) mod identity;
 pub(crate) mod replicas;

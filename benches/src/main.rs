@@ -40,8 +40,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::figures::{
-    Page, Plan, agent_token, footprint, held, identity, replicas, scale, start, storm, token_issue, vault_get,
-    vault_set,
+    Page, Plan, agent_token, footprint, graph_list, held, identity, replicas, scale, start, storm, token_issue,
+    vault_get, vault_set,
 };
 
 /// Measures Denizen against what the machine could do.
@@ -86,6 +86,8 @@ enum Name {
     VaultSet,
     /// Tokens of one, two and three replicas, and when a write is known to all
     Replicas,
+    /// A list page out of a large directory, against one out of a small
+    GraphList,
     /// The agent's memory, size and start
     Footprint,
     /// Service and memory while strangers hold 10,000 connections on every listener
@@ -146,6 +148,7 @@ impl Name {
                     Self::VaultGet,
                     Self::VaultSet,
                     Self::Replicas,
+                    Self::GraphList,
                     Self::Footprint,
                     Self::Held,
                     Self::Start,
@@ -159,6 +162,7 @@ impl Name {
             | Self::VaultGet
             | Self::VaultSet
             | Self::Replicas
+            | Self::GraphList
             | Self::Footprint
             | Self::Held
             | Self::Start
@@ -175,6 +179,7 @@ impl Name {
             Self::VaultGet => vault_get::run(plan).await.map(Some),
             Self::VaultSet => vault_set::run(plan).await.map(Some),
             Self::Replicas => replicas::run(plan).await.map(Some),
+            Self::GraphList => graph_list::run(plan).await.map(Some),
             Self::Start => start::run(plan).await.map(Some),
             Self::Scale => scale::run(plan).await.map(Some),
             Self::Storm => storm::run(plan).await.map(Some),
@@ -252,6 +257,7 @@ async fn measure(names: Vec<Name>, plan: Plan, record: bool) -> Result<ExitCode>
                 | Name::VaultGet
                 | Name::VaultSet
                 | Name::Replicas
+                | Name::GraphList
                 | Name::Footprint
                 | Name::Held
                 | Name::Identity

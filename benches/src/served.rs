@@ -141,12 +141,17 @@ impl Deployment {
 
     /// A token of the administrator's.
     pub(crate) async fn token(&self, of: &Served) -> Result<String> {
+        self.token_for(of, RESOURCE).await
+    }
+
+    /// The same for another resource.
+    pub(crate) async fn token_for(&self, of: &Served, resource: &str) -> Result<String> {
         let admin = self.admin()?;
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "client_credentials")
             .append_pair("client_id", word(&admin, "client_id")?)
             .append_pair("client_secret", word(&admin, "client_secret")?)
-            .append_pair("scope", &format!("{RESOURCE}/.default"))
+            .append_pair("scope", &format!("{resource}/.default"))
             .finish();
         let path = format!("/{}/oauth2/v2.0/token", word(&admin, "tenant_id")?);
         let answer = of.control.connect().await?.send(client::post_form(&path, form.into())?).await?;

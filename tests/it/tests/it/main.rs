@@ -65,6 +65,7 @@ mod enrol_again;
 mod environment;
 mod federation;
 mod forged;
+mod graph;
 mod history;
 mod imds;
 mod jwt;

@@ -183,7 +183,6 @@ async fn d18_a_path_that_is_not_exactly_a_known_one_leads_nowhere() {
         "/metrics".to_owned(),
         "/healthz/".to_owned(),
         "/subscriptions".to_owned(),
-        "/v1.0/servicePrincipals".to_owned(),
         "/node/v1/enrol/".to_owned(),
         "/node/v1/machines".to_owned(),
         "/secrets/hello/".to_owned(),

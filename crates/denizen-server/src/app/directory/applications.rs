@@ -553,8 +553,5 @@ fn taken(error: StoreError) -> DirectoryError {
 
 /// A violated constraint, by the property that must be unique.
 pub(super) fn exists(error: StoreError, property: &'static str) -> DirectoryError {
-    match error {
-        StoreError::Exists { .. } => DirectoryError::Exists(property),
-        other => DirectoryError::Store(other),
-    }
+    if matches!(error, StoreError::Exists { .. }) { DirectoryError::Exists(property) } else { error.into() }
 }

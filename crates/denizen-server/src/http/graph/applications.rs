@@ -2,7 +2,7 @@
 
 use denizen_keys::b64;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
@@ -106,9 +106,8 @@ pub(super) async fn add_password_to(
     }
     members.finish()?;
     let (secret, kept) = api.directory.add_secret(&access.authorization, named, &new).await?;
-    let mut made = shape::password(&kept);
-    made["secretText"] = secret.expose().into();
-    let Value::Object(made) = made else { return Err(Fault::bad("no object")) };
+    let mut made = shape::item(shape::password(&kept));
+    made.insert("secretText".to_owned(), secret.expose().into());
     Ok(with_context(StatusCode::OK, access, "microsoft.graph.passwordCredential", made))
 }
 

@@ -82,10 +82,8 @@ impl Fault {
         let challenge = format!(
             r#"Bearer realm="", authorization_uri="{authority}/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000""#
         );
-        let message = match error {
-            AuthError::Missing => "Access token is empty.".to_owned(),
-            other => other.to_string(),
-        };
+        let is_missing = *error == AuthError::Missing;
+        let message = if is_missing { "Access token is empty.".to_owned() } else { error.to_string() };
         Self::new(StatusCode::UNAUTHORIZED, "InvalidAuthenticationToken", message)
             .with(header::WWW_AUTHENTICATE, &challenge)
     }

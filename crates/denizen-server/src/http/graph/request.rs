@@ -4,7 +4,7 @@
 
 use denizen_wire::{PrincipalId, UnixTime};
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Graph, GraphAccess, fault::Fault};
@@ -41,10 +41,8 @@ pub(super) async fn object(call: &mut Call, limit: usize) -> Result<Map<String, 
         let (line, column) = (error.line(), error.column());
         Fault::bad(format!("Unable to read JSON request payload (line {line}, column {column})."))
     })?;
-    match read {
-        Value::Object(members) => Ok(members),
-        _ => Err(Fault::bad("The request body must be a JSON object.")),
-    }
+    let Value::Object(members) = read else { return Err(Fault::bad("The request body must be a JSON object.")) };
+    Ok(members)
 }
 
 impl Members {
@@ -105,10 +103,7 @@ impl Members {
 
     pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Fault> {
         let Some(values) = self.list(name)? else { return Ok(None) };
-        let texts = values.into_iter().map(|value| match value {
-            Value::String(text) => Some(text),
-            _ => None,
-        });
+        let texts = values.into_iter().map(|value| value.as_str().map(str::to_owned));
         texts.collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| self.wrong(name, "a list of texts"))
     }
 
@@ -125,7 +120,7 @@ impl Members {
         let Some(values) = self.list(name)? else { return Ok(None) };
         let each = values.into_iter().map(|value| match value {
             Value::Object(of) => Some(Self { of, at: name }),
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
         });
         each.collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| self.wrong(name, "a list of objects"))
     }
@@ -157,20 +152,16 @@ impl Members {
 
     /// Refuses what is left, but for what says nothing.
     pub(super) fn finish(self) -> Result<(), Fault> {
-        let says_nothing = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(values) => values.is_empty(),
-            Value::Object(members) => members.is_empty(),
-            Value::String(text) => text.is_empty(),
-            Value::Bool(true) | Value::Number(_) => false,
-        };
-        fn is_empty(value: &Value, says_nothing: &dyn Fn(&Value) -> bool) -> bool {
+        fn says_nothing(value: &Value) -> bool {
             match value {
-                Value::Object(members) => members.values().all(|value| is_empty(value, says_nothing)),
-                other => says_nothing(other),
+                Value::Null | Value::Bool(false) => true,
+                Value::Array(values) => values.is_empty(),
+                Value::Object(members) => members.values().all(says_nothing),
+                Value::String(text) => text.is_empty(),
+                Value::Bool(true) | Value::Number(_) => false,
             }
         }
-        let left = self.of.iter().find(|(name, value)| !name.starts_with("@odata.") && !is_empty(value, &says_nothing));
+        let left = self.of.iter().find(|(name, value)| !name.starts_with("@odata.") && !says_nothing(value));
         match left {
             None => Ok(()),
             Some((name, _)) => {
@@ -233,7 +224,11 @@ impl Asked {
         let options = Options::parse(call.query.pairs())?;
         let is_eventual =
             call.header("consistencylevel").is_some_and(|level| level.trim().eq_ignore_ascii_case("eventual"));
-        if (options.is_advanced() && !(is_eventual && options.count)) || (options.count && !is_eventual) {
+        let is_told = match options.count {
+            true => is_eventual,
+            false => !options.is_advanced(),
+        };
+        if !is_told {
             return Err(Fault::not_eventual());
         }
         if let Some(name) = options.expand.first() {
@@ -295,9 +290,10 @@ impl Asked {
         (next, count): (Option<String>, Option<u64>),
     ) -> Reply {
         let value: Vec<_> = items.into_iter().map(|item| Value::Object(self.selected(item))).collect();
-        let mut body = json!({ "@odata.context": format!("{}/$metadata#{of}", access.base) });
+        let mut body = Map::new();
+        body.insert("@odata.context".to_owned(), format!("{}/$metadata#{of}", access.base).into());
         if let Some(count) = count {
-            body["@odata.count"] = count.into();
+            body.insert("@odata.count".to_owned(), count.into());
         }
         if let Some(next) = next {
             let mut query = form_urlencoded::Serializer::new(String::new());
@@ -305,10 +301,11 @@ impl Asked {
                 query.append_pair(name, value);
             }
             query.append_pair("$skiptoken", &next);
-            body["@odata.nextLink"] = format!("{}{path}?{}", access.base, query.finish()).into();
+            let link = format!("{}{path}?{}", access.base, query.finish());
+            body.insert("@odata.nextLink".to_owned(), link.into());
         }
-        body["value"] = value.into();
-        reply::json(StatusCode::OK, &body)
+        body.insert("value".to_owned(), value.into());
+        reply::json(StatusCode::OK, &Value::Object(body))
     }
 
     fn selected(&self, mut item: Map<String, Value>) -> Map<String, Value> {

@@ -20,11 +20,9 @@ use crate::{
 
 pub(super) type Item = Map<String, Value>;
 
-fn item(value: Value) -> Item {
-    match value {
-        Value::Object(members) => members,
-        _ => Item::new(),
-    }
+/// The members of what was written as an object.
+pub(super) fn item(value: Value) -> Item {
+    if let Value::Object(members) = value { members } else { Item::new() }
 }
 
 pub(super) fn password(it: &PasswordCredential) -> Value {
