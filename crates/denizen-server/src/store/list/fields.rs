@@ -152,7 +152,13 @@ impl Place {
         match self {
             Self::Unique(_) => text.to_lowercase(),
             Self::Uris | Self::Names => text.to_owned(),
-            _ => text.to_ascii_lowercase(),
+            Self::Id
+            | Self::Exact(_)
+            | Self::Text(_)
+            | Self::Flag(_)
+            | Self::Presence { .. }
+            | Self::Always(_)
+            | Self::One(_) => text.to_ascii_lowercase(),
         }
     }
 
@@ -238,7 +244,9 @@ impl Field {
                 let is = match literal {
                     Literal::Bool(is) => is.to_string() == said,
                     Literal::Null => false,
-                    other => text_of(self, other)?.eq_ignore_ascii_case(said),
+                    Literal::Text(_) | Literal::Guid(_) | Literal::Number(_) | Literal::DateTime(_) => {
+                        text_of(self, literal)?.eq_ignore_ascii_case(said)
+                    }
                 };
                 sql.push(if is { "1 = 1" } else { "0 = 1" });
             }
