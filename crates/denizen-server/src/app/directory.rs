@@ -76,6 +76,8 @@ pub mod actions {
         UPDATE_APP_ROLES = "servicePrincipals/appRoleAssignedTo/update";
         /// To see users.
         READ_USERS = "users/standard/read";
+        /// To see oneself, which no role has to give.
+        READ_MYSELF = "users/me/read";
         /// To make one.
         CREATE_USER = "users/create";
         /// To change one.

@@ -95,6 +95,12 @@ impl Graph {
         Ok(Self { directory, access, authority, audiences, router: Router::new()? })
     }
 
+    /// What links are made of.
+    fn base(&self, params: &Params) -> String {
+        let version = if params.segment(0).eq_ignore_ascii_case("beta") { "beta" } else { "v1.0" };
+        format!("{}/{version}", self.authority)
+    }
+
     /// Who sends a call.
     fn session(&self, call: &Call) -> Result<Session, Fault> {
         let snapshot = self.access.snapshot();
@@ -178,8 +184,7 @@ impl Api for Graph {
             self.directory.refused(&known, action.name(), &denied.because.to_string());
             Fault::denied(action.name(), &denied.because)
         })?;
-        let version = if params.segment(0).eq_ignore_ascii_case("beta") { "beta" } else { "v1.0" };
-        Ok(GraphAccess { authorization, base: format!("{}/{version}", self.authority) })
+        Ok(GraphAccess { authorization, base: self.base(params) })
     }
 
     fn behind(&self, _: &Call, why: Behind) -> Fault {

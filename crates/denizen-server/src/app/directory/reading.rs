@@ -5,11 +5,12 @@
 use denizen_wire::{ClientId, PrincipalId};
 use uuid::Uuid;
 
-use super::{Directory, DirectoryError};
+use super::{Directory, DirectoryError, actions};
 pub use crate::store::{List, Listed, Page};
 use crate::{
     app::access::{Authorization, Known},
     domain::{
+        Actor,
         directory::{Application, ServicePrincipal},
         people::{Group, Membership, User},
         query::{Filter, Literal, Test},
@@ -52,6 +53,21 @@ impl Directory {
     /// Notes that somebody known was refused an action.
     pub fn refused(&self, known: &Known, action: &str, because: &str) {
         self.store.note(known, &AuditEvent::refused(action, "/", because));
+    }
+
+    /// The user who asks. Whoever proves to be a user may read what is kept of it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`] when it is no user that asks; [`DirectoryError::Unrecorded`]; the store's.
+    pub async fn myself(&self, known: &Known) -> Result<User, DirectoryError> {
+        let Actor::Principal { id, .. } = known.ctx().actor else {
+            return Err(DirectoryError::Missing("me".to_owned()));
+        };
+        let found = self.store.record::<User>(known.ctx(), &id).await?;
+        let found = found.ok_or_else(|| DirectoryError::Missing(id.to_string()))?;
+        let read = AuditEvent::allowed(actions::READ_MYSELF, id.to_string(), "a user reads what is kept of it");
+        self.store.audit(known, &read).map_err(DirectoryError::Unrecorded)?;
+        Ok(found)
     }
 
     /// A page of a list; and how many there are in all, where that is asked for.

@@ -94,6 +94,7 @@ impl Fault {
             Because::NotGranted { proposal: Some(role), .. } => {
                 format!(" The role '{}' ({}), assigned at '/', would allow it.", role.name, role.id)
             }
+            Because::Scopes(scope) => format!(" The client was not granted the scope '{scope}' for its user."),
             Because::NotGranted { proposal: None, .. } | Because::Granted { .. } => String::new(),
         };
         let message = format!("Insufficient privileges to complete the operation. Action: '{action}'.{hint}");

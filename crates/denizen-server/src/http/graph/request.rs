@@ -308,7 +308,7 @@ impl Asked {
         reply::json(StatusCode::OK, &Value::Object(body))
     }
 
-    fn selected(&self, mut item: Map<String, Value>) -> Map<String, Value> {
+    pub(super) fn selected(&self, mut item: Map<String, Value>) -> Map<String, Value> {
         if !self.options.select.is_empty() {
             item.retain(|name, _| name.starts_with('@') || self.options.select.iter().any(|wanted| wanted == name));
         }

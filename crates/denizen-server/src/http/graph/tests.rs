@@ -21,8 +21,10 @@ use crate::{
         vaults::NewVault,
     },
     domain::{
-        directory::{PrincipalKind, ServicePrincipal},
+        claims::{Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
+        directory::{PrincipalKind, ServicePrincipal, TokenVersion},
         roles::{BuiltInRoles, RoleAssignment},
+        sign_in::SignIn,
     },
     http::{Body, Call, Service},
     run::{Server, root_key_in},
@@ -192,8 +194,8 @@ impl Tenant {
         self.server.rbac.assign(&authorization, principal, role, &ResourceId::root()).await.unwrap();
     }
 
-    /// A role for a group, written past the use case, which knows principals only.
-    async fn assign_to_group(&self, group: &str, role: &str) {
+    /// A role for a user or a group, written past the use case, which knows service principals only.
+    async fn assign_to(&self, group: &str, role: &str) {
         let authorization = self.server.authorize(self.id(), SystemReason::SetUp);
         let assignment = &RoleAssignment {
             tenant: self.id(),
@@ -205,6 +207,35 @@ impl Tenant {
             created_by: "test".to_owned(),
         };
         self.insert(&authorization, assignment).await;
+    }
+
+    /// A token by which a client acts for a user, with these scopes.
+    fn token_of_user(&self, user: &str, scp: &str) -> String {
+        let (snapshot, now) = (self.server.store.snapshot(), Clock::system().now());
+        let id: PrincipalId = user.parse().unwrap();
+        let user = snapshot.user(self.id(), id).unwrap();
+        let methods = vec!["pwd".to_owned()];
+        let session = Uuid::from_u128(0x5e);
+        let sign_in = SignIn { tenant: self.id(), user: id, epoch: user.epoch, at: now, methods, session };
+        let client = self.plan.client();
+        let audience =
+            Audience { asked: AUTHORITY.into(), application: None, version: TokenVersion::V1, issued_by: IssuedBy::Us };
+        let claims = access_token(&NewToken {
+            authority: AUTHORITY,
+            tenant: self.id(),
+            subject: Subject::User { user, sign_in: &sign_in, client, scp, directory_roles: &[] },
+            proof: ClientAuthMethod::Public,
+            audience: &audience,
+            roles: Vec::new(),
+            groups: Groups::None,
+            handles_challenges: false,
+            now,
+            not_before: now,
+            lifetime: 600,
+            uti: [7; 16],
+        });
+        let keys = self.server.signing.keys(&snapshot, self.id()).unwrap();
+        keys.sign(&serde_json::to_string(&claims).unwrap(), TokenVersion::V1, now).unwrap().token
     }
 
     /// The identity of a machine.

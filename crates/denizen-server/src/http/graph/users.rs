@@ -2,17 +2,20 @@
 
 use denizen_keys::SecretString;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    Graph, GraphAccess,
+    Graph, GraphAccess, Session,
     fault::Fault,
     request::{Asked, Members, body, with_context},
     rows, shape,
 };
 use crate::{
-    app::directory::{NewPassword, UserChange, actions},
-    domain::people::User,
+    app::{
+        access::Subject,
+        directory::{NewPassword, UserChange, actions},
+    },
+    domain::{Actor, people::User},
     http::{
         Call, Reply, reply,
         route::{Handler, Params, Request, Route},
@@ -33,16 +36,24 @@ pub(super) fn routes() -> Vec<Route<Graph>> {
         pattern,
         handler: Handler::OwnCredential {
             credential: "the access token, which says who asks",
-            run: |api, Request { call, .. }| Box::pin(async move { me(api, call) }),
+            run: |api, Request { params, call }| Box::pin(async move { me(api, &params, call).await }),
         },
     }));
     routes
 }
 
-/// Tokens that are believed here are of clients without a user.
-fn me(api: &Graph, call: &Call) -> Result<Reply, Fault> {
-    api.session(call)?;
-    Err(Fault::bad("/me request is only valid with delegated authentication flow."))
+/// The user who asks; a client that asks for itself is nobody's.
+async fn me(api: &Graph, params: &Params, call: &Call) -> Result<Reply, Fault> {
+    let Session { caller, .. } = api.session(call)?;
+    let asked = Asked::of(call)?;
+    if caller.subject == Subject::App {
+        return Err(Fault::bad("/me request is only valid with delegated authentication flow."));
+    }
+    let found = api.directory.myself(&caller.known(&call.ctx(caller.tenant, Actor::Anonymous))).await?;
+    let mut body = shape::Item::new();
+    body.insert("@odata.context".to_owned(), format!("{}/$metadata#users/$entity", api.base(params)).into());
+    body.extend(asked.selected(shape::user(&found)));
+    Ok(reply::json(StatusCode::OK, &Value::Object(body)))
 }
 
 async fn list(api: &Graph, access: &GraphAccess, _: &Params, call: &mut Call) -> Result<Reply, Fault> {

@@ -189,10 +189,8 @@ fn filters<R: Listed>() -> impl Strategy<Value = Filter> {
     let text = text.prop_map(str::to_owned);
     let leaf = (prop::sample::select(R::FIELDS), text, any::<bool>(), 0..5u8).prop_map(|(field, text, is, form)| {
         let name = field.name.to_owned();
-        let value = match field.place {
-            Place::Flag(_) => Literal::Bool(is),
-            _ => Literal::Text(text.clone()),
-        };
+        let is_flag = matches!(field.place, Place::Flag(_));
+        let value = if is_flag { Literal::Bool(is) } else { Literal::Text(text.clone()) };
         let is_text = matches!(field.place, Place::Text(_) | Place::Unique(_));
         let test = match form {
             0 if is_text => Test::StartsWith(text),

@@ -31,7 +31,7 @@ async fn the_calls_of_create_for_rbac_are_answered() {
     // Found again in each way that tools look for it.
     for path in [
         format!("/v1.0/applications?$filter=appId eq '{client}'"),
-        format!("/v1.0/applications?$filter=startswith(displayName,'MY-')"),
+        "/v1.0/applications?$filter=startswith(displayName,'MY-')".to_owned(),
         format!("/v1.0/servicePrincipals?$filter=appId eq '{client}'"),
         format!("/v1.0/servicePrincipals?$filter=servicePrincipalNames/any(c:c eq '{client}')"),
         "/v1.0/servicePrincipals?$filter=displayName eq 'my-tool'".to_owned(),

@@ -93,7 +93,7 @@ async fn who_has_a_role_is_changed_by_who_may_give_it_only() {
     for member in [&inner, &chief] {
         assert_eq!(tenant.post(&format!("/v1.0/groups/{admins}/members/$ref"), reference(member)).await.status, 204);
     }
-    tenant.assign_to_group(&admins, "Global Administrator").await;
+    tenant.assign_to(&admins, "Global Administrator").await;
     let is_denied = |answer: Answer| {
         assert_eq!((answer.status, answer.code()), (403, "Authorization_RequestDenied"), "{}", answer.body);
         assert!(answer.message().contains("roleAssignments/allProperties/allTasks"), "{}", answer.message());
@@ -167,4 +167,31 @@ async fn what_is_read_changed_and_refused_is_in_the_audit() {
         let expected = (format!("microsoft.directory/{action}"), outcome.to_owned());
         assert!(audited.contains(&expected), "{expected:?} in {audited:?}");
     }
+}
+
+#[tokio::test]
+async fn a_user_sees_itself_and_what_its_roles_give() {
+    let tenant = Tenant::new().await;
+    let id = tenant.user("ada").await;
+    let (reads, acts) = (tenant.token_of_user(&id, "User.Read"), tenant.token_of_user(&id, "user_impersonation"));
+    for token in [&reads, &acts] {
+        let me = tenant.send_as(token, Method::GET, "/beta/me?$select=id,displayName", Value::Null).await;
+        assert_eq!((me.status, me.id()), (200, id.clone()), "{}", me.body);
+        assert!(
+            me.body.get("mail").is_none()
+                && me.body["@odata.context"] == format!("{AUTHORITY}/beta/$metadata#users/$entity")
+        );
+        let denied = tenant.send_as(token, Method::GET, "/v1.0/users", Value::Null).await;
+        assert_eq!((denied.status, denied.code()), (403, "Authorization_RequestDenied"));
+    }
+    tenant.assign_to(&id, "Directory Readers").await;
+    assert_eq!(tenant.send_as(&acts, Method::GET, "/v1.0/users", Value::Null).await.status, 200);
+    // A client that was not granted to act for the user does nothing by the user's roles.
+    let denied = tenant.send_as(&reads, Method::GET, "/v1.0/users", Value::Null).await;
+    assert!(denied.status == 403 && denied.message().contains("user_impersonation"), "{}", denied.body);
+    // Revoked: no token of before is believed.
+    tenant.post(&format!("/v1.0/users/{id}/revokeSignInSessions"), Value::Null).await;
+    assert_eq!(tenant.send_as(&acts, Method::GET, "/v1.0/me", Value::Null).await.status, 401);
+    let recorded = ("microsoft.directory/users/me/read".to_owned(), "Allowed".to_owned());
+    assert!(tenant.audited().await.contains(&recorded));
 }
