@@ -23,6 +23,7 @@ use crate::{
     domain::{
         claims::{Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
         directory::{PrincipalKind, ServicePrincipal, TokenVersion},
+        people::User,
         roles::{BuiltInRoles, RoleAssignment},
         sign_in::SignIn,
     },
@@ -210,10 +211,11 @@ impl Tenant {
     }
 
     /// A token by which a client acts for a user, with these scopes.
-    fn token_of_user(&self, user: &str, scp: &str) -> String {
+    async fn token_of_user(&self, user: &str, scp: &str) -> String {
         let (snapshot, now) = (self.server.store.snapshot(), Clock::system().now());
         let id: PrincipalId = user.parse().unwrap();
-        let user = snapshot.user(self.id(), id).unwrap();
+        let authorization = self.server.authorize(self.id(), SystemReason::SetUp);
+        let user = &self.server.store.record::<User>(authorization.ctx(), &id).await.unwrap().unwrap();
         let methods = vec!["pwd".to_owned()];
         let session = Uuid::from_u128(0x5e);
         let sign_in = SignIn { tenant: self.id(), user: id, epoch: user.epoch, at: now, methods, session };

@@ -173,7 +173,8 @@ async fn what_is_read_changed_and_refused_is_in_the_audit() {
 async fn a_user_sees_itself_and_what_its_roles_give() {
     let tenant = Tenant::new().await;
     let id = tenant.user("ada").await;
-    let (reads, acts) = (tenant.token_of_user(&id, "User.Read"), tenant.token_of_user(&id, "user_impersonation"));
+    let reads = tenant.token_of_user(&id, "User.Read").await;
+    let acts = tenant.token_of_user(&id, "user_impersonation").await;
     for token in [&reads, &acts] {
         let me = tenant.send_as(token, Method::GET, "/beta/me?$select=id,displayName", Value::Null).await;
         assert_eq!((me.status, me.id()), (200, id.clone()), "{}", me.body);
