@@ -22,7 +22,7 @@ use crate::{
     },
     domain::{
         claims::{Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
-        directory::{PrincipalKind, ServicePrincipal, TokenVersion},
+        directory::{PrincipalKind, ServicePrincipal, SigningAlgorithm, TokenVersion},
         people::User,
         roles::{BuiltInRoles, RoleAssignment},
         sign_in::SignIn,
@@ -220,8 +220,13 @@ impl Tenant {
         let session = Uuid::from_u128(0x5e);
         let sign_in = SignIn { tenant: self.id(), user: id, epoch: user.epoch, at: now, methods, session };
         let client = self.plan.client();
-        let audience =
-            Audience { asked: AUTHORITY.into(), application: None, version: TokenVersion::V1, issued_by: IssuedBy::Us };
+        let audience = Audience {
+            asked: AUTHORITY.into(),
+            application: None,
+            version: TokenVersion::V1,
+            algorithm: SigningAlgorithm::Rs256,
+            issued_by: IssuedBy::Us,
+        };
         let claims = access_token(&NewToken {
             authority: AUTHORITY,
             tenant: self.id(),
@@ -237,7 +242,9 @@ impl Tenant {
             uti: [7; 16],
         });
         let keys = self.server.signing.keys(&snapshot, self.id()).unwrap();
-        keys.sign(&serde_json::to_string(&claims).unwrap(), TokenVersion::V1, now).unwrap().token
+        keys.sign(&serde_json::to_string(&claims).unwrap(), TokenVersion::V1, SigningAlgorithm::Rs256, now)
+            .unwrap()
+            .token
     }
 
     /// The identity of a machine.
@@ -252,6 +259,7 @@ impl Tenant {
             enabled: true,
             epoch: 0,
             keys: Vec::new(),
+            federated: Vec::new(),
             token_lifetime: None,
         };
         self.insert(&authorization, &principal).await;
