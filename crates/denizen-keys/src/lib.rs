@@ -14,6 +14,7 @@
 //! | [`frames`] | a long text under a key of its own, sealed in frames |
 //! | [`mac`] | tags under keys that are derived from the root key or a wrapped one, one for each purpose |
 //! | [`password`] | slow hashes, for secrets that people choose |
+//! | [`totp`] | one-time passwords of a key and the time |
 //! | [`b64`], [`hash`] | one place for base64, digests, MACs |
 //!
 //! May touch: the operating system's random source; in `envelope` the root key file; in `pkcs11` the device, by the
@@ -45,6 +46,7 @@ mod root_key;
 mod rsa_public;
 pub mod secret;
 pub mod signer;
+pub mod totp;
 pub mod x509;
 
 pub use algorithm::{Algorithm, KeyKind};

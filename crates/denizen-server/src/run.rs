@@ -29,14 +29,17 @@ use crate::{
         key_encryption_keys::KeyEncryptionKeys,
         limits::{Limits, Rates},
         machines::Machines,
+        passwords::Passwords,
         rbac::Rbac,
         readiness::{Readiness, Severity},
         replica::Replica,
         secrets::Secrets,
         set_up::SetUp,
+        sign_in::SignInService,
         signing::KeyRing,
         tokens::TokenService,
         trusts::Trusts,
+        users::Users,
         vaults::Vaults,
     },
     domain::{claims::audience::EntraIssued, roles::BuiltInRoles},
@@ -102,6 +105,10 @@ pub struct Server {
     pub store: Store,
     /// Tenants and applications.
     pub directory: Directory,
+    /// Users.
+    pub users: Users,
+    /// How people sign in.
+    pub sign_in: SignInService,
     /// Join tokens and enrolment.
     pub machines: Machines,
     /// Role assignments.
@@ -184,6 +191,9 @@ impl Server {
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
         let directory = Directory::new(store.clone(), key_encryption_keys.clone());
+        let passwords = Passwords::default();
+        let users = Users::new(store.clone(), key_encryption_keys.clone(), passwords.clone());
+        let sign_in = SignInService::new(store.clone(), users.clone(), passwords, access.strangers().clone());
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)
             .with_other_authorities(&names.other_authorities);
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
@@ -209,6 +219,8 @@ impl Server {
             tls_health: TlsHealth::default(),
             set_up,
             directory,
+            users,
+            sign_in,
             machines,
             rbac,
             secrets: Secrets::new(store.clone(), vaults.clone()),

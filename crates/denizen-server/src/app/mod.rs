@@ -16,6 +16,7 @@
 //! | [`limits`] | how much of what is refused is looked at |
 //! | [`hashing`] | slow hashes, few at a time |
 //! | [`access`] | who presents this token, and may it? |
+//! | [`passwords`], [`users`], [`sign_in`] | people's passwords and second factors, and how they sign in |
 //! | [`vaults`], [`secrets`] | the vault |
 //! | [`key_encryption_keys`] | the tenants' key-encryption keys |
 
@@ -29,15 +30,18 @@ pub mod hashing;
 pub mod key_encryption_keys;
 pub mod limits;
 pub mod machines;
+pub mod passwords;
 pub mod rbac;
 pub mod readiness;
 pub mod replica;
 pub mod secrets;
 pub mod set_up;
+pub mod sign_in;
 pub mod signing;
 pub mod strangers;
 pub mod tokens;
 pub mod trusts;
+pub mod users;
 pub mod vaults;
 
 use crate::store::StoreError;
@@ -57,6 +61,9 @@ pub enum ChangeError {
     /// It was called with the authorization of another operation: our fault.
     #[error(transparent)]
     Authorization(#[from] access::WrongAuthorization),
+    /// Too many are being hashed at a time.
+    #[error("as many passwords are being hashed as this server can; try again in a second")]
+    Busy,
     /// A computation off the runtime's threads did not end: our fault.
     #[error("a computation did not end; try again")]
     Unfinished(#[source] tokio::task::JoinError),

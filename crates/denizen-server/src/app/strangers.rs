@@ -74,6 +74,10 @@ reasons! {
     Federation = ("token service", "no federated credential"),
     /// The keys of a token's issuer could not be fetched.
     Issuer = ("token service", "issuer not reached"),
+    /// There is no such user, or it has another password.
+    Password = ("token service", "wrong password"),
+    /// The account or the address has tried too often.
+    LockedOut = ("token service", "locked out"),
     /// More right secrets were to be hashed at a time than can be.
     Busy = ("token service", "busy"),
     /// Too many refusals came from there ([`super::limits`]).

@@ -45,7 +45,10 @@ pub enum Actor {
         /// The client it used.
         client: ClientId,
     },
-    /// A principal of another tenant than the operation's, that proved itself with a token of that tenant.
+    /// A user that has signed in.
+    User(PrincipalId),
+    /// A principal of another tenant than the operation's, that proved itself with a token of that tenant, or signed in
+    /// there.
     Foreign {
         /// Its tenant.
         tenant: TenantId,
@@ -66,6 +69,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Principal { id, .. } => write!(f, "principal:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
             Self::Foreign { tenant, id } => write!(f, "principal:{tenant}/{id}"),
             Self::Client(id) => write!(f, "client:{id}"),
             Self::JoinToken(id) => write!(f, "join-token:{id}"),

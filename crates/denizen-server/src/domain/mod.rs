@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`ctx`] | who acts, on which tenant, when: without it nothing is reached |
 //! | [`directory`] | tenants, applications, service principals, their credentials, signing keys |
+//! | [`attempts`] | how long whoever guesses has to wait |
 //! | [`people`] | users, groups, memberships |
 //! | [`sign_in`] | sessions, codes, refresh tokens |
 //! | [`grants`] | app roles that were given, scopes that were consented to |
@@ -19,6 +20,7 @@
 //! | [`assertion`], [`claims`], [`lifetimes`], [`rotation`] | what the token service decides |
 
 pub mod assertion;
+pub mod attempts;
 pub mod authorize;
 pub mod built_in_clients;
 pub mod claims;

@@ -7,6 +7,10 @@ use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// A session ends this long after it began, seconds.
+pub const SESSION_LIFETIME: i64 = 24 * 3600;
+/// Between the first step of a sign-in and its last, seconds.
+pub const STEPS_LIFETIME: i64 = 600;
 /// An authorization code is worth something for this long, seconds (RFC 6749, section 4.1.2: at most ten minutes).
 pub const CODE_LIFETIME: i64 = 600;
 /// A device code, seconds, as Entra's.
@@ -49,6 +53,32 @@ pub struct Session {
     pub expires: UnixTime,
     /// Who has signed in.
     pub sign_in: SignIn,
+}
+
+/// A browser in which a user has typed its password, and has more to do before it has signed in. Redeemed by the last step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInStep {
+    /// Its id.
+    pub id: Uuid,
+    /// The user's tenant.
+    pub tenant: TenantId,
+    /// SHA-256 of the cookie, lower-case hexadecimal.
+    pub hash: String,
+    /// When it ends.
+    pub expires: UnixTime,
+    /// What is to be done next.
+    pub next: NextStep,
+    /// What was done.
+    pub sign_in: SignIn,
+}
+
+/// What a user has to do after typing its password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NextStep {
+    /// Type a code of its second factor.
+    Code,
+    /// Choose a new password: somebody else knows this one.
+    NewPassword,
 }
 
 /// What a browser brings its client, and the client exchanges for tokens.

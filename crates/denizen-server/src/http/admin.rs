@@ -394,7 +394,9 @@ impl Api for Admin {
                 ChangeError::Store(StoreError::Exists { .. }) => {
                     (StatusCode::CONFLICT, "Conflict", refused.to_string())
                 }
-                ChangeError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text(&refused)),
+                ChangeError::Store(_) | ChangeError::Busy => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text(&refused))
+                }
                 ChangeError::Authorization(_) | ChangeError::Unfinished(_) | ChangeError::Key(_) => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", text(&refused))
                 }

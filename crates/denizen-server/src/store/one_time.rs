@@ -25,7 +25,7 @@ use super::{
 use crate::domain::{
     Ctx,
     resources::JoinToken,
-    sign_in::{AuthorizationCode, DeviceCode, DeviceDecision, RefreshToken, Session, UserCode},
+    sign_in::{AuthorizationCode, DeviceCode, DeviceDecision, RefreshToken, Session, SignInStep, UserCode},
 };
 
 /// Something that is consumed once. The secret itself is kept nowhere.
@@ -92,6 +92,7 @@ macro_rules! every_one_time {
 every_one_time! {
     JoinToken: "join", JoinToken;
     Session: "session", SignIn;
+    SignInStep: "sign-in-step", SignIn;
     AuthorizationCode: "code", SignIn;
     DeviceCode: "device", SignIn;
     UserCode: "user-code", SignIn;

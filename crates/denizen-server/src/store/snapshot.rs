@@ -302,6 +302,12 @@ impl Snapshot {
         self.of(tenant).into_iter().flat_map(|state| state.roles.values())
     }
 
+    /// A tenant's users, by object id. For tests and for the owner's commands: a list that somebody else asks for is read
+    /// from the store, page by page.
+    pub fn users(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<User>> {
+        self.of(tenant).into_iter().flat_map(|state| state.users.values())
+    }
+
     /// A user by object id.
     pub fn user(&self, tenant: TenantId, id: PrincipalId) -> Option<&Arc<User>> {
         self.of(tenant)?.users.get(&id)

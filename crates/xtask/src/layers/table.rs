@@ -138,7 +138,7 @@ const KEYS: &[Layers] = &[Layers {
         &["ec_public", "place", "random", "rsa_public"],
         &["public_key"],
         &["pkcs11"],
-        &["envelope", "password", "signer"],
+        &["envelope", "password", "signer", "totp"],
         &["custody", "frames", "jwk", "jws", "root_key", "x509"],
         &["ca", "chain", "mac"],
     ])
@@ -182,6 +182,7 @@ const SERVER: &[Layers] = &[
         ..layers(&[
             &["federation"],
             &[
+                "attempts",
                 "authorize",
                 "built_in_clients",
                 "clock_watch",
@@ -206,10 +207,10 @@ const SERVER: &[Layers] = &[
     Layers {
         inside: "app",
         ..layers(&[
-            &["hashing", "key_encryption_keys", "limits", "strangers"],
+            &["hashing", "key_encryption_keys", "limits", "passwords", "strangers"],
             &["access"],
-            &["clock", "directory", "machines", "rbac", "readiness", "replica", "signing", "vaults"],
-            &["credentials"],
+            &["clock", "directory", "machines", "rbac", "readiness", "replica", "signing", "users", "vaults"],
+            &["credentials", "sign_in"],
             &["federation"],
             &["secrets", "set_up", "tokens", "trusts"],
             &["administration"],

@@ -86,6 +86,16 @@ enum Granted {
     SignIn { action: &'static str, user: PrincipalId, epoch: u64 },
     /// To keep what a person is to decide about, for whoever asks: a device code. The use case bounds how many.
     Begin { action: &'static str },
+    /// One action of a user on what is its own: its sessions, its consent, its password.
+    User {
+        action: &'static str,
+        /// The user's tenant.
+        home: TenantId,
+        user: PrincipalId,
+        /// The user's epoch when it signed in.
+        epoch: u64,
+        scope: ResourceId,
+    },
     /// Anything in the tenant: the server acts by itself.
     System,
 }
@@ -135,6 +145,14 @@ impl Authorization {
         Self { ctx, snapshot, granted: Granted::Begin { action }, reason: "a person decides".into() }
     }
 
+    /// For the code that has just seen the user prove itself, or its session.
+    pub(in crate::app) fn by_user(ctx: &Ctx, snapshot: Arc<Snapshot>, action: &'static str, sign_in: &SignIn) -> Self {
+        let (home, user, epoch) = (sign_in.tenant, sign_in.user, sign_in.epoch);
+        let granted = Granted::User { action, home, user, epoch, scope: ResourceId::root() };
+        let actor = if home == ctx.tenant { Actor::User(user) } else { Actor::Foreign { tenant: home, id: user } };
+        Self { ctx: ctx.by(actor), snapshot, granted, reason: "it is the user's own".into() }
+    }
+
     /// Who, on which tenant, when, under which request.
     pub fn ctx(&self) -> &Ctx {
         &self.ctx
@@ -173,7 +191,7 @@ impl Authorization {
         let (granted, at) = match &self.granted {
             Granted::System => return Ok(()),
             Granted::Roles { action, scope, .. } => (action.name(), scope),
-            Granted::JoinToken { action, scope } => (*action, scope),
+            Granted::JoinToken { action, scope } | Granted::User { action, scope, .. } => (*action, scope),
             Granted::SignIn { action, .. } | Granted::Begin { action } => return Err(wrong((*action).to_owned())),
         };
         if granted == action && is_at_or_below(scope, at.canonical()) {
@@ -240,7 +258,10 @@ impl WriteProof for Authorization {
     fn action(&self) -> &str {
         match &self.granted {
             Granted::Roles { action, .. } => action.name(),
-            Granted::JoinToken { action, .. } | Granted::SignIn { action, .. } | Granted::Begin { action } => action,
+            Granted::JoinToken { action, .. }
+            | Granted::SignIn { action, .. }
+            | Granted::Begin { action }
+            | Granted::User { action, .. } => action,
             Granted::System => "*",
         }
     }
@@ -249,6 +270,7 @@ impl WriteProof for Authorization {
         match &self.granted {
             Granted::Roles { scope, .. } | Granted::JoinToken { scope, .. } => scope.as_str().to_owned(),
             Granted::SignIn { user, .. } => user.to_string(),
+            Granted::User { user, .. } => format!("users/{user}"),
             Granted::Begin { .. } | Granted::System => self.ctx.tenant.to_string(),
         }
     }
@@ -264,6 +286,9 @@ impl WriteProof for Authorization {
             // The operation consumes the token in its own transaction.
             Granted::JoinToken { scope, .. } => snapshot.resource_group(self.ctx.tenant, scope).is_some(),
             Granted::SignIn { user, epoch, .. } => accepts(snapshot, self.ctx.tenant, *user, *epoch),
+            Granted::User { home, user, epoch, .. } => {
+                snapshot.user(*home, *user).is_some_and(|user| user.accepts(*epoch).is_ok())
+            }
             Granted::Begin { .. } | Granted::System => true,
         }
     }
