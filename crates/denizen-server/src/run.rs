@@ -310,7 +310,7 @@ impl Server {
     /// # Errors
     /// [`BadRoute`] when a route table cannot be served.
     pub fn services(&self) -> Result<Services, BadRoute> {
-        let sts = Sts::new(self.tokens.clone(), self.names.clone());
+        let sts = Sts::new(self.tokens.clone(), self.sign_in.clone(), self.names.clone());
         let health = || Health::new(self.readiness.clone());
         let replica = Replica::new(self.store.clone());
         let control = Service::new("control", sts)?

@@ -74,6 +74,10 @@ reasons! {
     Federation = ("token service", "no federated credential"),
     /// The keys of a token's issuer could not be fetched.
     Issuer = ("token service", "issuer not reached"),
+    /// What a client has sent a browser with is no request of it.
+    SignInRequest = ("token service", "malformed sign-in request"),
+    /// A form that none of our pages has sent.
+    Forged = ("token service", "forged form"),
     /// There is no such user, or it has another password.
     Password = ("token service", "wrong password"),
     /// The account or the address has tried too often.

@@ -6,6 +6,7 @@
 //! | [`directory`] | tenants, applications, service principals, their credentials, signing keys |
 //! | [`attempts`] | how long whoever guesses has to wait |
 //! | [`people`] | users, groups, memberships |
+//! | [`redirects`] | where a browser may be sent back to |
 //! | [`sign_in`] | sessions, codes, refresh tokens |
 //! | [`grants`] | app roles that were given, scopes that were consented to |
 //! | [`deleted`] | what was deleted and can be restored |
@@ -34,6 +35,7 @@ pub mod hot;
 pub mod lifetimes;
 pub mod people;
 pub mod query;
+pub mod redirects;
 pub mod resources;
 pub mod roles;
 pub mod rotation;

@@ -10,6 +10,7 @@
 //! | [`requests`] | what is counted of requests |
 //! | [`tls`] | the certificate that is shown, and another in its place |
 //! | [`body`] | how deep a body is, before it is parsed |
+//! | [`sign_in`] | the pages that people see, under the token service's paths |
 //! | [`sts`], [`node`], [`vault`], [`graph`], [`health`], [`metrics`], [`admin`] | one protocol each, with its own error bodies |
 //!
 //! A handler turns a request into a question for a use case, and the answer into bytes. The protocols do not know each
@@ -27,6 +28,7 @@ pub mod node;
 pub mod reply;
 mod requests;
 pub mod route;
+pub mod sign_in;
 pub mod sts;
 #[cfg(test)]
 mod tests;

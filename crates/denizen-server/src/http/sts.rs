@@ -34,9 +34,10 @@ use super::{
     Api, Call, PublicNames, Reply,
     call::Ambiguous,
     route::{Answer, Case, Handler, Params, Request, Route, Run},
+    sign_in::{self, Pages},
 };
 use crate::{
-    app::{replica::Behind, tokens::TokenService},
+    app::{replica::Behind, sign_in::SignInService, tokens::TokenService},
     domain::authorize::Action,
 };
 
@@ -63,6 +64,17 @@ const fn device_endpoint(pattern: &'static str, run: Run<Sts>) -> Route<Sts> {
     Route { method: Method::POST, pattern, handler: Handler::OwnCredential { credential, run } }
 }
 
+/// A page for people: whoever comes signs in there.
+const fn page(method: Method, pattern: &'static str, run: Run<Sts>) -> Route<Sts> {
+    let handler = match method {
+        Method::POST => {
+            Handler::OwnCredential { credential: "a password, or a session's cookie with its form's token", run }
+        }
+        _ => Handler::Public { because: "page: people sign in there", run },
+    };
+    Route { method, pattern, handler }
+}
+
 /// Answers with what is at hand.
 fn at_once<'a>(answer: Result<Reply, Fault>) -> Answer<'a, Sts> {
     Box::pin(async move { answer })
@@ -71,6 +83,7 @@ fn at_once<'a>(answer: Result<Reply, Fault>) -> Answer<'a, Sts> {
 /// The token service's API.
 pub struct Sts {
     tokens: TokenService,
+    pages: Pages,
     names: PublicNames,
     /// Keys that cannot be published: whoever asks for them causes a line.
     key_faults: Sampler,
@@ -87,6 +100,44 @@ impl Api for Sts {
         const ROUTES: &[Route<Sts>] = &[
             token_endpoint("/{tenant}/oauth2/v2.0/token", |sts, request| Box::pin(token::v2(sts, request))),
             token_endpoint("/{tenant}/oauth2/token", |sts, request| Box::pin(token::v1(sts, request))),
+            page(Method::GET, "/{tenant}/oauth2/v2.0/authorize", |sts, Request { params, call }| {
+                Box::pin(
+                    async move { Ok(sts.pages.authorize(params.text("tenant"), call, sign_in::Endpoint::V2).await) },
+                )
+            }),
+            page(Method::POST, "/{tenant}/oauth2/v2.0/authorize", |sts, Request { params, call }| {
+                Box::pin(
+                    async move { Ok(sts.pages.authorize(params.text("tenant"), call, sign_in::Endpoint::V2).await) },
+                )
+            }),
+            page(Method::GET, "/{tenant}/oauth2/authorize", |sts, Request { params, call }| {
+                Box::pin(
+                    async move { Ok(sts.pages.authorize(params.text("tenant"), call, sign_in::Endpoint::V1).await) },
+                )
+            }),
+            page(Method::POST, "/{tenant}/oauth2/authorize", |sts, Request { params, call }| {
+                Box::pin(
+                    async move { Ok(sts.pages.authorize(params.text("tenant"), call, sign_in::Endpoint::V1).await) },
+                )
+            }),
+            page(Method::GET, "/device", |sts, Request { call, .. }| {
+                Box::pin(async move { Ok(sts.pages.device(call).await) })
+            }),
+            page(Method::POST, "/device", |sts, Request { call, .. }| {
+                Box::pin(async move { Ok(sts.pages.device(call).await) })
+            }),
+            page(Method::GET, "/{tenant}/oauth2/v2.0/logout", |sts, Request { params, call }| {
+                Box::pin(async move { Ok(sts.pages.logout(params.text("tenant"), call).await) })
+            }),
+            page(Method::POST, "/{tenant}/oauth2/v2.0/logout", |sts, Request { params, call }| {
+                Box::pin(async move { Ok(sts.pages.logout(params.text("tenant"), call).await) })
+            }),
+            page(Method::GET, "/{tenant}/oauth2/logout", |sts, Request { params, call }| {
+                Box::pin(async move { Ok(sts.pages.logout(params.text("tenant"), call).await) })
+            }),
+            page(Method::POST, "/{tenant}/oauth2/logout", |sts, Request { params, call }| {
+                Box::pin(async move { Ok(sts.pages.logout(params.text("tenant"), call).await) })
+            }),
             discovery("/{tenant}/v2.0/.well-known/openid-configuration", |sts, Request { params, .. }| {
                 at_once(discovery::v2(sts, &params))
             }),
@@ -182,9 +233,10 @@ impl Tenancy {
 }
 
 impl Sts {
-    /// Creates the API of the use case. `names` are what issuers and endpoints are made of.
-    pub fn new(tokens: TokenService, names: PublicNames) -> Self {
-        Self { tokens, names, key_faults: Sampler::new(1, KEY_FAULT_PERIOD) }
+    /// Creates the API of the use cases. `names` are what issuers and endpoints are made of.
+    pub fn new(tokens: TokenService, sign_in: SignInService, names: PublicNames) -> Self {
+        let pages = Pages::new(sign_in, names.clone());
+        Self { tokens, pages, names, key_faults: Sampler::new(1, KEY_FAULT_PERIOD) }
     }
 
     /// The tenant that the first segment names: by GUID, by domain name, or one of the shared names.

@@ -192,6 +192,7 @@ const SERVER: &[Layers] = &[
                 "grants",
                 "people",
                 "query",
+                "redirects",
                 "resources",
                 "secrets",
                 "sign_in",
@@ -227,6 +228,8 @@ const SERVER: &[Layers] = &[
             &["route"],
             &["dispatch"],
             &["listen"],
+            // The pages stand under the token service's paths.
+            &["sign_in"],
             &["admin", "graph", "health", "metrics", "node", "sts", "vault"],
         ])
     },

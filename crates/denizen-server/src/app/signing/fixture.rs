@@ -14,8 +14,11 @@ use crate::{
         federation::Federation,
         hashing::Hashing,
         key_encryption_keys::KeyEncryptionKeys,
+        passwords::Passwords,
+        sign_in::SignInService,
         signing::KeyRing,
         tokens::TokenService,
+        users::Users,
     },
     domain::{
         Actor, Ctx,
@@ -56,6 +59,8 @@ pub(crate) struct Deployment {
     pub(crate) store: Store,
     pub(crate) keys: KeyRing,
     pub(crate) tokens: TokenService,
+    pub(crate) users: Users,
+    pub(crate) sign_in: SignInService,
     place: tempfile::TempDir,
 }
 
@@ -175,7 +180,10 @@ pub(crate) async fn deployment_asking(entra_issued: EntraIssued, issuers: Issuer
         entra_issued,
         access,
     );
-    let deployment = Deployment { store, keys, tokens, place };
+    let passwords = Passwords::default();
+    let users = Users::new(store.clone(), key_encryption_keys.clone(), passwords.clone());
+    let sign_in = SignInService::new(store.clone(), users.clone(), passwords, tokens.strangers().clone());
+    let deployment = Deployment { store, keys, tokens, users, sign_in, place };
     for (id, domain) in [(CONTOSO, "contoso.test"), (FABRIKAM, "fabrikam.test")] {
         let tenant = Tenant {
             id,

@@ -56,7 +56,8 @@ impl Service {
             vault_port: 8444,
             vault_local: None,
         };
-        let http = HttpService::new("control", Sts::new(deployment.tokens.clone(), names)).unwrap();
+        let http = HttpService::new("control", Sts::new(deployment.tokens.clone(), deployment.sign_in.clone(), names))
+            .unwrap();
         Self { deployment, http, now: NOW }
     }
 

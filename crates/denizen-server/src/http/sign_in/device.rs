@@ -1,0 +1,214 @@
+//! Deciding about a device (RFC 8628, section 3.3): somebody types the code that it shows, sees who asks and from where, signs
+//! in, and decides. Whoever was sent a code by somebody else is told what it would do.
+
+use http::{Method, StatusCode};
+use maud::{Markup, html};
+
+use super::{
+    Pages,
+    authorize::forged,
+    browser::Browser,
+    consent::{self, Consent, Question},
+    form::Form,
+    page::{self, Page, Said},
+    request::Client,
+    said,
+    steps::{self, Place, Progress},
+};
+use crate::{
+    app::{sign_in::SignInError, strangers::Reason},
+    domain::{
+        built_in_clients::built_in_client,
+        scopes::Scopes,
+        sign_in::{SignIn, UserCode},
+    },
+    http::{Call, Reply},
+};
+
+const ACTION: &str = "/device";
+
+pub(super) async fn answer(pages: &Pages, call: &mut Call) -> Reply {
+    let mut browser = Browser::of(call);
+    if call.method != Method::POST {
+        let typed = ["user_code", "otc"].iter().find_map(|name| call.query.one(name).ok().flatten());
+        let typed = typed.filter(|typed| typed.len() <= 32).unwrap_or_default().to_owned();
+        let page = ask_code(call, &mut browser, &typed, None);
+        return browser.write(page.write());
+    }
+    let form = match Form::read(call).await {
+        Ok(form) => form,
+        Err(said) => return pages.refuse(call, None, Reason::SignInRequest, &said),
+    };
+    if !browser.has_sent(call, &pages.names, form.text("token")) {
+        return pages.refuse(call, None, Reason::Forged, &forged());
+    }
+    match step(pages, call, &mut browser, &form).await {
+        Ok(page) => browser.write(page.write()),
+        Err(error) => Pages::failed(call, &error),
+    }
+}
+
+async fn step(pages: &Pages, call: &Call, browser: &mut Browser, form: &Form) -> Result<Page, SignInError> {
+    let (service, ctx, typed) = (&pages.sign_in, Pages::ctx(call), form.text("user_code"));
+    let device = match service.device(&ctx, typed).await {
+        Ok(device) => device,
+        Err(SignInError::Over) => {
+            let text =
+                "The code is wrong, or its time is over. Compare it with what the device shows, or begin again there.";
+            let page = ask_code(call, browser, "", Some(&Said { code: 70_018, text: text.to_owned() }));
+            return Ok(Page { status: StatusCode::BAD_REQUEST, ..page });
+        }
+        Err(error @ SignInError::Locked(_)) => {
+            let page = ask_code(call, browser, "", Some(&said(&error)));
+            return Ok(Page { status: StatusCode::TOO_MANY_REQUESTS, ..page });
+        }
+        Err(error) => return Err(error),
+    };
+    let snapshot = service.snapshot();
+    let application = match device.is_shared {
+        false => snapshot.application(device.tenant, device.client),
+        true => snapshot.tenants().find_map(|tenant| snapshot.application(tenant.id, device.client)),
+    };
+    let (name, of) = match (application, built_in_client(device.client)) {
+        (Some(application), _) => (application.display_name.clone(), Some(application.tenant)),
+        (None, Some(tool)) => (tool.name.to_owned(), None),
+        (None, None) => return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &gone())),
+    };
+    let client = Client { id: device.client, name, tenant: of };
+    let tenant = if device.is_shared { client.tenant } else { Some(device.tenant) };
+    let hidden = [("user_code", typed)];
+    let place = Place { action: ACTION, hidden: &hidden, client: &client.name, tenant, hint: "", form_target: None };
+    if steps::is_one(form.text("step")) {
+        return match steps::take(pages, call, browser, form, &place).await? {
+            Progress::Show(page) => Ok(page),
+            Progress::SignedIn(sign_in) => {
+                let session = service.open_session(&ctx, &sign_in, browser.session()).await?;
+                browser.signed_in(session);
+                confirm(pages, call, browser, &place, &device, &client, &sign_in)
+            }
+        };
+    }
+    let session = match browser.session() {
+        Some(secret) => service.session(&ctx, secret).await?,
+        None => None,
+    };
+    let Some(session) = session.filter(|session| tenant.is_none_or(|tenant| tenant == session.tenant)) else {
+        return Ok(steps::password(call, browser, &place, "", None));
+    };
+    match (form.text("step"), form.text("decision")) {
+        ("decide", "approve") => decide(pages, call, &device, &client, &session, true).await,
+        ("decide", "decline") => decide(pages, call, &device, &client, &session, false).await,
+        ("decide", _) => Ok(steps::password(call, browser, &place, "", None)),
+        _ => confirm(pages, call, browser, &place, &device, &client, &session),
+    }
+}
+
+fn gone() -> Said {
+    Said { code: 700_016, text: "The application that asked was not found in this directory any more.".to_owned() }
+}
+
+/// What the client would be allowed beside, or why it cannot be.
+fn question(
+    pages: &Pages,
+    client: &Client,
+    session: &SignIn,
+    device: &UserCode,
+) -> Result<(Option<Question>, Scopes), Said> {
+    // It was read when it was kept.
+    let unread = |_| Said { code: 70_011, text: "The scope of the device's request cannot be read.".to_owned() };
+    let scopes = Scopes::parse(&device.scope).map_err(unread)?;
+    match consent::needed(pages, &pages.sign_in.snapshot(), session, client, &scopes, false) {
+        Consent::Given => Ok((None, scopes)),
+        Consent::Ask(question) => Ok((Some(question), scopes)),
+        Consent::Refused(refused) => Err(refused.said),
+    }
+}
+
+fn confirm(
+    pages: &Pages,
+    call: &Call,
+    browser: &mut Browser,
+    place: &Place<'_>,
+    device: &UserCode,
+    client: &Client,
+    session: &SignIn,
+) -> Result<Page, SignInError> {
+    let snapshot = pages.sign_in.snapshot();
+    let user = snapshot.user(session.tenant, session.user).ok_or(SignInError::Over)?;
+    let (question, scopes) = match question(pages, client, session, device) {
+        Ok(found) => found,
+        Err(said) => return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &said)),
+    };
+    let fields = html! {
+        button type="submit" name="decision" value="approve" { "Approve" }
+        button.other type="submit" name="decision" value="decline" { "Decline" }
+        button.other type="submit" name="decision" value="other" { "Use another account" }
+    };
+    let body = html! {
+        h1 { "Sign in to a device?" }
+        p { "Approve only if you have started this yourself, just now. If somebody has sent you the code, decline: it would sign "
+            "them in as you." }
+        dl {
+            dt { "Program" }
+            dd { (client.name) }
+            @if let Some(address) = device.address { dt { "Asked from" } dd { (address) } }
+            dt { "As" }
+            dd { (user.name) }
+        }
+        @if let Some(question) = &question { (question.list(client, &scopes)) }
+        (steps::form(browser, place, "decide", &fields))
+    };
+    Ok(Page::new("Sign in to a device?", body))
+}
+
+async fn decide(
+    pages: &Pages,
+    call: &Call,
+    device: &UserCode,
+    client: &Client,
+    session: &SignIn,
+    approves: bool,
+) -> Result<Page, SignInError> {
+    let (service, ctx) = (&pages.sign_in, Pages::ctx(call));
+    if approves {
+        match question(pages, client, session, device) {
+            Ok((Some(Question { client, resource, permissions, .. }), _)) => {
+                service.consent(&ctx, session, client, resource, &permissions).await?;
+            }
+            Ok((None, _)) => {}
+            Err(said) => return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &said)),
+        }
+    }
+    match service.decide(&ctx, session, device, approves).await {
+        Ok(()) => {}
+        Err(error @ (SignInError::Over | SignInError::Wrong)) => {
+            return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &said(&error)));
+        }
+        Err(error) => return Err(error),
+    }
+    let text: Markup = match approves {
+        true => html! { p { strong { (client.name) } " is signed in. Go back to it; you can close this page." } },
+        false => html! { p { "Nothing was given to " strong { (client.name) } ". You can close this page." } },
+    };
+    let title = if approves { "Device signed in" } else { "Device declined" };
+    Ok(Page::new(title, html! { h1 { (title) } (text) }))
+}
+
+fn ask_code(call: &Call, browser: &mut Browser, typed: &str, wrong: Option<&Said>) -> Page {
+    let is_wrong = wrong.is_some().then_some("true");
+    let place = Place { action: ACTION, hidden: &[], client: "", tenant: None, hint: "", form_target: None };
+    let fields = html! {
+        label for="user_code" { "Code" }
+        p.soft id="code-hint" { "The letters and digits that the program or the device shows." }
+        input id="user_code" name="user_code" type="text" value=(typed) autocomplete="off" autocapitalize="characters"
+            spellcheck="false" maxlength="32" required autofocus aria-describedby="code-hint" aria-invalid=[is_wrong];
+        button type="submit" { "Continue" }
+    };
+    let body = html! {
+        h1 { "Enter the code" }
+        @if let Some(said) = wrong { (page::error(said)) }
+        (steps::form(browser, &place, "find", &fields))
+        @if let Some(said) = wrong { (page::ids(call, said.code)) }
+    };
+    Page::new("Enter the code", body)
+}
