@@ -202,9 +202,16 @@ impl Call {
             return;
         }
         let of_handler = std::mem::replace(reply.headers_mut(), std::mem::take(&mut self.response_headers));
+        let mut last = None;
         for (name, value) in of_handler {
-            if let Some(name) = name {
-                reply.headers_mut().insert(name, value);
+            match (name, &last) {
+                (Some(name), _) => {
+                    last = Some(name.clone());
+                    reply.headers_mut().insert(name, value);
+                }
+                // Another of the one before: an answer may set several cookies.
+                (None, Some(last)) => _ = reply.headers_mut().append(last.clone(), value),
+                (None, None) => {}
             }
         }
     }
