@@ -11,6 +11,7 @@
 //! | [`config`], [`data`], [`admin_client`] | what those share: configuration, data directory, the way to a running server |
 //! | [`token`] | `denizen token get` |
 //! | [`secret`] | `denizen secret get`, `set`, `list` |
+//! | [`user`] | `denizen user create`, `list`, `set-password`, `disable`, `enable`, `revoke-sessions`, `totp` |
 //! | [`signing_key`] | `denizen signing-key rotate` |
 //! | [`audit`] | `denizen audit verify`, `head`, `export`, `accept` |
 //! | [`backup`] | `denizen backup create`, `verify`, `inspect` |
@@ -38,6 +39,7 @@ mod server;
 mod signing_key;
 mod token;
 mod traces;
+mod user;
 mod vault_client;
 
 use std::{process::ExitCode, time::Duration};
@@ -75,6 +77,8 @@ enum Command {
     Role(role::Args),
     /// Whom of others an application takes as itself
     App(app::Args),
+    /// Who may sign in
+    User(user::Args),
     /// Tokens of this machine's managed identity
     Token(token::Args),
     /// Secrets of a vault, with this machine's managed identity
@@ -114,6 +118,7 @@ fn main() -> ExitCode {
         Command::JoinToken(args) => on_runtime(join_token::run(args)),
         Command::Role(args) => on_runtime(role::run(args)),
         Command::App(args) => on_runtime(app::run(args)),
+        Command::User(args) => on_runtime(user::run(args)),
         Command::Token(args) => on_runtime(token::run(args)),
         Command::Secret(args) => on_runtime(secret::run(args)),
         Command::SigningKey(args) => on_runtime(signing_key::run(args)),

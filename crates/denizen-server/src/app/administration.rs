@@ -1,9 +1,12 @@
-//! What the owner of a server's process does to it by command: join tokens, role assignments, signing keys.
+//! What the owner of a server's process does to it by command: join tokens, role assignments, signing keys; users in
+//! [`people`].
 //!
 //! The commands of `denizen` come here in two ways. While a server runs, over a Unix socket in its data directory
 //! (`http/admin.rs`); else the command has opened the database itself. Either way an [`Owner`] stands behind it.
 //!
 //! Tests: below, and `tests/it`.
+
+pub mod people;
 
 use denizen_keys::random;
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
@@ -19,6 +22,7 @@ use super::{
     set_up::SetUp,
     signing::{KeyRing, SigningError},
     trusts::Trusts,
+    users::Users,
 };
 use crate::{
     domain::{
@@ -50,6 +54,7 @@ pub struct Administration {
     set_up: SetUp,
     directory: Directory,
     trusts: Trusts,
+    users: Users,
 }
 
 /// The first administrator's credential. Has no `Debug`.
@@ -296,9 +301,9 @@ impl Administration {
         machines: Machines,
         rbac: Rbac,
         signing: KeyRing,
-        (set_up, directory, trusts): (SetUp, Directory, Trusts),
+        (set_up, directory, trusts, users): (SetUp, Directory, Trusts, Users),
     ) -> Self {
-        Self { store, system, machines, rbac, signing, set_up, directory, trusts }
+        Self { store, system, machines, rbac, signing, set_up, directory, trusts, users }
     }
 
     /// Replaces the secrets of the first administrator by a new one.
@@ -650,6 +655,68 @@ mod tests {
         let records = server.store.audit_tail(set_up.ctx(), 20).await.unwrap();
         for command in ["system:denizen join-token create", "system:denizen role assignment create"] {
             assert!(records.iter().any(|record| record.actor == command), "{command}: {records:?}");
+        }
+        server.store.clone().close().await;
+    }
+
+    #[tokio::test]
+    async fn users_are_made_and_changed_by_command() {
+        use people::{UserCommand, UserTask};
+
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(&folder).await;
+        let owner = Owner::at_other_end(rustix::process::geteuid().as_raw()).unwrap();
+        let new = NewSetUp {
+            domain: "contoso.example",
+            display_name: "Contoso",
+            resource_group: "servers",
+            vault: NewVault { name: "main", location: "local", retention_days: 90 },
+            administrator: "Administrator",
+            more_roles: &[],
+        };
+        let plan = server.set_up.plan(&new, Clock::system().now()).await.unwrap();
+        let set_up = server.authorize(plan.tenant(), SystemReason::SetUp);
+        server.set_up.carry_out(&set_up, &plan).await.unwrap();
+        let run = async |user: &str, task: UserTask| {
+            let asked = UserCommand { tenant: None, user: user.to_owned(), task };
+            server.administration.users(owner, &asked).await.map_err(|error| error.to_string())
+        };
+        let create = |password: Option<&str>| UserTask::Create {
+            display_name: "Ada".to_owned(),
+            password: password.map(str::to_owned),
+        };
+        let made = run("Ada@contoso.example", create(None)).await.unwrap_or_else(|error| panic!("{error}"));
+        let (id, password) = (made.users[0].id, denizen_keys::SecretString::from(made.password.unwrap()));
+        let ctx = set_up.ctx();
+        let step = server.sign_in.password(ctx, plan.tenant(), "ada@contoso.example", &password).await.unwrap();
+        assert_eq!(step.done().unwrap_err().code(), 50_055, "a password that was made here is changed first");
+        let own = || "a password of her own".to_owned();
+        let set = run(&id.to_string(), UserTask::SetPassword { password: Some(own()) }).await;
+        assert_eq!(set.unwrap_or_else(|error| panic!("{error}")).password, None);
+        assert!(server.sign_in.password(ctx, plan.tenant(), "ada@contoso.example", &own().into()).await.is_ok());
+        for (task, enabled) in [(UserTask::Disable, false), (UserTask::RevokeSessions, false), (UserTask::Enable, true)]
+        {
+            let done = run("ada@contoso.example", task).await.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(done.users[0].enabled, enabled);
+        }
+        let totp = run("ada@contoso.example", UserTask::SetUpTotp).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(totp.totp.unwrap().key.len(), 32);
+        assert!(run("ada@contoso.example", UserTask::RemoveTotp).await.is_ok());
+        run("bob@contoso.example", create(Some("another password"))).await.unwrap_or_else(|error| panic!("{error}"));
+        for (begin, names) in
+            [("", &["ada@contoso.example", "bob@contoso.example"][..]), ("B", &["bob@contoso.example"])]
+        {
+            let listed = run(begin, UserTask::List).await.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(listed.users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), names);
+        }
+        for (user, task, says) in [
+            ("eve@other.example", create(None), "@contoso.example"),
+            ("eve@contoso.example", create(Some("short")), "8 to 256"),
+            ("ADA@contoso.example", create(None), "exists"),
+            ("eve@contoso.example", UserTask::Disable, "does not exist"),
+        ] {
+            let refused = run(user, task).await.err().unwrap();
+            assert!(refused.contains(says), "{user}: {refused}");
         }
         server.store.clone().close().await;
     }

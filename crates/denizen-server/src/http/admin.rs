@@ -72,6 +72,9 @@ const DOCUMENTS: [&str; 4] = [
     ".well-known/openid-configuration",
 ];
 
+/// Where users are made, listed and changed.
+pub const USERS: &str = "/admin/v1/users";
+
 /// No request is larger, bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// What stands behind each request.
@@ -275,6 +278,16 @@ impl Api for Admin {
                         Box::pin(answer(call, async |owner, of| {
                             admin.administration.distrust_subject(owner, &of).await
                         }))
+                    },
+                },
+            },
+            Route {
+                method: Method::POST,
+                pattern: USERS,
+                handler: Handler::OwnCredential {
+                    credential: CREDENTIAL,
+                    run: |admin, Request { call, .. }| {
+                        Box::pin(answer(call, async |owner, asked| admin.administration.users(owner, &asked).await))
                     },
                 },
             },

@@ -37,6 +37,7 @@ pub(crate) struct Manifest {
     pub(crate) ca_file: String,
     pub(crate) ca_bundle_file: String,
     pub(crate) admin: Admin,
+    pub(crate) user: User,
     pub(crate) machine: MachineIds,
     pub(crate) agent: AgentEndpoints,
     pub(crate) secret: Secret,
@@ -46,6 +47,13 @@ pub(crate) struct Manifest {
 pub(crate) struct Admin {
     pub(crate) client_id: ClientId,
     pub(crate) client_secret: String,
+}
+
+/// Who can sign in on the pages.
+#[derive(Serialize)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: String,
 }
 
 #[derive(Serialize)]
@@ -104,6 +112,7 @@ impl Manifest {
             ca_file: data.ca_file().display().to_string(),
             ca_bundle_file: data.ca_bundle_file().display().to_string(),
             admin: Admin { client_id: dev_tenant.admin_client, client_secret: dev_tenant.admin_secret.clone() },
+            user: User { name: dev_tenant.user.0.clone(), password: dev_tenant.user.1.clone() },
             machine: MachineIds {
                 resource_id: machine.identity.enrolled.resource_id.clone(),
                 client_id: machine.identity.enrolled.client_id,
@@ -133,6 +142,8 @@ impl Manifest {
             ("NODE_EXTRA_CA_CERTS", self.ca_file.clone()),
             ("AZURE_AUTHORITY_HOST", self.authority.clone()),
             ("DENIZEN_VAULT_URL", self.vault_url.clone()),
+            ("DENIZEN_DEV_USER", self.user.name.clone()),
+            ("DENIZEN_DEV_PASSWORD", self.user.password.clone()),
         ];
         match &self.agent.arc {
             Some(arc) => variables.extend([

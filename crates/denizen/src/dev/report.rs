@@ -28,6 +28,7 @@ fn text(manifest: &Manifest, machine: &Machine, self_test: &SelfTest, data: &Dat
     let version = self_test.secret_version.get(..8).unwrap_or_default();
     let read = format!("3. read the secret '{name}' (version {version}...) from the vault with it");
     let why = &machine.why;
+    let (user, password) = (&manifest.user.name, &manifest.user.password);
     let mut text = format!(
         "\
 Denizen is up, FOR DEVELOPMENT ONLY (loopback, self-made CA). Data: {data}
@@ -38,6 +39,7 @@ Denizen is up, FOR DEVELOPMENT ONLY (loopback, self-made CA). Data: {data}
   authority    {authority}
   tenant       {tenant_id}
   vault        {vault_url}
+  user         {user}, password {password}
 
 It has done the main job once, through its own endpoints:
   {asked:<72} ok

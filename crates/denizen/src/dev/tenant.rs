@@ -1,13 +1,14 @@
 //! What the development server keeps: a tenant, its administrator, a vault with one secret. Made at the first start
 //! with the same use cases an operator has; found again at every other.
 
-use denizen_keys::SecretString;
+use denizen_keys::{SecretString, random};
 use denizen_server::{
     app::{
         ChangeError,
         access::{Authorization, SystemReason},
         secrets::SecretError,
         set_up::{Existing, NewSetUp, Outcome},
+        users::NewUser,
         vaults::NewVault,
     },
     domain::secrets::{NewSecret, SecretName},
@@ -30,6 +31,8 @@ const NEW: NewSetUp<'_> = NewSetUp {
     administrator: "Development administrator",
     more_roles: &["Key Vault Administrator"],
 };
+/// The user's name there is at the start.
+const USER: &str = "dev@dev.denizen.test";
 /// The one secret there is at the start.
 const SECRET: (&str, &str) = ("hello", "Hello from a vault that no secret opened");
 
@@ -41,6 +44,8 @@ pub(crate) struct DevTenant {
     pub(crate) vault: ResourceId,
     pub(crate) admin_client: ClientId,
     pub(crate) admin_secret: String,
+    /// The name and the password of the user.
+    pub(crate) user: (String, String),
     pub(crate) secret: (String, String),
 }
 
@@ -85,9 +90,31 @@ impl DevTenant {
             Some(secret) => secret,
             None => server.directory.reset_password(&set_up(), admin_client, "dev.json").await?.expose().to_owned(),
         };
+        let password_of_last_run = previous.as_ref().and_then(|manifest| {
+            let user = manifest.get("user")?;
+            (user.get("name")?.as_str()? == USER).then(|| user.get("password")?.as_str().map(str::to_owned)).flatten()
+        });
+        let user = (USER.to_owned(), user(server, &set_up(), password_of_last_run).await?);
         let secret = (SECRET.0.to_owned(), secret(server, &set_up(), &vault).await?);
-        Ok(Self { tenant, subscription, resource_group, vault, admin_client, admin_secret, secret })
+        Ok(Self { tenant, subscription, resource_group, vault, admin_client, admin_secret, user, secret })
     }
+}
+
+/// The password of the user, who is made at the first start. The last run's is kept nowhere but in its manifest; where that is
+/// lost, there is another.
+async fn user(server: &Server, set_up: &Authorization, previous: Option<String>) -> Result<String, ChangeError> {
+    let there = server.store.snapshot().user_named(set_up.tenant(), USER).map(|user| user.id);
+    let new = random::token(12);
+    match (there, previous) {
+        (Some(_), Some(password)) => return Ok(password),
+        (Some(user), None) => server.users.set_password(set_up, user, &new, false).await?,
+        (None, _) => {
+            let (password, display_name) = (Some(new.clone()), "Development user".to_owned());
+            let user = NewUser { name: USER.to_owned(), display_name, password, must_change: false };
+            server.users.create(set_up, &user).await?;
+        }
+    }
+    Ok(new.expose().to_owned())
 }
 
 /// The value of the one secret there is at the start. Whoever deleted or disabled it since gets it back: the server

@@ -108,7 +108,10 @@ async fn d05_d24_every_row_of_the_main_listener_is_open_for_a_reason_or_refuses(
                 // Open rows are public documents: read only, and without anything of a client's in them.
                 open += 1;
                 assert_eq!(row.method, "GET", "{at}");
-                assert!(reason.starts_with("discovery: ") || reason.starts_with("health: "), "{at}: {reason}");
+                assert!(
+                    ["discovery: ", "health: ", "page: "].iter().any(|kind| reason.starts_with(kind)),
+                    "{at}: {reason}"
+                );
                 let answer = dev.wire.get(&url, &[]).await;
                 for secret in ["/admin/client_id", "/machine/client_id", "/machine/principal_id"] {
                     assert!(!answer.body.contains(dev.fact(secret)), "{at} shows {secret}");
@@ -133,6 +136,10 @@ async fn d05_d24_every_row_of_the_main_listener_is_open_for_a_reason_or_refuses(
                     let headers = [("Content-Type", content_type)];
                     let answer = dev.wire.send(row.method.as_str(), &url, &headers, Some(&body)).await.unwrap();
                     assert!([400, 401, 403, 413, 415].contains(&answer.status), "{at}: {answer:?}");
+                    if answer.body.starts_with("<!DOCTYPE html>") {
+                        assert!(answer.body.contains("Error AADSTS"), "{at}: {answer:?}");
+                        continue;
+                    }
                     let said = answer.json();
                     assert!(said["error"].is_string() || said["error"]["code"].is_string(), "{at}: {said}");
                     assert_eq!(said.get("access_token"), None, "{at}");
