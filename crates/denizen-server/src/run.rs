@@ -213,12 +213,7 @@ impl Server {
                 machines.clone(),
                 rbac.clone(),
                 signing.clone(),
-                (
-                    set_up.clone(),
-                    directory.clone(),
-                    Trusts::new(store.clone(), federation.clone()),
-                    users.clone(),
-                ),
+                (set_up.clone(), directory.clone(), Trusts::new(store.clone(), federation.clone()), users.clone()),
             ),
             readiness,
             tls_health: TlsHealth::default(),

@@ -160,7 +160,10 @@ impl From<ChangeError> for SignInError {
             ChangeError::Invalid(rule) => Self::NewPassword(rule),
             ChangeError::Busy => Self::Unhashed(Unhashed::Busy),
             ChangeError::Store(error) => Self::Store(error),
-            other => Self::Change(other),
+            ours @ (ChangeError::Missing(_)
+            | ChangeError::Authorization(_)
+            | ChangeError::Unfinished(_)
+            | ChangeError::Key(_)) => Self::Change(ours),
         }
     }
 }
@@ -416,10 +419,8 @@ fn hashed(secret: &SecretString) -> String {
 
 /// One that was spent or has ended is over; everything else is the store's.
 fn over(error: StoreError) -> SignInError {
-    match error {
-        StoreError::Refused(OneTimeRefused::Unknown | OneTimeRefused::Used | OneTimeRefused::Expired) => {
-            SignInError::Over
-        }
-        other => SignInError::Store(other),
+    if let StoreError::Refused(OneTimeRefused::Unknown | OneTimeRefused::Used | OneTimeRefused::Expired) = error {
+        return SignInError::Over;
     }
+    SignInError::Store(error)
 }

@@ -213,7 +213,7 @@ impl Authorization {
                 let decide = || authorize(&view, *principal, &action, &ResourceId::root(), &Attributes::default());
                 !has_role || decide().allowed
             }
-            Granted::JoinToken { .. } | Granted::SignIn { .. } | Granted::Begin { .. } => false,
+            Granted::JoinToken { .. } | Granted::SignIn { .. } | Granted::Begin { .. } | Granted::User { .. } => false,
             Granted::System => true,
         }
     }

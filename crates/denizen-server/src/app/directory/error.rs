@@ -70,9 +70,10 @@ impl From<ChangeError> for DirectoryError {
             ChangeError::Invalid(text) => Self::Invalid(text),
             ChangeError::Missing(what) => Self::Missing(what),
             ChangeError::Store(error) => Self::Store(error),
-            other @ (ChangeError::Authorization(_) | ChangeError::Unfinished(_) | ChangeError::Key(_)) => {
-                Self::Ours(Box::new(other))
-            }
+            other @ (ChangeError::Authorization(_)
+            | ChangeError::Busy
+            | ChangeError::Unfinished(_)
+            | ChangeError::Key(_)) => Self::Ours(Box::new(other)),
         }
     }
 }

@@ -149,7 +149,7 @@ fn of_azure(scopes: &Scopes) -> (PrincipalId, String, Vec<Wanted>) {
         other => other.to_owned(),
     };
     let wanted = values.iter().map(|value| Wanted { value: value.clone(), text: text(value), users_consent: true });
-    (PrincipalId(Uuid::from_bytes(id)), name.clone(), wanted.collect())
+    (PrincipalId(Uuid::from_bytes(id)), name, wanted.collect())
 }
 
 impl Question {

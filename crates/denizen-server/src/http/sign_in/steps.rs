@@ -100,7 +100,16 @@ pub(super) async fn take(
             let status = match &error {
                 SignInError::Locked(_) => StatusCode::TOO_MANY_REQUESTS,
                 SignInError::Unhashed(_) => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::BAD_REQUEST,
+                SignInError::Wrong
+                | SignInError::Disabled
+                | SignInError::SecondFactor
+                | SignInError::MustChange
+                | SignInError::WrongCode
+                | SignInError::Over
+                | SignInError::NewPassword(_)
+                | SignInError::Store(_)
+                | SignInError::Key(_)
+                | SignInError::Change(_) => StatusCode::BAD_REQUEST,
             };
             let said = said(&error);
             let page = match (&error, form.text("step")) {
