@@ -19,6 +19,7 @@
 //! | [`federation`] | one deployment that trusts another: two servers, and `denizen app` |
 //! | [`program`] | `denizen dev -- CMD` |
 //! | [`commands`] | `denizen token`, `denizen secret` |
+//! | [`people`] | `denizen user`, and signing in on the pages |
 //! | [`rotation`] | `denizen signing-key rotate` |
 //! | [`audit`] | `denizen audit`, and what becomes of a server whose audit's trail somebody else changed |
 //! | [`keydir`] | Arc or App Service: which one is offered, and why |
@@ -75,6 +76,7 @@ mod localhost;
 mod neighbour;
 mod offline;
 mod operator;
+mod people;
 mod program;
 mod readme;
 mod refuse;

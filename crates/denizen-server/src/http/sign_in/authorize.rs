@@ -116,7 +116,9 @@ impl Flow<'_> {
         let session = self.session(browser).await?.filter(|session| self.is_young(session) && self.is_of_this(session));
         let Some(session) = session else { return Ok(again(browser)) };
         match (step, form.text("decision")) {
-            ("account", "continue") => self.signed_in(browser, &session, false).await,
+            ("account", "continue") if self.asked.prompt != Prompt::Login => {
+                self.signed_in(browser, &session, false).await
+            }
             ("consent", "accept") => self.signed_in(browser, &session, true).await,
             ("consent", _) => {
                 let text = "The user declined to consent to access the app.";
