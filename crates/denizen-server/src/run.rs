@@ -96,6 +96,8 @@ pub struct ServerConfig {
     pub rates: Rates,
     /// Which other issuers may be asked for their keys.
     pub outbound: Outbound,
+    /// Whether clients may send users' passwords themselves. Not, unless an operator insists.
+    pub password_grant: bool,
 }
 
 /// An open server: its use cases, not yet listening.
@@ -181,6 +183,7 @@ impl Server {
             retention,
             rates,
             outbound,
+            password_grant,
         } = config;
         let store = Store::open(engine, StoreKeys::of(&root_key)).await?;
         store.record_findings(clock.now())?;
@@ -191,7 +194,8 @@ impl Server {
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
         let directory = Directory::new(store.clone(), key_encryption_keys.clone());
-        let passwords = Passwords::default();
+        let hashing = Hashing::of_this_machine();
+        let passwords = Passwords::new(hashing.clone());
         let users = Users::new(store.clone(), key_encryption_keys.clone(), passwords.clone());
         let sign_in = SignInService::new(store.clone(), users.clone(), passwords, access.strangers().clone());
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)
@@ -220,19 +224,20 @@ impl Server {
             set_up,
             directory,
             users,
-            sign_in,
+            sign_in: sign_in.clone(),
             machines,
             rbac,
             secrets: Secrets::new(store.clone(), vaults.clone()),
             tokens: TokenService::new(
                 store.clone(),
                 signing.clone(),
-                (Credentials::new(key_encryption_keys, Hashing::of_this_machine()), federation),
+                (Credentials::new(key_encryption_keys, hashing), federation),
                 &names.authority,
                 &[names.vault_resource(), names.authority.clone()],
                 entra_issued,
                 access.clone(),
             )
+            .with_password_grant(password_grant.then(|| sign_in.clone()))
             .with_other_authorities(&names.other_authorities)
             .with_limits(Limits::new(rates)),
             vaults,
@@ -275,6 +280,7 @@ impl Server {
             retention,
             rates,
             outbound,
+            password_grant: false,
         })
         .await
     }

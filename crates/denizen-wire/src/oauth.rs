@@ -169,6 +169,8 @@ pub struct Discovery {
     pub scopes_supported: Vec<String>,
     pub issuer: String,
     pub request_uri_parameter_supported: bool,
+    pub authorization_response_iss_parameter_supported: bool,
+    pub code_challenge_methods_supported: Vec<String>,
     pub authorization_endpoint: String,
     pub device_authorization_endpoint: String,
     pub end_session_endpoint: String,

@@ -1,23 +1,16 @@
 //! Hashing what people choose: off the runtime's threads, few at a time.
 //!
-//! argon2id takes tens of milliseconds and 19 MiB by design. So hashing waits for its turn, and whoever waits too long is told
-//! to come back. Tests: with `users.rs` and `sign_in.rs`, which are all that use it.
+//! The turns are those of every slow hash ([`super::hashing`]). Tests: with `users.rs` and `sign_in.rs`, which are all that use it.
 
-use std::{
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU64, Ordering},
 };
 
 use denizen_keys::{SecretString, password, random};
-use tokio::{sync::Semaphore, task::JoinError};
+use tokio::task::JoinError;
 
-/// Hashes computed at a time.
-const AT_ONCE: usize = 2;
-/// How long one waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
+use super::hashing::{Busy, Hashing};
 
 /// What is hashed where there is nothing to compare with, so that it takes as long.
 static NOBODYS: LazyLock<String> = LazyLock::new(|| password::hash(&random::token(32)));
@@ -25,7 +18,7 @@ static NOBODYS: LazyLock<String> = LazyLock::new(|| password::hash(&random::toke
 /// The turns. Clones share them.
 #[derive(Clone)]
 pub struct Passwords {
-    turns: Arc<Semaphore>,
+    hashing: Hashing,
     computed: Arc<AtomicU64>,
 }
 
@@ -40,13 +33,12 @@ pub enum Unhashed {
     Unfinished(#[source] JoinError),
 }
 
-impl Default for Passwords {
-    fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), computed: Arc::new(AtomicU64::new(0)) }
-    }
-}
-
 impl Passwords {
+    /// With the turns of `hashing`.
+    pub fn new(hashing: Hashing) -> Self {
+        Self { hashing, computed: Arc::new(AtomicU64::new(0)) }
+    }
+
     /// A hash to keep.
     ///
     /// # Errors
@@ -78,14 +70,8 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, compute: impl FnOnce() -> T + Send + 'static) -> Result<T, Unhashed> {
-        let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or(Unhashed::Busy)?;
+        let turn = self.hashing.turn().await.map_err(|Busy| Unhashed::Busy)?;
         self.computed.fetch_add(1, Ordering::Relaxed);
-        let computing = tokio::task::spawn_blocking(move || {
-            // Held by the computation, not by the request: a client that hangs up does not free the processor.
-            let _turn = turn;
-            compute()
-        });
-        computing.await.map_err(Unhashed::Unfinished)
+        turn.run(compute).await.map_err(Unhashed::Unfinished)
     }
 }

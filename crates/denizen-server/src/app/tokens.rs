@@ -16,7 +16,7 @@
 //! |---|---|
 //! | here | issuing: who asks, what for, and the one place where tokens are signed |
 //! | [`request`], [`error`] | what is asked, and why it is refused |
-//! | [`authorization_code`], [`device_code`], [`refresh_token`], [`on_behalf_of`] | a grant each: whose user it stands for |
+//! | [`authorization_code`], [`device_code`], [`refresh_token`], [`on_behalf_of`], [`password`] | a grant each: whose user it stands for |
 //! | [`people`] | what all of these end in: a user's tokens |
 //! | [`claimed`] | the roles and groups that a token says |
 //!
@@ -27,6 +27,7 @@ mod claimed;
 mod device_code;
 mod error;
 mod on_behalf_of;
+mod password;
 mod people;
 mod refresh_token;
 mod request;
@@ -48,6 +49,7 @@ use super::{
     credentials::{AuthenticatedClient, Client, CredentialError, Credentials},
     federation::Federation,
     limits::{Asker, Limits},
+    sign_in::SignInService,
     signing::KeyRing,
     strangers::{Reason, Stranger, Strangers},
 };
@@ -120,6 +122,8 @@ pub struct TokenService {
     access: Access,
     devices: DeviceFlow,
     limits: Limits,
+    /// None where nobody may send a user's password.
+    passwords: Option<SignInService>,
 }
 
 impl TokenService {
@@ -152,7 +156,14 @@ impl TokenService {
             access,
             devices,
             limits,
+            passwords: None,
         }
+    }
+
+    /// Lets clients send users' passwords, which `sign_in` verifies.
+    #[must_use]
+    pub fn with_password_grant(self, sign_in: Option<SignInService>) -> Self {
+        Self { passwords: sign_in, ..self }
     }
 
     /// Limits who asks.
@@ -224,6 +235,9 @@ impl TokenService {
                 }
                 Grant::DeviceCode { device_code } => self.by_device(&at, asking, device_code).await,
                 Grant::RefreshToken { token, scopes } => self.by_refresh(&at, asking, token, scopes.as_ref()).await,
+                Grant::Password { name, password, scopes } => {
+                    self.by_password(&at, asking, (name, password), scopes).await
+                }
                 Grant::OnBehalfOf { assertion, scopes } => self.on_behalf(&at, asking, assertion, scopes).await,
             },
         };
@@ -237,6 +251,11 @@ impl TokenService {
     pub async fn tenant_of(&self, grant: &Grant) -> Result<Option<TenantId>, TokenError> {
         match grant {
             Grant::ClientCredentials { .. } | Grant::OnBehalfOf { .. } => Ok(None),
+            // As the sign-in pages find it: by what follows the @ of the name.
+            Grant::Password { name, .. } => {
+                let domain = name.rsplit_once('@').map_or("", |(_, domain)| domain);
+                Ok(self.store.snapshot().tenant_named(domain).map(|tenant| tenant.id))
+            }
             Grant::AuthorizationCode { code, .. } => self.tenant_of_one::<AuthorizationCode>(code).await,
             Grant::DeviceCode { device_code } => self.tenant_of_one::<DeviceCode>(device_code).await,
             Grant::RefreshToken { token, .. } => Ok(refresh_token::tenant_of(token)),
@@ -304,6 +323,8 @@ impl TokenService {
             // They come later.
             TokenError::Disabled(_)
             | TokenError::Grant(_)
+            | TokenError::NoPasswordGrant
+            | TokenError::SignIn(_)
             | TokenError::NotAssigned { .. }
             | TokenError::NotBefore(_)
             | TokenError::TooMany

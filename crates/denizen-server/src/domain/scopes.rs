@@ -84,7 +84,7 @@ impl Scopes {
 
     /// Whether all that was consented to is asked for.
     pub fn is_default(&self) -> bool {
-        self.permissions.is_empty() || self.permissions.iter().any(|permission| permission == DEFAULT)
+        self.permissions.iter().any(|permission| permission == DEFAULT)
     }
 
     /// The same as a `scope` has it.

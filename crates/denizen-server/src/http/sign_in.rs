@@ -103,6 +103,13 @@ impl Pages {
         if ["common", "organizations"].iter().any(|shared| text.eq_ignore_ascii_case(shared)) {
             return Ok(Tenants::All);
         }
+        let snapshot = self.sign_in.snapshot();
+        if text.eq_ignore_ascii_case("adfs") {
+            let mut tenants = snapshot.tenants();
+            if let (Some(only), None) = (tenants.next(), tenants.next()) {
+                return Ok(Tenants::One(only.id));
+            }
+        }
         let said = || {
             let text = format!(
                 "Tenant '{}' not found. Check the address: it begins with the tenant's id or its domain name.",
@@ -110,7 +117,7 @@ impl Pages {
             );
             Said { code: 90_002, text }
         };
-        self.sign_in.snapshot().tenant_named(text).map(|tenant| Tenants::One(tenant.id)).ok_or_else(said)
+        snapshot.tenant_named(text).map(|tenant| Tenants::One(tenant.id)).ok_or_else(said)
     }
 
     /// The context of who has proved nothing yet, in no tenant.

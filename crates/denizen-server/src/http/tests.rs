@@ -45,6 +45,7 @@ async fn server(folder: &tempfile::TempDir) -> Server {
         outbound: crate::issuers::Outbound::default(),
         connections: 100,
         retention: crate::store::Retention::default(),
+        password_grant: false,
         rates: crate::app::limits::Rates::default(),
     };
     Server::open(config).await.unwrap()

@@ -211,6 +211,14 @@ pub(super) const KEYS: &[Key] = &[
         ],
     ),
     key(
+        "sign_in.password_grant",
+        Is("\"off\""),
+        &[
+            "Whether clients may send users' passwords themselves (grant_type=password, AZURE_USERNAME and AZURE_PASSWORD): off",
+            "or on. Whoever signs in so gives the password to a program, and has no second factor. A start says when it is on.",
+        ],
+    ),
+    key(
         "limits.connections",
         Is("0"),
         &[

@@ -108,6 +108,8 @@ pub(crate) struct Config {
     pub(crate) connections: Option<usize>,
     /// The limits of the token endpoint.
     pub(crate) rates: Rates,
+    /// Whether clients may send users' passwords.
+    pub(crate) password_grant: bool,
     /// What is not wrong, and not wise.
     pub(crate) warnings: Vec<Fault>,
 }
@@ -345,6 +347,7 @@ fn config(reader: &mut Reader<'_>, others_read: bool) -> Config {
         federation: federation(reader),
         connections: connections(reader),
         rates: rates(reader),
+        password_grant: password_grant(reader),
         warnings: Vec::new(),
     }
 }
@@ -564,6 +567,24 @@ fn connections(reader: &mut Reader<'_>) -> Option<usize> {
         reader.fault("limits.connections", format!("write 0, or {LEAST_CONNECTIONS} or more"));
     }
     (connections > 0).then_some(connections)
+}
+
+fn password_grant(reader: &mut Reader<'_>) -> bool {
+    let Some(found) = reader.text("sign_in.password_grant") else { return false };
+    match found.value.as_str() {
+        "off" => false,
+        "on" => {
+            reader.warn(
+                &found.at,
+                "clients may send users' passwords: a program learns them, and no second factor is asked",
+            );
+            true
+        }
+        _ => {
+            reader.fault(found.at, "write \"off\" or \"on\"");
+            false
+        }
+    }
 }
 
 fn rates(reader: &mut Reader<'_>) -> Rates {

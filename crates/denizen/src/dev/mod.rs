@@ -226,6 +226,7 @@ fn config(args: &Args, data: &DataDir) -> Result<Config, Failure> {
         },
         connections: Some(ports::room_for_connections()?.server),
         rates: Rates::default(),
+        password_grant: false,
         warnings: Vec::new(),
     })
 }

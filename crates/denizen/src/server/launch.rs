@@ -96,7 +96,7 @@ pub(crate) async fn open(
 ) -> Result<Server, Fault> {
     let engine = engine(config)?;
     let custody = custody(&config.signing)?;
-    let (retention, rates) = (config.retention, config.rates);
+    let (retention, rates, password_grant) = (config.retention, config.rates, config.password_grant);
     let outbound = outbound(&config.federation)?;
     let opened = Server::open(ServerConfig {
         engine,
@@ -108,6 +108,7 @@ pub(crate) async fn open(
         connections,
         retention,
         rates,
+        password_grant,
         outbound,
     });
     opened.await.map_err(|error| Fault::new(&config.store.at, Causes(&error).to_string()))

@@ -207,7 +207,8 @@ const SERVER: &[Layers] = &[
     Layers {
         inside: "app",
         ..layers(&[
-            &["hashing", "key_encryption_keys", "limits", "passwords", "strangers"],
+            &["hashing", "key_encryption_keys", "limits", "strangers"],
+            &["passwords"],
             &["access"],
             &["clock", "directory", "machines", "rbac", "readiness", "replica", "signing", "users", "vaults"],
             &["credentials", "sign_in"],

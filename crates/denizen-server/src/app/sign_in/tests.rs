@@ -50,7 +50,12 @@ impl People {
 }
 
 fn service(fixture: &Fixture, users: &Users) -> SignInService {
-    SignInService::new(fixture.store.clone(), users.clone(), Passwords::default(), Strangers::default())
+    SignInService::new(
+        fixture.store.clone(),
+        users.clone(),
+        Passwords::new(crate::app::hashing::Hashing::of_this_machine()),
+        Strangers::default(),
+    )
 }
 
 fn code_of<T>(result: Result<T, SignInError>) -> i32 {

@@ -180,7 +180,7 @@ pub(crate) async fn deployment_asking(entra_issued: EntraIssued, issuers: Issuer
         entra_issued,
         access,
     );
-    let passwords = Passwords::default();
+    let passwords = Passwords::new(Hashing::of_this_machine());
     let users = Users::new(store.clone(), key_encryption_keys.clone(), passwords.clone());
     let sign_in = SignInService::new(store.clone(), users.clone(), passwords, tokens.strangers().clone());
     let deployment = Deployment { store, keys, tokens, users, sign_in, place };

@@ -3,7 +3,7 @@
 use denizen_wire::{ClientId, UnixTime};
 
 use crate::{
-    app::{credentials::CredentialError, limits::Limited, signing::SigningError},
+    app::{credentials::CredentialError, limits::Limited, sign_in::SignInError, signing::SigningError},
     store::{OneTimeRefused, StoreError},
 };
 
@@ -45,6 +45,14 @@ pub enum TokenError {
     /// What stands for the user.
     #[error(transparent)]
     Grant(#[from] GrantFault),
+    /// Nobody may send a user's password.
+    #[error(
+        "The app requested the grant type 'password', which is off here. Sign in with a browser or with a device code; who runs the server can allow it with sign_in.password_grant."
+    )]
+    NoPasswordGrant,
+    /// The password.
+    #[error(transparent)]
+    SignIn(SignInError),
     /// No such resource.
     #[error(
         "The resource principal named {resource} was not found in the tenant named {tenant}. Ask for a resource of Azure's by its URI, for an application of this tenant by its identifier URI or client id, or for one that the server's configuration lists."
@@ -214,6 +222,8 @@ impl TokenError {
             Self::NotPublic(_) => 7_000_218,
             Self::Credential(error) => error.code(),
             Self::Grant(fault) => fault.code(),
+            Self::NoPasswordGrant => 70_003,
+            Self::SignIn(error) => error.code(),
             Self::UnknownResource { .. } | Self::ScopeAsResource { .. } => 500_011,
             Self::NotAssigned { .. } => 501_051,
             Self::NotBefore(_) => 50_200,
@@ -236,7 +246,8 @@ impl TokenError {
 
     /// Whether something of ours failed, rather than the request.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Unkept(_) | Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_))
+        let is_ours = matches!(self, Self::Unkept(_) | Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_));
+        is_ours || matches!(self, Self::SignIn(error) if error.is_transient())
     }
 }
 

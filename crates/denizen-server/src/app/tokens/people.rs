@@ -153,6 +153,10 @@ fn permitted(
     let named = |permission: &&String| *permission != DEFAULT;
     let application = audience.application.and_then(|id| at.snapshot.application(at.tenant.id, id));
     let Some(application) = application else {
+        // Who asks for an id token alone gets an access token that opens nothing.
+        if scopes.permissions.is_empty() {
+            return Ok("openid profile".to_owned());
+        }
         // A resource of Azure's has no permissions of its own here: everything, as far as the user's roles go, or what
         // the client has named, which is less.
         if scopes.is_default() {
@@ -163,6 +167,9 @@ fn permitted(
     let consented = consented(at, asking, user, application);
     let asked: Vec<&String> = scopes.permissions.iter().filter(named).collect();
     let missing = || GrantFault::Consent { client: asking.id, resource: audience.asked.clone() };
+    if scopes.permissions.is_empty() {
+        return Ok("openid profile".to_owned());
+    }
     if asked.iter().any(|permission| !consented.contains(&permission.as_str())) || consented.is_empty() {
         return Err(missing());
     }

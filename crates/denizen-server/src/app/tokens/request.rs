@@ -48,6 +48,15 @@ pub enum Grant {
         /// What is asked for, where it is other than the first time.
         scopes: Option<Scopes>,
     },
+    /// `password` (RFC 6749, section 4.3): the client has asked the user for it. Off, unless an operator insists.
+    Password {
+        /// The user's name.
+        name: String,
+        /// The user's password.
+        password: SecretString,
+        /// What is asked for.
+        scopes: Scopes,
+    },
     /// `jwt-bearer` with `requested_token_use=on_behalf_of`: a resource asks for another one, for the user who called it.
     OnBehalfOf {
         /// The token that it was called with.
@@ -61,7 +70,7 @@ impl Grant {
     /// What is wrong with one that was given in no tenant; none of a grant that is given in none.
     pub fn unknown(&self) -> Option<GrantFault> {
         match self {
-            Self::ClientCredentials { .. } | Self::OnBehalfOf { .. } => None,
+            Self::ClientCredentials { .. } | Self::OnBehalfOf { .. } | Self::Password { .. } => None,
             Self::AuthorizationCode { .. } => Some(GrantFault::UnknownCode),
             Self::DeviceCode { .. } => Some(GrantFault::UnknownDevice),
             Self::RefreshToken { .. } => Some(GrantFault::UnknownRefresh),

@@ -20,7 +20,11 @@ pub(crate) fn new_user(name: &str, password: &str) -> NewUser {
 }
 
 pub(crate) fn users(fixture: &Fixture) -> Users {
-    Users::new(fixture.store.clone(), fixture.key_encryption_keys.clone(), Passwords::default())
+    Users::new(
+        fixture.store.clone(),
+        fixture.key_encryption_keys.clone(),
+        Passwords::new(crate::app::hashing::Hashing::of_this_machine()),
+    )
 }
 
 async fn record(fixture: &Fixture, id: PrincipalId) -> User {

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use super::form::FormError;
 use crate::{
-    app::{credentials::CredentialError, limits::Limited, tokens::TokenError},
+    app::{credentials::CredentialError, limits::Limited, sign_in::SignInError, tokens::TokenError},
     http::{Call, Reply, call::Ambiguous, reply},
 };
 
@@ -186,6 +186,12 @@ impl From<TokenError> for Fault {
             }
             TokenError::NotPublic(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
             TokenError::Grant(fault) => (StatusCode::BAD_REQUEST, fault.error()),
+            TokenError::NoPasswordGrant => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+            TokenError::SignIn(error) if error.is_transient() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            }
+            TokenError::SignIn(SignInError::SecondFactor) => (StatusCode::BAD_REQUEST, "interaction_required"),
+            TokenError::SignIn(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             TokenError::NotAssigned { .. } => (StatusCode::BAD_REQUEST, "invalid_grant"),
             TokenError::NotBefore(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             TokenError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),

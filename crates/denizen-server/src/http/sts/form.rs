@@ -31,7 +31,7 @@ use crate::{
 const MAX_PARAMETERS: usize = 64;
 /// What `grant_type` may be.
 const GRANTS: &str = "client_credentials, authorization_code, refresh_token, \
-                      urn:ietf:params:oauth:grant-type:device_code or urn:ietf:params:oauth:grant-type:jwt-bearer";
+                      password, urn:ietf:params:oauth:grant-type:device_code or urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The last time that a claims request may name, Unix seconds: the year 9999.
 const MOST_SECONDS: i64 = 253_402_300_799;
@@ -221,6 +221,11 @@ fn grant(parameters: &mut Parameters<'_>, endpoint: Endpoint, grant_type: &str) 
             token: required(secret("refresh_token"), "refresh_token")?,
             scopes: scopes_of(endpoint, resource, scope)?,
         },
+        "password" => Grant::Password {
+            password: required(secret("password"), "password")?,
+            name: parameters.take("username").ok_or(FormError::Missing("username"))?,
+            scopes: scopes_of(endpoint, resource, scope)?.ok_or(FormError::Missing("scope"))?,
+        },
         "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
             match parameters.take("requested_token_use").as_deref() {
                 Some("on_behalf_of") => {}
@@ -333,6 +338,8 @@ fn parameter(name: &str) -> &str {
         "refresh_token",
         "assertion",
         "requested_token_use",
+        "username",
+        "password",
     ];
     if known.contains(&name) { name } else { "(of a name that is not known)" }
 }

@@ -17,7 +17,7 @@ use crate::{
     domain::{
         directory::{AppRole, AppRoleMembers, Application, GroupClaims, PermissionScope},
         grants::{AppRoleAssignment, PermissionGrant},
-        people::{Group, Membership, User},
+        people::{Group, Membership, User, UserPassword},
         sign_in::{AuthorizationCode, DeviceDecision, SignIn, UserCode},
     },
     store::Outcome,
@@ -631,4 +631,57 @@ async fn the_one_tenant_is_found_by_the_name_of_an_authority_of_its_own() {
     );
     let nobody: Value = service.get("/common/userrealm/nobody@contoso.test?api-version=1.0").await.json();
     assert_eq!(realm, nobody, "it does not tell who there is");
+}
+
+#[tokio::test]
+async fn a_password_is_taken_from_a_client_only_where_an_operator_insists() {
+    let mut deployment = crate::app::signing::fixture::deployment().await;
+    let password = denizen_keys::password::hash(&denizen_keys::SecretString::from("correct horse battery"));
+    let kept = UserPassword { hash: password, set: NOW, must_change: false };
+    deployment.put(CONTOSO, &User { password: Some(kept.clone()), ..alice() }).await;
+    let form = |password: &'static str| {
+        [
+            ("grant_type", "password"),
+            ("client_id", AZURE_CLI),
+            ("username", "alice@CONTOSO.test"),
+            ("password", password),
+            ("scope", "https://vault.azure.net/.default openid offline_access"),
+        ]
+    };
+    let service = Service::of(deployment);
+    refused(&service.token(&form("correct horse battery")).await, "unsupported_grant_type", 70_003);
+
+    deployment = service.deployment;
+    deployment.tokens = deployment.tokens.clone().with_password_grant(Some(deployment.sign_in.clone()));
+    let service = Service::of(deployment);
+    for path in [format!("/{CONTOSO}/oauth2/v2.0/token"), "/organizations/oauth2/v2.0/token".to_owned()] {
+        let answer = service.post(&path, &form("correct horse battery")).await;
+        let tokens: TokenV2 = answer.json();
+        let token = service.verified(CONTOSO, &tokens.access_token).await;
+        assert_eq!((token.oid, token.scp.as_deref()), (ALICE, Some("user_impersonation")));
+        assert_eq!(token.amr, ["pwd"]);
+        let next = service.refresh(&tokens.user.refresh_token.unwrap(), &format!("{ARM}/.default")).await;
+        assert_eq!(next.status, StatusCode::OK, "{}", next.body);
+    }
+    refused(&service.token(&form("wrong")).await, "invalid_grant", 50_126);
+    let nobody = [("username", "nobody@contoso.test")];
+    let unknown: Vec<_> = form("wrong").into_iter().filter(|(name, _)| *name != "username").chain(nobody).collect();
+    refused(&service.token(&unknown).await, "invalid_grant", 50_126);
+    // Who has a second factor, or a password that somebody else knows, cannot sign in so.
+    let given = UserPassword { must_change: true, ..kept };
+    service.deployment.put(CONTOSO, &User { password: Some(given), ..alice() }).await;
+    refused(&service.token(&form("correct horse battery")).await, "invalid_grant", 50_055);
+}
+
+#[tokio::test]
+async fn who_asks_for_an_id_token_alone_gets_nothing_that_opens_anything() {
+    let service = service().await;
+    let code = AuthorizationCode { scope: "openid email".to_owned(), ..code("id-only", AZURE_CLI) };
+    service.issue_code(&code).await;
+    let tokens: TokenV2 = service.redeem("id-only", AZURE_CLI).await.json();
+    let token = service.verified(CONTOSO, &tokens.access_token).await;
+    assert_eq!(token.scp.as_deref(), Some("openid profile"));
+    let id = service.id_token(tokens.user.id_token.as_deref().unwrap()).await;
+    assert_eq!(id.user.email.as_deref(), Some("alice@example.com"));
+    assert!(tokens.user.refresh_token.is_none());
 }
