@@ -25,6 +25,7 @@ pub use users::{NewPassword, UserChange};
 
 use denizen_keys::{KeyError, SecretString, constant_time_eq, password, random};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
+use uuid::Uuid;
 
 use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningAlgorithm, Tenant},
         resources::{ResourceGroup, Subscription},
     },
-    store::{Store, StoreError, Write},
+    store::{Store, StoreError, Tx, Write},
 };
 
 /// A client secret lives this long, seconds: two years, as the portal offers at most.
@@ -253,6 +254,7 @@ impl Directory {
                     let mut application = Application::clone(&current);
                     application.passwords = vec![password.clone()];
                     tx.put(&application).await?;
+                    revoke_where_lost(tx, &current, &application).await?;
                     Ok(Write::commit(actions::UPDATE_CREDENTIALS, client.to_string(), ()))
                 })
             })
@@ -327,6 +329,31 @@ impl Directory {
             })
             .await
     }
+}
+
+/// Revokes the tokens of an application's principal when the application has lost a credential: whoever got a token by it
+/// keeps nothing of it.
+pub(in crate::app) async fn revoke_where_lost(
+    tx: &mut Tx<'_>,
+    before: &Application,
+    after: &Application,
+) -> Result<(), StoreError> {
+    if credentials_of(before).all(|id| credentials_of(after).any(|kept| kept == id)) {
+        return Ok(());
+    }
+    let principal = tx.snapshot().principal_of_client(after.tenant, after.client_id).map(|principal| principal.id);
+    let Some(principal) = principal else { return Ok(()) };
+    if let Some(principal) = tx.record::<ServicePrincipal>(&principal).await? {
+        tx.put(&ServicePrincipal { epoch: principal.epoch + 1, ..principal }).await?;
+    }
+    Ok(())
+}
+
+/// The ids of what an application proves itself with.
+fn credentials_of(application: &Application) -> impl Iterator<Item = Uuid> {
+    let Application { passwords, keys, federated, trusted_subjects, .. } = application;
+    let registered = passwords.iter().map(|it| it.key_id).chain(keys.iter().map(|it| it.key_id));
+    registered.chain(federated.iter().map(|it| it.id)).chain(trusted_subjects.iter().map(|it| it.id))
 }
 
 /// A resource group of a subscription, not yet written.

@@ -9,7 +9,7 @@ use denizen_keys::{b64, chain, x509::Certificate};
 use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
 
-use super::{ChangeError, access::Authorization, federation::Federation};
+use super::{ChangeError, access::Authorization, directory::revoke_where_lost, federation::Federation};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal},
@@ -128,13 +128,18 @@ impl Trusts {
                     match holder(&tx.snapshot(), tenant, client)? {
                         Holder::Application(id) => {
                             let mut application = application(tx, tenant, id)?;
+                            let before = application.clone();
                             change(&mut application.federated)?;
                             tx.put(&application).await?;
+                            revoke_where_lost(tx, &before, &application).await?;
                         }
                         Holder::Identity(id) => {
                             let missing = || ChangeError::Missing(format!("the client {client}"));
                             let mut principal = tx.record::<ServicePrincipal>(&id).await?.ok_or_else(missing)?;
+                            let had = principal.federated.len();
                             change(&mut principal.federated)?;
+                            // Whoever got a token by what was removed keeps nothing of it.
+                            principal.epoch += u64::from(principal.federated.len() < had);
                             tx.put(&principal).await?;
                         }
                     }
@@ -197,8 +202,10 @@ impl Trusts {
                     let Some(at) = application.trusted_subjects.iter().position(|it| it.id == id) else {
                         return Err(ChangeError::Missing(format!("the trusted subject {id} of {client}")));
                     };
+                    let before = application.clone();
                     let gone = application.trusted_subjects.remove(at);
                     tx.put(&application).await?;
+                    revoke_where_lost(tx, &before, &application).await?;
                     let detail = serde_json::json!({"removed": {"trustedSubject": gone.subject}});
                     Ok(Write::commit(actions::UPDATE_CREDENTIALS, client.to_string(), ()).detail(detail))
                 })

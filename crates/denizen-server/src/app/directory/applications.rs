@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Directory, DirectoryError, Named, actions, deleted,
     error::{check_text, refuse_outranked},
+    revoke_where_lost,
 };
 use crate::{
     app::access::Authorization,
@@ -238,6 +239,7 @@ impl Directory {
                         return Ok(Write::Unchanged(()));
                     }
                     tx.put(&after).await.map_err(taken)?;
+                    revoke_where_lost(tx, &before, &after).await?;
                     Ok(Write::commit(action, client.to_string(), ()))
                 })
             })

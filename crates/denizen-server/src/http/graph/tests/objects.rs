@@ -28,6 +28,14 @@ async fn the_calls_of_create_for_rbac_are_answered() {
     // It gets a token by that secret, and no right by it.
     let token = tenant.token_of(client, text, "https://graph.microsoft.com").await;
     assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/applications", Value::Null).await.status, 403);
+    // Whoever got a token by a secret that is removed keeps nothing of it; one that is added takes nothing away.
+    let more = tenant.post(&format!("/v1.0/applications/{object}/addPassword"), json!({})).await;
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/applications", Value::Null).await.status, 403);
+    let id = json!({ "keyId": more.body["keyId"] });
+    assert_eq!(tenant.post(&format!("/v1.0/applications/{object}/removePassword"), id).await.status, 204);
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/applications", Value::Null).await.status, 401);
+    let token = tenant.token_of(client, text, "https://graph.microsoft.com").await;
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/applications", Value::Null).await.status, 403);
     // Found again in each way that tools look for it.
     for path in [
         format!("/v1.0/applications?$filter=appId eq '{client}'"),
