@@ -193,7 +193,12 @@ def on_behalf_of():
     uri = "api://orders.conformance"
     api = graph.post(
         "applications",
-        {"displayName": "Orders", "identifierUris": [uri], "api": {"oauth2PermissionScopes": [scope]}},
+        {
+            "displayName": "Orders",
+            "identifierUris": [uri],
+            "api": {"oauth2PermissionScopes": [scope]},
+            "web": {"redirectUris": [PROGRAM]},
+        },
     )
     graph.post("servicePrincipals", {"appId": api["appId"]})
     secret = graph.post(f"applications/{api['id']}/addPassword", {"passwordCredential": {"displayName": "conformance"}})
@@ -212,7 +217,12 @@ def on_behalf_of():
         authority=AUTHORITY,
         instance_discovery=False,
     )
-    said = claims(token_of(middle.acquire_token_on_behalf_of(result["access_token"], [VAULT]))["access_token"])
+    early = middle.acquire_token_on_behalf_of(result["access_token"], [VAULT])
+    holds(f"nobody has consented to that: {early}", early.get("suberror") == "consent_required")
+    # MSAL remembers a refusal for a minute, so another resource is asked for once the person has consented.
+    sign_in(middle, ["https://storage.azure.com/.default"])
+    late = middle.acquire_token_on_behalf_of(result["access_token"], ["https://storage.azure.com/.default"])
+    said = claims(token_of(late)["access_token"])
     is_the_user(said)
     holds("it is not by the resource that was called", said["appid"] == api["appId"])
     mine = middle.acquire_token_for_client([VAULT])

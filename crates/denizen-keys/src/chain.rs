@@ -17,7 +17,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, x509::X50
 mod tests;
 
 /// The most certificates of one chain, that of the client included.
-pub const MOST_CERTIFICATES: usize = crate::jws::MAX_X5C_CERTIFICATES;
+pub const MOST_CERTIFICATES: usize = 4;
 
 /// Why a chain does not hold. The text names the rule, and nothing of the certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

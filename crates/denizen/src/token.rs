@@ -1,6 +1,6 @@
 //! `denizen token get`: a token of this machine's identity, through the endpoint any program would use.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use denizen_identity::{
@@ -53,7 +53,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let selected = get.client_id.map(UserAssigned::ClientId);
     let token = identity.token(&get.resource, selected.as_ref()).await.map_err(|e| refused(&identity, &e))?;
     match get.output {
-        Output::Token => println!("{}", token.secret()),
+        // A file that a pipe writes is read by SDKs as it is: nothing stands behind the token there.
+        Output::Token if std::io::stdout().is_terminal() => println!("{}", token.secret()),
+        Output::Token => print!("{}", token.secret()),
         Output::Json => println!(
             "{}",
             serde_json::json!({

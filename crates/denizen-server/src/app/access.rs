@@ -32,6 +32,7 @@ use crate::{
     domain::{
         Actor, Ctx,
         authorize::{Action, Attributes, Because, Decision, RoleSource, authorize},
+        built_in_clients::built_in_client,
         claims::{audience, issuer},
         directory::{SigningKey, TokenVersion},
         hot::Assignment,
@@ -145,6 +146,11 @@ pub struct Denied<'a> {
 }
 
 impl Caller {
+    /// What its token is for, as the token writes it.
+    pub fn written_audience(&self) -> &str {
+        &self.written_audience
+    }
+
     /// Who is accountable for what this caller does.
     pub fn actor(&self) -> Actor {
         Actor::Principal { id: self.principal, client: self.client }
@@ -468,10 +474,13 @@ impl Caller {
         if let Subject::User { .. } = self.subject {
             let user = snapshot.user(self.tenant, self.principal);
             let user = user.ok_or(AuthError::Principal("does not exist any more"))?;
-            // A client that was disabled acts for nobody. A public one need not be registered.
-            let client = snapshot.principal_of_client(self.tenant, self.client);
-            if client.is_some_and(|client| !client.enabled) {
-                return Err(AuthError::Principal("acts by a client that is disabled"));
+            // A client that was disabled or deleted acts for nobody. A tool that every tenant has need not be registered.
+            let is_there = match snapshot.principal_of_client(self.tenant, self.client) {
+                Some(client) => client.enabled,
+                None => built_in_client(self.client).is_some(),
+            };
+            if !is_there {
+                return Err(AuthError::Principal("acts by a client that is disabled or deleted"));
             }
             return user.accepts(self.epoch).map_err(AuthError::Principal);
         }

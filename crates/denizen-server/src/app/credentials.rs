@@ -500,7 +500,9 @@ impl Credentials {
             return Err(CredentialError::Claims(Reason::Issuer(shown::identifier(issuer).into_owned())));
         }
         let key = match named(&parsed, client) {
-            Err(unknown) => return self.verify_vouched(client, &parsed, authorities, now).unwrap_or(Err(unknown)),
+            Err(unknown) => {
+                return self.verify_vouched(client, &parsed, authorities, now, asker).unwrap_or(Err(unknown));
+            }
             Ok(key) => key,
         };
         in_time(&key, now)?;
@@ -535,12 +537,14 @@ impl Credentials {
         parsed: &LaxAssertion,
         authorities: &[String],
         now: UnixTime,
+        asker: Asker<'_>,
     ) -> Option<Result<AuthenticatedClient, CredentialError>> {
         let subjects = client.application.map_or(&[][..], |application| &application.trusted_subjects);
         if subjects.is_empty() || parsed.x5c.is_empty() {
             return None;
         }
         let proved = || {
+            asker.may_cost().map_err(CredentialError::Limited)?;
             let (public, trusted) = vouched(parsed, subjects, now)?;
             self.verified.fetch_add(1, Ordering::Relaxed);
             let verified = parsed.verify(&public).map_err(|_| CredentialError::Key(KeyReason::Signature))?;

@@ -23,6 +23,8 @@ pub use groups::GroupChange;
 pub use reading::{List, Listed, Named, Object, Page};
 pub use users::{NewPassword, UserChange};
 
+use std::sync::Arc;
+
 use denizen_keys::{KeyError, SecretString, constant_time_eq, password, random};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
 use uuid::Uuid;
@@ -32,6 +34,7 @@ use crate::{
     domain::{
         directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningAlgorithm, Tenant},
         resources::{ResourceGroup, Subscription},
+        roles::BuiltInRoles,
     },
     store::{Store, StoreError, Tx, Write},
 };
@@ -125,12 +128,13 @@ pub mod actions {
 pub struct Directory {
     store: Store,
     key_encryption_keys: KeyEncryptionKeys,
+    roles: Arc<BuiltInRoles>,
 }
 
 impl Directory {
     /// Creates the use cases of a store; new tenants get a key-encryption key of `key_encryption_keys`.
     pub fn new(store: Store, key_encryption_keys: KeyEncryptionKeys) -> Self {
-        Self { store, key_encryption_keys }
+        Self { store, key_encryption_keys, roles: Arc::new(BuiltInRoles::load()) }
     }
 
     /// Makes the tenant that `authorization` names.

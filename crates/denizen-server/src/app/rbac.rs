@@ -32,7 +32,7 @@ impl Rbac {
         Self { store, roles }
     }
 
-    /// Gives `principal` the built-in role called `role` at `scope`. Given already: nothing happens.
+    /// Gives `principal`, a service principal, a user or a group, the built-in role called `role` at `scope`. Given already: nothing happens.
     ///
     /// # Errors
     /// [`ChangeError::Missing`] names the role or the principal that does not exist; [`ChangeError::Invalid`] says that a
@@ -60,7 +60,10 @@ impl Rbac {
             .write(authorization, |tx| {
                 Box::pin(async move {
                     let snapshot = tx.snapshot();
-                    if snapshot.principal(*tenant, principal).is_none() {
+                    let is_there = snapshot.principal(*tenant, principal).is_some()
+                        || snapshot.user(*tenant, principal).is_some()
+                        || snapshot.is_group(*tenant, principal);
+                    if !is_there {
                         return Err(ChangeError::Missing(format!("the principal {principal}")));
                     }
                     let there = snapshot.assignments_of(*tenant, principal);

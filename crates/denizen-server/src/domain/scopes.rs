@@ -12,6 +12,9 @@ pub const GRAPH: &str = "https://graph.microsoft.com";
 pub const DEFAULT: &str = ".default";
 /// The longest scope that is read, bytes.
 const MAX_SCOPE: usize = 4096;
+/// The most permissions that are asked for at a time, and the longest name of one.
+const MOST_PERMISSIONS: usize = 50;
+const LONGEST_PERMISSION: usize = 120;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +59,10 @@ impl Scopes {
                 () if is("offline_access") => read.offline = true,
                 () => {
                     let (of, permission) = part.rsplit_once('/').unwrap_or((GRAPH, part));
-                    if of.is_empty() || permission.is_empty() {
+                    let is_name =
+                        permission.len() <= LONGEST_PERMISSION && permission.bytes().all(|b| b.is_ascii_graphic());
+                    if of.is_empty() || permission.is_empty() || !is_name || read.permissions.len() == MOST_PERMISSIONS
+                    {
                         return Err(ScopeFault::NotDefault(shown::identifier(part).into_owned()));
                     }
                     match resource {
@@ -140,7 +146,8 @@ mod tests {
         assert_eq!(Scopes::parse("  "), Err(ScopeFault::Empty));
         assert_eq!(Scopes::parse("api://a/.default api://b/.default"), Err(ScopeFault::Several));
         assert_eq!(Scopes::parse("api://a/.default User.Read"), Err(ScopeFault::Several));
-        for text in ["/x", "x/", "/", &"a".repeat(5000)] {
+        let many: String = (0..51).map(|n| format!("a{n} ")).collect();
+        for text in ["/x", "x/", "/", &"a".repeat(5000), &"a".repeat(121), "api://a/\u{fc}", &many] {
             assert!(matches!(Scopes::parse(text), Err(ScopeFault::NotDefault(_))), "{text}");
         }
     }

@@ -238,7 +238,7 @@ impl Tx<'_> {
             return Err(self.mark_failed(StoreError::Exists { kind: T::KIND, key }));
         }
         let mut after = serde_json::to_value(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        leave_out(&mut after, &["hash", "device", "challenge"]);
+        leave_out(&mut after, &["hash", "device", "challenge", "scope"]);
         let entry = Entry { kind: T::KIND, id: key, parent: None, before: None, after: Some(after) };
         self.change(entry, Effect::NotIndexed);
         Ok(())

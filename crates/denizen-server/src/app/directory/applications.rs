@@ -14,6 +14,7 @@ use super::{
 use crate::{
     app::access::Authorization,
     domain::{
+        claims::audience,
         deleted::DeletedKind,
         directory::{
             AppRole, Application, GroupClaims, KeyCredential, PasswordCredential, PermissionScope, PrincipalKind,
@@ -228,9 +229,8 @@ impl Directory {
                     };
                     let snapshot = tx.snapshot();
                     let principal = snapshot.principal_of_client(authorization.tenant(), client);
-                    if action == actions::UPDATE_CREDENTIALS
-                        && let Some(principal) = principal
-                    {
+                    // Where its browsers are sent is as good as its secret.
+                    if let Some(principal) = principal {
                         refuse_outranked(authorization, &snapshot, principal.id)?;
                     }
                     let mut after = before.clone();
@@ -270,6 +270,7 @@ impl Directory {
                     if let Some(id) = principal
                         && let Some(principal) = tx.remove::<ServicePrincipal>(&id).await?
                     {
+                        deleted::drop_directory_roles(tx, &self.roles, tenant, id).await?;
                         tx.insert(&deleted::keep_principal(now, principal)?).await?;
                     }
                     Ok(Write::commit(actions::DELETE_APPLICATION, client.to_string(), ()))
@@ -375,6 +376,7 @@ impl Directory {
                     };
                     refuse_managed(&principal)?;
                     refuse_outranked(authorization, &tx.snapshot(), id)?;
+                    deleted::drop_directory_roles(tx, &self.roles, authorization.tenant(), id).await?;
                     tx.insert(&deleted::keep_principal(now, principal)?).await?;
                     Ok(Write::commit(actions::DELETE_PRINCIPAL, id.to_string(), ()))
                 })
@@ -412,6 +414,7 @@ impl ApplicationChange {
         }
         if let Some(uris) = &self.identifier_uris {
             check_uris("identifierUris", uris)?;
+            check_own(to.client_id, uris)?;
             to.identifier_uris.clone_from(uris);
         }
         if let Some(version) = self.token_version {
@@ -452,6 +455,22 @@ impl ApplicationChange {
             to.keys = key_credentials(&to.keys, certificates)?;
         }
         Ok(())
+    }
+}
+
+/// An application calls itself by no name that is another's: a service's of Azure's, or another client's.
+fn check_own(client: ClientId, uris: &[String]) -> Result<(), DirectoryError> {
+    let is_anothers = |uri: &&String| {
+        let scheme = uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("api://"));
+        let named = uri.get(6..).filter(|_| scheme).and_then(|rest| rest.split('/').next()?.parse::<ClientId>().ok());
+        audience::is_first_party(uri) || named.is_some_and(|named| named != client)
+    };
+    match uris.iter().find(is_anothers) {
+        None => Ok(()),
+        Some(uri) => Err(DirectoryError::Invalid(format!(
+            "Invalid value specified for property 'identifierUris': '{}' is the name of another resource.",
+            denizen_wire::shown::identifier(uri)
+        ))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Tests: `http/graph/tests/`.
 
 use denizen_keys::secret::json_fault;
-use denizen_wire::{TenantId, UnixTime};
+use denizen_wire::{PrincipalId, TenantId, UnixTime};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -14,8 +14,9 @@ use crate::{
         deleted::{DeletedKind, DeletedObject, RETENTION},
         directory::{Application, ServicePrincipal},
         people::{Group, User},
+        roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
-    store::{StoreError, Write},
+    store::{StoreError, Tx, Write},
 };
 
 /// A record as it lies among the deleted.
@@ -34,6 +35,27 @@ pub(super) fn keep_principal(deleted: UnixTime, principal: ServicePrincipal) -> 
     let principal = ServicePrincipal { epoch: principal.epoch + 1, ..principal };
     let what = (DeletedKind::ServicePrincipal, principal.id.0, principal.display_name.as_str());
     keep(principal.tenant, what, deleted, &principal)
+}
+
+/// Takes away the roles of the directory that somebody has who is deleted. While it lies there, nothing guards what it is
+/// reached by, so nothing of them comes back with it.
+pub(super) async fn drop_directory_roles(
+    tx: &mut Tx<'_>,
+    roles: &BuiltInRoles,
+    tenant: TenantId,
+    principal: PrincipalId,
+) -> Result<(), StoreError> {
+    let snapshot = tx.snapshot();
+    let is_of_directory = |id: RoleId| {
+        let role = roles.role(id).or_else(|| snapshot.custom_role(tenant, id).map(AsRef::as_ref));
+        role.is_some_and(RoleDefinition::is_of_directory)
+    };
+    for assignment in snapshot.assignments_of(tenant, principal) {
+        if is_of_directory(assignment.role) {
+            tx.remove::<RoleAssignment>(&assignment.id).await?;
+        }
+    }
+    Ok(())
 }
 
 fn kept<T: DeserializeOwned>(object: &DeletedObject) -> Result<T, StoreError> {

@@ -143,6 +143,7 @@ impl Directory {
                         return Err(DirectoryError::Missing(id.to_string()));
                     };
                     refuse_outranked(authorization, &tx.snapshot(), id)?;
+                    deleted::drop_directory_roles(tx, &self.roles, tenant, id).await?;
                     let what = (DeletedKind::Group, id.0, group.display_name.as_str());
                     tx.insert(&deleted::keep(tenant, what, now, &group)?).await?;
                     Ok(Write::commit(actions::DELETE_GROUP, id.to_string(), ()))

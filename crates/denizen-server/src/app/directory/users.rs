@@ -169,6 +169,7 @@ impl Directory {
                         return Err(DirectoryError::Missing(named.to_owned()));
                     };
                     refuse_outranked(authorization, &tx.snapshot(), id)?;
+                    deleted::drop_directory_roles(tx, &self.roles, tenant, id).await?;
                     // What was issued stays revoked when it is restored.
                     let user = User { epoch: user.epoch + 1, ..user };
                     let what = (DeletedKind::User, id.0, user.display_name.as_str());

@@ -27,6 +27,8 @@ const CLOSE: &str = "Denizen.SignIn/sessions/delete";
 const ISSUE_CODE: &str = "Denizen.SignIn/codes/write";
 /// A user lets a client act for it.
 const CONSENT: &str = "microsoft.directory/oAuth2PermissionGrants/create";
+/// The most scopes that a grant holds.
+const MOST_SCOPES: usize = 200;
 /// A user decides about a device.
 const DECIDE: &str = "Denizen.SignIn/devices/write";
 
@@ -226,6 +228,9 @@ impl SignInService {
                     if grant.scopes.len() == before {
                         return Ok(Write::Unchanged(()));
                     }
+                    // The oldest give way: what a client still needs is asked again.
+                    let over = grant.scopes.len().saturating_sub(MOST_SCOPES);
+                    grant.scopes.drain(..over);
                     tx.put(&grant).await?;
                     let detail = serde_json::json!({ "client": client, "resource": resource, "scopes": scopes });
                     let target = format!("oauth2PermissionGrants/{}", grant.id);

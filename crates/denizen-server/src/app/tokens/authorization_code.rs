@@ -55,7 +55,9 @@ impl TokenService {
         if code.expires <= at.ctx.now {
             return Err(GrantFault::CodeEnded.into());
         }
-        let fault = fault_of(code, redeemed);
+        // Whoever shows neither a credential nor what the challenge was made of has shown nothing but the code.
+        let proves_nothing = asking.by.is_none() && code.challenge.is_none();
+        let fault = if proves_nothing { Some(GrantFault::Verifier) } else { fault_of(code, redeemed) };
         let scopes = of_first_request(&code.scope, redeemed.scopes)?;
         let of =
             ForUser { sign_in: &code.sign_in, scopes: &scopes, nonce: code.nonce.clone(), grant: "authorization code" };
@@ -65,7 +67,12 @@ impl TokenService {
             Some(_) => None,
         };
         let refresh = (decided.is_some() && scopes.offline).then(|| NewRefreshToken::of(code, asking.id, at.ctx.now));
-        self.redeem_code(at, asking, code, refresh.as_ref()).await?;
+        let kept = self.redeem_code(at, asking, code, refresh.as_ref()).await;
+        if let Err(TokenError::Grant(GrantFault::CodeUsed)) = &kept {
+            // Somebody else was a moment faster.
+            self.revoke_what_came(at, asking, code).await?;
+        }
+        kept?;
         match (fault, decided) {
             (None, Some(decided)) => {
                 let refresh = refresh.map(|new| self.refresh_text(at, &new)).transpose()?;

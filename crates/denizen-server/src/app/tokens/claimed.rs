@@ -30,7 +30,9 @@ pub(super) fn roles(snapshot: &Snapshot, tenant: TenantId, principal: PrincipalI
     if application.app_roles.is_empty() && !application.assignment_required {
         return no_roles;
     }
-    let Some(resource) = snapshot.principal_of_client(tenant, application.client_id) else { return no_roles };
+    let Some(resource) = snapshot.principal_of_client(tenant, application.client_id) else {
+        return Roles { values: Vec::new(), is_let_in: !application.assignment_required };
+    };
     let groups = snapshot.groups_of(tenant, principal);
     let given: Vec<Uuid> = std::iter::once(&principal)
         .chain(&groups)

@@ -44,7 +44,7 @@ const USER_CODE: usize = 9;
 const REMEMBERED: u64 = 65_536;
 
 /// Anybody can have a code kept, so this process keeps no more than these in a second.
-const BEGUN_A_SECOND: u32 = 10;
+const BEGUN_A_SECOND: u32 = 5;
 
 /// When each device has asked last, and how many have begun in this second.
 #[derive(Clone)]
@@ -113,6 +113,8 @@ impl TokenService {
             return Err(TokenError::Disabled(id));
         }
         self.audience(&snapshot, tenant, &scopes.resource)?;
+        // Each is kept, so asking for them is bounded as refusals are: by address, and for all.
+        self.limits.asker(ctx.address, ctx.now).was_refused()?;
         if !self.devices.admits(ctx.now) {
             return Err(TokenError::TooMany);
         }

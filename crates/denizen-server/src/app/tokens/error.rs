@@ -114,7 +114,9 @@ pub enum GrantFault {
     )]
     UnknownCode,
     /// A code that was used.
-    #[error("OAuth2 Authorization code was already redeemed. What was given for it is revoked; begin anew.")]
+    #[error(
+        "OAuth2 Authorization code was already redeemed. The refresh token that was given for it is revoked; begin anew."
+    )]
     CodeUsed,
     /// A code that has ended.
     #[error("The provided authorization code is expired. Redeem it within ten minutes; begin anew.")]

@@ -9,7 +9,7 @@ use denizen_keys::SecretString;
 
 use super::{Asking, At, GrantFault, Issued, TokenError, TokenService, people::ForUser};
 use crate::{
-    app::access::Subject,
+    app::access::{AuthError, Subject},
     domain::{claims::audience, scopes::Scopes, sign_in::SignIn},
 };
 
@@ -32,6 +32,13 @@ impl TokenService {
             .access
             .authenticate(at.snapshot, assertion.expose(), &audiences, at.tenant.id, at.ctx.now)
             .map_err(|refusal| GrantFault::Assertion(refusal.error.to_string()))?;
+        // A canonical name may be several's: what counts is what the token says, and no service of Azure's is a client.
+        let said = caller.written_audience();
+        let is_own = own.iter().chain(names).any(|name| name == said) && !audience::is_first_party(said);
+        if !is_own {
+            let why = AuthError::Audience { expected: asking.id.to_string(), found: said.to_owned() };
+            return Err(GrantFault::Assertion(why.to_string()).into());
+        }
         let Subject::User { methods, at: signed_in, session, .. } = &caller.subject else {
             return Err(GrantFault::AppOnly.into());
         };

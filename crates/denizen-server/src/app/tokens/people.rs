@@ -11,8 +11,9 @@ use crate::{
     app::access::{Known, USER_IMPERSONATION},
     domain::{
         Actor, Ctx,
-        claims::{self, Audience, Groups, IssuedBy, NewIdToken, Subject},
+        claims::{self, Audience, Groups, IssuedBy, NewIdToken, Subject, audience},
         directory::{Application, SigningAlgorithm, TokenVersion},
+        grants::PermissionGrant,
         lifetimes,
         people::User,
         scopes::{DEFAULT, Scopes},
@@ -147,11 +148,11 @@ fn permitted(
     at: &At<'_>,
     asking: &Asking<'_>,
     user: PrincipalId,
-    audience: &Audience,
+    audience_of: &Audience,
     scopes: &Scopes,
 ) -> Result<String, error::GrantFault> {
     let named = |permission: &&String| *permission != DEFAULT;
-    let application = audience.application.and_then(|id| at.snapshot.application(at.tenant.id, id));
+    let application = audience_of.application.and_then(|id| at.snapshot.application(at.tenant.id, id));
     let Some(application) = application else {
         // Who asks for an id token alone gets an access token that opens nothing.
         if scopes.permissions.is_empty() {
@@ -159,14 +160,24 @@ fn permitted(
         }
         // A resource of Azure's has no permissions of its own here: everything, as far as the user's roles go, or what
         // the client has named, which is less.
-        if scopes.is_default() {
-            return Ok(USER_IMPERSONATION.to_owned());
+        let asked: Vec<&str> = match scopes.is_default() {
+            true => vec![USER_IMPERSONATION],
+            false => scopes.permissions.iter().filter(named).map(String::as_str).collect(),
+        };
+        // A tool that every tenant has, and that this one has not registered otherwise, acts as its user.
+        if let Some(client) = asking.client {
+            let id = audience::consent_id(&audience_of.asked);
+            let grants: Vec<_> = granted_to(at, client.principal.id, user, id).collect();
+            let is_granted = |asked: &&str| grants.iter().any(|grant| grant.scopes.iter().any(|it| it == asked));
+            if !asked.iter().all(is_granted) {
+                return Err(GrantFault::Consent { client: asking.id, resource: audience_of.asked.clone() });
+            }
         }
-        return Ok(scopes.permissions.iter().filter(named).cloned().collect::<Vec<_>>().join(" "));
+        return Ok(asked.join(" "));
     };
     let consented = consented(at, asking, user, application);
     let asked: Vec<&String> = scopes.permissions.iter().filter(named).collect();
-    let missing = || GrantFault::Consent { client: asking.id, resource: audience.asked.clone() };
+    let missing = || GrantFault::Consent { client: asking.id, resource: audience_of.asked.clone() };
     if scopes.permissions.is_empty() {
         return Ok("openid profile".to_owned());
     }
@@ -192,10 +203,19 @@ fn consented<'s>(at: &At<'s>, asking: &Asking<'s>, user: PrincipalId, applicatio
     else {
         return Vec::new();
     };
-    let grants = at.snapshot.grants_of(tenant, client.principal.id);
-    let grants: Vec<_> =
-        grants.iter().filter(|grant| grant.resource == resource.id && grant.user.is_none_or(|of| of == user)).collect();
+    let grants: Vec<_> = granted_to(at, client.principal.id, user, resource.id).collect();
     enabled.filter(|value| grants.iter().any(|grant| grant.scopes.iter().any(|it| it == value))).collect()
+}
+
+/// What a client was granted at a resource, for everybody or for this user.
+fn granted_to<'s>(
+    at: &At<'s>,
+    client: PrincipalId,
+    user: PrincipalId,
+    resource: PrincipalId,
+) -> impl Iterator<Item = &'s PermissionGrant> {
+    let grants = at.snapshot.grants_of(at.tenant.id, client).iter().map(AsRef::as_ref);
+    grants.filter(move |grant| grant.resource == resource && grant.user.is_none_or(|of| of == user))
 }
 
 /// What was granted, as clients look tokens up by it: the permissions with their resource, what was asked for with `.default`,

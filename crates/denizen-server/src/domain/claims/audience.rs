@@ -5,6 +5,10 @@
 //!
 //! Pure. Tests: below.
 
+use denizen_keys::hash::sha256_of;
+use denizen_wire::PrincipalId;
+use uuid::Uuid;
+
 /// A resource of Azure's own: its client id where it is widely asked for by it, and the names it goes by.
 #[derive(Debug)]
 struct FirstParty {
@@ -174,6 +178,14 @@ impl EntraIssued {
     pub fn covers(&self, resource: &str) -> bool {
         first_party(resource).is_some_and(|service| self.0.iter().any(|covered| std::ptr::eq(*covered, service)))
     }
+}
+
+/// What stands for a resource of Azure's, which has no service principal here, where a client was granted to use it for
+/// users: an id that is made of its canonical name.
+pub fn consent_id(resource: &str) -> PrincipalId {
+    let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        sha256_of(&[b"consent to a resource of Azure's", canonical(resource).as_bytes()]);
+    PrincipalId(Uuid::from_bytes(id))
 }
 
 fn without_slash(resource: &str) -> &str {

@@ -24,7 +24,6 @@ use crate::{
         claims::{Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
         directory::{PrincipalKind, ServicePrincipal, SigningAlgorithm, TokenVersion},
         people::User,
-        roles::{BuiltInRoles, RoleAssignment},
         sign_in::SignIn,
     },
     http::{Body, Call, Service},
@@ -193,21 +192,6 @@ impl Tenant {
         let authorization = self.server.authorize(self.id(), SystemReason::SetUp);
         let principal: PrincipalId = principal.parse().unwrap();
         self.server.rbac.assign(&authorization, principal, role, &ResourceId::root()).await.unwrap();
-    }
-
-    /// A role for a user or a group, written past the use case, which knows service principals only.
-    async fn assign_to(&self, group: &str, role: &str) {
-        let authorization = self.server.authorize(self.id(), SystemReason::SetUp);
-        let assignment = &RoleAssignment {
-            tenant: self.id(),
-            id: Uuid::from_u128(0xa5),
-            scope: ResourceId::root(),
-            principal: group.parse().unwrap(),
-            role: BuiltInRoles::load().named(role).unwrap().id,
-            created: authorization.now(),
-            created_by: "test".to_owned(),
-        };
-        self.insert(&authorization, assignment).await;
     }
 
     /// A token by which a client acts for a user, with these scopes.

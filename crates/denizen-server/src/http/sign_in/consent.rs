@@ -4,10 +4,8 @@
 //! a user is not asked for. Resources of Azure's have no service principal here; consent to use one is recorded under an id
 //! that is made of its name.
 
-use denizen_keys::hash::sha256_of;
 use denizen_wire::{ClientId, PrincipalId};
 use maud::{Markup, html};
-use uuid::Uuid;
 
 use super::{
     Pages,
@@ -97,6 +95,10 @@ struct Wanted {
 
 /// The application that a resource is.
 fn application_of<'s>(snapshot: &'s Snapshot, sign_in: &SignIn, resource: &str) -> Option<&'s Application> {
+    // As the token service has it: a resource of Azure's is no application's, whatever one calls itself.
+    if audience::is_first_party(resource) {
+        return None;
+    }
     let tenant = sign_in.tenant;
     let by_id = || snapshot.application(tenant, resource.parse::<ClientId>().ok()?);
     let by_uri = || snapshot.application_for_resource(tenant, resource);
@@ -137,9 +139,6 @@ fn of_application(
 
 fn of_azure(scopes: &Scopes) -> (PrincipalId, String, Vec<Wanted>) {
     let name = audience::canonical(&scopes.resource);
-    let digest = sha256_of(&[b"consent to a resource of Azure's", name.as_bytes()]);
-    let mut id = [0; 16];
-    id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
     let values = match scopes.is_default() {
         true => vec![USER_IMPERSONATION.to_owned()],
         false => scopes.permissions.clone(),
@@ -149,7 +148,7 @@ fn of_azure(scopes: &Scopes) -> (PrincipalId, String, Vec<Wanted>) {
         other => other.to_owned(),
     };
     let wanted = values.iter().map(|value| Wanted { value: value.clone(), text: text(value), users_consent: true });
-    (PrincipalId(Uuid::from_bytes(id)), name, wanted.collect())
+    (audience::consent_id(&scopes.resource), name, wanted.collect())
 }
 
 impl Question {

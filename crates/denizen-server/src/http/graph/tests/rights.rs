@@ -93,7 +93,7 @@ async fn who_has_a_role_is_changed_by_who_may_give_it_only() {
     for member in [&inner, &chief] {
         assert_eq!(tenant.post(&format!("/v1.0/groups/{admins}/members/$ref"), reference(member)).await.status, 204);
     }
-    tenant.assign_to(&admins, "Global Administrator").await;
+    tenant.assign(&admins, "Global Administrator").await;
     let is_denied = |answer: Answer| {
         assert_eq!((answer.status, answer.code()), (403, "Authorization_RequestDenied"), "{}", answer.body);
         assert!(answer.message().contains("roleAssignments/allProperties/allTasks"), "{}", answer.message());
@@ -109,6 +109,10 @@ async fn who_has_a_role_is_changed_by_who_may_give_it_only() {
     let administrator = tenant.plan.client();
     let path = format!("/v1.0/applications(appId='{administrator}')/addPassword");
     is_denied(tenant.send_as(&of_apps, Method::POST, &path, json!({})).await);
+    // Where its browsers are sent, and whether it needs its secret, is as good as the secret.
+    let path = format!("/v1.0/applications(appId='{administrator}')");
+    let elsewhere = json!({ "isFallbackPublicClient": true, "web": { "redirectUris": ["https://evil.example/cb"] } });
+    is_denied(tenant.send_as(&of_apps, Method::PATCH, &path, elsewhere).await);
     let path = format!("/v1.0/servicePrincipals(appId='{administrator}')/addPassword");
     is_denied(tenant.send_as(&of_apps, Method::POST, &path, json!({})).await);
     is_denied(
@@ -185,7 +189,7 @@ async fn a_user_sees_itself_and_what_its_roles_give() {
         let denied = tenant.send_as(token, Method::GET, "/v1.0/users", Value::Null).await;
         assert_eq!((denied.status, denied.code()), (403, "Authorization_RequestDenied"));
     }
-    tenant.assign_to(&id, "Directory Readers").await;
+    tenant.assign(&id, "Directory Readers").await;
     assert_eq!(tenant.send_as(&acts, Method::GET, "/v1.0/users", Value::Null).await.status, 200);
     // A client that was not granted to act for the user does nothing by the user's roles.
     let denied = tenant.send_as(&reads, Method::GET, "/v1.0/users", Value::Null).await;
@@ -195,4 +199,39 @@ async fn a_user_sees_itself_and_what_its_roles_give() {
     assert_eq!(tenant.send_as(&acts, Method::GET, "/v1.0/me", Value::Null).await.status, 401);
     let recorded = ("microsoft.directory/users/me/read".to_owned(), "Allowed".to_owned());
     assert!(tenant.audited().await.contains(&recorded));
+}
+
+#[tokio::test]
+async fn nobody_takes_the_name_of_another_resource() {
+    let tenant = Tenant::new().await;
+    let (object, client, _, _) = tenant.client("taker").await;
+    let path = format!("/v1.0/applications/{object}");
+    let anothers = format!("api://{}", Uuid::from_u128(0xbad));
+    for uri in [
+        "https://graph.microsoft.com",
+        "https://VAULT.azure.net/",
+        "https://ossrdbms-aad.database.windows.net",
+        &anothers,
+    ] {
+        let refused = tenant.patch(&path, json!({ "identifierUris": [uri] })).await;
+        assert!(refused.status == 400 && refused.message().contains("another resource"), "{uri}: {}", refused.body);
+    }
+    let own = tenant.patch(&path, json!({ "identifierUris": [format!("api://{client}"), "api://taker"] })).await;
+    assert_eq!(own.status, 204, "{}", own.body);
+}
+
+#[tokio::test]
+async fn a_role_of_the_directory_does_not_come_back_with_who_was_deleted() {
+    let tenant = Tenant::new().await;
+    let (_, _, principal, _) = tenant.client("chief").await;
+    tenant.assign(&principal, "Global Administrator").await;
+    let of = |id: &str| id.parse().unwrap();
+    let given = |id: &str| {
+        let snapshot = tenant.server.store.snapshot();
+        snapshot.assignments_of(tenant.id(), of(id)).len()
+    };
+    assert_eq!(given(&principal), 1);
+    assert_eq!(tenant.delete(&format!("/v1.0/servicePrincipals/{principal}")).await.status, 204);
+    assert_eq!(tenant.post(&format!("/v1.0/directory/deletedItems/{principal}/restore"), json!({})).await.status, 200);
+    assert_eq!(given(&principal), 0);
 }

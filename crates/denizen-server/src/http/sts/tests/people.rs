@@ -15,6 +15,7 @@ use crate::{
         tokens::hash_of_user_code,
     },
     domain::{
+        claims::audience,
         directory::{AppRole, AppRoleMembers, Application, GroupClaims, PermissionScope},
         grants::{AppRoleAssignment, PermissionGrant},
         people::{Group, Membership, User, UserPassword},
@@ -88,6 +89,19 @@ fn orders() -> Application {
         scopes: vec![scope(0x41, "Orders.Read"), scope(0x42, "Orders.Write")],
         group_claims: GroupClaims::All,
         ..application(CONTOSO, API)
+    }
+}
+
+/// What `client` may do at a resource of Azure's, for everybody.
+fn at_azure(n: u128, client: denizen_wire::ClientId, resource: &str) -> PermissionGrant {
+    PermissionGrant {
+        tenant: CONTOSO,
+        id: Uuid::from_u128(n),
+        client: principal(CONTOSO, client).id,
+        user: None,
+        resource: audience::consent_id(resource),
+        scopes: vec!["user_impersonation".to_owned()],
+        created: NOW,
     }
 }
 
@@ -256,6 +270,8 @@ async fn a_client_with_a_credential_has_to_show_it() {
     refused(&service.redeem("of-app", &client).await, "invalid_client", 7_000_218);
     let mut form = code_form("of-app", &client).to_vec();
     form.push(("client_secret", SECRET));
+    refused(&service.token(&form).await, "invalid_grant", 65_001);
+    service.deployment.put(CONTOSO, &at_azure(0x71, APP, ARM)).await;
     let answer = service.token(&form).await;
     let token = service.verified(CONTOSO, &answer.access_token()).await;
     assert_eq!((token.appid, token.appidacr.as_deref()), (Some(APP), Some("1")));
@@ -265,6 +281,11 @@ async fn a_client_with_a_credential_has_to_show_it() {
     service.issue_code(&code("public", &client)).await;
     let answer = service.redeem("public", &client).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    // But a code without a challenge is not enough by itself.
+    let bare = AuthorizationCode { challenge: None, ..code("bare", &client) };
+    service.issue_code(&bare).await;
+    let form: Vec<_> = code_form("bare", &client).into_iter().filter(|(name, _)| *name != "code_verifier").collect();
+    refused(&service.token(&form).await, "invalid_grant", 501_481);
     // And gets nothing for itself.
     let form =
         [("grant_type", "client_credentials"), ("client_id", &client), ("scope", "https://vault.azure.net/.default")];
@@ -524,7 +545,7 @@ async fn a_device_waits_until_a_person_has_decided() {
     let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
     refused(&service.post(&format!("/{CONTOSO}/oauth2/v2.0/devicecode"), &form).await, "invalid_client", 7_000_218);
     let mut answers = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..7 {
         answers.push(begin(&service, &format!("/{CONTOSO}/oauth2/v2.0/devicecode")).await);
     }
     let last = answers.last().unwrap();
@@ -567,6 +588,8 @@ async fn a_resource_asks_on_behalf_of_who_called_it() {
         service.token(&form).await.access_token()
     };
     let scope = "https://vault.azure.net/.default offline_access openid profile";
+    refused(&on_behalf(&called_with, &api, scope).await, "invalid_grant", 65_001);
+    service.deployment.put(CONTOSO, &at_azure(0x72, API, "https://vault.azure.net")).await;
     let answer = on_behalf(&called_with, &api, scope).await;
     let tokens: TokenV2 = answer.json();
     let token = service.verified(CONTOSO, &tokens.access_token).await;
