@@ -67,6 +67,13 @@ impl<'s> Deployment<'s> {
         let words = ["role", "assignment", "create", "--role", role, "--scope", &scope, "--assignee", &assignee];
         two.run(&words).await.ok();
         let token = second.admin_token(&admin, VAULT).await.expect(200).text("/access_token");
+        // The role was given at the second: the first follows, and is not asked to be as new by what comes next.
+        let mut follows = 0;
+        while put(&first, &token, "first", "follows").await.status == 403 {
+            follows += 1;
+            assert!(follows < 200, "the first replica does not follow");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
         (deployment, first, second, token)
     }
 

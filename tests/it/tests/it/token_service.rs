@@ -144,7 +144,7 @@ async fn what_proves_nothing_gets_no_token() {
         ("no grant", vec![("client_id", client), ("client_secret", secret), scope], 400, 900_144),
         (
             "another grant",
-            vec![("grant_type", "password"), ("client_id", client), ("client_secret", secret), scope],
+            vec![("grant_type", "implicit"), ("client_id", client), ("client_secret", secret), scope],
             400,
             70_003,
         ),
