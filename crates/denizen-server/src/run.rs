@@ -132,6 +132,7 @@ pub struct Server {
     system: System,
     tokens: TokenService,
     access: Access,
+    trusts: Trusts,
     names: PublicNames,
     clock: Clock,
     budgets: Budgets,
@@ -203,6 +204,7 @@ impl Server {
         let rbac = Rbac::new(store.clone(), Arc::clone(&roles));
         let federation = Federation::new(Issuers::new(&outbound, clock.clone()), signing.clone(), &names.authority);
         let set_up = SetUp::new(store.clone(), Arc::clone(&roles), directory.clone(), vaults.clone());
+        let trusts = Trusts::new(store.clone(), federation.clone());
         let readiness = Readiness::of(&store, &clock);
         let (asked, now) = (signing.clone(), clock.clone());
         // The vaults and the tokens that are out do not need it, and one device may be all replicas'.
@@ -217,7 +219,7 @@ impl Server {
                 machines.clone(),
                 rbac.clone(),
                 signing.clone(),
-                (set_up.clone(), directory.clone(), Trusts::new(store.clone(), federation.clone()), users.clone()),
+                (set_up.clone(), directory.clone(), trusts.clone(), users.clone()),
             ),
             readiness,
             tls_health: TlsHealth::default(),
@@ -243,6 +245,7 @@ impl Server {
             vaults,
             signing,
             system,
+            trusts,
             access,
             store,
             names,
@@ -323,7 +326,10 @@ impl Server {
             .of_replica(replica.clone())
             .mount(HEALTH, health())?
             .mount(&["node"], Node::new(self.machines.clone()))?
-            .mount(&["v1.0", "beta"], Graph::new(self.directory.clone(), self.access.clone(), &self.names)?)?;
+            .mount(
+                &["v1.0", "beta"],
+                Graph::new(self.directory.clone(), self.trusts.clone(), self.access.clone(), &self.names)?,
+            )?;
         let vault = Vault::new(self.secrets.clone(), self.access.clone(), self.names.clone());
         let vault = Service::new("vault", vault)?.of_replica(replica);
         let control = Arc::new(control);

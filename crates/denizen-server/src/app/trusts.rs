@@ -5,6 +5,7 @@
 //!
 //! Tests: below, and `tests/it` with the commands.
 
+use denizen_keys::random;
 use denizen_keys::{b64, chain, x509::Certificate};
 use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
@@ -69,6 +70,37 @@ impl Trusts {
         })
         .await?;
         Ok(new)
+    }
+
+    /// Puts a federated credential in the place of the one of its id.
+    ///
+    /// # Errors
+    /// As [`Self::add_federated`].
+    pub async fn replace_federated(
+        &self,
+        authorization: &Authorization,
+        client: ClientId,
+        new: FederatedCredential,
+    ) -> Result<(), ChangeError> {
+        authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
+        new.check().map_err(|rule| ChangeError::Invalid(rule.to_string()))?;
+        self.federation.check_issuer(&self.store.snapshot(), &new.issuer).map_err(|reason| {
+            ChangeError::Invalid(format!("tokens of this issuer cannot be verified here: {reason}"))
+        })?;
+        // One of another id, so that whoever got a token by what it was keeps nothing of it.
+        let renewed = FederatedCredential { id: random::uuid_v4(), ..new.clone() };
+        self.change(authorization, client, ("changed", &new.name), |list| {
+            let before = list.len();
+            list.retain(|it| it.id != new.id);
+            if list.len() == before {
+                return Err(ChangeError::Missing(format!(
+                    "the federated credential '{}'",
+                    federation::shown(&new.name)
+                )));
+            }
+            federation::add(list, renewed.clone()).map_err(|rule| ChangeError::Invalid(rule.to_string()))
+        })
+        .await
     }
 
     /// Removes the federated credential of this name, or of this id.

@@ -23,6 +23,7 @@
 mod applications;
 mod batch;
 mod fault;
+mod federated;
 mod grants;
 mod groups;
 mod objects;
@@ -51,6 +52,7 @@ use crate::{
         directory::Directory,
         replica::Behind,
         strangers::{Reason, Stranger},
+        trusts::Trusts,
     },
     domain::{Actor, authorize::Action, claims::audience},
     store::Snapshot,
@@ -64,6 +66,7 @@ const GRAPH: &str = "https://graph.microsoft.com";
 /// The directory's API.
 pub struct Graph {
     directory: Directory,
+    trusts: Trusts,
     access: Access,
     authority: String,
     audiences: Vec<String>,
@@ -89,10 +92,10 @@ impl Graph {
     ///
     /// # Errors
     /// [`BadRoute`] when its table cannot be served.
-    pub fn new(directory: Directory, access: Access, names: &PublicNames) -> Result<Self, BadRoute> {
+    pub fn new(directory: Directory, trusts: Trusts, access: Access, names: &PublicNames) -> Result<Self, BadRoute> {
         let authority = names.authority.clone();
         let audiences = vec![audience::canonical(GRAPH), audience::canonical(&authority)];
-        Ok(Self { directory, access, authority, audiences, router: Router::new()? })
+        Ok(Self { directory, trusts, access, authority, audiences, router: Router::new()? })
     }
 
     /// What links are made of.
@@ -151,6 +154,7 @@ impl Api for Graph {
         static ROUTES: LazyLock<Vec<Route<Graph>>> = LazyLock::new(|| {
             let tables = [
                 applications::routes(),
+                federated::routes(),
                 principals::routes(),
                 users::routes(),
                 groups::routes(),

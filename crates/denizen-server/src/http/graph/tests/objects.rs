@@ -391,3 +391,42 @@ async fn a_batch_answers_each_of_its_requests() {
         assert!(refused.status == 400 && refused.message().contains(says), "{}", refused.body);
     }
 }
+
+#[tokio::test]
+async fn federated_credentials_are_kept_as_tools_send_them() {
+    let tenant = Tenant::new().await;
+    let (object, _, _, _) = tenant.client("pipeline").await;
+    let at = format!("/v1.0/applications/{object}/federatedIdentityCredentials");
+    // This tenant is an issuer that can be asked without dialling anybody.
+    let issuer = format!("{AUTHORITY}/{}/v2.0", tenant.id());
+    let new = json!({
+        "name": "of-main", "issuer": issuer, "subject": "repo:contoso/app:ref:refs/heads/main", "audiences": ["api://AzureADTokenExchange"],
+    });
+    let made = tenant.made(&at, new.clone()).await;
+    assert_eq!((made["name"].as_str(), made["subject"].as_str()), (Some("of-main"), new["subject"].as_str()));
+    assert_eq!(tenant.post(&at, new.clone()).await.status, 400, "the name is taken");
+    assert_eq!(tenant.get(&at).await.each("name"), ["of-main"]);
+    for which in ["of-main", made["id"].as_str().unwrap()] {
+        assert_eq!(tenant.get(&format!("{at}/{which}")).await.body["issuer"], issuer.as_str(), "{which}");
+    }
+    assert_eq!(tenant.get(&format!("{at}/nobody")).await.status, 404);
+    let changed = tenant.patch(&format!("{at}/of-main"), json!({ "subject": "another", "description": "x" })).await;
+    assert_eq!(changed.status, 204, "{}", changed.body);
+    assert_eq!(tenant.get(&format!("{at}/of-main")).await.body["subject"], "another");
+    for wrong in [
+        json!({ "name": "x", "issuer": issuer, "subject": "s" }),
+        json!({ "name": "no-issuer", "subject": "s" }),
+        json!({ "name": "plain", "issuer": "http://issuer.example", "subject": "s" }),
+        json!({ "name": "nobody", "issuer": issuer }),
+        json!({ "name": "two", "issuer": issuer, "subject": "s", "claimsMatchingExpression": { "value": "claims['sub'] eq 's'", "languageVersion": 1 } }),
+    ] {
+        assert_eq!(tenant.post(&at, wrong.clone()).await.status, 400, "{wrong}");
+    }
+    // An administrator's application is changed by who may make administrators.
+    let (_, _, keeper, of_apps) = tenant.client("keeper").await;
+    tenant.assign(&keeper, "Application Administrator").await;
+    let of_chief = format!("/v1.0/applications(appId='{}')/federatedIdentityCredentials", tenant.plan.client());
+    assert_eq!(tenant.send_as(&of_apps, Method::POST, &of_chief, new.clone()).await.status, 403);
+    assert_eq!(tenant.send_as(&of_apps, Method::DELETE, &format!("{at}/of-main"), Value::Null).await.status, 204);
+    assert_eq!(tenant.get(&at).await.each("name").len(), 0);
+}
