@@ -50,6 +50,7 @@ mod list;
 mod live;
 mod load;
 mod one_time;
+mod published;
 mod record;
 mod records;
 mod secret_writes;
@@ -83,8 +84,9 @@ pub use error::{AuditBroken, HeadFault, OneTimeRefused, SchemaFault, StoreError,
 pub use keys::StoreKeys;
 pub use list::{List, ListError, Listed, Page};
 pub use one_time::{Kept, OneTime};
+pub use published::Published;
 pub use record::{Kind, Record};
-pub use snapshot::{Published, Snapshot};
+pub use snapshot::Snapshot;
 pub use tx::Tx;
 pub use write::{Write, WriteProof, Writing};
 
@@ -128,7 +130,7 @@ pub(in crate::store) struct Core {
     heads: watch::Receiver<ends::LogHead>,
     engine: Engine,
     schema: db::Watch,
-    published: snapshot::Clocked,
+    published: published::Clocked,
     /// Which file the engine opened: another may take its name.
     identity: Option<files::Identity>,
 }
@@ -181,7 +183,7 @@ impl Store {
         let core = Arc::new(Core {
             readers: opened.readers,
             schema: opened.schema,
-            published: snapshot::Clocked::default(),
+            published: published::Clocked::default(),
             heads: heads.clone(),
             identity: engine.identity(),
             engine: engine.clone(),
