@@ -1,5 +1,5 @@
 //! The use cases: one transaction each. Every one that reads or changes something of a tenant takes an
-//! [`Authorization`](access::Authorization), which only [`access`] can make.
+//! [`Authorization`](access::Authorization), which is made by the constructors of [`access`] only.
 //!
 //! | file | holds |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | [`administration`] | what the owner of the process does by command |
 //! | [`readiness`] | whether this server should be sent requests |
 //! | [`replica`] | how this replica stands among those that share its database |
-//! | [`directory`] | tenants, applications, client secrets |
+//! | [`directory`] | tenants, applications and their secrets, service principals, users, groups, grants, what was deleted |
 //! | [`trusts`] | whom of others a client takes as itself |
 //! | [`machines`] | join tokens and enrolment |
 //! | [`rbac`] | role assignments |

@@ -1,7 +1,8 @@
 //! Issuing access tokens.
 //!
-//! One snapshot decides a request from beginning to end, and no store is read on the way: what was true at one
-//! revision is what the token says, and tokens go on being issued while the database is down. Nothing is issued that
+//! One snapshot decides a request from beginning to end: what was true at one revision is what the token says. A client's
+//! request for itself reads no store, and is answered while the database is down; the grants that stand for a user read
+//! it, and most write it. Nothing is issued that
 //! cannot be recorded: its audit record is in the spool before the token is handed out, and when it cannot be written
 //! there is no token.
 //!

@@ -10,7 +10,7 @@
 //! | [`fault`] | every refusal as status, OAuth error and AADSTS number |
 //!
 //! Everything here is open to whoever can connect: discovery is public by nature, and a token request carries its
-//! own credential. What clients send beyond the protocol (telemetry, `claims`, `client_info`) is let pass unread.
+//! own credential. What clients send beyond that (telemetry) is let pass unread.
 //!
 //! Tests: `tests.rs` beside this file.
 

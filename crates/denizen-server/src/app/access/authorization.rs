@@ -1,7 +1,7 @@
 //! The proof that an operation is authorized: who, which action, at which scope, and why.
 //!
-//! Every use case that reads or changes something of a tenant takes one. Its fields are private to this file and it
-//! is made in [`super`] only, by a decision or by [`System`], so the code that needs it cannot build it:
+//! Every use case that reads or changes something of a tenant takes one. Its fields are private to this file, and
+//! it is made by the constructors here only, so the code that needs it cannot build one with another action or reason:
 //!
 //! ```compile_fail
 //! use denizen_server::app::access::Authorization;
@@ -31,7 +31,8 @@ use crate::{
 };
 
 /// Proof that an operation is authorized. [`Access::authorize`](super::Access::authorize),
-/// [`Access::enrolment`](super::Access::enrolment) and [`System::authorize`] make it.
+/// [`Access::enrolment`](super::Access::enrolment) and [`System::authorize`] make it, and for what a person does by signing in
+/// [`Self::by_sign_in`], [`Self::by_user`] and [`Self::to_begin`].
 #[derive(Clone)]
 pub struct Authorization {
     ctx: Ctx,
