@@ -9,7 +9,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use denizen_wire::Causes;
@@ -36,6 +36,9 @@ const GATHER: Duration = Duration::from_millis(25);
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// The pause after a failure: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// How long the task goes on trying after the spool was closed. Longer than the pause that the writer's connection makes
+/// after it found no database: a server that is stopped moments after the database came back leaves nothing.
+const LAST_TRIES: Duration = Duration::from_secs(5);
 
 /// The way to talk to the task. When the last clone is gone, the spool is closed and the task ends.
 #[derive(Clone)]
@@ -108,8 +111,12 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut pause = PAUSE.0;
+        let mut give_up: Option<Instant> = None;
         loop {
             let closed = self.core.spool.is_closed();
+            if closed && give_up.is_none() {
+                (give_up, pause) = (Some(Instant::now() + LAST_TRIES), PAUSE.0);
+            }
             if self.batch.is_none() && self.core.spool.waiting() == 0 {
                 if closed {
                     if self.core.spool.shipped(self.core.spool.position().1) {
@@ -131,7 +138,8 @@ impl Task {
                         progress.error = Some(error.clone());
                     });
                     let bytes = self.core.spool.behind();
-                    if closed {
+                    let may_pass = matches!(error, StoreError::Unavailable(_));
+                    if give_up.is_some_and(|at| !may_pass || Instant::now() >= at) {
                         // They stay in the spool: whoever opens the store next takes them up.
                         let error = Causes(&error);
                         return tracing::error!(%error, bytes, "the audit's spool could not be moved before the end");

@@ -629,3 +629,21 @@ async fn what_was_purged_in_doubt_goes_as_well() {
     })
     .await;
 }
+
+/// The connection that found no database does not look for it again for a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_while_the_database_comes_back_leaves_nothing_in_its_spool() {
+    let mut servers = Servers::new();
+    let [one, _two] = servers.two().await;
+    servers.cluster.stop().unwrap();
+    one.audit(&ctx(1), &event("read")).unwrap();
+    until("the database is looked for", async || one.shipper.shipped().await.is_err()).await;
+    let core = one.core.clone();
+    let starts = tokio::task::spawn_blocking(move || {
+        servers.cluster.start_again().unwrap();
+        servers
+    });
+    one.close().await;
+    let _servers = starts.await.unwrap();
+    assert_eq!(core.spool.behind(), 0);
+}
