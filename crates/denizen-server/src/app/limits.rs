@@ -138,9 +138,19 @@ impl Limited {
     }
 }
 
-/// Where a request came from, as it is counted.
+/// Where a request came from, as it is counted: of an IPv6 address the first 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    /// The address's bytes.
+    pub(super) fn octets(self) -> Vec<u8> {
+        match self.0 {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        }
+    }
+}
 
 impl From<IpAddr> for Source {
     fn from(address: IpAddr) -> Self {

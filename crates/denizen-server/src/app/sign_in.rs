@@ -9,11 +9,11 @@
 //! ```
 //!
 //! **Nobody learns who is there**: whether a name is a user's says neither the text nor the time of an answer, which costs one
-//! argon2id in any case. What is said of a user (disabled, a second factor) is said to who knows the password.
+//! argon2id unless it is refused before anybody is looked up. What is said of a user (disabled, a second factor) is said to who knows the password.
 //!
 //! **Guesses are few**: attempts are counted by account and by address, in the memory of this replica and in maps of bounded
-//! size, and refused for a growing time from a limit on ([`crate::domain::attempts`]). Names that are nobody's are counted like
-//! the others.
+//! size, and refused for a growing time from a limit on ([`guard`], [`crate::domain::attempts`]). Names that are nobody's are
+//! counted like the others.
 //!
 //! Tests: `sign_in/tests.rs`.
 
@@ -24,10 +24,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use denizen_keys::{KeyError, SecretString, hash, random, totp};
+use denizen_keys::{KeyError, SecretString, random, totp};
 use denizen_wire::{TenantId, UnixTime};
 
-use self::guard::{Admitted, Guard};
+use self::guard::Guard;
 use super::{
     ChangeError,
     access::{Authorization, Known},
@@ -40,7 +40,7 @@ use crate::{
         Actor, Ctx,
         directory::Tenant,
         people::User,
-        sign_in::{NextStep, STEPS_LIFETIME, SignIn, SignInStep},
+        sign_in::{NextStep, STEPS_LIFETIME, SignIn, SignInStep, hash_of},
     },
     store::{AuditEvent, Kept, OneTimeRefused, Snapshot, Store, StoreError, Write},
 };
@@ -123,7 +123,7 @@ pub enum SignInError {
     Unhashed(#[from] Unhashed),
     /// The store.
     #[error("A transient error has occurred. Ask again in a few seconds.")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
     /// A key cannot be opened: our fault.
     #[error("A transient error has occurred. Ask again in a few seconds.")]
     Key(#[from] KeyError),
@@ -154,12 +154,25 @@ impl SignInError {
     }
 }
 
+impl From<StoreError> for SignInError {
+    /// What was spent, has ended or was revoked is over; everything else is the store's.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotAuthorized
+            | StoreError::Refused(OneTimeRefused::Unknown | OneTimeRefused::Used | OneTimeRefused::Expired) => {
+                Self::Over
+            }
+            ours => Self::Store(ours),
+        }
+    }
+}
+
 impl From<ChangeError> for SignInError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Invalid(rule) => Self::NewPassword(rule),
             ChangeError::Busy => Self::Unhashed(Unhashed::Busy),
-            ChangeError::Store(error) => Self::Store(error),
+            ChangeError::Store(error) => Self::from(error),
             ours @ (ChangeError::Missing(_)
             | ChangeError::Authorization(_)
             | ChangeError::Unfinished(_)
@@ -196,13 +209,11 @@ impl SignInService {
         password: &SecretString,
     ) -> Result<Step, SignInError> {
         let ctx = &Ctx { tenant, ..ctx.by(Actor::Anonymous) };
-        let (user, admitted) = self.proved(ctx, name, password).await?;
-        let known = || Known::proved(ctx.by(Actor::User(user.id)));
+        let user = self.proved(ctx, name, password).await?;
         // The rest is said to who knows the password.
-        self.guard.was_right(&admitted);
         if !user.enabled {
             let event = AuditEvent::refused(SIGN_IN, format!("users/{}", user.id), "the user is disabled");
-            self.store.note(&known(), &event);
+            self.store.note(&Known::proved(ctx.by(Actor::User(user.id))), &event);
             return Err(SignInError::Disabled);
         }
         let sign_in = SignIn {
@@ -222,14 +233,22 @@ impl SignInService {
         })
     }
 
-    /// The user whose password it is, and the attempt that it was.
-    async fn proved(&self, ctx: &Ctx, name: &str, password: &SecretString) -> Result<(User, Admitted), SignInError> {
-        let stranger = || Stranger { tenant: Some(ctx.tenant), ..Stranger::from(ctx) };
-        let admitted = self.guard.admit(ctx.tenant, name, ctx.address, ctx.now).map_err(|until| {
-            let error = SignInError::Locked(until);
-            self.strangers.refused(Reason::LockedOut, stranger(), &error);
+    /// The user whose password it is.
+    async fn proved(&self, ctx: &Ctx, name: &str, password: &SecretString) -> Result<User, SignInError> {
+        let refused = |reason, error: SignInError| {
+            let stranger = Stranger { tenant: Some(ctx.tenant), ..Stranger::from(ctx) };
+            self.strangers.refused(reason, stranger, &error);
             error
-        })?;
+        };
+        let admitted = self.guard.admit(ctx.tenant, name, ctx.address, ctx.now);
+        let admitted = admitted.map_err(|until| refused(Reason::LockedOut, SignInError::Locked(until)))?;
+        let found = self.verified(ctx, name, password).await;
+        let proved = found.and_then(|user| user.ok_or_else(|| refused(Reason::Password, SignInError::Wrong)));
+        admitted.end(proved)
+    }
+
+    /// The user of this name, if it is its password.
+    async fn verified(&self, ctx: &Ctx, name: &str, password: &SecretString) -> Result<Option<User>, SignInError> {
         let snapshot = self.store.snapshot();
         let user = match snapshot.user_named(ctx.tenant, name) {
             Some(user) => self.store.record::<User>(ctx, &user.id).await?,
@@ -240,15 +259,8 @@ impl SignInService {
             }
         };
         let kept = user.as_ref().and_then(|user| user.password.as_ref());
-        let is_right = self.passwords.verify(password, kept.map(|kept| kept.hash.as_str())).await;
-        let is_right = is_right.inspect_err(|_| self.guard.was_right(&admitted))?;
-        match user.filter(|_| is_right) {
-            Some(user) => Ok((user, admitted)),
-            None => {
-                self.strangers.refused(Reason::Password, stranger(), &SignInError::Wrong);
-                Err(SignInError::Wrong)
-            }
-        }
+        let is_right = self.passwords.verify(password, kept.map(|kept| kept.hash.as_str())).await?;
+        Ok(user.filter(|_| is_right))
     }
 
     /// Keeps how far a browser has come: the secret that it shows with the next step.
@@ -261,7 +273,7 @@ impl SignInService {
         let step = SignInStep {
             id: random::uuid_v4(),
             tenant: sign_in.tenant,
-            hash: hashed(&secret),
+            hash: hash_of(&secret),
             expires: ctx.now + STEPS_LIFETIME,
             next,
             sign_in: sign_in.clone(),
@@ -285,7 +297,7 @@ impl SignInService {
     /// # Errors
     /// [`SignInError::Over`]; the store's.
     pub async fn kept(&self, ctx: &Ctx, secret: &SecretString) -> Result<SignInStep, SignInError> {
-        let kept = self.store.one_time::<SignInStep>(&hashed(secret)).await?;
+        let kept = self.store.one_time::<SignInStep>(&hash_of(secret)).await?;
         match kept {
             Some(Kept { it, used: false }) if ctx.now < it.expires => Ok(it),
             Some(_) | None => Err(SignInError::Over),
@@ -305,9 +317,19 @@ impl SignInService {
             return Err(SignInError::Over);
         }
         let admitted = self.guard.admit_code(tenant, step.sign_in.user, ctx.now).map_err(SignInError::Locked)?;
+        let must_change = admitted.end(self.redeem_code(ctx, &step, code).await)?;
+        let mut sign_in = step.sign_in;
+        sign_in.methods.push("mfa".to_owned());
+        Ok(if must_change { Step::Next(NextStep::NewPassword, sign_in) } else { Step::Done(sign_in) })
+    }
+
+    /// Accepts a code of the second factor, and says whether the user has to change its password.
+    async fn redeem_code(&self, ctx: &Ctx, step: &SignInStep, code: &str) -> Result<bool, SignInError> {
         let snapshot = self.store.snapshot();
         let record = self.store.record::<User>(ctx, &step.sign_in.user).await?.ok_or(SignInError::Over)?;
-        let (Some(kept), Some(of)) = (&record.totp, snapshot.tenant(tenant)) else { return Err(SignInError::Over) };
+        let (Some(kept), Some(of)) = (&record.totp, snapshot.tenant(step.tenant)) else {
+            return Err(SignInError::Over);
+        };
         let key = self.users.totp_key(of, &record, kept)?;
         // People and apps write 123 456.
         let code: String = code.chars().filter(|letter| !letter.is_whitespace()).collect();
@@ -318,8 +340,7 @@ impl SignInService {
         };
         let (hash, sealed, id) = (&step.hash, &kept.sealed, &record.id);
         let authorization = Authorization::by_user(ctx, snapshot, SIGN_IN, &step.sign_in);
-        let must_change = self
-            .store
+        self.store
             .write(&authorization, |tx| {
                 Box::pin(async move {
                     let Some(mut user) = tx.record::<User>(id).await? else { return Err(SignInError::Over) };
@@ -328,23 +349,21 @@ impl SignInService {
                         Some(totp) if totp.sealed == *sealed && totp.last_step < at => totp.last_step = at,
                         Some(_) | None => return Err(SignInError::WrongCode),
                     }
-                    tx.redeem::<SignInStep>(hash).await.map_err(over)?;
+                    tx.redeem::<SignInStep>(hash).await?;
                     tx.put(&user).await?;
                     let must_change = user.password.as_ref().is_some_and(|password| password.must_change);
                     Ok(Write::commit(SIGN_IN, format!("users/{}", user.id), must_change))
                 })
             })
-            .await?;
-        self.guard.was_right(&admitted);
-        let mut sign_in = step.sign_in.clone();
-        sign_in.methods.push("mfa".to_owned());
-        Ok(if must_change { Step::Next(NextStep::NewPassword, sign_in) } else { Step::Done(sign_in) })
+            .await
     }
 
-    /// The last step of who has to change its password: the new one. The old one was typed in the step before.
+    /// The last step of who has to change its password: the new one. The old one was typed in the step before. Gives the sign-in
+    /// under the new one: what has signed in with the old one is over.
     ///
     /// # Errors
-    /// [`SignInError::NewPassword`] names the rule that the new one breaks, and leaves the step as it is.
+    /// [`SignInError::NewPassword`] names the rule that the new one breaks, and leaves the step as it is, as
+    /// [`SignInError::Locked`] and [`SignInError::Unhashed`] do.
     pub async fn new_password(
         &self,
         ctx: &Ctx,
@@ -358,69 +377,37 @@ impl SignInService {
         let ctx = &Ctx { tenant: step.tenant, ..ctx.clone() };
         let user = step.sign_in.user;
         let record = self.store.record::<User>(ctx, &user).await?.ok_or(SignInError::Over)?;
-        if let Some(kept) = &record.password
-            && self.passwords.verify(password, Some(&kept.hash)).await?
-        {
-            return Err(SignInError::NewPassword("the new password must be another than the old one".to_owned()));
-        }
-        // Redeemed first, so that one browser changes it; what breaks a rule is refused before.
         users::good_password(&record.name, password)?;
-        let authorization = Authorization::by_user(ctx, self.store.snapshot(), SIGN_IN, &step.sign_in);
-        let hash = &step.hash;
-        self.store
+        let admitted = self.guard.admit_new_password(step.tenant, user, ctx.now).map_err(SignInError::Locked)?;
+        admitted.end(self.is_another(&record, password).await)?;
+        let new = self.users.kept(&record.name, password, false, ctx.now).await?;
+        let action = users::actions::CHANGE_OWN_PASSWORD;
+        let authorization = Authorization::by_user(ctx, self.store.snapshot(), action, &step.sign_in);
+        let (hash, new) = (&step.hash, &new);
+        let epoch = self
+            .store
             .write(&authorization, |tx| {
                 Box::pin(async move {
-                    tx.redeem::<SignInStep>(hash).await.map_err(over)?;
-                    Ok::<_, SignInError>(Write::commit(SIGN_IN, format!("users/{user}"), ()))
+                    let Some(mut record) = tx.record::<User>(&user).await? else { return Err(SignInError::Over) };
+                    // One browser changes it, once.
+                    tx.redeem::<SignInStep>(hash).await?;
+                    record.password = Some(new.clone());
+                    record.epoch += 1;
+                    tx.put(&record).await?;
+                    Ok::<_, SignInError>(Write::commit(action, format!("users/{user}"), record.epoch))
                 })
             })
             .await?;
-        self.change(ctx, &step.sign_in, password).await
+        Ok(SignIn { epoch, ..step.sign_in })
     }
 
-    /// Changes the password of a user that says its old one. Gives its sign-in under the new one: what it has signed in with
-    /// the old one is over.
-    ///
-    /// # Errors
-    /// [`SignInError::Wrong`] and [`SignInError::Locked`] of the old one; [`SignInError::NewPassword`] names the rule that the
-    /// new one breaks.
-    pub async fn change_password(
-        &self,
-        ctx: &Ctx,
-        session: &SignIn,
-        old: &SecretString,
-        new: &SecretString,
-    ) -> Result<SignIn, SignInError> {
-        let ctx = &Ctx { tenant: session.tenant, ..ctx.clone() };
-        let snapshot = self.store.snapshot();
-        let user = snapshot.user(session.tenant, session.user).ok_or(SignInError::Over)?;
-        let (_, admitted) = self.proved(ctx, &user.name, old).await?;
-        self.guard.was_right(&admitted);
-        if old.ct_eq(new.expose()) {
-            return Err(SignInError::NewPassword("the new password must be another than the old one".to_owned()));
+    /// Refuses the password that the user has.
+    async fn is_another(&self, user: &User, password: &SecretString) -> Result<(), SignInError> {
+        match &user.password {
+            Some(kept) if self.passwords.verify(password, Some(&kept.hash)).await? => {
+                Err(SignInError::NewPassword("the new password must be another than the old one".to_owned()))
+            }
+            Some(_) | None => Ok(()),
         }
-        self.change(ctx, session, new).await
     }
-
-    async fn change(&self, ctx: &Ctx, sign_in: &SignIn, new: &SecretString) -> Result<SignIn, SignInError> {
-        let action = users::actions::CHANGE_OWN_PASSWORD;
-        let authorization = Authorization::by_user(ctx, self.store.snapshot(), action, sign_in);
-        self.users.change_password(&authorization, sign_in.user, new).await?;
-        let snapshot = self.store.snapshot();
-        let epoch = snapshot.user(sign_in.tenant, sign_in.user).ok_or(SignInError::Over)?.epoch;
-        Ok(SignIn { epoch, ..sign_in.clone() })
-    }
-}
-
-/// What is kept of a secret.
-fn hashed(secret: &SecretString) -> String {
-    hash::hex(&hash::sha256(secret.expose().as_bytes()))
-}
-
-/// One that was spent or has ended is over; everything else is the store's.
-fn over(error: StoreError) -> SignInError {
-    if let StoreError::Refused(OneTimeRefused::Unknown | OneTimeRefused::Used | OneTimeRefused::Expired) = error {
-        return SignInError::Over;
-    }
-    SignInError::Store(error)
 }

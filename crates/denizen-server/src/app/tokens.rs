@@ -35,11 +35,11 @@ mod request;
 
 use std::sync::Arc;
 
-use denizen_keys::{SecretString, hash, random};
+use denizen_keys::{SecretString, random};
 use denizen_wire::{Causes, ClientId, PrincipalId, TenantId, UnixTime, claims::AccessToken};
 
 pub use self::{
-    device_code::{DeviceAuthorization, DeviceFlow, hash_of_user_code},
+    device_code::{DeviceAuthorization, DeviceFlow},
     error::{GrantFault, TokenError},
     request::{Credential, Grant, Issued, IssuedForUser, TokenRequest, Wishes},
 };
@@ -64,7 +64,7 @@ use crate::{
         },
         directory::{SigningAlgorithm, Tenant, TokenVersion},
         lifetimes,
-        sign_in::{AuthorizationCode, DeviceCode},
+        sign_in::{AuthorizationCode, DeviceCode, hash_of},
     },
     store::{AuditEvent, OneTime, Outcome, Snapshot, Store},
 };
@@ -524,11 +524,6 @@ fn not_before(now: UnixTime, wished: Option<UnixTime>) -> Result<UnixTime, Token
         Some(wished) => Ok(usual.max(wished)),
         None => Ok(usual),
     }
-}
-
-/// What is kept of a secret that is consumed once.
-fn hash_of(secret: &SecretString) -> String {
-    hash::hex(&hash::sha256(secret.expose().as_bytes()))
 }
 
 fn log_failure(ctx: &Ctx, error: &TokenError) {

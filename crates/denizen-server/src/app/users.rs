@@ -164,18 +164,6 @@ impl Users {
         self.put_password(authorization, actions::SET_PASSWORD, user, password, must_change).await
     }
 
-    /// Changes the password of the user that has signed in, whose old one was verified. What it has signed in with that is
-    /// over.
-    pub(super) async fn change_password(
-        &self,
-        authorization: &Authorization,
-        user: PrincipalId,
-        password: &SecretString,
-    ) -> Result<(), ChangeError> {
-        authorization.check(actions::CHANGE_OWN_PASSWORD, authorization.tenant(), &["/"])?;
-        self.put_password(authorization, actions::CHANGE_OWN_PASSWORD, user, password, false).await
-    }
-
     async fn put_password(
         &self,
         authorization: &Authorization,
@@ -289,7 +277,10 @@ impl Users {
     }
 
     /// A password as it is kept.
-    async fn kept(
+    ///
+    /// # Errors
+    /// [`ChangeError::Invalid`] names the rule that it breaks; [`ChangeError::Busy`].
+    pub(super) async fn kept(
         &self,
         name: &str,
         password: &SecretString,

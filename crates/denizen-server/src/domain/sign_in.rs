@@ -3,6 +3,7 @@
 //! Each is kept by the SHA-256 of a secret that is kept nowhere (`store/one_time.rs`), with what was true when it was made.
 //! What can change since (the user, the client, what was consented to) is looked up when it is used.
 
+use denizen_keys::{SecretString, hash};
 use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -22,6 +23,17 @@ pub const REFRESH_LIFETIME: i64 = 90 * 24 * 3600;
 /// A refresh token that was spent is answered once more for this long, seconds: its first answer may have been lost, and two
 /// programs of one user may share it. Later it is taken for stolen.
 pub const REFRESH_GRACE: i64 = 30;
+
+/// What is kept of a secret: its SHA-256 in lower-case hexadecimal.
+pub fn hash_of(secret: &SecretString) -> String {
+    hash::hex(&hash::sha256(secret.expose().as_bytes()))
+}
+
+/// What is kept of a code that a person types: as [`hash_of`], without regard to case, spaces and dashes.
+pub fn hash_of_user_code(typed: &str) -> String {
+    let plain: String = typed.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
+    hash_of(&SecretString::from(plain))
+}
 
 /// Who has signed in, when and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

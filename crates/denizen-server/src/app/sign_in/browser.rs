@@ -8,13 +8,16 @@
 use denizen_keys::{SecretString, random};
 use denizen_wire::{ClientId, PrincipalId, TenantId};
 
-use super::{SignInError, SignInService, hashed, over};
+use super::{SignInError, SignInService};
 use crate::{
     app::access::Authorization,
     domain::{
         Ctx,
         grants::PermissionGrant,
-        sign_in::{AuthorizationCode, CODE_LIFETIME, DeviceDecision, SESSION_LIFETIME, Session, SignIn, UserCode},
+        sign_in::{
+            AuthorizationCode, CODE_LIFETIME, DeviceDecision, SESSION_LIFETIME, Session, SignIn, UserCode, hash_of,
+            hash_of_user_code,
+        },
     },
     store::{Kept, Write},
 };
@@ -66,7 +69,7 @@ impl SignInService {
         let session = Session {
             id: sign_in.session,
             tenant: sign_in.tenant,
-            hash: hashed(&secret),
+            hash: hash_of(&secret),
             expires: ctx.now + SESSION_LIFETIME,
             sign_in: sign_in.clone(),
         };
@@ -91,7 +94,7 @@ impl SignInService {
     /// # Errors
     /// The store's.
     pub async fn session(&self, ctx: &Ctx, secret: &SecretString) -> Result<Option<SignIn>, SignInError> {
-        let Some(Kept { it: session, used: false }) = self.store.one_time::<Session>(&hashed(secret)).await? else {
+        let Some(Kept { it: session, used: false }) = self.store.one_time::<Session>(&hash_of(secret)).await? else {
             return Ok(None);
         };
         let snapshot = self.store.snapshot();
@@ -105,7 +108,7 @@ impl SignInService {
     /// # Errors
     /// The store's.
     pub async fn close_session(&self, ctx: &Ctx, secret: &SecretString) -> Result<(), SignInError> {
-        let hash = hashed(secret);
+        let hash = hash_of(secret);
         let Some(Kept { it: session, used: false }) = self.store.one_time::<Session>(&hash).await? else {
             return Ok(());
         };
@@ -123,7 +126,7 @@ impl SignInService {
         self.store
             .write(&authorization, |tx| {
                 Box::pin(async move {
-                    match tx.redeem::<Session>(hash).await.map_err(over) {
+                    match tx.redeem::<Session>(hash).await.map_err(SignInError::from) {
                         Ok(_) => {}
                         Err(SignInError::Over) => return Ok(Write::Unchanged(())),
                         Err(error) => return Err(error),
@@ -146,7 +149,7 @@ impl SignInService {
         let code = AuthorizationCode {
             id: random::uuid_v4(),
             tenant: sign_in.tenant,
-            hash: hashed(&secret),
+            hash: hash_of(&secret),
             expires: ctx.now + CODE_LIFETIME,
             client,
             redirect_uri,
@@ -247,14 +250,12 @@ impl SignInService {
     /// decided; the store's.
     pub async fn device(&self, ctx: &Ctx, typed: &str) -> Result<UserCode, SignInError> {
         let admitted = self.guard.admit_user_code(ctx.address, ctx.now).map_err(SignInError::Locked)?;
-        let code: String = typed.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
-        match self.store.one_time::<UserCode>(&hashed(&SecretString::from(code))).await? {
-            Some(Kept { it, used: false }) if ctx.now < it.expires => {
-                self.guard.was_right(&admitted);
-                Ok(it)
-            }
-            Some(_) | None => Err(SignInError::Over),
-        }
+        let kept = self.store.one_time::<UserCode>(&hash_of_user_code(typed)).await;
+        admitted.end(match kept {
+            Ok(Some(Kept { it, used: false })) if ctx.now < it.expires => Ok(it),
+            Ok(_) => Err(SignInError::Over),
+            Err(error) => Err(error.into()),
+        })
     }
 
     /// A user decides about a device: once, whoever is first.
@@ -286,7 +287,7 @@ impl SignInService {
         self.store
             .write(&authorization, |tx| {
                 Box::pin(async move {
-                    tx.redeem::<UserCode>(&device.hash).await.map_err(over)?;
+                    tx.redeem::<UserCode>(&device.hash).await?;
                     tx.issue(decision).await?;
                     let detail = serde_json::json!({ "client": device.client, "approved": approves });
                     let target = format!("users/{}/devices/{}", sign_in.user, device.id);

@@ -1,4 +1,13 @@
-//! How often what was tried: by account, by address, by second factor, in the memory of this replica.
+//! How often what was tried: by account and address, by address, by second factor, in the memory of this replica.
+//!
+//! | counted by | closes | for |
+//! |---|---|---|
+//! | account and address | this account from this address | whoever guesses there |
+//! | account | this account from every address that it has not signed in from | who guesses from many addresses |
+//! | address | this address | who guesses at many accounts |
+//!
+//! **Nobody keeps an account's owner out** from where the owner has signed in: an address that has given the right password is
+//! not closed by what others do elsewhere.
 //!
 //! The maps are bounded, and are keyed by digests: of what strangers typed nothing is kept. What falls out of a full map is
 //! counted from the start again; who fills one with names is stopped by its address.
@@ -11,20 +20,26 @@ use denizen_keys::{hash::hmac_sha256, random};
 use denizen_wire::{PrincipalId, TenantId, UnixTime};
 use quick_cache::unsync::Cache;
 
-use crate::domain::attempts::Attempts;
+use super::SignInError;
+use crate::{app::limits::Source, domain::attempts::Attempts};
 
-/// Wrong passwords of an account until it is closed, as Entra's.
-const OF_ACCOUNT: u32 = 10;
+/// Wrong passwords of an account from one address until it is closed there, as Entra's.
+const OF_ACCOUNT_THERE: u32 = 10;
+/// Wrong passwords of an account, from all addresses that it has not signed in from.
+const OF_ACCOUNT: u32 = 100;
 /// Wrong passwords from an address until it is closed: many people may share one.
 const OF_ADDRESS: u32 = 50;
 /// Wrong codes of an account: there are a million, and three are good.
 const OF_CODE: u32 = 5;
+/// New passwords that a sign-in tries: each is compared with the old one, which costs a slow hash.
+const OF_NEW_PASSWORD: u32 = 10;
 /// Wrong user codes from an address: there are 20 thousand million, and each is good for minutes.
 const OF_USER_CODE: u32 = 20;
 /// The most that are counted at a time, of each kind.
 const COUNTED: usize = 65_536;
 
-type Counts = Mutex<Cache<[u8; 32], Attempts>>;
+type Digest = [u8; 32];
+type Counts = Mutex<Cache<Digest, Attempts>>;
 
 /// The counts.
 pub(super) struct Guard {
@@ -32,18 +47,34 @@ pub(super) struct Guard {
     key: [u8; 32],
     accounts: Counts,
     addresses: Counts,
+    /// Accounts at addresses from where they have signed in, and what else was proved.
+    known: Mutex<Cache<Digest, ()>>,
 }
 
-/// An attempt that has begun: a failure, unless it is said that it was right.
-pub(super) struct Admitted {
-    account: Option<[u8; 32]>,
-    address: Option<[u8; 32]>,
+/// Something that is counted.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// In `accounts`.
+    Account(Digest),
+    /// In `addresses`.
+    Address(Digest),
+}
+
+/// An attempt that has begun. It ends as a failure, also when whoever asked hangs up, unless it is said that it was right or was
+/// not decided.
+#[must_use]
+pub(super) struct Admitted<'g> {
+    guard: &'g Guard,
+    began: UnixTime,
+    counted: Vec<Counted>,
+    /// What a right one proves: its failures are forgotten, and it is known from then on.
+    proves: Option<Digest>,
 }
 
 impl Default for Guard {
     fn default() -> Self {
         let counts = || Mutex::new(Cache::new(COUNTED));
-        Self { key: random::bytes(), accounts: counts(), addresses: counts() }
+        Self { key: random::bytes(), accounts: counts(), addresses: counts(), known: Mutex::new(Cache::new(COUNTED)) }
     }
 }
 
@@ -58,51 +89,96 @@ impl Guard {
         name: &str,
         address: Option<IpAddr>,
         now: UnixTime,
-    ) -> Result<Admitted, UnixTime> {
-        let address = address.map(|address| self.digest(b"address", &[&network(address)]));
-        let account = self.digest(b"account", &[tenant.0.as_bytes(), name.to_lowercase().as_bytes()]);
-        if let Some(address) = &address {
-            begin(&self.addresses, address, OF_ADDRESS, now)?;
+    ) -> Result<Admitted<'_>, UnixTime> {
+        let source = address.map(Source::from);
+        let name = name.to_lowercase();
+        let (tenant, name) = (tenant.0.as_bytes(), name.as_bytes());
+        let at = source.map(Source::octets).unwrap_or_default();
+        let there = self.digest(b"account there", &[tenant, name, &at]);
+        let mut wanted = Vec::with_capacity(3);
+        if source.is_some() {
+            wanted.push((Counted::Address(self.digest(b"address", &[&at])), OF_ADDRESS));
         }
-        let begun = begin(&self.accounts, &account, OF_ACCOUNT, now);
-        // Who is refused for the account's sake has tried nothing.
-        begun.inspect_err(|_| address.iter().for_each(|address| was_right(&self.addresses, address)))?;
-        Ok(Admitted { account: Some(account), address })
+        wanted.push((Counted::Account(there), OF_ACCOUNT_THERE));
+        if locked(&self.known).get(&there).is_none() {
+            wanted.push((Counted::Account(self.digest(b"account", &[tenant, name])), OF_ACCOUNT));
+        }
+        self.begin(&wanted, Some(there), now)
     }
 
     /// Begins to try a code of a second factor.
     ///
     /// # Errors
     /// When the next may begin.
-    pub(super) fn admit_code(&self, tenant: TenantId, user: PrincipalId, now: UnixTime) -> Result<Admitted, UnixTime> {
+    pub(super) fn admit_code(
+        &self,
+        tenant: TenantId,
+        user: PrincipalId,
+        now: UnixTime,
+    ) -> Result<Admitted<'_>, UnixTime> {
         let account = self.digest(b"code", &[tenant.0.as_bytes(), user.0.as_bytes()]);
-        begin(&self.accounts, &account, OF_CODE, now)?;
-        Ok(Admitted { account: Some(account), address: None })
+        self.begin(&[(Counted::Account(account), OF_CODE)], Some(account), now)
+    }
+
+    /// Begins to try a new password.
+    ///
+    /// # Errors
+    /// When the next may begin.
+    pub(super) fn admit_new_password(
+        &self,
+        tenant: TenantId,
+        user: PrincipalId,
+        now: UnixTime,
+    ) -> Result<Admitted<'_>, UnixTime> {
+        let account = self.digest(b"new password", &[tenant.0.as_bytes(), user.0.as_bytes()]);
+        self.begin(&[(Counted::Account(account), OF_NEW_PASSWORD)], Some(account), now)
     }
 
     /// Begins to try a device's user code.
     ///
     /// # Errors
     /// When the next may begin.
-    pub(super) fn admit_user_code(&self, address: Option<IpAddr>, now: UnixTime) -> Result<Admitted, UnixTime> {
-        let Some(address) = address else { return Ok(Admitted { account: None, address: None }) };
-        let address = self.digest(b"user-code", &[&network(address)]);
-        begin(&self.addresses, &address, OF_USER_CODE, now)?;
-        Ok(Admitted { account: None, address: Some(address) })
+    pub(super) fn admit_user_code(&self, address: Option<IpAddr>, now: UnixTime) -> Result<Admitted<'_>, UnixTime> {
+        let counted = address.map(|address| {
+            let address = self.digest(b"user code", &[&Source::from(address).octets()]);
+            (Counted::Address(address), OF_USER_CODE)
+        });
+        self.begin(counted.as_slice(), None, now)
     }
 
-    /// It was right: the account is nobody's to guess at, and the address has failed one less. Not all less: else whoever has
-    /// one account could guess at others for ever.
-    pub(super) fn was_right(&self, admitted: &Admitted) {
-        if let Some(account) = &admitted.account {
-            locked(&self.accounts).remove(account);
+    /// Begins to count an attempt at each of these. Who is refused by one has tried nothing, and counts nowhere.
+    fn begin(
+        &self,
+        wanted: &[(Counted, u32)],
+        proves: Option<Digest>,
+        now: UnixTime,
+    ) -> Result<Admitted<'_>, UnixTime> {
+        let mut admitted = Admitted { guard: self, began: now, counted: Vec::with_capacity(wanted.len()), proves };
+        for (counted, limit) in wanted {
+            match self.change(*counted, |attempts| attempts.begin(*limit, now)) {
+                Ok(()) => admitted.counted.push(*counted),
+                Err(until) => {
+                    admitted.was_not_decided();
+                    return Err(until);
+                }
+            }
         }
-        if let Some(address) = &admitted.address {
-            was_right(&self.addresses, address);
-        }
+        Ok(admitted)
     }
 
-    fn digest(&self, kind: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    fn change<T>(&self, counted: Counted, change: impl FnOnce(&mut Attempts) -> T) -> T {
+        let (counts, key) = match counted {
+            Counted::Account(key) => (&self.accounts, key),
+            Counted::Address(key) => (&self.addresses, key),
+        };
+        let mut counts = locked(counts);
+        let mut attempts = counts.get(&key).copied().unwrap_or_default();
+        let done = change(&mut attempts);
+        counts.insert(key, attempts);
+        done
+    }
+
+    fn digest(&self, kind: &[u8], parts: &[&[u8]]) -> Digest {
         let mut message = Vec::with_capacity(64);
         for part in std::iter::once(&kind).chain(parts) {
             message.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -112,28 +188,47 @@ impl Guard {
     }
 }
 
-fn begin(counts: &Counts, key: &[u8; 32], limit: u32, now: UnixTime) -> Result<(), UnixTime> {
-    let mut counts = locked(counts);
-    let attempts = counts.get(key).copied().unwrap_or_default().begin(limit, now)?;
-    counts.insert(*key, attempts);
-    Ok(())
-}
+impl Admitted<'_> {
+    /// It was right: what the account has failed here is forgotten. What the address has failed stays: else whoever has one
+    /// account could guess at others for ever.
+    pub(super) fn was_right(self) {
+        let (guard, proves) = (self.guard, self.proves);
+        self.was_not_decided();
+        if let Some(proved) = proves {
+            locked(&guard.known).insert(proved, ());
+            locked(&guard.accounts).remove(&proved);
+        }
+    }
 
-fn was_right(counts: &Counts, key: &[u8; 32]) {
-    let mut counts = locked(counts);
-    if let Some(attempts) = counts.get(key).copied() {
-        counts.insert(*key, attempts.was_right());
+    /// Whether it was right was not found out: it does not count.
+    pub(super) fn was_not_decided(mut self) {
+        for counted in std::mem::take(&mut self.counted) {
+            self.guard.change(counted, Attempts::given_back);
+        }
+    }
+
+    /// Ends with what came of it.
+    ///
+    /// # Errors
+    /// Those of `result`.
+    pub(super) fn end<T>(self, result: Result<T, SignInError>) -> Result<T, SignInError> {
+        match &result {
+            Ok(_) => self.was_right(),
+            Err(error) if error.is_transient() => self.was_not_decided(),
+            Err(_) => drop(self),
+        }
+        result
     }
 }
 
-fn locked(counts: &Counts) -> std::sync::MutexGuard<'_, Cache<[u8; 32], Attempts>> {
-    counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        for counted in std::mem::take(&mut self.counted) {
+            self.guard.change(counted, |attempts| attempts.failed(self.began));
+        }
+    }
 }
 
-/// What is counted as one address: of IPv6 the first half, which is what one customer has.
-fn network(address: IpAddr) -> Vec<u8> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().into_iter().take(8).collect(),
-    }
+fn locked<T>(map: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    map.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

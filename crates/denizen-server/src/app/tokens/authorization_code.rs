@@ -6,7 +6,7 @@
 use denizen_keys::{SecretString, b64, constant_time_eq, hash};
 
 use super::{
-    Asking, At, GrantFault, Issued, TokenError, TokenService, hash_of,
+    Asking, At, GrantFault, Issued, TokenError, TokenService,
     people::{ForUser, of_first_request},
     refresh_token::{NewRefreshToken, id_of},
 };
@@ -15,7 +15,7 @@ use crate::{
     domain::{
         Actor,
         scopes::Scopes,
-        sign_in::{AuthorizationCode, RefreshToken},
+        sign_in::{AuthorizationCode, RefreshToken, hash_of},
     },
     store::{OneTimeRefused, StoreError, Write},
 };

@@ -13,12 +13,12 @@ use std::{
     time::Duration,
 };
 
-use denizen_keys::{SecretString, hash, random};
+use denizen_keys::{SecretString, random};
 use denizen_wire::{ClientId, UnixTime};
 use moka::sync::Cache;
 
 use super::{
-    Asking, At, GrantFault, Issued, TokenError, TokenService, hash_of,
+    Asking, At, GrantFault, Issued, TokenError, TokenService,
     people::{ForUser, ends, of_first_request},
     refresh_token::NewRefreshToken,
 };
@@ -28,7 +28,10 @@ use crate::{
         Actor, Ctx,
         built_in_clients::built_in_client,
         scopes::Scopes,
-        sign_in::{DEVICE_CODE_LIFETIME, DEVICE_INTERVAL, DeviceCode, DeviceDecision, SignIn, UserCode},
+        sign_in::{
+            DEVICE_CODE_LIFETIME, DEVICE_INTERVAL, DeviceCode, DeviceDecision, SignIn, UserCode, hash_of,
+            hash_of_user_code,
+        },
     },
     store::{Kept, StoreError, Write},
 };
@@ -224,10 +227,4 @@ fn user_code() -> String {
         }
     }
     code
-}
-
-/// What is kept of a code that a person types: without regard to case, spaces and dashes.
-pub fn hash_of_user_code(typed: &str) -> String {
-    let plain: String = typed.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
-    hash::hex(&hash::sha256(plain.as_bytes()))
 }

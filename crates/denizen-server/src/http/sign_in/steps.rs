@@ -114,7 +114,10 @@ pub(super) async fn take(
             let said = said(&error);
             let page = match (&error, form.text("step")) {
                 (SignInError::WrongCode | SignInError::Locked(_), "code") => code(call, browser, place, Some(&said)),
-                (SignInError::NewPassword(_), _) => new_password(call, browser, place, Some(&said)),
+                (SignInError::NewPassword(_), _)
+                | (SignInError::Unhashed(_) | SignInError::Locked(_), "new-password") => {
+                    new_password(call, browser, place, Some(&said))
+                }
                 _ => {
                     browser.forget_step();
                     password(call, browser, place, form.text("name"), Some(&said))

@@ -10,16 +10,13 @@ use denizen_wire::{
 
 use super::*;
 use crate::{
-    app::{
-        signing::fixture::{API, APP, FABRIKAM, SECRET, application, ctx, principal},
-        tokens::hash_of_user_code,
-    },
+    app::signing::fixture::{API, APP, FABRIKAM, SECRET, application, ctx, principal},
     domain::{
         claims::audience,
         directory::{AppRole, AppRoleMembers, Application, GroupClaims, PermissionScope},
         grants::{AppRoleAssignment, PermissionGrant},
         people::{Group, Membership, User, UserPassword},
-        sign_in::{AuthorizationCode, DeviceDecision, SignIn, UserCode},
+        sign_in::{AuthorizationCode, DeviceDecision, SignIn, UserCode, hash_of_user_code},
     },
     store::Outcome,
 };
