@@ -6,7 +6,7 @@ use maud::html;
 
 use super::{
     Endpoint, Pages, Tenants,
-    browser::Browser,
+    browser::{Bound, Browser},
     consent::{self, Consent, Question},
     form::Form,
     page::{self, Page, Said},
@@ -21,7 +21,7 @@ use crate::{
     domain::{
         claims,
         directory::TokenVersion,
-        redirects,
+        redirects::{self, Platform},
         sign_in::{STEPS_LIFETIME, SignIn},
     },
     http::{Call, Reply, reply},
@@ -67,12 +67,13 @@ pub(super) async fn answer(pages: &Pages, tenant: &str, call: &mut Call, endpoin
     let flow = Flow { pages, call, endpoint, tenants, target, asked, action };
     let answered = match &form {
         None => flow.begin(&mut browser).await,
-        Some(form) if browser.has_sent(call, &pages.names, form.text("token")) => flow.step(&mut browser, form).await,
+        Some(form) if flow.has_sent(&browser, form) => flow.step(&mut browser, form).await,
         Some(_) => return pages.refuse(call, Some(tenants), Reason::Forged, &forged()),
     };
     match answered {
         Ok(reply) => browser.write(reply),
-        Err(error) => Pages::failed(call, &error),
+        // What the browser got before that holds all the same: a session may have begun.
+        Err(error) => browser.write(Pages::failed(call, &error)),
     }
 }
 
@@ -84,6 +85,11 @@ pub(super) fn forged() -> Said {
 }
 
 impl Flow<'_> {
+    fn has_sent(&self, browser: &Browser, form: &Form) -> bool {
+        let sent = Bound { action: &self.action, step: form.text("step"), hidden: &[] };
+        browser.has_sent(self.call, &self.pages.names, sent, form.text("token"))
+    }
+
     async fn begin(&self, browser: &mut Browser) -> Result<Reply, SignInError> {
         let session = self.session(browser).await?.filter(|session| self.is_young(session));
         match (self.asked.prompt, session) {
@@ -92,7 +98,15 @@ impl Flow<'_> {
                 Ok(self.error(&Refused::new("login_required", 50_058, text)))
             }
             (Prompt::Login, _) | (_, None) => Ok(steps::password(self.call, browser, &self.place(), "", None).write()),
+            (Prompt::None, Some(_)) if self.may_be_anybody() => {
+                let text = "The client is a program that any other on that machine can pass itself off as, so somebody has to \
+                            say that it is wanted. Send the user without prompt=none.";
+                Ok(self.error(&Refused::new("interaction_required", 16_000, text)))
+            }
             (Prompt::SelectAccount, Some(session)) => Ok(self.pick(browser, &session)),
+            (Prompt::AsNeeded | Prompt::Consent, Some(session)) if self.may_be_anybody() => {
+                Ok(self.pick(browser, &session))
+            }
             (Prompt::AsNeeded | Prompt::Consent | Prompt::None, Some(session)) => {
                 self.signed_in(browser, &session, false).await
             }
@@ -113,7 +127,7 @@ impl Flow<'_> {
             };
         }
         let again = |browser: &mut Browser| steps::password(self.call, browser, &self.place(), "", None).write();
-        let session = self.session(browser).await?.filter(|session| self.is_young(session) && self.is_of_this(session));
+        let session = self.session(browser).await?.filter(|session| self.is_of_this(session));
         let Some(session) = session else { return Ok(again(browser)) };
         match (step, form.text("decision")) {
             ("account", "continue") if self.asked.prompt != Prompt::Login => {
@@ -135,6 +149,12 @@ impl Flow<'_> {
         Ok(session.filter(|session| self.tenant().is_none_or(|tenant| tenant == session.tenant)))
     }
 
+    /// Whether nothing shows that the client is who it says (RFC 8252, section 8.6): whatever runs on the person's machine can
+    /// listen where the answer goes.
+    fn may_be_anybody(&self) -> bool {
+        self.target.platform == Platform::PublicClient
+    }
+
     /// The tenant whose users can sign in; none for all.
     fn tenant(&self) -> Option<denizen_wire::TenantId> {
         match self.tenants {
@@ -148,9 +168,11 @@ impl Flow<'_> {
         self.asked.max_age.is_none_or(|age| self.call.now <= session.at + age)
     }
 
-    /// Whether a sign-in can be the one that the client has insisted on.
+    /// Whether a sign-in can be the one that the client has insisted on: the form is bound to the session and to the client's
+    /// question, so it was given for this one, and the person had to read it.
     fn is_of_this(&self, session: &SignIn) -> bool {
-        self.asked.prompt != Prompt::Login || self.call.now <= session.at + STEPS_LIFETIME
+        let is_new = self.call.now <= session.at + STEPS_LIFETIME;
+        is_new || self.asked.prompt != Prompt::Login && self.is_young(session)
     }
 
     async fn signed_in(&self, browser: &mut Browser, sign_in: &SignIn, accepts: bool) -> Result<Reply, SignInError> {
@@ -215,6 +237,7 @@ impl Flow<'_> {
         let body = html! {
             h1 { "Choose an account" }
             p.soft { "to continue to " (self.target.client.name) }
+            @if self.may_be_anybody() { p { "Continue only if you have just started it yourself." } }
             (steps::form(browser, &self.place(), "account", &fields))
         };
         Page { form_target: self.place().form_target, ..Page::new("Choose an account", body) }.write()

@@ -7,8 +7,9 @@
 //! | `__Host-denizen-step` | how far a sign-in has come |
 //!
 //! `__Host-` cookies are set by this host alone, over TLS (RFC 6265bis): nobody can plant one, so none can be fixed. A form's
-//! token is a digest of the first two, so it is worth nothing in another browser, nor after a sign-in. Where the browser says
-//! from where a form was sent, it must have been from here.
+//! token is a digest of the first two and of the form: where it is posted, its step and what it carries. So it is worth nothing
+//! in another browser, nor after a sign-in, nor for another question. Where the browser says from where a form was sent, it must
+//! have been from here.
 
 use denizen_keys::{SecretString, b64, constant_time_eq, hash::sha256_of, random};
 use http::{HeaderValue, header};
@@ -20,6 +21,17 @@ const SESSION: &str = "__Host-denizen-session";
 const STEP: &str = "__Host-denizen-step";
 /// Each is 32 random bytes in base64url.
 const LENGTH: usize = 43;
+
+/// A form of ours, as its token has it.
+#[derive(Clone, Copy)]
+pub(super) struct Bound<'f> {
+    /// Where it is posted.
+    pub(super) action: &'f str,
+    /// Which step it is.
+    pub(super) step: &'f str,
+    /// What it carries.
+    pub(super) hidden: &'f [(&'f str, &'f str)],
+}
 
 /// What the browser has shown, and what it is to keep.
 pub(super) struct Browser {
@@ -70,20 +82,20 @@ impl Browser {
         }
     }
 
-    /// What a form of ours carries.
-    pub(super) fn token(&mut self) -> String {
-        match self.bound() {
+    /// The token that a form of ours carries.
+    pub(super) fn token(&mut self, form: Bound<'_>) -> String {
+        match self.bound(form) {
             Some(token) => token,
             None => {
                 self.keep_seed(random::token(32));
-                self.bound().unwrap_or_default()
+                self.bound(form).unwrap_or_default()
             }
         }
     }
 
-    /// Whether a form with this token is one that we have given this browser, sent from a page of ours.
-    pub(super) fn has_sent(&self, call: &Call, names: &PublicNames, token: &str) -> bool {
-        let is_bound = self.bound().is_some_and(|bound| constant_time_eq(bound.as_bytes(), token.as_bytes()));
+    /// Whether this form with this token is one that we have given this browser, sent from a page of ours.
+    pub(super) fn has_sent(&self, call: &Call, names: &PublicNames, form: Bound<'_>, token: &str) -> bool {
+        let is_bound = self.bound(form).is_some_and(|bound| constant_time_eq(bound.as_bytes(), token.as_bytes()));
         is_bound && is_from_here(call, names)
     }
 
@@ -108,10 +120,15 @@ impl Browser {
         self.keep.push((BROWSER, Some(seed)));
     }
 
-    fn bound(&self) -> Option<String> {
+    fn bound(&self, form: Bound<'_>) -> Option<String> {
         let session = self.session.as_ref().map_or("", SecretString::expose);
         let seed = self.seed.as_ref()?.expose();
-        Some(b64::url(&sha256_of(&[b"form", seed.as_bytes(), b".", session.as_bytes()])))
+        let hidden = form.hidden.iter().flat_map(|(name, value)| [*name, *value]);
+        let texts: Vec<&str> = [seed, session, form.action, form.step].into_iter().chain(hidden).collect();
+        // Each with its length before it, so that no two lists are the same bytes.
+        let lengths: Vec<[u8; 8]> = texts.iter().map(|text| (text.len() as u64).to_be_bytes()).collect();
+        let parts = lengths.iter().zip(&texts).flat_map(|(length, text)| [length.as_slice(), text.as_bytes()]);
+        Some(b64::url(&sha256_of(&parts.collect::<Vec<_>>())))
     }
 }
 
@@ -127,14 +144,15 @@ fn is_from_here(call: &Call, names: &PublicNames) -> bool {
 
 /// A cookie of ours; none when it is not one that we have made, or is there twice.
 fn cookie(call: &Call, name: &str) -> Option<SecretString> {
-    let all = call.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut named = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
-    let is_token = |value: &&str| {
-        value.len() == LENGTH && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    // As bytes: a cookie of somebody else's that is not ASCII hides none of ours.
+    let all = call.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = all.flat_map(|text| text.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let mut named = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    let is_token = |value: &&[u8]| {
+        value.len() == LENGTH && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
     };
     match (named.next(), named.next()) {
-        (Some(value), None) => Some(value).filter(is_token).map(|value| SecretString::from(value.to_owned())),
+        (Some(value), None) => std::str::from_utf8(Some(value).filter(is_token)?).ok().map(SecretString::from),
         _ => None,
     }
 }

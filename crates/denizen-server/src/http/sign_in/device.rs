@@ -5,9 +5,9 @@ use http::{Method, StatusCode};
 use maud::{Markup, html};
 
 use super::{
-    Pages,
+    Pages, Tenants,
     authorize::forged,
-    browser::Browser,
+    browser::{Bound, Browser},
     consent::{self, Consent, Question},
     form::Form,
     page::{self, Page, Said},
@@ -18,7 +18,6 @@ use super::{
 use crate::{
     app::{sign_in::SignInError, strangers::Reason},
     domain::{
-        built_in_clients::built_in_client,
         scopes::Scopes,
         sign_in::{SignIn, UserCode},
     },
@@ -26,6 +25,8 @@ use crate::{
 };
 
 const ACTION: &str = "/device";
+/// The step in which the code is typed.
+const FIND: &str = "find";
 
 pub(super) async fn answer(pages: &Pages, call: &mut Call) -> Reply {
     let mut browser = Browser::of(call);
@@ -39,12 +40,17 @@ pub(super) async fn answer(pages: &Pages, call: &mut Call) -> Reply {
         Ok(form) => form,
         Err(said) => return pages.refuse(call, None, Reason::SignInRequest, &said),
     };
-    if !browser.has_sent(call, &pages.names, form.text("token")) {
+    let typed = [("user_code", form.text("user_code"))];
+    // The code stands in the first form to be typed, and is carried by the others.
+    let hidden: &[_] = if form.text("step") == FIND { &[] } else { &typed };
+    let sent = Bound { action: ACTION, step: form.text("step"), hidden };
+    if !browser.has_sent(call, &pages.names, sent, form.text("token")) {
         return pages.refuse(call, None, Reason::Forged, &forged());
     }
     match step(pages, call, &mut browser, &form).await {
         Ok(page) => browser.write(page.write()),
-        Err(error) => Pages::failed(call, &error),
+        // What the browser got before that holds all the same: a session may have begun.
+        Err(error) => browser.write(Pages::failed(call, &error)),
     }
 }
 
@@ -65,16 +71,10 @@ async fn step(pages: &Pages, call: &Call, browser: &mut Browser, form: &Form) ->
         Err(error) => return Err(error),
     };
     let snapshot = service.snapshot();
-    let application = match device.is_shared {
-        false => snapshot.application(device.tenant, device.client),
-        true => snapshot.tenants().find_map(|tenant| snapshot.application(tenant.id, device.client)),
+    let tenants = if device.is_shared { Tenants::All } else { Tenants::One(device.tenant) };
+    let Some((client, _)) = Client::find(&snapshot, tenants, device.client) else {
+        return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &gone()));
     };
-    let (name, of) = match (application, built_in_client(device.client)) {
-        (Some(application), _) => (application.display_name.clone(), Some(application.tenant)),
-        (None, Some(tool)) => (tool.name.to_owned(), None),
-        (None, None) => return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &gone())),
-    };
-    let client = Client { id: device.client, name, tenant: of };
     let tenant = if device.is_shared { client.tenant } else { Some(device.tenant) };
     let hidden = [("user_code", typed)];
     let place = Place { action: ACTION, hidden: &hidden, client: &client.name, tenant, hint: "", form_target: None };
@@ -207,7 +207,7 @@ fn ask_code(call: &Call, browser: &mut Browser, typed: &str, wrong: Option<&Said
     let body = html! {
         h1 { "Enter the code" }
         @if let Some(said) = wrong { (page::error(said)) }
-        (steps::form(browser, &place, "find", &fields))
+        (steps::form(browser, &place, FIND, &fields))
         @if let Some(said) = wrong { (page::ids(call, said.code)) }
     };
     Page::new("Enter the code", body)

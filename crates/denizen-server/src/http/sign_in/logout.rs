@@ -7,7 +7,7 @@ use maud::html;
 use super::{
     Pages, Tenants,
     authorize::{forged, go},
-    browser::Browser,
+    browser::{Bound, Browser},
     form::Form,
     page::Page,
     steps::{self, Place},
@@ -23,7 +23,9 @@ pub(super) async fn answer(pages: &Pages, tenant: &str, call: &mut Call) -> Repl
         Ok(tenants) => tenants,
         Err(said) => return pages.refuse(call, None, Reason::Tenant, &said),
     };
-    let next = next(pages, tenants, call);
+    let query = call.query.pairs().filter(|(name, _)| ["post_logout_redirect_uri", "state"].contains(name));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    let action = format!("/{tenant}/oauth2/v2.0/logout?{query}");
     let mut browser = Browser::of(call);
     let ctx = Pages::ctx(call);
     if call.method == Method::POST {
@@ -31,7 +33,8 @@ pub(super) async fn answer(pages: &Pages, tenant: &str, call: &mut Call) -> Repl
             Ok(form) => form,
             Err(said) => return pages.refuse(call, Some(tenants), Reason::SignInRequest, &said),
         };
-        if !browser.has_sent(call, &pages.names, form.text("token")) {
+        let sent = Bound { action: &action, step: form.text("step"), hidden: &[] };
+        if !browser.has_sent(call, &pages.names, sent, form.text("token")) {
             return pages.refuse(call, Some(tenants), Reason::Forged, &forged());
         }
         if let Some(session) = browser.session().cloned()
@@ -39,6 +42,7 @@ pub(super) async fn answer(pages: &Pages, tenant: &str, call: &mut Call) -> Repl
         {
             return Pages::failed(call, &error);
         }
+        let next = next(pages, tenants, call);
         browser.signed_out();
         return browser.write(ended(next.as_deref()));
     }
@@ -51,10 +55,8 @@ pub(super) async fn answer(pages: &Pages, tenant: &str, call: &mut Call) -> Repl
     };
     let snapshot = pages.sign_in.snapshot();
     let user = session.as_ref().and_then(|session| snapshot.user(session.tenant, session.user));
+    let next = next(pages, tenants, call);
     let Some(user) = user else { return ended(next.as_deref()) };
-    let query = call.query.pairs().filter(|(name, _)| ["post_logout_redirect_uri", "state"].contains(name));
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
-    let action = format!("/{tenant}/oauth2/v2.0/logout?{query}");
     let form_target = next.as_deref().and_then(redirects::source);
     let place =
         Place { action: &action, hidden: &[], client: "", tenant: None, hint: "", form_target: form_target.clone() };

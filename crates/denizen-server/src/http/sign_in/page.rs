@@ -3,6 +3,8 @@
 //! The policy allows the one style sheet by its digest, and forms to us and to where the client is. Everything that is not
 //! ours goes through maud, which escapes it. Tests: `tests.rs` beside `sign_in.rs`, and the browser's.
 
+use std::sync::LazyLock;
+
 use denizen_keys::{b64, hash::sha256};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -30,6 +32,9 @@ a{color:var(--main)}\
 .error{color:var(--bad);background:var(--badback);border-left:4px solid var(--bad);padding:.75rem 1rem;margin:0 0 1rem}\
 .error p{margin:0}\
 .ids{font-size:.8125rem;color:var(--soft);overflow-wrap:anywhere;margin:1.5rem 0 0}";
+
+/// By which the policy knows the style sheet.
+static STYLE_DIGEST: LazyLock<String> = LazyLock::new(|| b64::standard(&sha256(STYLE.as_bytes())));
 
 /// What has to be mended, and what people search for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +92,7 @@ impl Page {
 
 /// What every answer to a browser has.
 pub(super) fn guard(reply: &mut Reply, form_target: Option<&str>) {
-    let style = b64::standard(&sha256(STYLE.as_bytes()));
+    let style = &*STYLE_DIGEST;
     let target = form_target.map(|target| format!(" {target}")).unwrap_or_default();
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{target}; frame-ancestors 'none'; base-uri 'none'"

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         built_in_clients::{REDIRECT_URIS, built_in_client},
         claims::audience::ScopeFault,
+        directory::Application,
         redirects::{self, Platform},
         scopes::Scopes,
     },
@@ -45,6 +46,24 @@ pub(super) struct Client {
     pub(super) name: String,
     /// Its tenant; none for one that every tenant has.
     pub(super) tenant: Option<TenantId>,
+}
+
+impl Client {
+    /// The client of this id, and its registration where it has one. At the shared names a tool that every tenant has is that
+    /// tool: no tenant's registration speaks for the others.
+    pub(super) fn find(snapshot: &Snapshot, tenants: Tenants, id: ClientId) -> Option<(Self, Option<&Application>)> {
+        let application = match tenants {
+            Tenants::One(tenant) => snapshot.application(tenant, id),
+            Tenants::All if built_in_client(id).is_some() => None,
+            Tenants::All => snapshot.tenants().find_map(|tenant| snapshot.application(tenant.id, id)),
+        };
+        if let Some(application) = application {
+            let name = application.display_name.clone();
+            return Some((Self { id, name, tenant: Some(application.tenant) }, Some(application)));
+        }
+        let name = built_in_client(id)?.name.to_owned();
+        Some((Self { id, name, tenant: None }, None))
+    }
 }
 
 /// Who asks, and where the answer goes.
@@ -126,29 +145,22 @@ impl Target {
             said(700_016, text)
         };
         let id: ClientId = id.parse().map_err(|_| unknown())?;
-        let application = match tenants {
-            Tenants::One(tenant) => snapshot.application(tenant, id),
-            Tenants::All => snapshot.tenants().find_map(|tenant| snapshot.application(tenant.id, id)),
-        };
+        let (client, application) = Client::find(snapshot, tenants, id).ok_or_else(unknown)?;
         let asked = once("redirect_uri")?.ok_or_else(|| missing("redirect_uri"))?;
-        let found = match (application, built_in_client(id)) {
-            (Some(application), _) => {
+        let platform = match application {
+            Some(application) => {
                 let is_enabled = snapshot.principal_of_client(application.tenant, id).is_some_and(|it| it.enabled);
                 if !is_enabled {
                     let text = format!("Application '{id}' is disabled. Ask an administrator of the directory.");
                     return Err(said(7_000_112, text));
                 }
-                let (name, tenant) = (application.display_name.clone(), Some(application.tenant));
                 let platform = redirects::registered(&application.redirect_uris, asked);
                 // A program on a user's machine has no secret, so it has to be one that may act without.
-                let platform = platform.filter(|it| *it != Platform::PublicClient || application.public_client);
-                platform.map(|platform| (Client { id, name, tenant }, platform))
+                platform.filter(|it| *it != Platform::PublicClient || application.public_client)
             }
-            (None, Some(tool)) => redirects::is_loopback_of(REDIRECT_URIS, asked)
-                .then(|| (Client { id, name: tool.name.to_owned(), tenant: None }, Platform::PublicClient)),
-            (None, None) => return Err(unknown()),
+            None => redirects::is_loopback_of(REDIRECT_URIS, asked).then_some(Platform::PublicClient),
         };
-        let (client, platform) = found.ok_or_else(|| {
+        let platform = platform.ok_or_else(|| {
             let text = "The redirect URI specified in the request does not match the redirect URIs configured for the \
                         application. Register the one that the program sends, letter for letter.";
             said(50_011, text.to_owned())

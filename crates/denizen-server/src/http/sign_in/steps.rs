@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Pages,
-    browser::Browser,
+    browser::{Bound, Browser},
     form::Form,
     page::{self, Page, Said},
     said,
@@ -207,7 +207,7 @@ fn step(
 
 /// A form of ours.
 pub(super) fn form(browser: &mut Browser, place: &Place<'_>, step: &str, fields: &Markup) -> Markup {
-    let token = browser.token();
+    let token = browser.token(Bound { action: place.action, step, hidden: place.hidden });
     html! {
         form method="post" action=(place.action) {
             input type="hidden" name="token" value=(token);

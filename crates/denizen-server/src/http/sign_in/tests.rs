@@ -147,6 +147,15 @@ impl Site {
         self.send(Method::GET, uri, &[], "").await
     }
 
+    /// Opens the page as who is signed in, and continues where that is asked.
+    async fn proceed(&mut self, uri: &str) -> Answer {
+        let answer = self.get(uri).await;
+        match answer.body.contains("value=\"continue\"") {
+            true => self.submit(&answer, &[("decision", "continue")]).await,
+            false => answer,
+        }
+    }
+
     async fn post(&mut self, uri: &str, form: &[(&str, &str)]) -> Answer {
         self.send(Method::POST, uri, &[("content-type", "application/x-www-form-urlencoded")], &encode(form)).await
     }

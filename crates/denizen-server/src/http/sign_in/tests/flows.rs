@@ -24,9 +24,15 @@ async fn a_person_signs_in_and_the_client_gets_a_code() {
     assert_eq!((code.nonce.as_deref(), code.challenge), (Some("a nonce"), Some(challenge())));
     assert_eq!(code.scope, "https://management.azure.com/.default openid offline_access");
     assert_eq!((code.sign_in.user, code.sign_in.methods), (site.ada, vec!["pwd".to_owned()]));
-    // The next client is answered at once: the session is good.
-    let (_, sent) = site.get(&program(&[("prompt", "none")])).await.sent();
+    // The next one asks for no password: the session is good. It asks whether it is wanted, since it may be anybody.
+    let pick = site.get(&program(&[])).await;
+    assert_eq!(pick.title(), "Choose an account");
+    assert!(pick.body.contains("Continue only if you have just started it yourself."), "{}", pick.body);
+    let (_, sent) = site.submit(&pick, &[("decision", "continue")]).await.sent();
     assert_eq!(site.code(&sent["code"]).await.sign_in.session, code.sign_in.session);
+    assert_eq!(site.get(&program(&[("prompt", "consent")])).await.title(), "Choose an account");
+    let silent = site.get(&program(&[("prompt", "none")])).await;
+    assert_eq!((silent.sent().1["error"].as_str(), silent.sent_code()), ("interaction_required", 16_000));
     // And not for the users of another tenant.
     let other = asked_of(&FABRIKAM.to_string(), AZURE_CLI, "http://localhost:8400", &[("prompt", "none")]);
     assert_eq!(site.get(&other).await.sent_code(), 50_058);
@@ -37,9 +43,9 @@ async fn the_answer_goes_in_the_mode_that_was_asked_for() {
     let mut site = Site::new().await;
     let page = site.get(&program(&[])).await;
     site.sign_in(&page).await.sent();
-    let fragment = site.get(&program(&[("response_mode", "fragment")])).await;
+    let fragment = site.proceed(&program(&[("response_mode", "fragment")])).await;
     assert!(fragment.headers["location"].to_str().unwrap().starts_with("http://localhost:8400#code="));
-    let posted = site.get(&program(&[("response_mode", "form_post")])).await;
+    let posted = site.proceed(&program(&[("response_mode", "form_post")])).await;
     assert_eq!(posted.status, StatusCode::OK);
     let (action, hidden) = posted.form();
     assert_eq!(action, "http://localhost:8400");
@@ -62,7 +68,7 @@ async fn the_answer_goes_in_the_mode_that_was_asked_for() {
             ("code_challenge_method", "S256"),
         ])
     );
-    let (_, sent) = site.get(&v1).await.sent();
+    let (_, sent) = site.proceed(&v1).await.sent();
     assert_eq!(sent["iss"], format!("{AUTHORITY}/{CONTOSO}/"));
     assert_eq!(site.code(&sent["code"]).await.scope, "https://management.azure.com//.default openid offline_access");
 }
@@ -98,7 +104,7 @@ async fn prompts_and_ages_are_heeded() {
     assert!(site.submit(&pick, &[("decision", "continue")]).await.sent().1.contains_key("code"));
     assert_eq!(site.submit(&pick, &[("decision", "other")]).await.title(), "Sign in");
     site.now = NOW + 3601;
-    assert!(site.get(&program(&[])).await.sent().1.contains_key("code"));
+    assert!(site.proceed(&program(&[])).await.sent().1.contains_key("code"));
     assert_eq!(site.get(&program(&[("max_age", "3600")])).await.title(), "Sign in");
     assert_eq!(site.get(&program(&[("max_age", "3600"), ("prompt", "none")])).await.sent_code(), 50_058);
 }
@@ -288,7 +294,7 @@ async fn signing_out_is_asked_for_and_ends_the_session() {
     let kept = site.cookies.clone();
     let ask = site.get(&uri).await;
     assert_eq!(ask.title(), "Sign out?");
-    assert!(site.get(&program(&[])).await.sent().1.contains_key("code"), "any page can send a browser there");
+    assert!(site.proceed(&program(&[])).await.sent().1.contains_key("code"), "any page can send a browser there");
     assert_eq!(site.submit(&ask, &[]).await.sent().0, back);
     assert_eq!(site.session(), None);
     // The cookie is worth nothing, whoever has kept it.

@@ -154,7 +154,7 @@ async fn a_form_that_is_not_ours_does_nothing() {
     for uri in ["/device".to_owned(), format!("/{CONTOSO}/oauth2/v2.0/logout")] {
         assert_eq!(site.post(&uri, &[("user_code", "x"), ("token", "x")]).await.error().0, 165_000, "{uri}");
     }
-    assert!(site.get(&program(&[])).await.sent().1.contains_key("code"), "still signed in");
+    assert!(site.proceed(&program(&[])).await.sent().1.contains_key("code"), "still signed in");
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn a_code_step_is_worth_nothing_in_another_browser_and_no_step_can_be_skip
     let token = hidden.iter().find(|(name, _)| name == "token").unwrap().1.clone();
     for step in ["consent", "account", "new-password", "other", ""] {
         let skipped = site.post(&action, &[("token", &token), ("step", step), ("decision", "accept")]).await;
-        assert_eq!(skipped.title(), "Sign in", "{step}");
+        assert_eq!(skipped.error().0, 165_000, "{step}");
         assert_eq!(site.session(), None);
     }
     site.cookies.remove("__Host-denizen-step");
@@ -224,19 +224,74 @@ async fn a_code_step_is_worth_nothing_in_another_browser_and_no_step_can_be_skip
 
 #[tokio::test]
 async fn who_insists_on_a_new_sign_in_gets_one() {
+    for insists in [("prompt", "login"), ("max_age", "0")] {
+        let mut site = Site::new().await;
+        let page = site.get(&program(&[])).await;
+        site.sign_in(&page).await.sent();
+        site.now = NOW + 1;
+        let shop = |changes: &[(&str, &str)]| asked(&SERVER.to_string(), CALLBACK, changes);
+        let page = site.get(&shop(&[insists])).await;
+        assert_eq!(page.title(), "Sign in", "{insists:?}");
+        let ask = site.sign_in(&page).await;
+        assert_eq!(ask.title(), "Permissions requested");
+        // What is consented to just after signing in is of that sign-in, however long it was read; ten minutes later it is not.
+        site.now = NOW + 602;
+        assert_eq!(site.submit(&ask, &[("decision", "accept")]).await.title(), "Sign in");
+        site.now = NOW + 601;
+        let (_, sent) = site.submit(&ask, &[("decision", "accept")]).await.sent();
+        assert_eq!(site.code(&sent["code"]).await.sign_in.at, NOW + 1, "{insists:?}");
+    }
+}
+
+/// A form answers one question: its token is worth nothing for another, in the same browser and the same session.
+#[tokio::test]
+async fn a_form_answers_the_question_that_it_was_given_for() {
     let mut site = Site::new().await;
     let page = site.get(&program(&[])).await;
     site.sign_in(&page).await.sent();
-    let page = site.get(&program(&[("prompt", "login")])).await;
-    let (action, hidden) = page.form();
-    let token = hidden.iter().find(|(name, _)| name == "token").unwrap().1.clone();
-    // What was consented to just after signing in is of that sign-in; ten minutes later it is not.
-    for (after, step, decision) in
-        [(0, "account", "continue"), (601, "account", "continue"), (601, "consent", "accept")]
-    {
-        site.now = NOW + after;
-        let kept = site.post(&action, &[("token", &token), ("step", step), ("decision", decision)]).await;
-        assert_eq!(kept.title(), "Sign in", "{step}");
+    let shop = |scope: &str| asked(&SERVER.to_string(), CALLBACK, &[("scope", scope)]);
+    let ask = site.get(&shop("api://shop-orders/Read")).await;
+    let more = site.get(&shop("api://shop-orders/Read api://shop-orders/Write")).await;
+    let (token_of, more_action) = (|page: &Answer| page.form().1[0].1.clone(), more.form().0);
+    let token = token_of(&ask);
+    for (name, value) in [("decision", "accept"), ("decision", "decline")] {
+        let swapped = site.post(&more_action, &[("token", &token), ("step", "consent"), (name, value)]).await;
+        assert_eq!(swapped.error().0, 165_000);
+    }
+    let pick = site.get(&program(&[])).await;
+    let swapped = site.post(&more_action, &[("token", &token_of(&pick)), ("step", "account")]).await;
+    assert_eq!(swapped.error().0, 165_000);
+    let out = format!("/{CONTOSO}/oauth2/v2.0/logout");
+    assert_eq!(site.post(&out, &[("token", &token), ("step", "sign-out")]).await.error().0, 165_000);
+    assert!(site.submit(&ask, &[("decision", "accept")]).await.sent().1.contains_key("code"));
+}
+
+/// What other programs of the same name keep in the browser is none of ours, and hides nothing of ours.
+#[tokio::test]
+async fn a_foreign_cookie_hides_none_of_ours() {
+    let mut site = Site::new().await;
+    let page = site.get(&program(&[])).await;
+    site.sign_in(&page).await.sent();
+    site.cookies.insert("a".to_owned(), "\u{fc}".to_owned());
+    assert_eq!(site.get(&program(&[])).await.title(), "Choose an account");
+}
+
+/// One tenant's registration under the id of a tool that every tenant has speaks for that tenant alone.
+#[tokio::test]
+async fn a_tenant_cannot_stand_in_for_a_tool_of_all() {
+    let mut site = Site::new().await;
+    let evil = "https://evil.fabrikam.test/";
+    let redirect_uris = RedirectUris { web: vec![evil.to_owned()], ..RedirectUris::default() };
+    let cli = AZURE_CLI.parse().unwrap();
+    let stands_in = Application { display_name: "Stand-in".to_owned(), redirect_uris, ..application(FABRIKAM, cli) };
+    site.deployment.put(FABRIKAM, &principal(FABRIKAM, cli)).await;
+    site.deployment.put(FABRIKAM, &stands_in).await;
+    for shared in ["common", "organizations"] {
+        assert_eq!(site.get(&asked_of(shared, AZURE_CLI, evil, &[])).await.error().0, 50_011);
+        let page = site.get(&asked_of(shared, AZURE_CLI, "http://localhost:1", &[])).await;
+        assert!(page.body.contains("Microsoft Azure CLI"), "{}", page.body);
+        assert!(site.sign_in(&page).await.sent().1.contains_key("code"));
+        site.cookies.clear();
     }
 }
 
