@@ -157,13 +157,12 @@ impl SignInError {
 impl From<StoreError> for SignInError {
     /// What was spent, has ended or was revoked is over; everything else is the store's.
     fn from(error: StoreError) -> Self {
-        match error {
+        let is_over = matches!(
+            error,
             StoreError::NotAuthorized
-            | StoreError::Refused(OneTimeRefused::Unknown | OneTimeRefused::Used | OneTimeRefused::Expired) => {
-                Self::Over
-            }
-            ours => Self::Store(ours),
-        }
+                | StoreError::Refused(OneTimeRefused::Unknown | OneTimeRefused::Used | OneTimeRefused::Expired)
+        );
+        if is_over { Self::Over } else { Self::Store(error) }
     }
 }
 
