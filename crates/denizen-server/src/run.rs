@@ -194,7 +194,8 @@ impl Server {
         let signing = KeyRing::in_custody(store.clone(), key_encryption_keys.clone(), custody);
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
-        let directory = Directory::new(store.clone(), key_encryption_keys.clone());
+        let directory =
+            Directory::new(store.clone(), key_encryption_keys.clone(), Arc::clone(&roles), names.own_resources());
         let hashing = Hashing::of_this_machine();
         let passwords = Passwords::new(hashing.clone());
         let users = Users::new(store.clone(), key_encryption_keys.clone(), passwords.clone());
@@ -235,7 +236,7 @@ impl Server {
                 signing.clone(),
                 (Credentials::new(key_encryption_keys, hashing), federation),
                 &names.authority,
-                &[names.vault_resource(), names.authority.clone()],
+                names.own_resources(),
                 entra_issued,
                 access.clone(),
             )

@@ -32,6 +32,7 @@ use uuid::Uuid;
 use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
 use crate::{
     domain::{
+        claims::audience::OwnResources,
         directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningAlgorithm, Tenant},
         resources::{ResourceGroup, Subscription},
         roles::BuiltInRoles,
@@ -129,12 +130,20 @@ pub struct Directory {
     store: Store,
     key_encryption_keys: KeyEncryptionKeys,
     roles: Arc<BuiltInRoles>,
+    /// What no application may call itself.
+    own_resources: OwnResources,
 }
 
 impl Directory {
-    /// Creates the use cases of a store; new tenants get a key-encryption key of `key_encryption_keys`.
-    pub fn new(store: Store, key_encryption_keys: KeyEncryptionKeys) -> Self {
-        Self { store, key_encryption_keys, roles: Arc::new(BuiltInRoles::load()) }
+    /// Creates the use cases of a store; new tenants get a key-encryption key of `key_encryption_keys`, and no application
+    /// takes the name of one of `own_resources`.
+    pub fn new(
+        store: Store,
+        key_encryption_keys: KeyEncryptionKeys,
+        roles: Arc<BuiltInRoles>,
+        own_resources: OwnResources,
+    ) -> Self {
+        Self { store, key_encryption_keys, roles, own_resources }
     }
 
     /// Makes the tenant that `authorization` names.

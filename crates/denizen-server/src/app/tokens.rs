@@ -60,7 +60,7 @@ use crate::{
         built_in_clients::built_in_client,
         claims::{
             self, Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject,
-            audience::{self, EntraIssued},
+            audience::{self, EntraIssued, OwnResources},
         },
         directory::{SigningAlgorithm, Tenant, TokenVersion},
         lifetimes,
@@ -117,8 +117,7 @@ pub struct TokenService {
     authority: Arc<str>,
     /// Every name an assertion may give this authority.
     authorities: Arc<[String]>,
-    /// Canonical.
-    extra_resources: Arc<[String]>,
+    own_resources: OwnResources,
     entra_issued: Arc<EntraIssued>,
     access: Access,
     devices: DeviceFlow,
@@ -128,21 +127,19 @@ pub struct TokenService {
 }
 
 impl TokenService {
-    /// Creates the token service of a store. `authority` is the base of issuers, without a trailing slash; `extra_resources` are resources of
-    /// this deployment that no application stands for, its vaults for one. Tokens for `entra_issued` name Entra as
-    /// their issuer.
+    /// Creates the token service of a store. `authority` is the base of issuers, without a trailing slash; Tokens for
+    /// `entra_issued` name Entra as their issuer.
     pub fn new(
         store: Store,
         keys: KeyRing,
         (credentials, federation): (Credentials, Federation),
         authority: &str,
-        extra_resources: &[String],
+        own_resources: OwnResources,
         entra_issued: EntraIssued,
         access: Access,
     ) -> Self {
         let authorities = [authority.to_owned()].into();
         let (credentials, authority) = (Arc::new(credentials), authority.into());
-        let extra_resources = extra_resources.iter().map(|extra| audience::canonical(extra)).collect();
         let entra_issued = Arc::new(entra_issued);
         let (devices, limits) = (DeviceFlow::default(), Limits::none());
         Self {
@@ -152,7 +149,7 @@ impl TokenService {
             federation,
             authority,
             authorities,
-            extra_resources,
+            own_resources,
             entra_issued,
             access,
             devices,
@@ -407,7 +404,7 @@ impl TokenService {
         };
         let first_party = |issued_by| known(None, TokenVersion::V1, SigningAlgorithm::Rs256, issued_by);
         // First, so that no application can take one of these names and change what their tokens look like.
-        if self.extra_resources.contains(&audience::canonical(asked)) {
+        if self.own_resources.covers(asked) {
             return first_party(IssuedBy::Us);
         }
         if audience::is_first_party(asked) {

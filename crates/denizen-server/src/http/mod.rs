@@ -36,6 +36,8 @@ pub mod tls;
 pub mod trace;
 pub mod vault;
 
+use crate::domain::claims::audience::OwnResources;
+
 pub use call::{Body, Call, Query};
 pub use dispatch::{Api, Service};
 pub use reply::Reply;
@@ -66,5 +68,14 @@ impl PublicNames {
             443 => format!("https://{}", self.vault_suffix),
             port => format!("https://{}:{port}", self.vault_suffix),
         }
+    }
+
+    /// What the APIs here accept tokens for beside Azure's names: the directory, and the vaults with their port and without.
+    pub(crate) fn own_resources(&self) -> OwnResources {
+        let vaults = match self.vault_suffix.as_str() {
+            "" => Vec::new(),
+            suffix => vec![self.vault_resource(), format!("https://{suffix}")],
+        };
+        OwnResources::named(vaults.iter().chain([&self.authority]))
     }
 }

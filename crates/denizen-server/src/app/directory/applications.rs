@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::access::Authorization,
     domain::{
-        claims::audience,
+        claims::audience::{self, OwnResources},
         deleted::DeletedKind,
         directory::{
             AppRole, Application, GroupClaims, KeyCredential, PasswordCredential, PermissionScope, PrincipalKind,
@@ -100,7 +100,7 @@ impl Directory {
             return Err(DirectoryError::Invalid("A value is required for property 'displayName'.".to_owned()));
         };
         let mut application = Application::new(authorization.tenant(), client, object, name);
-        change.apply(&mut application)?;
+        change.apply(&mut application, &self.own_resources)?;
         let written = &application;
         self.store
             .write(authorization, |tx| {
@@ -129,7 +129,10 @@ impl Directory {
                 "keyCredentials cannot be changed together with other properties here: send them in a request of their own.".to_owned(),
             ));
         }
-        self.edit_application(authorization, actions::UPDATE_APPLICATION, named, |it| change.apply(it)).await
+        self.edit_application(authorization, actions::UPDATE_APPLICATION, named, |it| {
+            change.apply(it, &self.own_resources)
+        })
+        .await
     }
 
     /// Puts certificates in the place of those that an application is known by.
@@ -437,14 +440,14 @@ impl Directory {
 }
 
 impl ApplicationChange {
-    fn apply(&self, to: &mut Application) -> Result<(), DirectoryError> {
+    fn apply(&self, to: &mut Application, own: &OwnResources) -> Result<(), DirectoryError> {
         if let Some(name) = &self.display_name {
             check_text("displayName", name, 256)?;
             to.display_name.clone_from(name);
         }
         if let Some(uris) = &self.identifier_uris {
             check_uris("identifierUris", uris)?;
-            check_own(to.client_id, uris)?;
+            check_own(to.client_id, uris, own)?;
             to.identifier_uris.clone_from(uris);
         }
         if let Some(version) = self.token_version {
@@ -488,17 +491,17 @@ impl ApplicationChange {
     }
 }
 
-/// An application calls itself by no name that is another's: a service's of Azure's, or another client's.
-fn check_own(client: ClientId, uris: &[String]) -> Result<(), DirectoryError> {
+/// An application calls itself by no name that is another's: of a service of Azure's or of ours, or of another client.
+fn check_own(client: ClientId, uris: &[String], own: &OwnResources) -> Result<(), DirectoryError> {
     let is_anothers = |uri: &&String| {
         let scheme = uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("api://"));
         let named = uri.get(6..).filter(|_| scheme).and_then(|rest| rest.split('/').next()?.parse::<ClientId>().ok());
-        audience::is_first_party(uri) || named.is_some_and(|named| named != client)
+        audience::is_first_party(uri) || own.covers(uri) || named.is_some_and(|named| named != client)
     };
     match uris.iter().find(is_anothers) {
         None => Ok(()),
         Some(uri) => Err(DirectoryError::Invalid(format!(
-            "Invalid value specified for property 'identifierUris': '{}' is the name of another resource.",
+            "Invalid value specified for property 'identifierUris': '{}' is the name of another resource: use one of your own, as 'api://{client}'.",
             denizen_wire::shown::identifier(uri)
         ))),
     }

@@ -1,5 +1,7 @@
 //! Enrolment against a real store: one machine in, and every way of getting in that is not one.
 
+use std::sync::Arc;
+
 use denizen_keys::{
     Algorithm, RsaBits, Signer,
     envelope::RootKey,
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     app::{access::tests::fixture::access, directory::Directory, key_encryption_keys::KeyEncryptionKeys},
-    domain::Actor,
+    domain::{Actor, claims::audience::OwnResources, roles::BuiltInRoles},
     store::{AuditRecord, Engine},
 };
 
@@ -35,8 +37,13 @@ async fn fixture() -> Fixture {
         .unwrap();
     let ctx = Ctx::new(TenantId(Uuid::from_u128(7)), Actor::System("test"), NOW, Uuid::from_u128(1));
     let authorization = Authorization::of_test(ctx.clone(), &store);
-    let directory =
-        Directory::new(store.clone(), KeyEncryptionKeys::new(RootKey::load_or_create(&root.join("root.key")).unwrap()));
+    let root_key = RootKey::load_or_create(&root.join("root.key")).unwrap();
+    let directory = Directory::new(
+        store.clone(),
+        KeyEncryptionKeys::new(root_key),
+        Arc::new(BuiltInRoles::load()),
+        OwnResources::default(),
+    );
     directory.create_tenant(&authorization, "a.test", "A").await.unwrap();
     let group = directory
         .create_resource_group(&authorization, SubscriptionId(Uuid::from_u128(9)), "dev", "local")

@@ -22,7 +22,7 @@ use crate::{
     },
     domain::{
         Actor, Ctx,
-        claims::audience::EntraIssued,
+        claims::audience::{EntraIssued, OwnResources},
         directory::{
             Application, Kept, KeyCredential, PasswordCredential, PrincipalKind, ServicePrincipal, SigningKey, Tenant,
             TokenVersion,
@@ -167,7 +167,7 @@ pub(crate) async fn deployment_asking(entra_issued: EntraIssued, issuers: Issuer
         .unwrap();
     let key_encryption_keys = KEY_ENCRYPTION_KEYS.clone();
     let keys = KeyRing::new(store.clone(), key_encryption_keys.clone());
-    let extra = vec![VAULT.to_owned()];
+    let own_resources = OwnResources::named([VAULT]);
     let (access, _) = Access::new(store.clone(), Arc::new(BuiltInRoles::load()), AUTHORITY, Clock::system());
     let credentials = Credentials::new(key_encryption_keys.clone(), Hashing::of_this_machine());
     let federation = Federation::new(issuers, keys.clone(), AUTHORITY);
@@ -176,7 +176,7 @@ pub(crate) async fn deployment_asking(entra_issued: EntraIssued, issuers: Issuer
         keys.clone(),
         (credentials, federation),
         AUTHORITY,
-        &extra,
+        own_resources,
         entra_issued,
         access,
     );

@@ -32,9 +32,11 @@ impl TokenService {
             .access
             .authenticate(at.snapshot, assertion.expose(), &audiences, at.tenant.id, at.ctx.now)
             .map_err(|refusal| GrantFault::Assertion(refusal.error.to_string()))?;
-        // A canonical name may be several's: what counts is what the token says, and no service of Azure's is a client.
+        // A canonical name may be several's: what counts is what the token says, and no service of Azure's or of ours is a
+        // client.
         let said = caller.written_audience();
-        let is_own = own.iter().chain(names).any(|name| name == said) && !audience::is_first_party(said);
+        let is_anothers = audience::is_first_party(said) || self.own_resources.covers(said);
+        let is_own = own.iter().chain(names).any(|name| name == said) && !is_anothers;
         if !is_own {
             let why = AuthError::Audience { expected: asking.id.to_string(), found: said.to_owned() };
             return Err(GrantFault::Assertion(why.to_string()).into());

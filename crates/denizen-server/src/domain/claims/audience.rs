@@ -5,6 +5,8 @@
 //!
 //! Pure. Tests: below.
 
+use std::sync::Arc;
+
 use denizen_keys::hash::sha256_of;
 use denizen_wire::PrincipalId;
 use uuid::Uuid;
@@ -177,6 +179,24 @@ impl EntraIssued {
     /// Whether a resource is one of them.
     pub fn covers(&self, resource: &str) -> bool {
         first_party(resource).is_some_and(|service| self.0.iter().any(|covered| std::ptr::eq(*covered, service)))
+    }
+}
+
+/// The resources of this deployment that no application stands for: its vaults and its directory. No application of a
+/// tenant may call itself by one of their names, and where one does, that name is still not its own.
+#[derive(Clone, Debug, Default)]
+pub struct OwnResources(Arc<[String]>);
+
+impl OwnResources {
+    /// The resources of these names.
+    pub fn named<R: AsRef<str>>(names: impl IntoIterator<Item = R>) -> Self {
+        Self(names.into_iter().map(|name| canonical(name.as_ref())).collect())
+    }
+
+    /// Whether a resource is one of them, in any spelling.
+    pub fn covers(&self, resource: &str) -> bool {
+        let name = canonical(resource);
+        self.0.contains(&name)
     }
 }
 

@@ -4,9 +4,9 @@ mod lists;
 mod objects;
 mod rights;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use denizen_keys::envelope::RootKey;
+use denizen_keys::{Custody, envelope::RootKey};
 use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body_util::BodyExt as _;
@@ -17,18 +17,22 @@ use uuid::Uuid;
 use crate::{
     app::{
         access::{Authorization, SystemReason},
+        limits::Rates,
         set_up::{NewSetUp, Plan},
         vaults::NewVault,
     },
     domain::{
-        claims::{Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token},
+        claims::{
+            Audience, ClientAuthMethod, Groups, IssuedBy, NewToken, Subject, access_token, audience::EntraIssued,
+        },
         directory::{PrincipalKind, ServicePrincipal, SigningAlgorithm, TokenVersion},
         people::User,
         sign_in::SignIn,
     },
-    http::{Body, Call, Service},
-    run::{Server, root_key_in},
-    store::{Record, StoreError, Write},
+    http::{Body, Call, PublicNames, Service},
+    issuers::Outbound,
+    run::{Server, ServerConfig, database_in, root_key_in},
+    store::{Engine, Record, Retention, StoreError, Write},
 };
 
 const AUTHORITY: &str = "https://localhost:8443";
@@ -68,12 +72,34 @@ impl Answer {
     }
 }
 
+fn config(root: &Path, root_key: RootKey) -> ServerConfig {
+    ServerConfig {
+        engine: Engine::Sqlite { path: database_in(root) },
+        names: PublicNames {
+            authority: AUTHORITY.to_owned(),
+            other_authorities: Vec::new(),
+            vault_suffix: "vault.denizen.test".to_owned(),
+            vault_port: 8444,
+            vault_local: None,
+        },
+        root_key,
+        custody: Custody::sealed(),
+        clock: Clock::system(),
+        entra_issued: EntraIssued::default(),
+        connections: 0,
+        retention: Retention::default(),
+        rates: Rates::default(),
+        outbound: Outbound::default(),
+        password_grant: false,
+    }
+}
+
 impl Tenant {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         let key = RootKey::load_or_create(&root_key_in(&root)).unwrap();
-        let server = Server::open_at_rest(&root, key, AUTHORITY, Clock::system()).await.unwrap();
+        let server = Server::open(config(&root, key)).await.unwrap();
         let new = NewSetUp {
             domain: "contoso.example",
             display_name: "Contoso",

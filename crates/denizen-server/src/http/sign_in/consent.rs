@@ -4,7 +4,7 @@
 //! a user is not asked for. Resources of Azure's have no service principal here; consent to use one is recorded under an id
 //! that is made of its name.
 
-use denizen_wire::{ClientId, PrincipalId};
+use denizen_wire::{ClientId, PrincipalId, TenantId};
 use maud::{Markup, html};
 
 use super::{
@@ -12,7 +12,12 @@ use super::{
     request::{Client, Refused},
 };
 use crate::{
-    domain::{claims::audience, directory::Application, scopes::Scopes, sign_in::SignIn},
+    domain::{
+        claims::audience::{self, OwnResources},
+        directory::Application,
+        scopes::Scopes,
+        sign_in::SignIn,
+    },
     store::Snapshot,
 };
 
@@ -53,7 +58,8 @@ pub(super) fn needed(
         // A tool that every tenant has.
         return Consent::Given;
     };
-    let resource = application_of(snapshot, sign_in, &scopes.resource);
+    let own = pages.names.own_resources();
+    let resource = application_of(snapshot, &own, tenant, &scopes.resource);
     if resource.is_some_and(|resource| resource.client_id == client.id) {
         return Consent::Given;
     }
@@ -94,12 +100,16 @@ struct Wanted {
 }
 
 /// The application that a resource is.
-fn application_of<'s>(snapshot: &'s Snapshot, sign_in: &SignIn, resource: &str) -> Option<&'s Application> {
-    // As the token service has it: a resource of Azure's is no application's, whatever one calls itself.
-    if audience::is_first_party(resource) {
+fn application_of<'s>(
+    snapshot: &'s Snapshot,
+    own: &OwnResources,
+    tenant: TenantId,
+    resource: &str,
+) -> Option<&'s Application> {
+    // As the token service has it: a resource of Azure's or of ours is no application's, whatever one calls itself.
+    if audience::is_first_party(resource) || own.covers(resource) {
         return None;
     }
-    let tenant = sign_in.tenant;
     let by_id = || snapshot.application(tenant, resource.parse::<ClientId>().ok()?);
     let by_uri = || snapshot.application_for_resource(tenant, resource);
     by_id().or_else(by_uri).map(|application| &**application)
@@ -163,5 +173,24 @@ impl Question {
             }
             p.soft { "Accept only if you know this program and trust who runs it." }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::signing::fixture::{APP, CONTOSO, deployment};
+
+    #[tokio::test]
+    async fn a_name_of_ours_is_no_applications_whatever_one_calls_itself() {
+        let deployment = deployment().await;
+        let taken = ["https://vault.denizen.test", "https://localhost:8443"];
+        let mut application = Application::new(CONTOSO, APP, uuid::Uuid::from_u128(1), "taker");
+        application.identifier_uris = taken.iter().chain(&["api://taker"]).map(|uri| (*uri).to_owned()).collect();
+        deployment.put(CONTOSO, &application).await;
+        let (snapshot, own) = (deployment.store.snapshot(), OwnResources::named(taken));
+        let found = |resource: &str| application_of(&snapshot, &own, CONTOSO, resource).map(|it| it.client_id);
+        assert_eq!(taken.map(found), [None, None]);
+        assert_eq!(found("api://taker"), Some(APP));
     }
 }

@@ -211,6 +211,12 @@ async fn nobody_takes_the_name_of_another_resource() {
         "https://graph.microsoft.com",
         "https://VAULT.azure.net/",
         "https://ossrdbms-aad.database.windows.net",
+        // Of this deployment: its directory, and its vaults with their port and without.
+        AUTHORITY,
+        "HTTPS://localhost:8443/",
+        "https://vault.denizen.test:8444",
+        "https://vault.denizen.test",
+        "https://Vault.Denizen.test:443/",
         &anothers,
     ] {
         let refused = tenant.patch(&path, json!({ "identifierUris": [uri] })).await;
@@ -218,6 +224,13 @@ async fn nobody_takes_the_name_of_another_resource() {
     }
     let own = tenant.patch(&path, json!({ "identifierUris": [format!("api://{client}"), "api://taker"] })).await;
     assert_eq!(own.status, 204, "{}", own.body);
+    // Not at its making either; and a token for such a name is one for the resource of ours, which no application is.
+    let new = json!({ "displayName": "b", "identifierUris": ["https://vault.denizen.test"] });
+    assert_eq!(tenant.post("/v1.0/applications", new).await.status, 400);
+    let (client, secret) = (tenant.plan.client().to_string(), tenant.plan.secret().expose());
+    for resource in ["https://vault.denizen.test", "https://vault.denizen.test:8444", AUTHORITY] {
+        tenant.token_of(&client, secret, resource).await;
+    }
 }
 
 #[tokio::test]
