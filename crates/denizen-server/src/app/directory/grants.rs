@@ -6,7 +6,7 @@ use denizen_keys::random;
 use denizen_wire::PrincipalId;
 use uuid::Uuid;
 
-use super::{Directory, DirectoryError, actions};
+use super::{Directory, DirectoryError, actions, error::refuse_outranked};
 use crate::{
     app::access::Authorization,
     domain::{
@@ -143,10 +143,12 @@ impl Directory {
         Ok(all)
     }
 
-    /// Grants scopes to a client.
+    /// Grants scopes to a client. A client with scopes of a user acts by that user's roles, so nobody consents in the name of
+    /// a user whose roles reach further.
     ///
     /// # Errors
-    /// [`DirectoryError::Missing`] the client, the user or the resource; [`DirectoryError::Invalid`]; the store's.
+    /// [`DirectoryError::Missing`] the client, the user or the resource; [`DirectoryError::Invalid`];
+    /// [`DirectoryError::Outranked`]; the store's.
     pub async fn grant_scopes(
         &self,
         authorization: &Authorization,
@@ -165,10 +167,11 @@ impl Directory {
                             return Err(DirectoryError::Missing(id.to_string()));
                         }
                     }
-                    if let Some(user) = user
-                        && snapshot.user(tenant, user).is_none()
-                    {
-                        return Err(DirectoryError::Missing(user.to_string()));
+                    if let Some(user) = user {
+                        if snapshot.user(tenant, user).is_none() {
+                            return Err(DirectoryError::Missing(user.to_string()));
+                        }
+                        refuse_outranked(authorization, &snapshot, user)?;
                     }
                     let there = snapshot.grants_of(tenant, client);
                     if there.iter().any(|it| it.resource == resource && it.user == user) {
@@ -195,10 +198,10 @@ impl Directory {
         Ok(found)
     }
 
-    /// Puts other scopes into a grant.
+    /// Puts other scopes into a grant; of a user's, as [`Self::grant_scopes`] has it.
     ///
     /// # Errors
-    /// [`DirectoryError::Missing`]; [`DirectoryError::Invalid`]; the store's.
+    /// [`DirectoryError::Missing`]; [`DirectoryError::Invalid`]; [`DirectoryError::Outranked`]; the store's.
     pub async fn change_scopes(
         &self,
         authorization: &Authorization,
@@ -212,6 +215,12 @@ impl Directory {
                 Box::pin(async move {
                     let grant = tx.record::<PermissionGrant>(&id).await?;
                     let grant = grant.ok_or_else(|| DirectoryError::Missing(id.to_string()))?;
+                    if let Some(user) = grant.user {
+                        refuse_outranked(authorization, &tx.snapshot(), user)?;
+                    }
+                    if grant.scopes == *scopes {
+                        return Ok(Write::Unchanged(()));
+                    }
                     tx.put(&PermissionGrant { scopes: scopes.clone(), ..grant }).await?;
                     Ok(Write::commit(actions::UPDATE_GRANT, id.to_string(), ()))
                 })

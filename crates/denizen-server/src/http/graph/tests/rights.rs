@@ -129,6 +129,41 @@ async fn who_has_a_role_is_changed_by_who_may_give_it_only() {
     assert_eq!(tenant.delete(&format!("/v1.0/users/{chief}")).await.status, 204);
 }
 
+/// What a client was granted for a user, it does by the roles of that user.
+#[tokio::test]
+async fn nobody_consents_in_the_name_of_who_has_more_roles() {
+    let tenant = Tenant::new().await;
+    let (_, _, apps_admin, of_apps) = tenant.client("apps-admin").await;
+    tenant.assign(&apps_admin, "Application Administrator").await;
+    let (_, _, client, _) = tenant.client("tool").await;
+    let (_, _, resource, _) = tenant.client("orders").await;
+    let (chief, ordinary) = (tenant.user("chief").await, tenant.user("ordinary").await);
+    tenant.assign(&chief, "Global Administrator").await;
+    let of = |user: &str, scope: &str| {
+        json!({
+            "clientId": client, "consentType": "Principal", "principalId": user, "resourceId": resource, "scope": scope,
+        })
+    };
+    let path = "/v1.0/oauth2PermissionGrants";
+    let is_denied = |answer: &Answer| {
+        assert_eq!((answer.status, answer.code()), (403, "Authorization_RequestDenied"), "{}", answer.body);
+    };
+    is_denied(&tenant.send_as(&of_apps, Method::POST, path, of(&chief, "a")).await);
+    assert_eq!(tenant.get(path).await.each("id").len(), 0);
+    // What an administrator of its rank has granted, nobody below widens.
+    let made = tenant.made(path, of(&chief, "a")).await;
+    let one = format!("{path}/{}", made["id"].as_str().unwrap());
+    is_denied(&tenant.send_as(&of_apps, Method::PATCH, &one, json!({ "scope": "a b" })).await);
+    assert_eq!(tenant.get(&one).await.body["scope"], "a");
+    assert_eq!(tenant.patch(&one, json!({ "scope": "a c" })).await.status, 204);
+    // For everybody else it is theirs to do.
+    let made = tenant.send_as(&of_apps, Method::POST, path, of(&ordinary, "a")).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let one = format!("{path}/{}", made.id());
+    assert_eq!(tenant.send_as(&of_apps, Method::PATCH, &one, json!({ "scope": "a b" })).await.status, 204);
+    assert_eq!(tenant.get(&one).await.body["scope"], "a b");
+}
+
 #[tokio::test]
 async fn d34_one_tenants_administrator_sees_nothing_of_another() {
     let tenant = Tenant::new().await;
