@@ -13,10 +13,10 @@ use crate::{
     domain::{
         deleted::{DeletedKind, DeletedObject, RETENTION},
         directory::{Application, ServicePrincipal},
-        people::{Group, User},
+        people::{Group, Membership, MembershipKey, User},
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
     },
-    store::{StoreError, Tx, Write},
+    store::{Snapshot, StoreError, Tx, Write},
 };
 
 /// A record as it lies among the deleted.
@@ -46,16 +46,38 @@ pub(super) async fn drop_directory_roles(
     principal: PrincipalId,
 ) -> Result<(), StoreError> {
     let snapshot = tx.snapshot();
-    let is_of_directory = |id: RoleId| {
-        let role = roles.role(id).or_else(|| snapshot.custom_role(tenant, id).map(AsRef::as_ref));
-        role.is_some_and(RoleDefinition::is_of_directory)
-    };
     for assignment in snapshot.assignments_of(tenant, principal) {
-        if is_of_directory(assignment.role) {
+        if is_of_directory(&snapshot, roles, tenant, assignment.role) {
             tx.remove::<RoleAssignment>(&assignment.id).await?;
         }
     }
     Ok(())
+}
+
+/// Takes who is restored out of the groups that would give it a role of the directory, themselves or by a group that they
+/// are in: restoring gives no rank.
+async fn drop_ranking_memberships(
+    tx: &mut Tx<'_>,
+    roles: &BuiltInRoles,
+    tenant: TenantId,
+    member: PrincipalId,
+) -> Result<(), StoreError> {
+    let snapshot = tx.snapshot();
+    let has_role = |group: &PrincipalId| {
+        let mut given = snapshot.assignments_of(tenant, *group).iter();
+        given.any(|it| is_of_directory(&snapshot, roles, tenant, it.role))
+    };
+    for group in snapshot.direct_groups_of(tenant, member) {
+        if has_role(&group) || snapshot.groups_of(tenant, group).iter().any(has_role) {
+            tx.remove::<Membership>(&MembershipKey { group, member }).await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_of_directory(snapshot: &Snapshot, roles: &BuiltInRoles, tenant: TenantId, id: RoleId) -> bool {
+    let role = roles.role(id).or_else(|| snapshot.custom_role(tenant, id).map(AsRef::as_ref));
+    role.is_some_and(RoleDefinition::is_of_directory)
 }
 
 fn kept<T: DeserializeOwned>(object: &DeletedObject) -> Result<T, StoreError> {
@@ -76,18 +98,20 @@ impl Directory {
         Ok(found)
     }
 
-    /// Puts a deleted object back. A service principal comes back by itself, and not with its application.
+    /// Puts a deleted object back, without roles of the directory: neither its own nor those of groups that it was in. A
+    /// service principal comes back by itself, and not with its application.
     ///
     /// # Errors
     /// [`DirectoryError::Missing`]; [`DirectoryError::Exists`] when its name was taken meanwhile; the store's.
     pub async fn restore(&self, authorization: &Authorization, id: Uuid) -> Result<DeletedObject, DirectoryError> {
         self.check(authorization, actions::RESTORE_DELETED)?;
-        let now = authorization.now();
+        let (tenant, now) = (authorization.tenant(), authorization.now());
         self.store
             .write(authorization, |tx| {
                 Box::pin(async move {
                     let found = tx.remove::<DeletedObject>(&id).await?.filter(|it| now < it.deleted + RETENTION);
                     let Some(object) = found else { return Err(DirectoryError::Missing(id.to_string())) };
+                    drop_ranking_memberships(tx, &self.roles, tenant, PrincipalId(id)).await?;
                     match object.kind {
                         DeletedKind::User => {
                             let user = kept::<User>(&object)?;

@@ -283,3 +283,30 @@ async fn a_role_of_the_directory_does_not_come_back_with_who_was_deleted() {
     assert_eq!(tenant.post(&format!("/v1.0/directory/deletedItems/{principal}/restore"), json!({})).await.status, 200);
     assert_eq!(given(&principal), 0);
 }
+
+#[tokio::test]
+async fn a_role_of_a_group_does_not_come_back_with_who_was_in_it() {
+    let tenant = Tenant::new().await;
+    let [admins, inner, team] = [tenant.group("admins").await, tenant.group("inner").await, tenant.group("team").await];
+    let (direct, nested) = (tenant.user("direct").await, tenant.user("nested").await);
+    for (group, member) in
+        [(&admins, &inner), (&admins, &direct), (&inner, &nested), (&team, &direct), (&team, &inner), (&team, &nested)]
+    {
+        let reference = json!({ "@odata.id": format!("{AUTHORITY}/v1.0/directoryObjects/{member}") });
+        assert_eq!(tenant.post(&format!("/v1.0/groups/{group}/members/$ref"), reference).await.status, 204);
+    }
+    tenant.assign(&admins, "Global Administrator").await;
+    let groups_of = async |kind: &str, id: &str| {
+        let mut ids = tenant.get(&format!("/v1.0/{kind}/{id}/transitiveMemberOf")).await.each("id");
+        ids.sort();
+        ids
+    };
+    for (kind, id) in [("users", &direct), ("users", &nested), ("groups", &inner)] {
+        assert!(groups_of(kind, id).await.contains(&admins));
+        assert_eq!(tenant.delete(&format!("/v1.0/{kind}/{id}")).await.status, 204);
+        let restored = tenant.post(&format!("/v1.0/directory/deletedItems/{id}/restore"), json!({})).await;
+        assert_eq!(restored.status, 200, "{}", restored.body);
+        assert_eq!(groups_of(kind, id).await, [team.as_str()], "{kind}: it is where it was but for what ranks");
+    }
+    assert_eq!(tenant.get(&format!("/v1.0/groups/{admins}/members")).await.each("id").len(), 0);
+}
