@@ -33,7 +33,7 @@ const MOST_ROLES: usize = 200;
 const LONGEST_LIFE: i64 = 730 * 24 * 3600;
 
 /// What is to be changed of an application; what is none stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApplicationChange {
     /// For people.
     pub display_name: Option<String>,
@@ -60,7 +60,7 @@ pub struct ApplicationChange {
 }
 
 /// A certificate that an application is to be known by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewCertificate {
     /// One that comes in.
     New {
@@ -440,6 +440,12 @@ impl Directory {
 }
 
 impl ApplicationChange {
+    /// The certificates, where nothing else is to be changed.
+    pub fn certificates_alone(&self) -> Option<&[NewCertificate]> {
+        let is_alone = Self { certificates: None, ..self.clone() } == Self::default();
+        self.certificates.as_deref().filter(|_| is_alone)
+    }
+
     fn apply(&self, to: &mut Application, own: &OwnResources) -> Result<(), DirectoryError> {
         if let Some(name) = &self.display_name {
             check_text("displayName", name, 256)?;

@@ -61,13 +61,14 @@ async fn create(api: &Graph, access: &GraphAccess, _: &Params, call: &mut Call) 
 
 async fn update(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
     let named = named(params)?;
-    let mut change = change(body(call).await?)?;
-    let certificates = change.certificates.take();
-    api.directory.change_application(&access.authorization, named, &change).await?;
-    if let Some(certificates) = certificates {
-        // Another action than this row's: it is decided for itself.
-        let access = api.also(call, actions::UPDATE_CREDENTIALS, params)?;
-        api.directory.set_certificates(&access.authorization, named, &certificates).await?;
+    let change = change(body(call).await?)?;
+    match change.certificates_alone() {
+        Some(certificates) => {
+            // Another action than this row's: it is decided for itself.
+            let access = api.also(call, actions::UPDATE_CREDENTIALS, params)?;
+            api.directory.set_certificates(&access.authorization, named, certificates).await?;
+        }
+        None => api.directory.change_application(&access.authorization, named, &change).await?,
     }
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }

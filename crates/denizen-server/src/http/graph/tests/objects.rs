@@ -130,6 +130,11 @@ async fn a_certificate_is_registered_kept_and_taken_away() {
     let kept = tenant.patch(&path, json!({ "keyCredentials": app["keyCredentials"] })).await;
     assert_eq!(kept.status, 204, "{}", kept.body);
     assert_eq!(tenant.get(&path).await.body["keyCredentials"], app["keyCredentials"]);
+    // All or nothing: with anything else, neither is changed.
+    let both = tenant.patch(&path, json!({ "keyCredentials": [], "displayName": "d" })).await;
+    assert!(both.status == 400 && both.message().contains("a request of their own"), "{}", both.body);
+    let shown = tenant.get(&path).await.body;
+    assert_eq!((&shown["keyCredentials"], &shown["displayName"]), (&app["keyCredentials"], &json!("c")));
     assert_eq!(tenant.patch(&path, json!({ "keyCredentials": [] })).await.status, 204);
     assert_eq!(tenant.get(&path).await.body["keyCredentials"], json!([]));
     let refused = tenant.post(&format!("{path}/addKey"), json!({})).await;
