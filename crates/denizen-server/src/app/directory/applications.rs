@@ -68,10 +68,20 @@ pub enum NewCertificate {
         der: Vec<u8>,
         /// For people.
         display_name: String,
+        /// Where it is to hold for less than the certificate says.
+        within: Within,
     },
-    /// One that stays, by the id of its credential.
-    Kept(Uuid),
+    /// One that stays.
+    Kept {
+        /// The id of its credential.
+        id: Uuid,
+        /// Where it is to hold for less than it does.
+        within: Within,
+    },
 }
+
+/// From when a credential is to hold, and until when; none where nothing is asked.
+type Within = (Option<UnixTime>, Option<UnixTime>);
 
 /// A client secret that was asked for.
 #[derive(Clone, Debug, Default)]
@@ -568,14 +578,22 @@ fn key_credentials(
     if certificates.len() > MOST_CREDENTIALS {
         return Err(DirectoryError::Invalid(format!("An application has at most {MOST_CREDENTIALS} certificates.")));
     }
+    let narrowed = |key: KeyCredential, (from, until): &Within| KeyCredential {
+        start: from.map_or(key.start, |from| from.max(key.start)),
+        end: until.map_or(key.end, |until| until.min(key.end)),
+        ..key
+    };
     let one = |new: &NewCertificate| {
-        let (der, display_name) = match new {
-            NewCertificate::New { der, display_name } => (der, display_name),
-            NewCertificate::Kept(id) => return before.iter().find(|it| it.key_id == *id).cloned(),
+        let (der, display_name, within) = match new {
+            NewCertificate::New { der, display_name, within } => (der, display_name, within),
+            NewCertificate::Kept { id, within } => {
+                let kept = before.iter().find(|it| it.key_id == *id).cloned();
+                return kept.map(|kept| narrowed(kept, within));
+            }
         };
         let certificate = Certificate::from_der(der).ok()?;
         let public = certificate.public_key().ok()?;
-        Some(KeyCredential {
+        let key = KeyCredential {
             key_id: random::uuid_v4(),
             display_name: display_name.clone(),
             start: UnixTime(certificate.not_before()),
@@ -584,9 +602,15 @@ fn key_credentials(
             x5t_s256: certificate.thumbprint_sha256(),
             n: hash::hex(public.n()),
             e: hash::hex(public.e()),
-        })
+        };
+        Some(narrowed(key, within))
     };
     let keys: Option<Vec<_>> = certificates.iter().map(one).collect();
+    if keys.iter().flatten().any(|key| key.end <= key.start) {
+        return Err(DirectoryError::Invalid(
+            "The endDateTime of each of keyCredentials must be later than its startDateTime, within the time of its certificate.".to_owned(),
+        ));
+    }
     keys.ok_or_else(|| {
         DirectoryError::Invalid(
             "Each of keyCredentials must have as its 'key' the base64 of an X.509 certificate in DER with an RSA key of 2048 to 4096 bits, or as its 'keyId' the one of a certificate that is there.".to_owned(),

@@ -143,7 +143,7 @@ fn change(mut members: Members) -> Result<ApplicationChange, Fault> {
     let mut change = ApplicationChange {
         display_name: members.text("displayName")?,
         identifier_uris: members.texts("identifierUris")?,
-        public_client: members.flag("isFallbackPublicClient")?,
+        public_client: members.nullable_flag("isFallbackPublicClient")?,
         group_claims: match members.nullable_text("groupMembershipClaims")? {
             None => None,
             Some(None) => Some(GroupClaims::None),
@@ -163,11 +163,11 @@ fn change(mut members: Members) -> Result<ApplicationChange, Fault> {
         change.app_roles = Some(roles.into_iter().map(role).collect::<Result<_, _>>()?);
     }
     if let Some(mut of) = members.object("api")? {
-        change.token_version = match of.number("requestedAccessTokenVersion")? {
+        change.token_version = match of.nullable_number("requestedAccessTokenVersion")? {
             None => None,
-            Some(1) => Some(TokenVersion::V1),
-            Some(2) => Some(TokenVersion::V2),
-            Some(_) => {
+            Some(None | Some(1)) => Some(TokenVersion::V1),
+            Some(Some(2)) => Some(TokenVersion::V2),
+            Some(Some(_)) => {
                 return Err(Fault::bad(
                     "Invalid value specified for property 'api/requestedAccessTokenVersion': it must be 1 or 2.",
                 ));
@@ -239,15 +239,15 @@ fn scope(mut of: Members) -> Result<PermissionScope, Fault> {
 fn certificate(mut of: Members) -> Result<NewCertificate, Fault> {
     of.fixed("type", &json!("AsymmetricX509Cert"))?;
     of.fixed("usage", &json!("Verify"))?;
-    // When it holds is in the certificate.
-    let _: (Option<String>, Option<String>) = (of.text("startDateTime")?, of.text("endDateTime")?);
+    // The certificate says when it holds, and these say within that.
+    let within = (of.time("startDateTime")?, of.time("endDateTime")?);
     let (id, _): (Option<Uuid>, Option<String>) = (of.id("keyId")?, of.text("customKeyIdentifier")?);
     let key = of.text("key")?.and_then(|key| b64::decode_lax(&key));
     let display_name = of.text("displayName")?.unwrap_or_default();
     of.finish()?;
     match (key, id) {
-        (Some(der), _) => Ok(NewCertificate::New { der, display_name }),
-        (None, Some(id)) => Ok(NewCertificate::Kept(id)),
+        (Some(der), _) => Ok(NewCertificate::New { der, display_name, within }),
+        (None, Some(id)) => Ok(NewCertificate::Kept { id, within }),
         (None, None) => Err(Fault::bad("Each of keyCredentials needs a 'key': the base64 of a certificate in DER.")),
     }
 }

@@ -142,7 +142,7 @@ async fn grant(api: &Graph, access: &GraphAccess, _: &Params, call: &mut Call) -
     let [client, resource] = [members.the_id("clientId")?, members.the_id("resourceId")?].map(PrincipalId);
     let user = members.id("principalId")?.map(PrincipalId);
     let consent = members.text("consentType")?.unwrap_or_default();
-    let scopes = members.text("scope")?.unwrap_or_default();
+    let scopes = members.the_text("scope")?;
     // They were needed once, and say nothing today.
     let _: (Option<String>, Option<String>) = (members.text("startTime")?, members.text("expiryTime")?);
     members.finish()?;
@@ -162,7 +162,7 @@ async fn grant(api: &Graph, access: &GraphAccess, _: &Params, call: &mut Call) -
 
 async fn change_grant(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
     let mut members = body(call).await?;
-    let scopes = members.text("scope")?.unwrap_or_default();
+    let scopes = members.the_text("scope")?;
     members.finish()?;
     api.directory.change_scopes(&access.authorization, id(params, "id")?, &scopes).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))

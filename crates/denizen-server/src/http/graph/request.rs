@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 16;
 /// An object of which each member is taken once: what is left that says something was not understood.
 pub(super) struct Members {
     of: Map<String, Value>,
-    /// Where it stands in the body.
+    /// The property whose value it is; empty of the body itself.
     at: &'static str,
 }
 
@@ -46,8 +46,13 @@ pub(super) async fn object(call: &mut Call, limit: usize) -> Result<Map<String, 
 }
 
 impl Members {
+    /// A member as messages name it: `appRoles/id`.
+    fn path(&self, name: &str) -> String {
+        if self.at.is_empty() { name.to_owned() } else { format!("{}/{name}", self.at) }
+    }
+
     fn wrong(&self, name: &str, wanted: &str) -> Fault {
-        Fault::bad(format!("Invalid value specified for property '{}{name}': it must be {wanted}.", self.at))
+        Fault::bad(format!("Invalid value specified for property '{}': it must be {wanted}.", self.path(name)))
     }
 
     /// What is null is as what is not there.
@@ -81,10 +86,20 @@ impl Members {
         }
     }
 
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<i64>, Fault> {
-        match self.value(name) {
+    /// Null is false, and what is not there leaves it.
+    pub(super) fn nullable_flag(&mut self, name: &str) -> Result<Option<bool>, Fault> {
+        match self.of.get(name) {
+            Some(Value::Null) => Ok(self.of.remove(name).map(|_| false)),
+            _ => self.flag(name),
+        }
+    }
+
+    /// Null takes the value away, and what is not there leaves it.
+    pub(super) fn nullable_number(&mut self, name: &str) -> Result<Option<Option<i64>>, Fault> {
+        match self.of.remove(name) {
             None => Ok(None),
-            Some(Value::Number(number)) if number.is_i64() => Ok(number.as_i64()),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::Number(number)) if number.is_i64() => Ok(Some(number.as_i64())),
             Some(_) => Err(self.wrong(name, "a whole number")),
         }
     }
@@ -96,9 +111,18 @@ impl Members {
         }
     }
 
+    fn required(&self, name: &str) -> Fault {
+        Fault::bad(format!("A value is required for property '{}'.", self.path(name)))
+    }
+
     /// An id that must be there.
     pub(super) fn the_id(&mut self, name: &str) -> Result<Uuid, Fault> {
-        self.id(name)?.ok_or_else(|| Fault::bad(format!("A value is required for property '{}{name}'.", self.at)))
+        self.id(name)?.ok_or_else(|| self.required(name))
+    }
+
+    /// A text that must be there.
+    pub(super) fn the_text(&mut self, name: &str) -> Result<String, Fault> {
+        self.text(name)?.ok_or_else(|| self.required(name))
     }
 
     pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Fault> {
@@ -165,10 +189,9 @@ impl Members {
         match left {
             None => Ok(()),
             Some((name, _)) => {
-                let slash = if self.at.is_empty() { "" } else { "/" };
                 let name: String =
                     name.chars().filter(|c| c.is_ascii_alphanumeric() || "_.@".contains(*c)).take(80).collect();
-                Err(Fault::bad(format!("The property '{}{slash}{name}' is not kept here: leave it out.", self.at)))
+                Err(Fault::bad(format!("The property '{}' is not kept here: leave it out.", self.path(&name))))
             }
         }
     }

@@ -128,10 +128,12 @@ fn change(mut of: Members) -> Result<UserChange, Fault> {
     if let Some(mut profile) = of.object("passwordProfile")? {
         let must_change = profile.flag("forceChangePasswordNextSignIn")?;
         let with_factor = profile.flag("forceChangePasswordNextSignInWithMfa")?;
-        if let Some(password) = profile.text("password")? {
-            let must_change = must_change.or(with_factor).unwrap_or(true);
-            change.password = Some(NewPassword { password: SecretString::from(password), must_change });
-        }
+        let must_change = match (must_change, with_factor) {
+            (None, None) => true,
+            (one, other) => one.unwrap_or(false) || other.unwrap_or(false),
+        };
+        let password = SecretString::from(profile.the_text("password")?);
+        change.password = Some(NewPassword { password, must_change });
         profile.finish()?;
     }
     of.finish()?;

@@ -94,6 +94,14 @@ async fn an_application_is_changed_as_tools_change_it() {
     assert_eq!(shown["web"]["redirectUris"], json!(["https://orders.example/cb"]));
     let found = tenant.get("/v1.0/applications?$filter=identifierUris/any(s:s eq 'api://orders')").await;
     assert_eq!(found.each("displayName"), ["Orders"]);
+    // What is null is what it was at first.
+    let null = json!({ "api": { "requestedAccessTokenVersion": null }, "isFallbackPublicClient": null });
+    assert_eq!(tenant.patch(&path, null).await.status, 204);
+    let shown = tenant.get(&path).await.body;
+    assert_eq!(
+        (&shown["api"]["requestedAccessTokenVersion"], &shown["isFallbackPublicClient"]),
+        (&Value::Null, &json!(false))
+    );
     for (change, says) in [
         (json!({ "displayName": "a\u{7}" }), "'displayName'"),
         (json!({ "displayName": "" }), "'displayName'"),
@@ -101,7 +109,7 @@ async fn an_application_is_changed_as_tools_change_it() {
         (json!({ "identifierUris": ["no uri"] }), "absolute URI"),
         (json!({ "signInAudience": "AzureADMultipleOrgs" }), "'signInAudience'"),
         (json!({ "requiredResourceAccess": [{ "resourceAppId": "x" }] }), "'requiredResourceAccess' is not kept"),
-        (json!({ "appRoles": [{ "value": "x" }] }), "'appRolesid'"),
+        (json!({ "appRoles": [{ "value": "x" }] }), "'appRoles/id'"),
         (json!({ "keyCredentials": [{ "key": "AAAA" }] }), "X.509"),
     ] {
         let refused = tenant.patch(&path, change.clone()).await;
@@ -137,6 +145,25 @@ async fn a_certificate_is_registered_kept_and_taken_away() {
     assert_eq!((&shown["keyCredentials"], &shown["displayName"]), (&app["keyCredentials"], &json!("c")));
     assert_eq!(tenant.patch(&path, json!({ "keyCredentials": [] })).await.status, 204);
     assert_eq!(tenant.get(&path).await.body["keyCredentials"], json!([]));
+    // It holds for less than its certificate where that is asked for, also later; and never for longer.
+    let mut short = key.clone();
+    short["startDateTime"] = json!("2025-01-01T00:00:00Z");
+    short["endDateTime"] = json!("2030-01-01T00:00:00Z");
+    let times = async || {
+        let shown = tenant.get(&path).await.body;
+        ["startDateTime", "endDateTime"].map(|name| shown["keyCredentials"][0][name].as_str().unwrap().to_owned())
+    };
+    assert_eq!(tenant.patch(&path, json!({ "keyCredentials": [short] })).await.status, 204);
+    assert_eq!(times().await, ["2025-01-01T00:00:00Z", "2030-01-01T00:00:00Z"]);
+    let mut kept = tenant.get(&path).await.body["keyCredentials"].clone();
+    kept[0]["endDateTime"] = json!("2029-01-01T00:00:00Z");
+    assert_eq!(tenant.patch(&path, json!({ "keyCredentials": kept })).await.status, 204);
+    kept[0]["endDateTime"] = json!("2099-01-01T00:00:00Z");
+    assert_eq!(tenant.patch(&path, json!({ "keyCredentials": kept })).await.status, 204);
+    assert_eq!(times().await, ["2025-01-01T00:00:00Z", "2029-01-01T00:00:00Z"]);
+    short["endDateTime"] = json!("2024-06-01T00:00:00Z");
+    let never = tenant.patch(&path, json!({ "keyCredentials": [short] })).await;
+    assert!(never.status == 400 && never.message().contains("later than its startDateTime"), "{}", never.body);
     let refused = tenant.post(&format!("{path}/addKey"), json!({})).await;
     assert!(refused.status == 400 && refused.message().contains("addKey"), "{}", refused.body);
 }
@@ -162,8 +189,27 @@ async fn users_are_made_changed_and_revoked() {
     let password = json!({ "passwordProfile": { "password": "another horse" } });
     assert_eq!(tenant.patch(&path, password).await.status, 204);
     assert_eq!(epoch(&tenant), 2);
+    // Whether it must be changed is said with a password, by either of two words.
+    let must_change = async || {
+        let ctx = tenant.server.authorize(tenant.id(), SystemReason::SetUp).ctx().clone();
+        let user = tenant.server.store.record::<User>(&ctx, &id.parse().unwrap()).await.unwrap().unwrap();
+        user.password.unwrap().must_change
+    };
+    let [next, with_factor] = ["forceChangePasswordNextSignIn", "forceChangePasswordNextSignInWithMfa"];
+    for (profile, must) in [
+        (json!({ "password": "another horse" }), true),
+        (json!({ "password": "another horse", next: false }), false),
+        (json!({ "password": "another horse", next: false, with_factor: true }), true),
+    ] {
+        assert_eq!(tenant.patch(&path, json!({ "passwordProfile": profile })).await.status, 204);
+        assert_eq!(must_change().await, must, "{profile}");
+    }
+    let no_password = json!({ "passwordProfile": { next: false } });
+    let refused = tenant.patch(&path, no_password).await;
+    assert!(refused.status == 400 && refused.message().contains("'passwordProfile/password'"), "{}", refused.body);
+    assert_eq!(epoch(&tenant), 5);
     assert_eq!(tenant.post(&format!("{path}/revokeSignInSessions"), Value::Null).await.body["value"], true);
-    assert_eq!(epoch(&tenant), 3);
+    assert_eq!(epoch(&tenant), 6);
     let new = |name: &str, password: &str| {
         json!({
             "accountEnabled": true, "displayName": "x", "mailNickname": "x", "userPrincipalName": name,
@@ -175,6 +221,7 @@ async fn users_are_made_changed_and_revoked() {
         (new("@contoso.example", "correct horse"), "'userPrincipalName'"),
         (new("x@contoso.example", "short"), "password complexity"),
         (json!({ "displayName": "x" }), "'userPrincipalName'"),
+        (json!({ "displayName": "x", "passwordProfile": {} }), "'passwordProfile/password'"),
         (json!({ "userPrincipalName": "x@contoso.example", "jobTitle": "boss" }), "'jobTitle' is not kept"),
     ] {
         let refused = tenant.post("/v1.0/users", body.clone()).await;
@@ -333,6 +380,14 @@ async fn app_roles_and_scopes_are_given_and_taken() {
     let path = format!("/v1.0/oauth2PermissionGrants/{}", made["id"].as_str().unwrap());
     assert_eq!(tenant.patch(&path, json!({ "scope": "openid" })).await.status, 204);
     assert_eq!(tenant.get(&path).await.body["scope"], "openid");
+    for none in [json!({}), json!({ "scope": null })] {
+        let refused = tenant.patch(&path, none.clone()).await;
+        assert!(refused.status == 400 && refused.message().contains("'scope'"), "{none}: {}", refused.body);
+        let mut new =
+            json!({ "clientId": client, "consentType": "Principal", "principalId": user, "resourceId": resource });
+        new.as_object_mut().unwrap().extend(none.as_object().unwrap().clone());
+        assert_eq!(tenant.post("/v1.0/oauth2PermissionGrants", new).await.status, 400, "{none}");
+    }
     for list in [
         format!("/v1.0/oauth2PermissionGrants?$filter=clientId eq '{client}' and consentType eq 'AllPrincipals'"),
         format!("/v1.0/servicePrincipals/{client}/oauth2PermissionGrants"),
