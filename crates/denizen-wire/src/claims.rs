@@ -74,9 +74,12 @@ pub struct AccessToken {
     /// The user.
     #[serde(flatten)]
     pub user: UserClaims,
-    /// How the user has signed in.
+    /// How the user has signed in, in a token of version 1.0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<String>,
+    /// The same in one of version 2.0, where Entra says nothing: what is got on behalf of the user says it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xms_amr: Vec<String>,
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<UnixTime>,
@@ -90,6 +93,13 @@ pub struct AccessToken {
     /// refuses an older one.
     #[serde(default)]
     pub xms_epoch: u64,
+}
+
+impl AccessToken {
+    /// How the user has signed in, whatever the token's version is.
+    pub fn methods(&self) -> &[String] {
+        if self.amr.is_empty() { &self.xms_amr } else { &self.amr }
+    }
 }
 
 /// What a token says of a user, for people. Nothing is decided by it.

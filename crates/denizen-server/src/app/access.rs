@@ -18,7 +18,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use denizen_keys::{
     PublicKey, b64, hash,
-    jws::{JwsError, Unverified},
+    jws::{JwsError, MAX_TOKEN_BYTES, Unverified},
     x509::Certificate,
 };
 use denizen_serve::Sampler;
@@ -45,7 +45,7 @@ use crate::{
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// The longest token that is looked at, bytes. Ours have about 1,500.
+/// The longest token for a resource of ours that is looked at, bytes. They have about 1,500.
 const MAX_TOKEN: usize = 8 * 1024;
 /// A token may start this many seconds in the future: clocks differ. Its end has no such grace.
 const SKEW: i64 = 300;
@@ -276,6 +276,25 @@ impl Access {
         if token.len() > MAX_TOKEN {
             return Err(AuthError::Form(JwsError::TooLong { limit: MAX_TOKEN }).into());
         }
+        self.authenticate_assertion(snapshot, token, audiences, tenant, now)
+    }
+
+    /// The same of a token that an application brings, which was issued to it: such a token may name groups, and be longer than
+    /// one for a resource of ours.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub fn authenticate_assertion(
+        &self,
+        snapshot: &Snapshot,
+        token: &str,
+        audiences: &[String],
+        tenant: TenantId,
+        now: UnixTime,
+    ) -> Result<Arc<Caller>, Refusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(AuthError::Form(JwsError::TooLong { limit: MAX_TOKEN_BYTES }).into());
+        }
         let fingerprint = hash::sha256(token.as_bytes());
         let caller = match self.tokens.get(&fingerprint) {
             Some(caller) => {
@@ -376,7 +395,7 @@ impl Access {
 
     /// What cannot change about a token (key, signature, issuer, kind), and its time.
     fn verify(&self, snapshot: &Snapshot, token: &str, tenant: TenantId, now: UnixTime) -> Result<Caller, Refusal> {
-        let unverified = Unverified::parse(token, MAX_TOKEN).map_err(AuthError::Form)?;
+        let unverified = Unverified::parse(token, MAX_TOKEN_BYTES).map_err(AuthError::Form)?;
         let kid = unverified.kid().ok_or(AuthError::Key)?.to_owned();
         // Another tenant's key says who presents the token here. It opens nothing: the tenant is compared at each use.
         let key = published(snapshot, tenant, &kid, now)
@@ -417,7 +436,7 @@ impl Access {
             ("app", None) if claims.sub == claims.oid.to_string() => Subject::App,
             ("user", Some(scopes)) if !scopes.is_empty() => Subject::User {
                 scopes: scopes.clone(),
-                methods: claims.amr.clone(),
+                methods: claims.methods().to_vec(),
                 at: claims.auth_time.ok_or(AuthError::Kind("it does not say when its user signed in"))?,
                 session: claims.sid.ok_or(AuthError::Kind("it names no session"))?,
             },

@@ -95,6 +95,28 @@ impl Asking<'_> {
     }
 }
 
+impl At<'_> {
+    /// The same decided by the directory as it is once something was read, which may be newer: what the user has consented to
+    /// at another replica was written before the code that was read here.
+    fn anew<'f>(
+        &'f self,
+        asking: &'f Asking<'_>,
+        fresh: &'f Arc<Snapshot>,
+    ) -> Result<(At<'f>, Asking<'f>), TokenError> {
+        let gone = || TokenError::UnknownClient { client: asking.id, tenant: self.tenant.domain.clone() };
+        let tenant = fresh.tenant(self.tenant.id).ok_or_else(gone)?;
+        let client = match &asking.client {
+            Some(_) => Some(client(fresh, tenant, asking.id).ok_or_else(gone)?),
+            None => None,
+        };
+        if client.is_some_and(|client| !client.principal.enabled) {
+            return Err(TokenError::Disabled(asking.id));
+        }
+        let at = At { ctx: self.ctx, snapshot: fresh, tenant, wishes: self.wishes };
+        Ok((at, Asking { id: asking.id, client, by: asking.by.clone() }))
+    }
+}
+
 /// What differs between one access token and another.
 struct NewAccessToken<'s> {
     subject: Subject<'s>,
@@ -105,6 +127,13 @@ struct NewAccessToken<'s> {
     because: String,
     /// The credential of the client.
     by: Option<&'s AuthenticatedClient>,
+}
+
+/// An access token that was signed and is not recorded yet: nobody gets it before.
+struct Unrecorded {
+    issued: Issued,
+    because: String,
+    detail: serde_json::Value,
 }
 
 /// Issues tokens.
@@ -218,9 +247,10 @@ impl TokenService {
             Err(error) => return Err(self.not_authenticated(ctx, request, asker, error)),
         };
         let at = At { ctx, snapshot: &snapshot, tenant, wishes: request.wishes };
-        let admitted = self.limits.asks_for_token(ctx.tenant, asking.id, ctx.now);
+        // A client that has nothing to prove itself with is counted when its user is known.
+        let admitted = if asking.by.is_some() { self.admit(&at, asking.id) } else { Ok(()) };
         let issued = match &asking {
-            _ if let Err(limited) = admitted => Err(limited.into()),
+            _ if let Err(limited) = admitted => Err(limited),
             Asking { client: Some(client), .. } if !client.principal.enabled => {
                 Err(TokenError::Disabled(client.principal.client_id))
             }
@@ -240,6 +270,10 @@ impl TokenService {
             },
         };
         issued.map_err(|error| self.refuse(ctx, &asking, asker, error))
+    }
+
+    fn admit(&self, at: &At<'_>, client: ClientId) -> Result<(), TokenError> {
+        Ok(self.limits.asks_for_token(at.tenant.id, client, at.ctx.now)?)
     }
 
     /// The tenant in which a grant was given, where the path leaves that open. None of a grant that says nothing of one.
@@ -388,13 +422,9 @@ impl TokenService {
         let known = by.known(at.ctx);
         let because = format!("credential {}", by.credential());
         let subject = Subject::App(client.principal);
-        self.write(
-            at,
-            &known,
-            NewAccessToken { subject, audience, roles: roles.values, groups, lifetime, because, by: Some(by) },
-            by.proof(),
-        )
-        .await
+        let new = NewAccessToken { subject, audience, roles: roles.values, groups, lifetime, because, by: Some(by) };
+        let signed = self.sign(at, new, by.proof()).await?;
+        self.record(&known, signed)
     }
 
     /// The resource that is asked for, if this tenant knows it.
@@ -411,13 +441,7 @@ impl TokenService {
             let issued_by = if self.entra_issued.covers(asked) { IssuedBy::Entra } else { IssuedBy::Us };
             return first_party(issued_by);
         }
-        let application = match asked.parse::<ClientId>() {
-            Ok(id) => snapshot.application(tenant.id, id),
-            Err(_) => snapshot
-                .application_for_resource(tenant.id, asked)
-                .or_else(|| snapshot.application_for_resource(tenant.id, asked.strip_suffix('/')?)),
-        };
-        match application {
+        match snapshot.application_behind(tenant.id, &self.own_resources, asked) {
             Some(application) => known(
                 Some(application.client_id),
                 application.token_version,
@@ -435,14 +459,13 @@ impl TokenService {
         }
     }
 
-    /// Signs an access token and records it: the one place where that is done.
-    async fn write(
+    /// Signs an access token: the one place where that is done. Nobody gets it before it is recorded.
+    async fn sign(
         &self,
         at: &At<'_>,
-        known: &Known,
         new: NewAccessToken<'_>,
         proof: ClientAuthMethod,
-    ) -> Result<Issued, TokenError> {
+    ) -> Result<Unrecorded, TokenError> {
         let now = at.ctx.now;
         let NewAccessToken { subject, audience, roles, groups, lifetime, because, by } = new;
         let claims = claims::access_token(&NewToken {
@@ -469,15 +492,7 @@ impl TokenService {
             let said = serde_json::json!({ "name": token.name, "issuer": token.issuer, "subject": token.subject });
             detail.insert("federated".to_owned(), said);
         }
-        let event = AuditEvent {
-            action: ISSUE.into(),
-            outcome: Outcome::Allowed,
-            target: audience.asked.as_str().into(),
-            because: because.into(),
-            detail: Some(detail),
-        };
-        self.store.audit(known, &event).map_err(TokenError::Unrecorded)?;
-        Ok(Issued {
+        let issued = Issued {
             token: signed.token,
             expires_in: lifetime,
             expires_on: exp,
@@ -485,7 +500,22 @@ impl TokenService {
             refresh_in: lifetimes::refresh_in(lifetime),
             resource: audience.asked,
             user: None,
-        })
+        };
+        Ok(Unrecorded { issued, because, detail })
+    }
+
+    /// Records what was signed, and hands it out.
+    fn record(&self, known: &Known, signed: Unrecorded) -> Result<Issued, TokenError> {
+        let Unrecorded { issued, because, detail } = signed;
+        let event = AuditEvent {
+            action: ISSUE.into(),
+            outcome: Outcome::Allowed,
+            target: issued.resource.as_str().into(),
+            because: because.into(),
+            detail: Some(detail),
+        };
+        self.store.audit(known, &event).map_err(TokenError::Unrecorded)?;
+        Ok(issued)
     }
 
     /// The groups of a principal, where the resource asks for them.

@@ -161,7 +161,8 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
     };
     let (client, idtyp, oid, epoch) = match new.subject {
         Subject::App(principal) => (principal.client_id, "app", principal.id, principal.epoch),
-        Subject::User { user, client, .. } => (client, "user", user.id, user.epoch),
+        // The sign-in's: what is revoked between it and now ends this token too.
+        Subject::User { user, sign_in, client, .. } => (client, "user", user.id, sign_in.epoch),
     };
     let (groups, elsewhere) = match &new.groups {
         Groups::None => (Vec::new(), None),
@@ -199,6 +200,7 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
         wids: Vec::new(),
         user: UserClaims::default(),
         amr: Vec::new(),
+        xms_amr: Vec::new(),
         auth_time: None,
         sid: None,
         xms_cc: if new.handles_challenges { vec!["cp1".to_owned()] } else { Vec::new() },
@@ -214,6 +216,7 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
             wids: directory_roles.to_vec(),
             user: if v1 { of_v1(user) } else { of_v2(user) },
             amr: if v1 { sign_in.methods.clone() } else { Vec::new() },
+            xms_amr: if v1 { Vec::new() } else { sign_in.methods.clone() },
             auth_time: Some(sign_in.at),
             sid: Some(sign_in.session),
             ..base

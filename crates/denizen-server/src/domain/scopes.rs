@@ -23,8 +23,12 @@ pub struct Scopes {
     pub resource: String,
     /// Its permissions, each once; `.default` among them, or alone.
     pub permissions: Vec<String>,
+    /// Whether Graph's permissions were asked for by their bare names: they are answered so.
+    pub is_bare: bool,
     /// Whether an id token is.
     pub openid: bool,
+    /// Whether the user's names are. They are in every token.
+    pub profile: bool,
     /// Whether the user's mail address is.
     pub email: bool,
     /// Whether a refresh token is.
@@ -45,20 +49,28 @@ impl Scopes {
             return Err(ScopeFault::NotDefault(shown::identifier(text).into_owned()));
         }
         let mut resource: Option<&str> = None;
-        let mut read =
-            Self { resource: String::new(), permissions: Vec::new(), openid: false, email: false, offline: false };
+        let mut read = Self {
+            resource: String::new(),
+            permissions: Vec::new(),
+            is_bare: false,
+            openid: false,
+            profile: false,
+            email: false,
+            offline: false,
+        };
         let mut is_empty = true;
         for part in text.split_ascii_whitespace() {
             is_empty = false;
             let is = |name: &str| part.eq_ignore_ascii_case(name);
             match () {
                 () if is("openid") => read.openid = true,
-                // It adds nothing: the names are in every token.
-                () if is("profile") => {}
+                () if is("profile") => read.profile = true,
                 () if is("email") => read.email = true,
                 () if is("offline_access") => read.offline = true,
                 () => {
-                    let (of, permission) = part.rsplit_once('/').unwrap_or((GRAPH, part));
+                    let named = part.rsplit_once('/');
+                    read.is_bare |= named.is_none();
+                    let (of, permission) = named.unwrap_or((GRAPH, part));
                     let is_name =
                         permission.len() <= LONGEST_PERMISSION && permission.bytes().all(|b| b.is_ascii_graphic());
                     if of.is_empty() || permission.is_empty() || !is_name || read.permissions.len() == MOST_PERMISSIONS
@@ -85,7 +97,7 @@ impl Scopes {
     /// Everything of one resource, as the v1 endpoint asks: with an id token and a refresh token.
     pub fn all_of(resource: &str) -> Self {
         let (resource, permissions) = (resource.to_owned(), vec![DEFAULT.to_owned()]);
-        Self { resource, permissions, openid: true, email: false, offline: true }
+        Self { resource, permissions, is_bare: false, openid: true, profile: false, email: false, offline: true }
     }
 
     /// Whether all that was consented to is asked for.
@@ -93,11 +105,20 @@ impl Scopes {
         self.permissions.iter().any(|permission| permission == DEFAULT)
     }
 
+    /// A permission as it is asked for and answered.
+    pub fn spelt(&self, permission: &str) -> String {
+        if self.is_bare { permission.to_owned() } else { format!("{}/{permission}", self.resource) }
+    }
+
     /// The same as a `scope` has it.
     pub fn text(&self) -> String {
-        let mut text = Vec::new();
-        text.extend(self.permissions.iter().map(|permission| format!("{}/{permission}", self.resource)));
-        for (is_asked, name) in [(self.openid, "openid"), (self.email, "email"), (self.offline, "offline_access")] {
+        let mut text: Vec<String> = self.permissions.iter().map(|permission| self.spelt(permission)).collect();
+        for (is_asked, name) in [
+            (self.openid, "openid"),
+            (self.profile, "profile"),
+            (self.email, "email"),
+            (self.offline, "offline_access"),
+        ] {
             if is_asked {
                 text.push(name.to_owned());
             }
@@ -112,10 +133,9 @@ mod tests {
 
     use super::*;
 
-    fn scopes(resource: &str, permissions: &[&str], flags: [bool; 3]) -> Scopes {
-        let [openid, email, offline] = flags;
-        let permissions = permissions.iter().map(|it| (*it).to_owned()).collect();
-        Scopes { resource: resource.to_owned(), permissions, openid, email, offline }
+    fn scopes(resource: &str, permissions: &[&str], [openid, email, offline]: [bool; 3]) -> Scopes {
+        let (resource, permissions) = (resource.to_owned(), permissions.iter().map(|it| (*it).to_owned()).collect());
+        Scopes { resource, permissions, is_bare: false, openid, profile: false, email, offline }
     }
 
     #[test]
@@ -123,9 +143,14 @@ mod tests {
         for (text, read) in [
             (
                 "https://management.core.windows.net//.default offline_access openid profile",
-                scopes("https://management.core.windows.net/", &[".default"], [true, false, true]),
+                Scopes {
+                    profile: true,
+                    ..scopes("https://management.core.windows.net/", &[".default"], [true, false, true])
+                },
             ),
-            ("User.Read openid", scopes(GRAPH, &["User.Read"], [true, false, false])),
+            ("User.Read openid", Scopes { is_bare: true, ..scopes(GRAPH, &["User.Read"], [true, false, false]) }),
+            ("https://graph.microsoft.com/User.Read", scopes(GRAPH, &["User.Read"], [false; 3])),
+            ("profile", Scopes { profile: true, ..scopes(GRAPH, &[], [false; 3]) }),
             ("openid email", scopes(GRAPH, &[], [true, true, false])),
             (
                 "api://orders/Orders.Read api://orders/Orders.Write",
@@ -154,10 +179,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(text in "([a-z:/. ]|openid|offline_access|email){0,40}") {
-            if let Ok(read) = Scopes::parse(&text)
-                && !(read.permissions.is_empty() && !read.openid && !read.email && !read.offline)
-            {
+        fn what_is_written_is_read_again(text in "([a-z:/. ]|openid|offline_access|profile|email){0,40}") {
+            if let Ok(read) = Scopes::parse(&text) {
                 prop_assert_eq!(Scopes::parse(&read.text()), Ok(read));
             }
         }

@@ -32,6 +32,7 @@ use uuid::Uuid;
 use self::tenant::{Assignments, TenantState, by_principal};
 use super::{Kind, Revision, tree::Tree};
 use crate::domain::{
+    claims::audience::{self, OwnResources},
     directory::{Application, SigningKey, Tenant},
     grants::PermissionGrant,
     hot::{AppRole, Assignment, NestedId, Principal, User},
@@ -182,6 +183,25 @@ impl Snapshot {
         self.of(tenant)?.resources.get(identifier_uri)
     }
 
+    /// The application that is meant by a resource's name: its client id, or one of its identifier URIs with or without a
+    /// slash at the end. A resource of Azure's and one of `own` is no application's, whatever one calls itself.
+    pub fn application_behind(
+        &self,
+        tenant: TenantId,
+        own: &OwnResources,
+        resource: &str,
+    ) -> Option<&Arc<Application>> {
+        if audience::is_first_party(resource) || own.covers(resource) {
+            return None;
+        }
+        match resource.parse() {
+            Ok(id) => self.application(tenant, id),
+            Err(_) => self
+                .application_for_resource(tenant, resource)
+                .or_else(|| self.application_for_resource(tenant, resource.strip_suffix('/')?)),
+        }
+    }
+
     /// A tenant's applications, in no order.
     pub fn applications(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Application>> {
         self.of(tenant).into_iter().flat_map(|state| state.applications.values())
@@ -286,6 +306,18 @@ impl Snapshot {
     /// The scopes that a client was granted, by the grants' ids.
     pub fn grants_of(&self, tenant: TenantId, client: PrincipalId) -> &[Arc<PermissionGrant>] {
         self.of(tenant).and_then(|state| state.grants_of.get(&client)).map_or(&[], AsRef::as_ref)
+    }
+
+    /// What a client was granted at a resource: for everybody, or for this user.
+    pub fn granted_to(
+        &self,
+        tenant: TenantId,
+        client: PrincipalId,
+        user: PrincipalId,
+        resource: PrincipalId,
+    ) -> impl Iterator<Item = &PermissionGrant> {
+        let grants = self.grants_of(tenant, client).iter().map(AsRef::as_ref);
+        grants.filter(move |grant| grant.resource == resource && grant.user.is_none_or(|of| of == user))
     }
 
     /// A tenant's signing keys, in the order in which they sign.

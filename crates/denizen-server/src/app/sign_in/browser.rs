@@ -6,7 +6,7 @@
 //! Tests: `tests.rs` beside this file, and `http/sign_in/tests`.
 
 use denizen_keys::{SecretString, random};
-use denizen_wire::{ClientId, PrincipalId, TenantId};
+use denizen_wire::{ClientId, PrincipalId};
 
 use super::{SignInError, SignInService};
 use crate::{
@@ -171,21 +171,6 @@ impl SignInService {
             })
             .await?;
         Ok(secret)
-    }
-
-    /// The permissions of a resource that a client may use in a user's name: by the user's consent, or by an administrator's for
-    /// everybody.
-    pub fn consented(
-        &self,
-        tenant: TenantId,
-        user: PrincipalId,
-        client: PrincipalId,
-        resource: PrincipalId,
-    ) -> Vec<String> {
-        let snapshot = self.store.snapshot();
-        let grants = snapshot.grants_of(tenant, client).iter();
-        let grants = grants.filter(|grant| grant.resource == resource && grant.user.is_none_or(|of| of == user));
-        grants.flat_map(|grant| grant.scopes.iter().cloned()).collect()
     }
 
     /// A user lets a client use permissions of a resource in its name.

@@ -41,12 +41,19 @@ impl TokenService {
         let hash = hash_of(redeemed.code);
         let kept = self.store.one_time::<AuthorizationCode>(&hash).await.map_err(TokenError::Unkept)?;
         let kept = kept.ok_or(GrantFault::UnknownCode)?;
+        let fresh = self.store.snapshot();
+        let (at, asking) = &at.anew(asking, &fresh)?;
         let code = &kept.it;
         if code.tenant != at.tenant.id {
             return Err(GrantFault::OtherTenant.into());
         }
         if code.client != asking.id {
             return Err(GrantFault::CodeOfAnother.into());
+        }
+        // A code that went to a server is a server's, which has a credential, whatever else the application is.
+        let uris = asking.client.and_then(|client| client.application).map(|application| &application.redirect_uris);
+        if asking.by.is_none() && uris.is_some_and(|uris| uris.web.contains(&code.redirect_uri)) {
+            return Err(TokenError::NotPublic(asking.id));
         }
         if kept.used {
             self.revoke_what_came(at, asking, code).await?;
@@ -61,22 +68,25 @@ impl TokenService {
         let scopes = of_first_request(&code.scope, redeemed.scopes)?;
         let of =
             ForUser { sign_in: &code.sign_in, scopes: &scopes, nonce: code.nonce.clone(), grant: "authorization code" };
-        let decided = match fault {
-            None => Some(self.decide(at, asking, &of).await?),
+        let made = match fault {
+            None => {
+                let decided = self.decide(at, asking, &of).await?;
+                Some(self.make(at, asking, &of, decided).await?)
+            }
             // Whoever has the code without what belongs to it does not get to try again.
             Some(_) => None,
         };
-        let refresh = (decided.is_some() && scopes.offline).then(|| NewRefreshToken::of(code, asking.id, at.ctx.now));
+        let refresh = (made.is_some() && scopes.offline).then(|| NewRefreshToken::of(code, asking.id, at.ctx.now));
         let kept = self.redeem_code(at, asking, code, refresh.as_ref()).await;
         if let Err(TokenError::Grant(GrantFault::CodeUsed)) = &kept {
             // Somebody else was a moment faster.
             self.revoke_what_came(at, asking, code).await?;
         }
         kept?;
-        match (fault, decided) {
-            (None, Some(decided)) => {
+        match (fault, made) {
+            (None, Some(made)) => {
                 let refresh = refresh.map(|new| self.refresh_text(at, &new)).transpose()?;
-                self.give(at, asking, &of, decided, refresh).await
+                self.give(at, asking, made, refresh)
             }
             (fault, _) => Err(fault.unwrap_or(GrantFault::UnknownCode).into()),
         }

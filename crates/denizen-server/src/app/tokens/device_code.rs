@@ -172,15 +172,18 @@ impl TokenService {
         if used {
             return Err(GrantFault::DeviceEnded.into());
         }
+        let fresh = self.store.snapshot();
+        let (at, asking) = &at.anew(asking, &fresh)?;
         let Some(sign_in) = &decision.sign_in else { return Err(GrantFault::Declined.into()) };
         let scopes = of_first_request(&decision.scope, None)?;
         let of = ForUser { sign_in, scopes: &scopes, nonce: None, grant: "device code" };
         let decided = self.decide(at, asking, &of).await?;
+        let made = self.make(at, asking, &of, decided).await?;
         let new = NewRefreshToken::new(asking.id, &decision.scope, sign_in, at.ctx.now);
         let refresh = scopes.offline.then_some(new);
         self.redeem_decision(at, asking, &decision, sign_in, refresh.as_ref()).await?;
         let refresh = refresh.map(|new| self.refresh_text(at, &new)).transpose()?;
-        self.give(at, asking, &of, decided, refresh).await
+        self.give(at, asking, made, refresh)
     }
 
     /// Nobody has decided yet.

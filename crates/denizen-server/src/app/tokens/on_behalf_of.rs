@@ -26,18 +26,16 @@ impl TokenService {
             return Err(TokenError::NotPublic(asking.id));
         };
         let names = client.application.map_or(&[][..], |application| &application.identifier_uris);
-        let own = [asking.id.to_string(), format!("api://{}", asking.id)];
-        let audiences: Vec<String> = own.iter().chain(names).map(|name| audience::canonical(name)).collect();
+        let own = asking.id.to_string();
+        let audiences = std::iter::once(&own).chain(names).map(|name| audience::canonical(name)).collect::<Vec<_>>();
         let caller = self
             .access
-            .authenticate(at.snapshot, assertion.expose(), &audiences, at.tenant.id, at.ctx.now)
+            .authenticate_assertion(at.snapshot, assertion.expose(), &audiences, at.tenant.id, at.ctx.now)
             .map_err(|refusal| GrantFault::Assertion(refusal.error.to_string()))?;
-        // A canonical name may be several's: what counts is what the token says, and no service of Azure's or of ours is a
-        // client.
+        // A canonical name may be several's: what counts is whom the token's own text means.
         let said = caller.written_audience();
-        let is_anothers = audience::is_first_party(said) || self.own_resources.covers(said);
-        let is_own = own.iter().chain(names).any(|name| name == said) && !is_anothers;
-        if !is_own {
+        let meant = at.snapshot.application_behind(at.tenant.id, &self.own_resources, said);
+        if meant.is_none_or(|application| application.client_id != asking.id) {
             let why = AuthError::Audience { expected: asking.id.to_string(), found: said.to_owned() };
             return Err(GrantFault::Assertion(why.to_string()).into());
         }
@@ -57,6 +55,7 @@ impl TokenService {
         let scopes = Scopes { offline: false, ..scopes.clone() };
         let of = ForUser { sign_in: &sign_in, scopes: &scopes, nonce: None, grant: "on behalf of" };
         let decided = self.decide(at, asking, &of).await?;
-        self.give(at, asking, &of, decided, None).await
+        let made = self.make(at, asking, &of, decided).await?;
+        self.give(at, asking, made, None)
     }
 }

@@ -28,6 +28,7 @@ impl TokenService {
         let sign_in = sign_in.map_err(TokenError::SignIn)?;
         let of = ForUser { sign_in: &sign_in, scopes, nonce: None, grant: "password" };
         let decided = self.decide(at, asking, &of).await?;
+        let made = self.make(at, asking, &of, decided).await?;
         let mut refresh = None;
         if scopes.offline {
             let new = NewRefreshToken::new(asking.id, &scopes.text(), &sign_in, at.ctx.now);
@@ -43,6 +44,6 @@ impl TokenService {
             written.await.map_err(TokenError::Unkept)?;
             refresh = Some(self.refresh_text(at, &new)?);
         }
-        self.give(at, asking, &of, decided, refresh).await
+        self.give(at, asking, made, refresh)
     }
 }

@@ -6,14 +6,15 @@
 use denizen_keys::random;
 use denizen_wire::{PrincipalId, UnixTime};
 
-use super::{Asking, At, GrantFault, Issued, IssuedForUser, NewAccessToken, TokenError, TokenService, claimed, error};
+use super::{
+    Asking, At, GrantFault, Issued, IssuedForUser, NewAccessToken, TokenError, TokenService, Unrecorded, claimed, error,
+};
 use crate::{
     app::access::{Known, USER_IMPERSONATION},
     domain::{
         Actor, Ctx,
         claims::{self, Audience, Groups, IssuedBy, NewIdToken, Subject, audience},
         directory::{Application, SigningAlgorithm, TokenVersion},
-        grants::PermissionGrant,
         lifetimes,
         people::User,
         scopes::{DEFAULT, Scopes},
@@ -29,6 +30,14 @@ pub(super) struct ForUser<'s> {
     pub(super) nonce: Option<String>,
     /// Which grant it was, for the audit.
     pub(super) grant: &'static str,
+}
+
+/// The tokens of one, signed and not handed out yet.
+pub(super) struct Made {
+    access_token: Unrecorded,
+    id_token: Option<String>,
+    scope: String,
+    user: PrincipalId,
 }
 
 /// What was decided of one: nothing is kept or signed before.
@@ -65,21 +74,30 @@ impl TokenService {
         let scp = permitted(at, asking, sign_in.user, &audience, scopes)?;
         let user = self.store.record::<User>(at.ctx, &sign_in.user).await.map_err(TokenError::Unkept)?;
         let user = user.ok_or(GrantFault::UserGone)?;
+        // The record may be newer than what was decided by.
+        if !user.enabled {
+            return Err(GrantFault::UserDisabled.into());
+        }
+        if user.epoch > sign_in.epoch {
+            return Err(GrantFault::Revoked("the user's sessions were revoked").into());
+        }
+        if asking.by.is_none() {
+            self.admit(at, asking.id)?;
+        }
         Ok(Decided { user, audience, scp, roles: roles.values })
     }
 
-    /// Writes the tokens of what was decided.
-    pub(super) async fn give(
+    /// Signs the tokens of what was decided. Before what they are given for is spent: when a key cannot sign, the client can
+    /// ask again.
+    pub(super) async fn make(
         &self,
         at: &At<'_>,
         asking: &Asking<'_>,
         of: &ForUser<'_>,
         decided: Decided,
-        refresh_token: Option<String>,
-    ) -> Result<Issued, TokenError> {
+    ) -> Result<Made, TokenError> {
         let Decided { user, audience, scp, roles } = decided;
         let (sign_in, scopes, tenant) = (of.sign_in, of.scopes, at.tenant.id);
-        let known = known(at.ctx, asking, user.id);
         let id_token = match scopes.openid {
             true => Some(self.id_token(at, asking, of, &user).await?),
             false => None,
@@ -90,10 +108,23 @@ impl TokenService {
         let groups = self.groups(at, user.id, &audience);
         let lifetime = lifetimes::of_user(u32::from_le_bytes(random::bytes()));
         let because = format!("{} of session {}", of.grant, sign_in.session);
-        let scope = granted(&audience.asked, &scp, scopes);
+        let scope = granted(&scp, scopes);
         let new = NewAccessToken { subject, audience, roles, groups, lifetime, because, by: asking.by.as_ref() };
-        let issued = self.write(at, &known, new, asking.proof()).await?;
-        let of_user = IssuedForUser { scope, refresh_token, id_token, id: user.id, tenant };
+        let access_token = self.sign(at, new, asking.proof()).await?;
+        Ok(Made { access_token, id_token, scope, user: user.id })
+    }
+
+    /// Records what was made, and hands it out with the refresh token that was kept.
+    pub(super) fn give(
+        &self,
+        at: &At<'_>,
+        asking: &Asking<'_>,
+        made: Made,
+        refresh_token: Option<String>,
+    ) -> Result<Issued, TokenError> {
+        let Made { access_token, id_token, scope, user } = made;
+        let issued = self.record(&known(at.ctx, asking, user), access_token)?;
+        let of_user = IssuedForUser { scope, refresh_token, id_token, id: user, tenant: at.tenant.id };
         Ok(Issued { user: Some(of_user), ..issued })
     }
 
@@ -167,7 +198,7 @@ fn permitted(
         // A tool that every tenant has, and that this one has not registered otherwise, acts as its user.
         if let Some(client) = asking.client {
             let id = audience::consent_id(&audience_of.asked);
-            let grants: Vec<_> = granted_to(at, client.principal.id, user, id).collect();
+            let grants: Vec<_> = at.snapshot.granted_to(at.tenant.id, client.principal.id, user, id).collect();
             let is_granted = |asked: &&str| grants.iter().any(|grant| grant.scopes.iter().any(|it| it == asked));
             if !asked.iter().all(is_granted) {
                 return Err(GrantFault::Consent { client: asking.id, resource: audience_of.asked.clone() });
@@ -203,31 +234,23 @@ fn consented<'s>(at: &At<'s>, asking: &Asking<'s>, user: PrincipalId, applicatio
     else {
         return Vec::new();
     };
-    let grants: Vec<_> = granted_to(at, client.principal.id, user, resource.id).collect();
+    let grants: Vec<_> = at.snapshot.granted_to(tenant, client.principal.id, user, resource.id).collect();
     enabled.filter(|value| grants.iter().any(|grant| grant.scopes.iter().any(|it| it == value))).collect()
-}
-
-/// What a client was granted at a resource, for everybody or for this user.
-fn granted_to<'s>(
-    at: &At<'s>,
-    client: PrincipalId,
-    user: PrincipalId,
-    resource: PrincipalId,
-) -> impl Iterator<Item = &'s PermissionGrant> {
-    let grants = at.snapshot.grants_of(at.tenant.id, client).iter().map(AsRef::as_ref);
-    grants.filter(move |grant| grant.resource == resource && grant.user.is_none_or(|of| of == user))
 }
 
 /// What was granted, as clients look tokens up by it: the permissions with their resource, what was asked for with `.default`,
 /// and OpenID Connect's own.
-fn granted(resource: &str, scp: &str, scopes: &Scopes) -> String {
-    let mut text: Vec<String> = scp.split(' ').map(|permission| format!("{resource}/{permission}")).collect();
+fn granted(scp: &str, scopes: &Scopes) -> String {
+    let mut text = Vec::new();
+    if !scopes.permissions.is_empty() {
+        text.extend(scp.split(' ').map(|permission| scopes.spelt(permission)));
+    }
     if scopes.is_default() {
-        text.push(format!("{resource}/{DEFAULT}"));
+        text.push(scopes.spelt(DEFAULT));
     }
     for (is_asked, name) in [
         (scopes.openid, "openid"),
-        (scopes.openid, "profile"),
+        (scopes.openid || scopes.profile, "profile"),
         (scopes.email, "email"),
         (scopes.offline, "offline_access"),
     ] {

@@ -136,6 +136,8 @@ impl TokenService {
         let hash = hash::hex(&hash::sha256(&parts.locator));
         let kept = self.store.one_time::<RefreshToken>(&hash).await.map_err(TokenError::Unkept)?;
         let Kept { it: row, used } = kept.ok_or(GrantFault::RefreshEnded)?;
+        let fresh = self.store.snapshot();
+        let (at, asking) = &at.anew(asking, &fresh)?;
         if row.client != asking.id {
             return Err(GrantFault::RefreshOfAnother.into());
         }
@@ -148,9 +150,10 @@ impl TokenService {
         let scopes = of_first_request(&row.scope, scopes)?;
         let of = ForUser { sign_in: &row.sign_in, scopes: &scopes, nonce: None, grant: "refresh token" };
         let decided = self.decide(at, asking, &of).await?;
+        let made = self.make(at, asking, &of, decided).await?;
         let generation = self.spend(at, asking, &row, parts.generation).await?;
         let next = self.text_of(at, &parts.locator, generation)?;
-        self.give(at, asking, &of, decided, Some(next)).await
+        self.give(at, asking, made, Some(next))
     }
 
     /// Spends a generation of a row; gives the one that is good now.

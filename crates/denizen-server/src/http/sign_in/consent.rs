@@ -4,7 +4,7 @@
 //! a user is not asked for. Resources of Azure's have no service principal here; consent to use one is recorded under an id
 //! that is made of its name.
 
-use denizen_wire::{ClientId, PrincipalId, TenantId};
+use denizen_wire::{PrincipalId, shown};
 use maud::{Markup, html};
 
 use super::{
@@ -12,17 +12,10 @@ use super::{
     request::{Client, Refused},
 };
 use crate::{
-    domain::{
-        claims::audience::{self, OwnResources},
-        directory::Application,
-        scopes::Scopes,
-        sign_in::SignIn,
-    },
+    app::access::USER_IMPERSONATION,
+    domain::{claims::audience, directory::Application, scopes::Scopes, sign_in::SignIn},
     store::Snapshot,
 };
-
-/// Everything, as far as the user's roles go: what a token for a resource of Azure's says.
-const USER_IMPERSONATION: &str = "user_impersonation";
 
 /// What is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +52,7 @@ pub(super) fn needed(
         return Consent::Given;
     };
     let own = pages.names.own_resources();
-    let resource = application_of(snapshot, &own, tenant, &scopes.resource);
+    let resource = snapshot.application_behind(tenant, &own, &scopes.resource);
     if resource.is_some_and(|resource| resource.client_id == client.id) {
         return Consent::Given;
     }
@@ -68,10 +61,18 @@ pub(super) fn needed(
             Ok(found) => found,
             Err(refused) => return Consent::Refused(refused),
         },
-        None => of_azure(scopes),
+        None if audience::is_first_party(&scopes.resource) || own.covers(&scopes.resource) => of_azure(scopes),
+        None => {
+            let text = format!(
+                "The resource principal named {} was not found in this directory. Correct the scope in the program, or \
+                 register the resource.",
+                shown::identifier(&scopes.resource)
+            );
+            return Consent::Refused(Refused::new("invalid_resource", 500_011, text));
+        }
     };
-    let there = pages.sign_in.consented(tenant, sign_in.user, principal.id, id);
-    let is_there = |permission: &Wanted| there.contains(&permission.value);
+    let grants: Vec<_> = snapshot.granted_to(tenant, principal.id, sign_in.user, id).collect();
+    let is_there = |permission: &Wanted| grants.iter().any(|grant| grant.scopes.contains(&permission.value));
     // All that was consented to is what `.default` asks for.
     let is_given = if scopes.is_default() && resource.is_some() {
         wanted.iter().any(is_there)
@@ -97,22 +98,6 @@ struct Wanted {
     value: String,
     text: String,
     users_consent: bool,
-}
-
-/// The application that a resource is.
-fn application_of<'s>(
-    snapshot: &'s Snapshot,
-    own: &OwnResources,
-    tenant: TenantId,
-    resource: &str,
-) -> Option<&'s Application> {
-    // As the token service has it: a resource of Azure's or of ours is no application's, whatever one calls itself.
-    if audience::is_first_party(resource) || own.covers(resource) {
-        return None;
-    }
-    let by_id = || snapshot.application(tenant, resource.parse::<ClientId>().ok()?);
-    let by_uri = || snapshot.application_for_resource(tenant, resource);
-    by_id().or_else(by_uri).map(|application| &**application)
 }
 
 fn of_application(
@@ -180,6 +165,7 @@ impl Question {
 mod tests {
     use super::*;
     use crate::app::signing::fixture::{APP, CONTOSO, deployment};
+    use crate::domain::claims::audience::OwnResources;
 
     #[tokio::test]
     async fn a_name_of_ours_is_no_applications_whatever_one_calls_itself() {
@@ -189,7 +175,7 @@ mod tests {
         application.identifier_uris = taken.iter().chain(&["api://taker"]).map(|uri| (*uri).to_owned()).collect();
         deployment.put(CONTOSO, &application).await;
         let (snapshot, own) = (deployment.store.snapshot(), OwnResources::named(taken));
-        let found = |resource: &str| application_of(&snapshot, &own, CONTOSO, resource).map(|it| it.client_id);
+        let found = |resource: &str| snapshot.application_behind(CONTOSO, &own, resource).map(|it| it.client_id);
         assert_eq!(taken.map(found), [None, None]);
         assert_eq!(found("api://taker"), Some(APP));
     }

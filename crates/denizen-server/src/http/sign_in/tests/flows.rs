@@ -137,6 +137,9 @@ async fn a_client_that_is_not_trusted_asks_once_for_what_it_wants() {
         (Some(site.ada), vec!["Read".to_owned(), "Write".to_owned()])
     );
     assert_eq!(site.get(&format!("{read}&prompt=consent")).await.title(), "Permissions requested");
+    // A resource is the same with a slash at its end, as the token service has it.
+    assert!(site.get(&shop("api://shop-orders//Read")).await.sent().1.contains_key("code"));
+    assert_eq!(site.get(&shop("api://nobodys/Read")).await.sent_code(), 500_011);
     // What users may not give, and what is not there.
     assert_eq!(site.get(&shop("api://shop-orders/Manage")).await.sent_code(), 90_094);
     assert_eq!(site.get(&shop("api://shop-orders/Other")).await.sent_code(), 650_053);

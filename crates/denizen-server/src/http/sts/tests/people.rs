@@ -13,9 +13,13 @@ use crate::{
     app::signing::fixture::{API, APP, FABRIKAM, SECRET, application, ctx, principal},
     domain::{
         claims::audience,
-        directory::{AppRole, AppRoleMembers, Application, GroupClaims, PermissionScope},
+        directory::{
+            AppRole, AppRoleMembers, Application, GroupClaims, PermissionScope, RedirectUris, SigningAlgorithm,
+            SigningKey, TokenVersion,
+        },
         grants::{AppRoleAssignment, PermissionGrant},
         people::{Group, Membership, User, UserPassword},
+        scopes::Scopes,
         sign_in::{AuthorizationCode, DeviceDecision, SignIn, UserCode, hash_of_user_code},
     },
     store::Outcome,
@@ -73,7 +77,7 @@ fn orders() -> Application {
     };
     Application {
         identifier_uris: vec!["api://orders".to_owned()],
-        token_version: crate::domain::directory::TokenVersion::V2,
+        token_version: TokenVersion::V2,
         keys: Vec::new(),
         app_roles: vec![AppRole {
             id: READER,
@@ -704,4 +708,146 @@ async fn who_asks_for_an_id_token_alone_gets_nothing_that_opens_anything() {
     let id = service.id_token(tokens.user.id_token.as_deref().unwrap()).await;
     assert_eq!(id.user.email.as_deref(), Some("alice@example.com"));
     assert!(tokens.user.refresh_token.is_none());
+}
+
+/// A key that cannot sign costs nobody a grant: what was brought is good for the next try.
+#[tokio::test]
+async fn what_cannot_be_signed_spends_nothing() {
+    let service = service().await;
+    let itself = API.to_string();
+    let es256 = Application { signing_algorithm: SigningAlgorithm::Es256, ..orders() };
+    let scope = "api://orders/Orders.Read offline_access".to_owned();
+    service.issue_code(&AuthorizationCode { scope, ..code("for-itself", &itself) }).await;
+    let mut form = code_form("for-itself", &itself).to_vec();
+    form.push(("client_secret", SECRET));
+    for key in service.deployment.signing_keys(CONTOSO).iter().filter(|key| key.alg == SigningAlgorithm::Es256) {
+        service.deployment.remove::<SigningKey>(CONTOSO, &key.kid).await;
+    }
+    service.deployment.put(CONTOSO, &es256).await;
+    let failed = service.token(&form).await;
+    assert_eq!((failed.status, failed.code()), (StatusCode::SERVICE_UNAVAILABLE, 90_033), "{}", failed.body);
+    service.deployment.put(CONTOSO, &orders()).await;
+    let first = service.token(&form).await.json::<TokenV2>().user.refresh_token.unwrap();
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("client_id", &itself),
+        ("client_secret", SECRET),
+        ("refresh_token", &first),
+        ("scope", "api://orders/Orders.Read"),
+    ];
+    service.deployment.put(CONTOSO, &es256).await;
+    assert_eq!(service.token(&refresh).await.code(), 90_033);
+    service.deployment.put(CONTOSO, &orders()).await;
+    // Long after: had it been spent, this would be a copy's.
+    let late = Service { now: NOW + 60, ..service };
+    let answer = late.token(&refresh).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
+/// What was revoked between the sign-in and the token ends the token, though it was not seen when that was decided.
+#[tokio::test]
+async fn a_users_token_has_the_epoch_of_its_sign_in() {
+    let service = service().await;
+    service.deployment.put(CONTOSO, &User { epoch: 3, ..alice() }).await;
+    let token = service.verified(CONTOSO, &service.signed_in().await.access_token).await;
+    assert_eq!(token.xms_epoch, sign_in().epoch);
+}
+
+/// Clients look what they keep up by the spelling that they asked for.
+#[tokio::test]
+async fn scopes_are_answered_as_they_were_asked_for() {
+    let service = service().await;
+    for (n, (asked, answered)) in [
+        ("User.Read openid", "User.Read openid profile"),
+        ("https://graph.microsoft.com/User.Read", "https://graph.microsoft.com/User.Read"),
+        ("openid", "openid profile"),
+        ("profile", "profile"),
+        ("profile offline_access", "profile offline_access"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (scope, secret) = (Scopes::parse(asked).unwrap().text(), format!("code-{n}"));
+        service.issue_code(&AuthorizationCode { scope, ..code(&secret, AZURE_CLI) }).await;
+        let tokens: TokenV2 = service.redeem(&secret, AZURE_CLI).await.json();
+        assert_eq!(tokens.user.scope.as_deref(), Some(answered), "{asked}");
+        assert_eq!(service.verified(CONTOSO, &tokens.access_token).await.aud, "https://graph.microsoft.com");
+    }
+}
+
+/// A token for the resource by any of its spellings, which names as many groups as a token can, is taken on behalf of.
+#[tokio::test]
+async fn every_token_of_a_resource_can_be_exchanged_on_behalf_of_its_user() {
+    let service = service().await;
+    let plain = Application { token_version: TokenVersion::V1, ..orders() };
+    service.deployment.put(CONTOSO, &at_azure(0x72, API, "https://vault.azure.net")).await;
+    for n in 0..200 {
+        let id = PrincipalId(Uuid::from_u128(0x9000 + n));
+        let group = Group {
+            tenant: CONTOSO,
+            id,
+            display_name: format!("group {n}"),
+            description: None,
+            mail_nickname: format!("group{n}"),
+            owners: Vec::new(),
+            created: NOW,
+        };
+        service.deployment.put(CONTOSO, &group).await;
+        service.deployment.put(CONTOSO, &Membership { tenant: CONTOSO, group: id, member: ALICE, since: NOW }).await;
+    }
+    let itself = API.to_string();
+    for (version, asked) in [
+        (TokenVersion::V1, "api://orders/Orders.Read"),
+        (TokenVersion::V1, "api://orders//Orders.Read"),
+        (TokenVersion::V1, &format!("{}/Orders.Read", itself.to_uppercase())),
+        (TokenVersion::V2, "api://orders/Orders.Read"),
+    ] {
+        service.deployment.put(CONTOSO, &Application { token_version: version, ..plain.clone() }).await;
+        let secret = random::token(16);
+        let code = AuthorizationCode { scope: asked.to_owned(), ..code(secret.expose(), &itself) };
+        service.issue_code(&code).await;
+        let mut form = code_form(secret.expose(), &itself).to_vec();
+        form.push(("client_secret", SECRET));
+        let assertion = service.token(&form).await.access_token();
+        assert!(assertion.len() > 9_000, "{}", assertion.len());
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("requested_token_use", "on_behalf_of"),
+            ("client_id", &itself),
+            ("client_secret", SECRET),
+            ("assertion", &assertion),
+            ("scope", "https://vault.azure.net/.default"),
+        ];
+        let token = service.verified(CONTOSO, &service.token(&form).await.access_token()).await;
+        assert_eq!((token.oid, token.amr), (ALICE, sign_in().methods), "{asked}: how it signed in is not lost");
+    }
+}
+
+/// An application that is a server and a program as well: the server's codes take its credential.
+#[tokio::test]
+async fn a_code_that_went_to_a_server_takes_the_servers_credential() {
+    let service = service().await;
+    let both = Application {
+        public_client: true,
+        redirect_uris: RedirectUris {
+            web: vec!["https://shop.test/signin".to_owned()],
+            public_client: vec![REDIRECT.to_owned()],
+            ..RedirectUris::default()
+        },
+        ..orders()
+    };
+    service.deployment.put(CONTOSO, &both).await;
+    let itself = API.to_string();
+    let redirect_uri = "https://shop.test/signin".to_owned();
+    let scope = "api://orders/Orders.Read".to_owned();
+    service.issue_code(&AuthorizationCode { scope, redirect_uri, ..code("server's", &itself) }).await;
+    let mut form = code_form("server's", &itself).to_vec();
+    form.retain(|(name, _)| *name != "redirect_uri");
+    form.push(("redirect_uri", "https://shop.test/signin"));
+    refused(&service.token(&form).await, "invalid_client", 7_000_218);
+    form.push(("client_secret", SECRET));
+    assert_eq!(service.token(&form).await.status, StatusCode::OK);
+    let scope = "api://orders/Orders.Read".to_owned();
+    service.issue_code(&AuthorizationCode { scope, ..code("program's", &itself) }).await;
+    assert_eq!(service.token(&code_form("program's", &itself)).await.status, StatusCode::OK);
 }
