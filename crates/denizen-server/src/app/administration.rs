@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     ChangeError,
     access::{Authorization, System, SystemReason},
-    directory::Directory,
+    directory::{Directory, DirectoryError},
     machines::Machines,
     rbac::Rbac,
     set_up::SetUp,
@@ -291,6 +291,12 @@ pub enum AdministrationError {
     /// What everybody may read is not served now.
     #[error("what is published of the issuer cannot be read now; the server's log says why")]
     Unpublished,
+}
+
+impl From<DirectoryError> for AdministrationError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Change(error.into())
+    }
 }
 
 impl Administration {

@@ -18,6 +18,7 @@ mod users;
 
 pub use applications::{ApplicationChange, NewCertificate, NewSecret};
 pub use error::DirectoryError;
+pub(in crate::app) use error::refuse_outranked;
 pub use grants::{Given, NewAppRole};
 pub use groups::GroupChange;
 pub use reading::{List, Listed, Named, Object, Page};
@@ -34,6 +35,7 @@ use crate::{
     domain::{
         claims::audience::OwnResources,
         directory::{Application, Kept, PasswordCredential, PrincipalKind, ServicePrincipal, SigningAlgorithm, Tenant},
+        federation,
         resources::{ResourceGroup, Subscription},
         roles::BuiltInRoles,
     },
@@ -351,7 +353,8 @@ pub(in crate::app) async fn revoke_where_lost(
     before: &Application,
     after: &Application,
 ) -> Result<(), StoreError> {
-    if credentials_of(before).all(|id| credentials_of(after).any(|kept| kept == id)) {
+    let keeps_its_own = credentials_of(before).all(|id| credentials_of(after).any(|kept| kept == id));
+    if keeps_its_own && !federation::is_lost(&before.federated, &after.federated) {
         return Ok(());
     }
     let principal = tx.snapshot().principal_of_client(after.tenant, after.client_id).map(|principal| principal.id);
@@ -362,11 +365,11 @@ pub(in crate::app) async fn revoke_where_lost(
     Ok(())
 }
 
-/// The ids of what an application proves itself with.
+/// The ids of what an application proves itself with, but for federated credentials: these do not change under their ids.
 fn credentials_of(application: &Application) -> impl Iterator<Item = Uuid> {
-    let Application { passwords, keys, federated, trusted_subjects, .. } = application;
+    let Application { passwords, keys, trusted_subjects, .. } = application;
     let registered = passwords.iter().map(|it| it.key_id).chain(keys.iter().map(|it| it.key_id));
-    registered.chain(federated.iter().map(|it| it.id)).chain(trusted_subjects.iter().map(|it| it.id))
+    registered.chain(trusted_subjects.iter().map(|it| it.id))
 }
 
 /// A resource group of a subscription, not yet written.

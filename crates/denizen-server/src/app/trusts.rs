@@ -5,16 +5,20 @@
 //!
 //! Tests: below, and `tests/it` with the commands.
 
-use denizen_keys::random;
 use denizen_keys::{b64, chain, x509::Certificate};
 use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
 
-use super::{ChangeError, access::Authorization, directory::revoke_where_lost, federation::Federation};
+use super::{
+    ChangeError,
+    access::Authorization,
+    directory::{DirectoryError, refuse_outranked, revoke_where_lost},
+    federation::Federation,
+};
 use crate::{
     domain::{
         directory::{Application, ServicePrincipal},
-        federation::{self, FederatedCredential, LONGEST, MOST_SUBJECTS, TrustedSubject},
+        federation::{self, FederatedCredential, LONGEST, MOST_SUBJECTS, TrustedSubject, Whom},
     },
     store::{Snapshot, Store, Tx, Write},
 };
@@ -44,6 +48,21 @@ enum Holder {
     Identity(PrincipalId),
 }
 
+/// What is to be changed of a federated credential; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct FederatedChange {
+    /// What its name must be: it does not change.
+    pub name: Option<String>,
+    /// `iss`
+    pub issuer: Option<String>,
+    /// Whom of that issuer.
+    pub whom: Option<Whom>,
+    /// `aud`
+    pub audiences: Option<Vec<String>>,
+    /// For people.
+    pub description: Option<String>,
+}
+
 impl Trusts {
     /// Creates the use cases of a store. `federation` says which issuers can be asked.
     pub fn new(store: Store, federation: Federation) -> Self {
@@ -53,52 +72,45 @@ impl Trusts {
     /// Adds a federated credential to a client.
     ///
     /// # Errors
-    /// [`ChangeError::Invalid`] names the rule that it breaks; [`ChangeError::Missing`]; the store's.
+    /// [`DirectoryError::Invalid`] names the rule that it breaks; [`DirectoryError::Missing`];
+    /// [`DirectoryError::Outranked`]; the store's.
     pub async fn add_federated(
         &self,
         authorization: &Authorization,
         client: ClientId,
         new: FederatedCredential,
-    ) -> Result<FederatedCredential, ChangeError> {
+    ) -> Result<FederatedCredential, DirectoryError> {
         authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
-        new.check().map_err(|rule| ChangeError::Invalid(rule.to_string()))?;
-        self.federation.check_issuer(&self.store.snapshot(), &new.issuer).map_err(|reason| {
-            ChangeError::Invalid(format!("tokens of this issuer cannot be verified here: {reason}"))
-        })?;
-        self.change(authorization, client, ("added", &new.name), |list| {
-            federation::add(list, new.clone()).map_err(|rule| ChangeError::Invalid(rule.to_string()))
+        self.change(authorization, client, ("added", &new.name), |list, snapshot| {
+            self.check_credential(snapshot, &new)?;
+            federation::add(list, new.clone()).map_err(|rule| DirectoryError::Invalid(rule.to_string()))
         })
         .await?;
         Ok(new)
     }
 
-    /// Puts a federated credential in the place of the one of its id.
+    /// Changes the federated credential of this name, or of this id. Whoever got a token by what it was keeps nothing of it.
     ///
     /// # Errors
     /// As [`Self::add_federated`].
-    pub async fn replace_federated(
+    pub async fn change_federated(
         &self,
         authorization: &Authorization,
         client: ClientId,
-        new: FederatedCredential,
-    ) -> Result<(), ChangeError> {
+        which: &str,
+        change: &FederatedChange,
+    ) -> Result<(), DirectoryError> {
         authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
-        new.check().map_err(|rule| ChangeError::Invalid(rule.to_string()))?;
-        self.federation.check_issuer(&self.store.snapshot(), &new.issuer).map_err(|reason| {
-            ChangeError::Invalid(format!("tokens of this issuer cannot be verified here: {reason}"))
-        })?;
-        // One of another id, so that whoever got a token by what it was keeps nothing of it.
-        let renewed = FederatedCredential { id: random::uuid_v4(), ..new.clone() };
-        self.change(authorization, client, ("changed", &new.name), |list| {
-            let before = list.len();
-            list.retain(|it| it.id != new.id);
-            if list.len() == before {
-                return Err(ChangeError::Missing(format!(
-                    "the federated credential '{}'",
-                    federation::shown(&new.name)
-                )));
+        self.change(authorization, client, ("changed", which), |list, snapshot| {
+            let at = list.iter().position(|it| is_called(it, which)).ok_or_else(|| no_credential(client, which))?;
+            let after = change.over(list.remove(at))?;
+            self.check_credential(snapshot, &after)?;
+            federation::add(list, after).map_err(|rule| DirectoryError::Invalid(rule.to_string()))?;
+            // Where it stood.
+            if let Some(tail) = list.get_mut(at..) {
+                tail.rotate_right(1);
             }
-            federation::add(list, renewed.clone()).map_err(|rule| ChangeError::Invalid(rule.to_string()))
+            Ok(())
         })
         .await
     }
@@ -106,23 +118,28 @@ impl Trusts {
     /// Removes the federated credential of this name, or of this id.
     ///
     /// # Errors
-    /// [`ChangeError::Missing`]; the store's.
+    /// [`DirectoryError::Missing`]; [`DirectoryError::Outranked`]; the store's.
     pub async fn remove_federated(
         &self,
         authorization: &Authorization,
         client: ClientId,
-        name: &str,
-    ) -> Result<(), ChangeError> {
+        which: &str,
+    ) -> Result<(), DirectoryError> {
         authorization.check(actions::UPDATE_CREDENTIALS, authorization.tenant(), &["/"])?;
-        let id: Option<Uuid> = name.parse().ok();
-        let missing =
-            || ChangeError::Missing(format!("the federated credential '{}' of {client}", federation::shown(name)));
-        self.change(authorization, client, ("removed", name), |list| {
+        self.change(authorization, client, ("removed", which), |list, _| {
             let before = list.len();
-            list.retain(|it| it.name != name && Some(it.id) != id);
-            if list.len() < before { Ok(()) } else { Err(missing()) }
+            list.retain(|it| !is_called(it, which));
+            if list.len() < before { Ok(()) } else { Err(no_credential(client, which)) }
         })
         .await
+    }
+
+    /// Refuses one that breaks a rule, or whose issuer cannot be asked.
+    fn check_credential(&self, snapshot: &Snapshot, new: &FederatedCredential) -> Result<(), DirectoryError> {
+        new.check().map_err(|rule| DirectoryError::Invalid(rule.to_string()))?;
+        self.federation.check_issuer(snapshot, &new.issuer).map_err(|reason| {
+            DirectoryError::Invalid(format!("tokens of this issuer cannot be verified here: {reason}"))
+        })
     }
 
     /// The federated credentials of a client.
@@ -146,32 +163,44 @@ impl Trusts {
         }
     }
 
+    /// Changes a client's list, where the actor may change what that client has its roles by.
     async fn change(
         &self,
         authorization: &Authorization,
         client: ClientId,
         (what, name): (&'static str, &str),
-        change: impl Fn(&mut Vec<FederatedCredential>) -> Result<(), ChangeError> + Send + Sync,
-    ) -> Result<(), ChangeError> {
+        change: impl Fn(&mut Vec<FederatedCredential>, &Snapshot) -> Result<(), DirectoryError> + Send + Sync,
+    ) -> Result<(), DirectoryError> {
         let (tenant, change) = (authorization.tenant(), &change);
         self.store
             .write(authorization, |tx| {
                 Box::pin(async move {
-                    match holder(&tx.snapshot(), tenant, client)? {
+                    let snapshot = tx.snapshot();
+                    let holder = holder(&snapshot, tenant, client)?;
+                    if let Some(principal) = snapshot.principal_of_client(tenant, client) {
+                        refuse_outranked(authorization, &snapshot, principal.id)?;
+                    }
+                    match holder {
                         Holder::Application(id) => {
                             let mut application = application(tx, tenant, id)?;
                             let before = application.clone();
-                            change(&mut application.federated)?;
+                            change(&mut application.federated, &snapshot)?;
+                            if application == before {
+                                return Ok(Write::Unchanged(()));
+                            }
                             tx.put(&application).await?;
                             revoke_where_lost(tx, &before, &application).await?;
                         }
                         Holder::Identity(id) => {
                             let missing = || ChangeError::Missing(format!("the client {client}"));
                             let mut principal = tx.record::<ServicePrincipal>(&id).await?.ok_or_else(missing)?;
-                            let had = principal.federated.len();
-                            change(&mut principal.federated)?;
-                            // Whoever got a token by what was removed keeps nothing of it.
-                            principal.epoch += u64::from(principal.federated.len() < had);
+                            let before = principal.federated.clone();
+                            change(&mut principal.federated, &snapshot)?;
+                            if principal.federated == before {
+                                return Ok(Write::Unchanged(()));
+                            }
+                            // Whoever got a token by what is not there any more keeps nothing of it.
+                            principal.epoch += u64::from(federation::is_lost(&before, &principal.federated));
                             tx.put(&principal).await?;
                         }
                     }
@@ -258,6 +287,33 @@ impl Trusts {
         let application = authorization.snapshot().application(authorization.tenant(), client);
         application.map(|it| it.trusted_subjects.clone()).ok_or_else(|| no_application(client))
     }
+}
+
+impl FederatedChange {
+    fn over(&self, it: FederatedCredential) -> Result<FederatedCredential, DirectoryError> {
+        if self.name.as_ref().is_some_and(|name| *name != it.name) {
+            return Err(DirectoryError::Invalid(format!(
+                "Invalid value specified for property 'name': the name of a federated credential does not change from '{}'.",
+                it.name
+            )));
+        }
+        Ok(FederatedCredential {
+            issuer: self.issuer.clone().unwrap_or(it.issuer),
+            whom: self.whom.clone().unwrap_or(it.whom),
+            audiences: self.audiences.clone().unwrap_or(it.audiences),
+            description: self.description.clone().unwrap_or(it.description),
+            ..it
+        })
+    }
+}
+
+/// Whether it is the one of this name or of this id.
+fn is_called(it: &FederatedCredential, which: &str) -> bool {
+    it.name == which || which.parse() == Ok(it.id)
+}
+
+fn no_credential(client: ClientId, which: &str) -> DirectoryError {
+    DirectoryError::Missing(format!("the federated credential '{}' of {client}", federation::shown(which)))
 }
 
 fn no_application(client: ClientId) -> ChangeError {
@@ -355,7 +411,7 @@ mod tests {
             let auth = deployment.auth(CONTOSO, NOW);
             assert_eq!(trusts.federated(&auth, client).unwrap(), [one]);
             let other = trusts.remove_federated(&auth, client, "another").await.unwrap_err();
-            assert!(matches!(other, ChangeError::Missing(_)));
+            assert!(matches!(other, DirectoryError::Missing(_)));
             trusts.remove_federated(&auth, client, "one").await.unwrap();
             assert_eq!(trusts.federated(&deployment.auth(CONTOSO, NOW), client).unwrap(), []);
         }
@@ -364,7 +420,7 @@ mod tests {
         assert!(machine.to_string().contains("user-assigned"), "{machine}");
         // Another tenant's application is not there.
         let other = trusts.add_federated(&auth, OTHER_APP, credential("https://issuer.test")).await.unwrap_err();
-        assert!(matches!(other, ChangeError::Missing(_)));
+        assert!(matches!(other, DirectoryError::Missing(_)));
         for (issuer, says) in [
             ("https://elsewhere.test", "federation.issuers"),
             ("http://issuer.test", "https"),

@@ -53,6 +53,17 @@ pub struct FederatedCredential {
     pub description: String,
 }
 
+/// Whether something that a client could prove itself by is not listed any more: one that is gone, or that is for others now.
+pub fn is_lost(before: &[FederatedCredential], after: &[FederatedCredential]) -> bool {
+    let stays = |it: &FederatedCredential| {
+        let same = |kept: &FederatedCredential| {
+            (kept.id, &kept.issuer, &kept.whom, &kept.audiences) == (it.id, &it.issuer, &it.whom, &it.audiences)
+        };
+        after.iter().any(same)
+    };
+    !before.iter().all(stays)
+}
+
 /// Whom of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -20,7 +20,6 @@ use crate::{
             AppRole, Application, GroupClaims, KeyCredential, PasswordCredential, PermissionScope, PrincipalKind,
             RedirectUris, ServicePrincipal, TokenVersion,
         },
-        federation::FederatedCredential,
     },
     store::{StoreError, Write},
 };
@@ -162,33 +161,13 @@ impl Directory {
         .await
     }
 
-    /// The client id of an application whose credentials the actor may change.
+    /// The client id of an application whose credentials are to be changed.
     ///
     /// # Errors
-    /// [`DirectoryError::Outranked`]; [`DirectoryError::Missing`]; the store's.
-    pub async fn guarded(&self, authorization: &Authorization, named: Named) -> Result<ClientId, DirectoryError> {
+    /// [`DirectoryError::Missing`]; the store's.
+    pub async fn client(&self, authorization: &Authorization, named: Named) -> Result<ClientId, DirectoryError> {
         self.check(authorization, actions::UPDATE_CREDENTIALS)?;
-        let client = self.client_of(authorization, named).await?;
-        let snapshot = self.store.snapshot();
-        if let Some(principal) = snapshot.principal_of_client(authorization.tenant(), client) {
-            refuse_outranked(authorization, &snapshot, principal.id)?;
-        }
-        Ok(client)
-    }
-
-    /// The federated credentials of an application, for who is to change them.
-    ///
-    /// # Errors
-    /// As [`Self::guarded`].
-    pub async fn federated(
-        &self,
-        authorization: &Authorization,
-        named: Named,
-    ) -> Result<Vec<FederatedCredential>, DirectoryError> {
-        let client = self.guarded(authorization, named).await?;
-        let snapshot = self.store.snapshot();
-        let found = snapshot.application(authorization.tenant(), client);
-        Ok(found.map(|application| application.federated.clone()).unwrap_or_default())
+        self.client_of(authorization, named).await
     }
 
     /// Adds a client secret, which is returned here and never again.

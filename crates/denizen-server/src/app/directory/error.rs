@@ -78,11 +78,25 @@ impl From<ChangeError> for DirectoryError {
     }
 }
 
+impl From<DirectoryError> for ChangeError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Missing(what) => Self::Missing(what),
+            DirectoryError::Unrecorded(error) | DirectoryError::Store(error) => Self::Store(error),
+            DirectoryError::Ours(error) => *error,
+            rule @ (DirectoryError::Invalid(_)
+            | DirectoryError::Exists(_)
+            | DirectoryError::Query(_)
+            | DirectoryError::Outranked(_)) => Self::Invalid(rule.to_string()),
+        }
+    }
+}
+
 /// The rule that nobody gets at a role of the directory by way of who has it: its password, its secrets, its group.
 ///
 /// # Errors
 /// [`DirectoryError::Outranked`].
-pub(super) fn refuse_outranked(
+pub(in crate::app) fn refuse_outranked(
     authorization: &Authorization,
     snapshot: &Snapshot,
     target: PrincipalId,

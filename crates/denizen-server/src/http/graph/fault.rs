@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::{
-    app::{ChangeError, access::AuthError, directory::DirectoryError, replica::Behind},
+    app::{access::AuthError, directory::DirectoryError, replica::Behind},
     domain::{authorize::Because, query::BadQuery},
     http::{Call, Reply, call::BodyError, reply},
     store::StoreError,
@@ -41,11 +41,6 @@ impl Fault {
     }
 
     /// The request breaks a rule.
-    /// What a use case says that other protocols have too.
-    pub(super) fn of_change(error: ChangeError) -> Self {
-        DirectoryError::from(error).into()
-    }
-
     pub(super) fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Request_BadRequest", message)
     }

@@ -11,7 +11,7 @@ use super::{
     rows, shape,
 };
 use crate::{
-    app::directory::actions,
+    app::{directory::actions, trusts::FederatedChange},
     domain::federation::{DEFAULT_AUDIENCE, Expression, FederatedCredential, Whom},
     http::{
         Call, Reply, reply,
@@ -77,36 +77,30 @@ async fn add(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call
     let description = members.nullable_text("description")?.flatten().unwrap_or_default();
     members.finish()?;
     let new = FederatedCredential { id: random::uuid_v4(), name, issuer, whom, audiences, description };
-    let client = api.directory.guarded(&access.authorization, named(params)?).await?;
-    let made = api.trusts.add_federated(&access.authorization, client, new).await.map_err(Fault::of_change)?;
+    let client = api.directory.client(&access.authorization, named(params)?).await?;
+    let made = api.trusts.add_federated(&access.authorization, client, new).await?;
     let item = shape::item(shaped(&made));
     Ok(with_context(StatusCode::CREATED, access, "federatedIdentityCredentials/$entity", item))
 }
 
 async fn update(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
-    let before = which(api.directory.federated(&access.authorization, named(params)?).await?, params)?;
     let mut members = body(call).await?;
-    members.fixed("name", &json!(before.name))?;
-    let after = FederatedCredential {
-        issuer: members.text("issuer")?.unwrap_or(before.issuer),
-        whom: whom(&mut members)?.unwrap_or(before.whom),
-        audiences: members.texts("audiences")?.unwrap_or(before.audiences),
-        description: match members.nullable_text("description")? {
-            Some(description) => description.unwrap_or_default(),
-            None => before.description,
-        },
-        ..before
+    let change = FederatedChange {
+        name: members.text("name")?,
+        issuer: members.text("issuer")?,
+        whom: whom(&mut members)?,
+        audiences: members.texts("audiences")?,
+        description: members.nullable_text("description")?.map(Option::unwrap_or_default),
     };
     members.finish()?;
-    let client = api.directory.guarded(&access.authorization, named(params)?).await?;
-    api.trusts.replace_federated(&access.authorization, client, after).await.map_err(Fault::of_change)?;
+    let client = api.directory.client(&access.authorization, named(params)?).await?;
+    api.trusts.change_federated(&access.authorization, client, params.text("member"), &change).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
 async fn remove(api: &Graph, access: &GraphAccess, params: &Params, _: &mut Call) -> Result<Reply, Fault> {
-    let found = which(api.directory.federated(&access.authorization, named(params)?).await?, params)?;
-    let client = api.directory.guarded(&access.authorization, named(params)?).await?;
-    api.trusts.remove_federated(&access.authorization, client, &found.name).await.map_err(Fault::of_change)?;
+    let client = api.directory.client(&access.authorization, named(params)?).await?;
+    api.trusts.remove_federated(&access.authorization, client, params.text("member")).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 

@@ -455,7 +455,8 @@ async fn a_batch_answers_each_of_its_requests() {
 #[tokio::test]
 async fn federated_credentials_are_kept_as_tools_send_them() {
     let tenant = Tenant::new().await;
-    let (object, _, _, _) = tenant.client("pipeline").await;
+    let (object, _, principal, _) = tenant.client("pipeline").await;
+    let epoch = || tenant.server.store.snapshot().principal(tenant.id(), principal.parse().unwrap()).unwrap().epoch;
     let at = format!("/v1.0/applications/{object}/federatedIdentityCredentials");
     // This tenant is an issuer that can be asked without dialling anybody.
     let issuer = format!("{AUTHORITY}/{}/v2.0", tenant.id());
@@ -470,9 +471,30 @@ async fn federated_credentials_are_kept_as_tools_send_them() {
         assert_eq!(tenant.get(&format!("{at}/{which}")).await.body["issuer"], issuer.as_str(), "{which}");
     }
     assert_eq!(tenant.get(&format!("{at}/nobody")).await.status, 404);
-    let changed = tenant.patch(&format!("{at}/of-main"), json!({ "subject": "another", "description": "x" })).await;
+    // It keeps its id. What tokens it was good for is over where it is for others; for people's words nothing is revoked.
+    let second = json!({ "name": "second", "issuer": issuer, "subject": "second" });
+    tenant.made(&at, second).await;
+    let one = format!("{at}/{}", made["id"].as_str().unwrap());
+    assert_eq!(tenant.patch(&one, json!({ "description": "words", "name": "of-main" })).await.status, 204);
+    assert_eq!(epoch(), 0);
+    let changed = tenant.patch(&one, json!({ "subject": "another", "description": "x" })).await;
     assert_eq!(changed.status, 204, "{}", changed.body);
-    assert_eq!(tenant.get(&format!("{at}/of-main")).await.body["subject"], "another");
+    assert_eq!(epoch(), 1);
+    let shown = tenant.get(&format!("{at}/of-main")).await.body;
+    assert_eq!((&shown["subject"], &shown["id"]), (&json!("another"), &made["id"]));
+    assert_eq!(tenant.get(&at).await.each("name"), ["of-main", "second"]);
+    for (change, says) in [
+        (json!({ "name": "other" }), "'name'"),
+        (json!({ "subject": "second" }), "listed once"),
+        (json!({ "issuer": "http://issuer.example" }), "issuer"),
+    ] {
+        let refused = tenant.patch(&one, change.clone()).await;
+        assert!(refused.status == 400 && refused.message().contains(says), "{change}: {}", refused.body);
+    }
+    assert_eq!(tenant.patch(&format!("{at}/nobody"), json!({ "subject": "s" })).await.status, 404);
+    assert_eq!(tenant.delete(&format!("{at}/nobody")).await.status, 404);
+    assert_eq!(tenant.delete(&format!("{at}/second")).await.status, 204);
+    assert_eq!(epoch(), 2);
     for wrong in [
         json!({ "name": "x", "issuer": issuer, "subject": "s" }),
         json!({ "name": "no-issuer", "subject": "s" }),
@@ -486,7 +508,21 @@ async fn federated_credentials_are_kept_as_tools_send_them() {
     let (_, _, keeper, of_apps) = tenant.client("keeper").await;
     tenant.assign(&keeper, "Application Administrator").await;
     let of_chief = format!("/v1.0/applications(appId='{}')/federatedIdentityCredentials", tenant.plan.client());
-    assert_eq!(tenant.send_as(&of_apps, Method::POST, &of_chief, new.clone()).await.status, 403);
+    tenant.made(&of_chief, new.clone()).await;
+    for (method, path, body) in [
+        (Method::POST, of_chief.clone(), json!({ "name": "mine", "issuer": issuer, "subject": "mine" })),
+        (Method::PATCH, format!("{of_chief}/of-main"), json!({ "subject": "mine" })),
+        (Method::DELETE, format!("{of_chief}/of-main"), Value::Null),
+    ] {
+        let refused = tenant.send_as(&of_apps, method.clone(), &path, body).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (403, "Authorization_RequestDenied"),
+            "{method}: {}",
+            refused.body
+        );
+    }
+    assert_eq!(tenant.get(&of_chief).await.each("subject"), [new["subject"].as_str().unwrap()]);
     assert_eq!(tenant.send_as(&of_apps, Method::DELETE, &format!("{at}/of-main"), Value::Null).await.status, 204);
     assert_eq!(tenant.get(&at).await.each("name").len(), 0);
 }
