@@ -342,7 +342,8 @@ impl Directory {
             .await
     }
 
-    /// Enables or disables a service principal, or requires an assignment of its application.
+    /// Enables or disables a service principal, or requires an assignment of its application. One that is disabled keeps
+    /// nothing of the tokens that it had.
     ///
     /// # Errors
     /// [`DirectoryError::Invalid`] of a managed identity; [`DirectoryError::Missing`]; the store's.
@@ -358,21 +359,28 @@ impl Directory {
             .write(authorization, |tx| {
                 Box::pin(async move {
                     let before = tx.record::<ServicePrincipal>(&id).await?;
-                    let mut after = before.ok_or_else(|| DirectoryError::Missing(named.to_string()))?;
-                    refuse_managed(&after)?;
+                    let mut principal = before.ok_or_else(|| DirectoryError::Missing(named.to_string()))?;
+                    refuse_managed(&principal)?;
                     refuse_outranked(authorization, &tx.snapshot(), id)?;
-                    if let Some(enabled) = enabled.filter(|enabled| *enabled != after.enabled) {
-                        after.enabled = enabled;
-                        tx.put(&after).await?;
+                    let mut is_changed = false;
+                    if let Some(enabled) = enabled.filter(|enabled| *enabled != principal.enabled) {
+                        principal.enabled = enabled;
+                        principal.epoch += u64::from(!enabled);
+                        tx.put(&principal).await?;
+                        is_changed = true;
                     }
                     if let Some(required) = assignment_required
-                        && let Some(mut application) = tx.record::<Application>(&after.client_id).await?
+                        && let Some(mut application) = tx.record::<Application>(&principal.client_id).await?
                         && application.assignment_required != required
                     {
                         application.assignment_required = required;
                         tx.put(&application).await?;
+                        is_changed = true;
                     }
-                    Ok(Write::commit(actions::UPDATE_PRINCIPAL, id.to_string(), ()))
+                    Ok(match is_changed {
+                        true => Write::commit(actions::UPDATE_PRINCIPAL, id.to_string(), ()),
+                        false => Write::Unchanged(()),
+                    })
                 })
             })
             .await

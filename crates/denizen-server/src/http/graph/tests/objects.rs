@@ -73,6 +73,25 @@ async fn the_calls_of_create_for_rbac_are_answered() {
 }
 
 #[tokio::test]
+async fn a_service_principal_that_was_disabled_keeps_no_token() {
+    let tenant = Tenant::new().await;
+    let (_, _, principal, token) = tenant.client("tool").await;
+    let path = format!("/v1.0/servicePrincipals/{principal}");
+    let status = async || tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await.status;
+    assert_eq!(status().await, 403, "it is believed, and may nothing");
+    // What changes nothing writes nothing.
+    let before = tenant.server.store.revision();
+    for nothing in [json!({}), json!({ "accountEnabled": true, "appRoleAssignmentRequired": false, "tags": [] })] {
+        assert_eq!(tenant.patch(&path, nothing).await.status, 204);
+    }
+    assert_eq!((tenant.server.store.revision(), status().await), (before, 403));
+    assert_eq!(tenant.patch(&path, json!({ "accountEnabled": false })).await.status, 204);
+    assert_eq!(status().await, 401);
+    assert_eq!(tenant.patch(&path, json!({ "accountEnabled": true })).await.status, 204);
+    assert_eq!(status().await, 401, "a token from before it was disabled does not come back");
+}
+
+#[tokio::test]
 async fn an_application_is_changed_as_tools_change_it() {
     let tenant = Tenant::new().await;
     let app =
