@@ -194,10 +194,15 @@ impl Server {
         let signing = KeyRing::in_custody(store.clone(), key_encryption_keys.clone(), custody);
         let vaults = Vaults::new(store.clone(), key_encryption_keys.clone());
         let (access, system) = Access::new(store.clone(), Arc::clone(&roles), &names.authority, clock.clone());
-        let directory =
-            Directory::new(store.clone(), key_encryption_keys.clone(), Arc::clone(&roles), names.own_resources());
         let hashing = Hashing::of_this_machine();
         let passwords = Passwords::new(hashing.clone());
+        let directory = Directory::new(
+            store.clone(),
+            key_encryption_keys.clone(),
+            Arc::clone(&roles),
+            passwords.clone(),
+            names.own_resources(),
+        );
         let users = Users::new(store.clone(), key_encryption_keys.clone(), passwords.clone());
         let sign_in = SignInService::new(store.clone(), users.clone(), passwords, access.strangers().clone());
         let machines = Machines::new(store.clone(), access.clone(), &names.authority)

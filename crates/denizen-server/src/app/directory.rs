@@ -30,7 +30,7 @@ use denizen_keys::{KeyError, SecretString, constant_time_eq, password, random};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, TenantId, UnixTime};
 use uuid::Uuid;
 
-use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys};
+use super::{ChangeError, access::Authorization, key_encryption_keys::KeyEncryptionKeys, passwords::Passwords};
 use crate::{
     domain::{
         claims::audience::OwnResources,
@@ -132,6 +132,7 @@ pub struct Directory {
     store: Store,
     key_encryption_keys: KeyEncryptionKeys,
     roles: Arc<BuiltInRoles>,
+    passwords: Passwords,
     /// What no application may call itself.
     own_resources: OwnResources,
 }
@@ -143,9 +144,10 @@ impl Directory {
         store: Store,
         key_encryption_keys: KeyEncryptionKeys,
         roles: Arc<BuiltInRoles>,
+        passwords: Passwords,
         own_resources: OwnResources,
     ) -> Self {
-        Self { store, key_encryption_keys, roles, own_resources }
+        Self { store, key_encryption_keys, roles, passwords, own_resources }
     }
 
     /// Makes the tenant that `authorization` names.

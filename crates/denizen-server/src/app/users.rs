@@ -336,7 +336,8 @@ fn missing(user: PrincipalId) -> ChangeError {
     ChangeError::Missing(format!("the user {user}"))
 }
 
-fn target(user: PrincipalId) -> String {
+/// The target that the audit names a user by.
+pub(in crate::app) fn target(user: PrincipalId) -> String {
     format!("users/{user}")
 }
 
@@ -345,7 +346,10 @@ fn binding(tenant: TenantId, user: PrincipalId) -> Vec<u8> {
 }
 
 /// What stands before the `@` of a name, which must be one of the tenant's domain.
-fn local_part<'a>(name: &'a str, domain: &str) -> Result<&'a str, ChangeError> {
+///
+/// # Errors
+/// [`ChangeError::Invalid`] names the rule.
+pub(in crate::app) fn local_part<'a>(name: &'a str, domain: &str) -> Result<&'a str, ChangeError> {
     let rule = || {
         ChangeError::Invalid(format!(
             "a user's name is 'NAME@{domain}': up to 113 characters, before the @ letters, digits and .-_'!#^~ with no dot \

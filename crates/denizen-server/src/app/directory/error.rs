@@ -32,6 +32,9 @@ pub enum DirectoryError {
         "Insufficient privileges to complete the operation: the object has a role of the directory, itself or by a group, and is changed by who may do {0}."
     )]
     Outranked(&'static str),
+    /// Too many passwords are being hashed at a time.
+    #[error("As many passwords are being hashed as this server can; nothing was changed. Try again in a second.")]
+    Busy,
     /// The read cannot be recorded.
     #[error("{}", Causes(.0))]
     Unrecorded(#[source] StoreError),
@@ -70,10 +73,10 @@ impl From<ChangeError> for DirectoryError {
             ChangeError::Invalid(text) => Self::Invalid(text),
             ChangeError::Missing(what) => Self::Missing(what),
             ChangeError::Store(error) => Self::Store(error),
-            other @ (ChangeError::Authorization(_)
-            | ChangeError::Busy
-            | ChangeError::Unfinished(_)
-            | ChangeError::Key(_)) => Self::Ours(Box::new(other)),
+            ChangeError::Busy => Self::Busy,
+            other @ (ChangeError::Authorization(_) | ChangeError::Unfinished(_) | ChangeError::Key(_)) => {
+                Self::Ours(Box::new(other))
+            }
         }
     }
 }
@@ -83,6 +86,7 @@ impl From<DirectoryError> for ChangeError {
         match error {
             DirectoryError::Missing(what) => Self::Missing(what),
             DirectoryError::Unrecorded(error) | DirectoryError::Store(error) => Self::Store(error),
+            DirectoryError::Busy => Self::Busy,
             DirectoryError::Ours(error) => *error,
             rule @ (DirectoryError::Invalid(_)
             | DirectoryError::Exists(_)

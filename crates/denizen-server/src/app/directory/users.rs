@@ -2,7 +2,7 @@
 //!
 //! Tests: `http/graph/tests/`.
 
-use denizen_keys::{SecretString, password, random};
+use denizen_keys::{SecretString, random};
 use denizen_wire::PrincipalId;
 
 use super::{
@@ -12,16 +12,17 @@ use super::{
     error::{check_text, refuse_outranked},
 };
 use crate::{
-    app::{ChangeError, access::Authorization},
+    app::{
+        ChangeError,
+        access::Authorization,
+        users::{good_password, local_part, target},
+    },
     domain::{
         deleted::DeletedKind,
         people::{User, UserPassword},
     },
     store::Write,
 };
-
-/// Lengths of a password that an administrator may set, bytes: what is longer is hashed for nothing.
-const PASSWORD: std::ops::RangeInclusive<usize> = 8..=256;
 
 /// A password that an administrator sets.
 pub struct NewPassword {
@@ -56,7 +57,8 @@ impl Directory {
     /// Makes a user.
     ///
     /// # Errors
-    /// [`DirectoryError::Invalid`] names the rule; [`DirectoryError::Exists`] when its name is taken; the store's.
+    /// [`DirectoryError::Invalid`] names the rule; [`DirectoryError::Exists`] when its name is taken;
+    /// [`DirectoryError::Busy`]; the store's.
     pub async fn create_user(&self, authorization: &Authorization, new: &UserChange) -> Result<User, DirectoryError> {
         self.check(authorization, actions::CREATE_USER)?;
         let required = |property| DirectoryError::Invalid(format!("A value is required for property '{property}'."));
@@ -78,14 +80,14 @@ impl Directory {
             created: authorization.now(),
         };
         let password = new.password.as_ref().ok_or_else(|| required("passwordProfile"))?;
-        let password = hashed(authorization, password).await?;
-        self.apply(authorization, new, Some(password), &mut user)?;
+        self.apply(authorization, new, None, &mut user)?;
+        user.password = Some(self.hashed(authorization, &user.name, password).await?);
         let written = &user;
         self.store
             .write(authorization, |tx| {
                 Box::pin(async move {
                     tx.insert(written).await.map_err(|error| exists(error, "userPrincipalName"))?;
-                    Ok::<_, DirectoryError>(Write::commit(actions::CREATE_USER, written.id.to_string(), ()))
+                    Ok::<_, DirectoryError>(Write::commit(actions::CREATE_USER, target(written.id), ()))
                 })
             })
             .await?;
@@ -109,7 +111,12 @@ impl Directory {
         self.check(authorization, action)?;
         let id = self.user_id(authorization, named)?;
         let password = match &change.password {
-            Some(password) => Some(hashed(authorization, password).await?),
+            Some(password) => {
+                let snapshot = self.store.snapshot();
+                let kept = snapshot.user(authorization.tenant(), id).map(|user| user.name.to_string());
+                let name = change.name.clone().or(kept).unwrap_or_default();
+                Some(self.hashed(authorization, &name, password).await?)
+            }
             None => None,
         };
         let password = &password;
@@ -128,7 +135,7 @@ impl Directory {
                         return Ok(Write::Unchanged(()));
                     }
                     tx.put(&after).await.map_err(|error| exists(error, "userPrincipalName"))?;
-                    Ok(Write::commit(action, id.to_string(), ()))
+                    Ok(Write::commit(action, target(id), ()))
                 })
             })
             .await
@@ -148,7 +155,7 @@ impl Directory {
                     let user = user.ok_or_else(|| DirectoryError::Missing(named.to_owned()))?;
                     refuse_outranked(authorization, &tx.snapshot(), id)?;
                     tx.put(&User { epoch: user.epoch + 1, ..user }).await?;
-                    Ok(Write::commit(actions::REVOKE_SESSIONS, id.to_string(), ()))
+                    Ok(Write::commit(actions::REVOKE_SESSIONS, target(id), ()))
                 })
             })
             .await
@@ -174,7 +181,7 @@ impl Directory {
                     let user = User { epoch: user.epoch + 1, ..user };
                     let what = (DeletedKind::User, id.0, user.display_name.as_str());
                     tx.insert(&deleted::keep(tenant, what, now, &user)?).await?;
-                    Ok(Write::commit(actions::DELETE_USER, id.to_string(), ()))
+                    Ok(Write::commit(actions::DELETE_USER, target(id), ()))
                 })
             })
             .await
@@ -226,31 +233,104 @@ impl Directory {
     fn check_name(&self, authorization: &Authorization, name: &str) -> Result<(), DirectoryError> {
         let snapshot = self.store.snapshot();
         let domain = snapshot.tenant(authorization.tenant()).map(|tenant| tenant.domain.clone()).unwrap_or_default();
-        let is_good = name.split_once('@').is_some_and(|(local, of)| {
-            let is_local = (1..=64).contains(&local.len())
-                && local.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-!#^~'+".contains(&b))
-                && !local.ends_with('.');
-            is_local && of.eq_ignore_ascii_case(&domain)
-        });
-        match is_good {
-            true => Ok(()),
-            false => Err(DirectoryError::Invalid(format!(
-                "Property 'userPrincipalName' is invalid: it must be a name of ASCII letters, digits and . _ - with '@{domain}' after it."
-            ))),
-        }
+        local_part(name, &domain).map(drop).map_err(|error| said("Property 'userPrincipalName' is invalid", error))
+    }
+
+    /// A password as it is kept; in a turn of its own, and only where it keeps the rules.
+    async fn hashed(
+        &self,
+        authorization: &Authorization,
+        name: &str,
+        new: &NewPassword,
+    ) -> Result<UserPassword, DirectoryError> {
+        let rule = "The specified password does not comply with password complexity requirements";
+        good_password(name, &new.password).map_err(|error| said(rule, error))?;
+        let hash = self.passwords.hash(&new.password).await.map_err(ChangeError::from)?;
+        Ok(UserPassword { hash, set: authorization.now(), must_change: new.must_change })
     }
 }
 
-async fn hashed(authorization: &Authorization, new: &NewPassword) -> Result<UserPassword, DirectoryError> {
-    if !PASSWORD.contains(&new.password.expose().len()) {
-        return Err(DirectoryError::Invalid(format!(
-            "The specified password does not comply with password complexity requirements: it must have {} to {} bytes.",
-            PASSWORD.start(),
-            PASSWORD.end()
-        )));
+/// A rule of users', beginning as Graph does.
+fn said(begin: &str, error: ChangeError) -> DirectoryError {
+    match error {
+        ChangeError::Invalid(rule) => DirectoryError::Invalid(format!("{begin}: {rule}.")),
+        other => other.into(),
     }
-    // argon2id takes tens of milliseconds by design: not on a runtime worker.
-    let to_hash = new.password.clone();
-    let hash = tokio::task::spawn_blocking(move || password::hash(&to_hash)).await.map_err(ChangeError::Unfinished)?;
-    Ok(UserPassword { hash, set: authorization.now(), must_change: new.must_change })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZero, sync::Arc};
+
+    use super::*;
+    use crate::{
+        app::{
+            hashing::Hashing,
+            passwords::Passwords,
+            signing::fixture::{CONTOSO, KEY_ENCRYPTION_KEYS, NOW, deployment},
+        },
+        domain::{claims::audience::OwnResources, roles::BuiltInRoles},
+    };
+
+    fn new(name: &str, password: &str) -> UserChange {
+        UserChange {
+            name: Some(name.to_owned()),
+            display_name: Some("Someone".to_owned()),
+            mail_nickname: Some("someone".to_owned()),
+            enabled: Some(true),
+            password: Some(NewPassword { password: SecretString::from(password), must_change: false }),
+            ..UserChange::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_is_hashed_when_everything_else_is_right_and_a_turn_is_free() {
+        let deployment = deployment().await;
+        let hashing = Hashing::new(NonZero::<usize>::MIN);
+        let passwords = Passwords::new(hashing.clone());
+        let directory = Directory::new(
+            deployment.store.clone(),
+            KEY_ENCRYPTION_KEYS.clone(),
+            Arc::new(BuiltInRoles::load()),
+            passwords.clone(),
+            OwnResources::default(),
+        );
+        let auth = deployment.auth(CONTOSO, NOW);
+        for (change, says) in [
+            (new("some one@contoso.test", "correct horse"), "'userPrincipalName'"),
+            (new(".someone@contoso.test", "correct horse"), "no dot at either end"),
+            (new(&format!("{}@contoso.test", "a".repeat(65)), "correct horse"), "'userPrincipalName'"),
+            (new("someone@contoso.test", "short"), "password complexity"),
+            (new("someone@contoso.test", "Someone-1"), "the user's own name"),
+            (UserChange { mail: Some(Some("\n".to_owned())), ..new("a@contoso.test", "correct horse") }, "'mail'"),
+        ] {
+            let refused = directory.create_user(&auth, &change).await.unwrap_err();
+            assert!(matches!(refused, DirectoryError::Invalid(_)) && refused.to_string().contains(says), "{refused}");
+        }
+        assert_eq!(passwords.computed(), 0);
+        let user = directory.create_user(&auth, &new("someone@contoso.test", "correct horse")).await.unwrap();
+        let change = UserChange { password: new("", "their Someone").password, ..UserChange::default() };
+        let refused = directory.change_user(&auth, &user.id.to_string(), &change).await.unwrap_err();
+        assert!(refused.to_string().contains("the user's own name"), "{refused}");
+        assert_eq!(passwords.computed(), 1);
+
+        // As many wait as may.
+        let turn = hashing.turn().await.unwrap();
+        let waiting: Vec<_> = (0..256)
+            .map(|_| {
+                let hashing = hashing.clone();
+                tokio::spawn(async move { hashing.turn().await.map(drop) })
+            })
+            .collect();
+        for _ in 0..256 {
+            tokio::task::yield_now().await;
+        }
+        let busy = directory.create_user(&auth, &new("other@contoso.test", "correct horse")).await.unwrap_err();
+        assert!(matches!(busy, DirectoryError::Busy), "{busy}");
+        drop(turn);
+        for waited in waiting {
+            waited.await.unwrap().unwrap();
+        }
+        directory.create_user(&auth, &new("other@contoso.test", "correct horse")).await.unwrap();
+    }
 }

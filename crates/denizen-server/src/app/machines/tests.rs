@@ -13,7 +13,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    app::{access::tests::fixture::access, directory::Directory, key_encryption_keys::KeyEncryptionKeys},
+    app::{
+        access::tests::fixture::access, directory::Directory, hashing::Hashing, key_encryption_keys::KeyEncryptionKeys,
+        passwords::Passwords,
+    },
     domain::{Actor, claims::audience::OwnResources, roles::BuiltInRoles},
     store::{AuditRecord, Engine},
 };
@@ -42,6 +45,7 @@ async fn fixture() -> Fixture {
         store.clone(),
         KeyEncryptionKeys::new(root_key),
         Arc::new(BuiltInRoles::load()),
+        Passwords::new(Hashing::of_this_machine()),
         OwnResources::default(),
     );
     directory.create_tenant(&authorization, "a.test", "A").await.unwrap();

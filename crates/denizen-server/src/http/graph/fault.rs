@@ -131,6 +131,10 @@ impl Fault {
             DirectoryError::Outranked(_) => {
                 Self::new(StatusCode::FORBIDDEN, "Authorization_RequestDenied", error.to_string())
             }
+            DirectoryError::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", error.to_string())
+                    .with(header::RETRY_AFTER, "1")
+            }
             DirectoryError::Unrecorded(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ServiceUnavailable",

@@ -1,6 +1,10 @@
 //! Applications, service principals, users, groups, grants, what was deleted, and batches.
 
 use super::*;
+use crate::{
+    app::{ChangeError, directory::DirectoryError},
+    http::graph::fault::Fault,
+};
 
 /// The calls of `az ad sp create-for-rbac`, one after the other, and what tools look at in each answer.
 #[tokio::test]
@@ -236,7 +240,7 @@ async fn users_are_made_changed_and_revoked() {
         })
     };
     for (body, says) in [
-        (new("x@elsewhere.example", "correct horse"), "'@contoso.example'"),
+        (new("x@elsewhere.example", "correct horse"), "NAME@contoso.example"),
         (new("@contoso.example", "correct horse"), "'userPrincipalName'"),
         (new("x@contoso.example", "short"), "password complexity"),
         (json!({ "displayName": "x" }), "'userPrincipalName'"),
@@ -544,4 +548,13 @@ async fn federated_credentials_are_kept_as_tools_send_them() {
     assert_eq!(tenant.get(&of_chief).await.each("subject"), [new["subject"].as_str().unwrap()]);
     assert_eq!(tenant.send_as(&of_apps, Method::DELETE, &format!("{at}/of-main"), Value::Null).await.status, 204);
     assert_eq!(tenant.get(&at).await.each("name").len(), 0);
+}
+
+#[test]
+fn who_comes_while_too_many_passwords_are_hashed_is_told_when_to_come_back() {
+    let (peer, now, id) = (([127, 0, 0, 1], 5).into(), Clock::system().now(), Uuid::from_u128(1));
+    let uri = "/v1.0/users".parse().unwrap();
+    let call = Call::new(Method::POST, &uri, HeaderMap::new(), Body::Bytes(Bytes::new()), peer, now, id);
+    let reply = Fault::from(DirectoryError::from(ChangeError::Busy)).write(&call);
+    assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (503, &HeaderValue::from_static("1")));
 }
