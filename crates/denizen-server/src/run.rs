@@ -62,7 +62,7 @@ use crate::{
 
 /// The first segments of the health API's paths.
 const HEALTH: &[&str] = &["healthz", "readyz"];
-/// How often the schedules (signing keys, deleted secrets) are looked at.
+/// How often the schedules (signing keys, deleted secrets and objects) are looked at.
 const SCHEDULE_CHECK: Duration = Duration::from_secs(3600);
 /// Which replica keeps the schedules: it says so this often, and another takes over when it has not for so long.
 const LEASE: &str = "schedules";
@@ -422,6 +422,9 @@ impl Server {
             let authorization = self.authorize(tenant, SystemReason::RecoveryOver);
             if let Err(e) = self.secrets.purge_due(&authorization).await {
                 tracing::error!(%tenant, error = %Causes(&e), "deleted secrets could not be purged; it is tried again in an hour");
+            }
+            if let Err(e) = self.directory.purge_due(&authorization).await {
+                tracing::error!(%tenant, error = %Causes(&e), "deleted objects of the directory could not be purged; it is tried again in an hour");
             }
             let authorization = self.authorize(tenant, SystemReason::JoinTokensEnded);
             if self.store.trusts(authorization.now())

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`reading`] | pages of lists, and one object by its id |
 //! | [`applications`], [`users`], [`groups`], [`grants`], [`deleted`] | what is changed of each |
+//! | [`purge`] | removing for good what was deleted, with everything that names it |
 //! | [`error`] | why not |
 //!
 //! Tests: `tests/it`, which makes and uses them over the wire, and `http/graph/tests/`.
@@ -13,6 +14,7 @@ mod deleted;
 mod error;
 mod grants;
 mod groups;
+mod purge;
 mod reading;
 mod users;
 

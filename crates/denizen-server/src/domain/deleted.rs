@@ -25,6 +25,13 @@ pub struct DeletedObject {
     pub record: Value,
 }
 
+impl DeletedObject {
+    /// Whether it can still be restored. After that it waits to be removed for good, and nobody sees it.
+    pub fn can_be_restored(&self, now: UnixTime) -> bool {
+        now < self.deleted + RETENTION
+    }
+}
+
 /// What can be deleted and restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,11 +1,16 @@
 //! TLS that is damaged, and schedules under a clock that jumped.
 
-use denizen_wire::{SubscriptionId, UnixTime};
+use denizen_wire::{ClientId, PrincipalId, ResourceId, SubscriptionId, UnixTime};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    app::{secrets::NewSecret, vaults::NewVault},
+    app::{
+        directory::{self, DirectoryError, GroupChange, Named, NewAppRole},
+        secrets::NewSecret,
+        users::NewUser,
+        vaults::NewVault,
+    },
     domain::{Ctx, clock_watch::ClockStanding, resources::Vault as VaultRecord, secrets::SecretName},
     store::Outcome,
 };
@@ -172,4 +177,108 @@ async fn hour_by_hour_everything_goes_when_its_time_is_over() {
     }
     assert_eq!(gone_on, Some(90));
     assert_eq!(kept.there().await, [false; 3]);
+}
+
+/// What a directory has that names one another.
+struct Made {
+    app: ClientId,
+    resource_app: ClientId,
+    client: PrincipalId,
+    resource: PrincipalId,
+    team: PrincipalId,
+    user: PrincipalId,
+}
+
+impl Made {
+    async fn new(server: &Server) -> Self {
+        let auth = server.authorize(TENANT, SystemReason::SetUp);
+        let directory = &server.directory;
+        let (app, client) = directory.create_application(&auth, "client").await.unwrap();
+        let (resource_app, resource) = directory.create_application(&auth, "resource").await.unwrap();
+        let group = |name: &str, members: Vec<Uuid>| GroupChange {
+            display_name: Some(name.to_owned()),
+            mail_nickname: Some(name.to_owned()),
+            members,
+            ..GroupChange::default()
+        };
+        let team = directory.create_group(&auth, &group("team", vec![client.id.0])).await.unwrap().id;
+        let all = directory.create_group(&auth, &group("all", vec![team.0])).await.unwrap().id;
+        let (name, display_name) = ("ada@t.example".to_owned(), String::new());
+        let new = NewUser { name, display_name, password: None, must_change: false };
+        let user = server.users.create(&auth, &new).await.unwrap().id;
+        directory.add_member(&auth, all, user).await.unwrap();
+        for principal in [client.id, team, user] {
+            server.rbac.assign(&auth, principal, "Reader", &ResourceId::root()).await.unwrap();
+            let role = NewAppRole { principal, resource: resource.id, role: Uuid::nil() };
+            directory.give_app_role(&auth, directory::actions::UPDATE_APP_ROLES, role).await.unwrap();
+        }
+        for user in [None, Some(user)] {
+            directory.grant_scopes(&auth, (client.id, user, resource.id), "read").await.unwrap();
+        }
+        let (app, resource_app) = (app.client_id, resource_app.client_id);
+        Self { app, resource_app, client: client.id, resource: resource.id, team, user }
+    }
+}
+
+/// How many memberships, roles, app roles and grants a principal has.
+fn left(server: &Server, id: PrincipalId) -> [usize; 4] {
+    let snapshot = server.store.snapshot();
+    [
+        snapshot.memberships_of(TENANT, id).count(),
+        snapshot.assignments_of(TENANT, id).len(),
+        snapshot.app_roles_of(TENANT, id).len(),
+        snapshot.grants_of(TENANT, id).len(),
+    ]
+}
+
+#[tokio::test]
+async fn what_was_deleted_of_the_directory_goes_after_thirty_days_with_all_that_names_it() {
+    let mut kept = Kept::new().await;
+    let Made { client, team, user, .. } = Box::pin(Made::new(&kept.server)).await;
+    assert_eq!([client, team, user].map(|id| left(&kept.server, id)), [[1, 1, 1, 2], [1, 1, 1, 0], [1, 1, 1, 0]]);
+    let auth = kept.server.authorize(TENANT, SystemReason::SetUp);
+    kept.server.directory.delete_group(&auth, team).await.unwrap();
+    kept.server.directory.delete_user(&auth, &user.to_string()).await.unwrap();
+    assert_eq!([team, user].map(|id| left(&kept.server, id)), [[1, 1, 1, 0], [1, 1, 1, 0]]);
+
+    // A clock that jumped removes nothing.
+    Box::pin(kept.started_at(NOW + 40 * DAY)).await;
+    Box::pin(kept.server.keep_schedules_once()).await;
+    assert_eq!(left(&kept.server, team), [1, 1, 1, 0]);
+    Box::pin(kept.started_at(NOW + HOUR)).await;
+    let mut gone_on = None;
+    for day in 1..=31 {
+        for _ in 0..4 {
+            kept.clock.advance(6 * HOUR);
+            Box::pin(kept.server.keep_schedules_once()).await;
+        }
+        if gone_on.is_none() && left(&kept.server, team) == [0; 4] {
+            gone_on = Some(day);
+        }
+    }
+    assert_eq!(gone_on, Some(30));
+    assert_eq!(left(&kept.server, user), [0; 4]);
+    // The user's consent went with it, and the membership in the group; what names neither did not.
+    assert_eq!(left(&kept.server, client), [0, 1, 1, 1]);
+    let auth = kept.server.authorize(TENANT, SystemReason::SetUp);
+    for id in [team, user] {
+        let gone = kept.server.directory.restore(&auth, id.0).await.unwrap_err();
+        assert!(matches!(gone, DirectoryError::Missing(_)), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_removed_for_good_by_hand_goes_at_once_with_all_that_names_it() {
+    let kept = Kept::new().await;
+    let Made { app, resource_app, client, resource, .. } = Box::pin(Made::new(&kept.server)).await;
+    let (auth, directory) = (kept.server.authorize(TENANT, SystemReason::SetUp), &kept.server.directory);
+    directory.delete_application(&auth, Named::Client(resource_app)).await.unwrap();
+    assert_eq!(left(&kept.server, client), [1, 1, 1, 2]);
+    directory.purge(&auth, resource.0).await.unwrap();
+    assert_eq!(left(&kept.server, client), [1, 1, 0, 0], "what it was given at the resource");
+    directory.delete_application(&auth, Named::Client(app)).await.unwrap();
+    directory.purge(&auth, client.0).await.unwrap();
+    assert_eq!(left(&kept.server, client), [0; 4]);
+    let again = directory.purge(&auth, client.0).await.unwrap_err();
+    assert!(matches!(again, DirectoryError::Missing(_)), "{again}");
 }

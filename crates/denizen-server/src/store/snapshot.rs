@@ -298,6 +298,12 @@ impl Snapshot {
         all.copied().filter(move |group| state.is_some_and(|state| state.groups.get(group).is_some()))
     }
 
+    /// The same, with those that are deleted: by these memberships a principal is in groups again that are restored.
+    pub fn memberships_of(&self, tenant: TenantId, principal: PrincipalId) -> impl Iterator<Item = PrincipalId> {
+        let state = self.of(tenant);
+        state.and_then(|state| state.member_of.get(&principal)).into_iter().flat_map(|all| all.iter()).copied()
+    }
+
     /// The app roles that a principal was given itself, by the assignments' ids.
     pub fn app_roles_of(&self, tenant: TenantId, principal: PrincipalId) -> &[AppRole] {
         self.of(tenant).and_then(|state| state.app_roles_of.get(&principal)).map_or(&[], AsRef::as_ref)

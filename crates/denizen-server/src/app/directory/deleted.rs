@@ -1,4 +1,4 @@
-//! What was deleted: kept whole for thirty days, restored, removed for good.
+//! What was deleted: kept whole for thirty days, and restored.
 //!
 //! Tests: `http/graph/tests/`.
 
@@ -11,7 +11,7 @@ use super::{Directory, DirectoryError, actions, applications::exists};
 use crate::{
     app::access::Authorization,
     domain::{
-        deleted::{DeletedKind, DeletedObject, RETENTION},
+        deleted::{DeletedKind, DeletedObject},
         directory::{Application, ServicePrincipal},
         people::{Group, Membership, MembershipKey, User},
         roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
@@ -92,7 +92,7 @@ impl Directory {
     pub async fn deleted(&self, authorization: &Authorization, id: Uuid) -> Result<DeletedObject, DirectoryError> {
         self.check(authorization, actions::READ_DELETED)?;
         let found = self.store.record::<DeletedObject>(authorization.ctx(), &id).await?;
-        let found = found.filter(|it| authorization.now() < it.deleted + RETENTION);
+        let found = found.filter(|it| it.can_be_restored(authorization.now()));
         let found = found.ok_or_else(|| DirectoryError::Missing(id.to_string()))?;
         self.record(authorization, actions::READ_DELETED, id.to_string())?;
         Ok(found)
@@ -109,7 +109,7 @@ impl Directory {
         self.store
             .write(authorization, |tx| {
                 Box::pin(async move {
-                    let found = tx.remove::<DeletedObject>(&id).await?.filter(|it| now < it.deleted + RETENTION);
+                    let found = tx.remove::<DeletedObject>(&id).await?.filter(|it| it.can_be_restored(now));
                     let Some(object) = found else { return Err(DirectoryError::Missing(id.to_string())) };
                     drop_ranking_memberships(tx, &self.roles, tenant, PrincipalId(id)).await?;
                     match object.kind {
@@ -133,24 +133,6 @@ impl Directory {
                         }
                     }
                     Ok(Write::commit(actions::RESTORE_DELETED, id.to_string(), object))
-                })
-            })
-            .await
-    }
-
-    /// Removes a deleted object for good.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Missing`]; the store's.
-    pub async fn purge(&self, authorization: &Authorization, id: Uuid) -> Result<(), DirectoryError> {
-        self.check(authorization, actions::PURGE_DELETED)?;
-        self.store
-            .write(authorization, |tx| {
-                Box::pin(async move {
-                    match tx.remove::<DeletedObject>(&id).await? {
-                        Some(_) => Ok(Write::commit(actions::PURGE_DELETED, id.to_string(), ())),
-                        None => Err(DirectoryError::Missing(id.to_string())),
-                    }
                 })
             })
             .await

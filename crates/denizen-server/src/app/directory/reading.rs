@@ -294,7 +294,7 @@ impl Directory {
         Ok(groups)
     }
 
-    async fn memberships(
+    pub(super) async fn memberships(
         &self,
         authorization: &Authorization,
         group: PrincipalId,

@@ -89,7 +89,9 @@ async fn deleted(api: &Graph, access: &GraphAccess, params: &Params, call: &mut 
     let within = Filter::Is("kind".to_owned(), Test::Equals(Literal::Text(kind.to_owned())));
     let page = asked.page::<DeletedObject>(api, access, actions::READ_DELETED, Some(&within)).await?;
     let (page, count) = page;
-    let items = page.items.iter().map(shape::deleted).collect();
+    // What waits to be removed for good is nobody's any more; until then it counts.
+    let now = access.authorization.now();
+    let items = page.items.iter().filter(|it| it.can_be_restored(now)).map(shape::deleted).collect();
     let path = format!("/directory/deletedItems/{text}");
     Ok(asked.answer(access, (&path, "directoryObjects"), items, (page.next, count)))
 }

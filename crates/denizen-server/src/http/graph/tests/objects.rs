@@ -3,6 +3,10 @@
 use super::*;
 use crate::{
     app::{ChangeError, directory::DirectoryError},
+    domain::{
+        deleted::{DeletedKind, DeletedObject},
+        people::Group,
+    },
     http::graph::fault::Fault,
 };
 
@@ -357,6 +361,39 @@ async fn what_was_deleted_is_listed_restored_and_removed_for_good() {
     let taken = tenant.post(&format!("/v1.0/directory/deletedItems/{user}/restore"), Value::Null).await;
     assert_eq!((taken.status, taken.code()), (409, "Request_MultipleObjectsWithSameKeyValue"));
     assert_eq!(tenant.get(&format!("/v1.0/directory/deletedItems/{user}")).await.status, 200, "it still lies there");
+}
+
+#[tokio::test]
+async fn what_cannot_be_restored_any_more_is_not_shown() {
+    const DAY: i64 = 24 * 3600;
+    let tenant = Tenant::new().await;
+    let authorization = tenant.server.authorize(tenant.id(), SystemReason::SetUp);
+    for (n, age) in [(1, 29), (2, 31)] {
+        let group = Group {
+            tenant: tenant.id(),
+            id: PrincipalId(Uuid::from_u128(n)),
+            display_name: "g".to_owned(),
+            description: None,
+            mail_nickname: "g".to_owned(),
+            owners: Vec::new(),
+            created: authorization.now(),
+        };
+        let deleted = DeletedObject {
+            tenant: tenant.id(),
+            id: group.id.0,
+            kind: DeletedKind::Group,
+            display_name: "g".to_owned(),
+            deleted: authorization.now() - age * DAY,
+            record: serde_json::to_value(&group).unwrap(),
+        };
+        tenant.insert(&authorization, &deleted).await;
+    }
+    let [young, old] = [Uuid::from_u128(1), Uuid::from_u128(2)].map(|id| id.to_string());
+    let listed = tenant.get("/v1.0/directory/deletedItems/microsoft.graph.group").await;
+    assert_eq!(listed.each("id"), [young.as_str()]);
+    assert_eq!(tenant.get(&format!("/v1.0/directory/deletedItems/{old}")).await.status, 404);
+    let restored = tenant.post(&format!("/v1.0/directory/deletedItems/{old}/restore"), json!({})).await;
+    assert_eq!(restored.status, 404, "{}", restored.body);
 }
 
 #[tokio::test]
