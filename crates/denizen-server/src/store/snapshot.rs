@@ -274,6 +274,11 @@ impl Snapshot {
         self.of(tenant).is_some_and(|state| state.groups.get(&id).is_some())
     }
 
+    /// Whether there is a user, a group or a service principal of this object id.
+    pub fn has_object(&self, tenant: TenantId, id: PrincipalId) -> bool {
+        self.user(tenant, id).is_some() || self.is_group(tenant, id) || self.principal(tenant, id).is_some()
+    }
+
     /// The groups that a principal is in, and those that these are in, each once; nearest first.
     pub fn groups_of(&self, tenant: TenantId, principal: PrincipalId) -> Vec<PrincipalId> {
         let mut groups = Vec::new();

@@ -75,7 +75,7 @@ async fn drop_ranking_memberships(
     Ok(())
 }
 
-fn is_of_directory(snapshot: &Snapshot, roles: &BuiltInRoles, tenant: TenantId, id: RoleId) -> bool {
+pub(super) fn is_of_directory(snapshot: &Snapshot, roles: &BuiltInRoles, tenant: TenantId, id: RoleId) -> bool {
     let role = roles.role(id).or_else(|| snapshot.custom_role(tenant, id).map(AsRef::as_ref));
     role.is_some_and(RoleDefinition::is_of_directory)
 }

@@ -2,10 +2,10 @@
 //!
 //! Tests: `http/graph/tests/`.
 
-use denizen_wire::{ClientId, PrincipalId};
+use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
 
-use super::{Directory, DirectoryError, actions};
+use super::{Directory, DirectoryError, actions, deleted::is_of_directory};
 pub use crate::store::{List, Listed, Page};
 use crate::{
     app::access::{Authorization, Known},
@@ -15,7 +15,7 @@ use crate::{
         people::{Group, Membership, User},
         query::{Filter, Literal, Test},
     },
-    store::{AuditEvent, Record, StoreError},
+    store::{AuditEvent, Record, Snapshot, StoreError},
 };
 
 /// How an application or a service principal is named: by its object id, or by its client id.
@@ -276,10 +276,7 @@ impl Directory {
     ) -> Result<Vec<Group>, DirectoryError> {
         self.check(authorization, action)?;
         let (snapshot, tenant) = (self.store.snapshot(), authorization.tenant());
-        let is_there = snapshot.user(tenant, member).is_some()
-            || snapshot.is_group(tenant, member)
-            || snapshot.principal(tenant, member).is_some();
-        if !is_there {
+        if !snapshot.has_object(tenant, member) {
             return Err(DirectoryError::Missing(member.to_string()));
         }
         let ids: Vec<_> = match transitive {
@@ -292,6 +289,63 @@ impl Directory {
         }
         self.record(authorization, action, member.to_string())?;
         Ok(groups)
+    }
+
+    /// The ids of the groups that one is in however deep; with `roles`, of its roles of the directory as well. Nothing is read
+    /// of the database.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`]; [`DirectoryError::Unrecorded`].
+    pub fn member_objects(
+        &self,
+        authorization: &Authorization,
+        action: &'static str,
+        member: PrincipalId,
+        roles: bool,
+    ) -> Result<Vec<Uuid>, DirectoryError> {
+        self.check(authorization, action)?;
+        let (snapshot, tenant) = (self.store.snapshot(), authorization.tenant());
+        if !snapshot.has_object(tenant, member) {
+            return Err(DirectoryError::Missing(member.to_string()));
+        }
+        self.record(authorization, action, member.to_string())?;
+        Ok(self.member_objects_in(&snapshot, tenant, member, roles))
+    }
+
+    /// The same of the user who asks, who may know what it is in.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Missing`] when it is no user that asks; [`DirectoryError::Unrecorded`].
+    pub fn my_member_objects(&self, known: &Known, roles: bool) -> Result<Vec<Uuid>, DirectoryError> {
+        let (snapshot, tenant) = (self.store.snapshot(), known.ctx().tenant);
+        let Actor::Principal { id, .. } = known.ctx().actor else {
+            return Err(DirectoryError::Missing("me".to_owned()));
+        };
+        if snapshot.user(tenant, id).is_none() {
+            return Err(DirectoryError::Missing(id.to_string()));
+        }
+        let read = AuditEvent::allowed(actions::READ_MYSELF, id.to_string(), "a user reads what it is in");
+        self.store.audit(known, &read).map_err(DirectoryError::Unrecorded)?;
+        Ok(self.member_objects_in(&snapshot, tenant, id, roles))
+    }
+
+    fn member_objects_in(
+        &self,
+        snapshot: &Snapshot,
+        tenant: TenantId,
+        member: PrincipalId,
+        with_roles: bool,
+    ) -> Vec<Uuid> {
+        let groups = snapshot.groups_of(tenant, member);
+        let mut roles = Vec::new();
+        if with_roles {
+            let everyone = std::iter::once(&member).chain(&groups);
+            let given = everyone.flat_map(|who| snapshot.assignments_of(tenant, *who)).map(|it| it.role);
+            roles.extend(given.filter(|id| is_of_directory(snapshot, &self.roles, tenant, *id)).map(|id| id.0));
+            roles.sort_unstable();
+            roles.dedup();
+        }
+        groups.into_iter().map(|group| group.0).chain(roles).collect()
     }
 
     pub(super) async fn memberships(

@@ -47,6 +47,10 @@ pub(super) fn routes() -> Vec<Route<Graph>> {
         POST "/users/{id}/getMemberGroups", actions::READ_GROUPS, member_groups;
         POST "/servicePrincipals/{id}/getMemberGroups", actions::READ_GROUPS, member_groups;
         POST "/directoryObjects/{id}/getMemberGroups", actions::READ_GROUPS, member_groups;
+        POST "/groups/{id}/getMemberObjects", actions::READ_GROUPS, member_objects;
+        POST "/users/{id}/getMemberObjects", actions::READ_GROUPS, member_objects;
+        POST "/servicePrincipals/{id}/getMemberObjects", actions::READ_GROUPS, member_objects;
+        POST "/directoryObjects/{id}/getMemberObjects", actions::READ_GROUPS, member_objects;
         POST "/groups/{id}/checkMemberGroups", actions::READ_GROUPS, check_member_groups;
         POST "/users/{id}/checkMemberGroups", actions::READ_GROUPS, check_member_groups;
         POST "/servicePrincipals/{id}/checkMemberGroups", actions::READ_GROUPS, check_member_groups;
@@ -185,13 +189,27 @@ async fn groups_of(
 }
 
 async fn member_groups(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
-    let mut of = body(call).await?;
     // All groups here are security groups.
-    of.flag("securityEnabledOnly")?;
-    of.finish()?;
+    is_security_only(call).await?;
     let id = member(access, params)?;
-    let found = api.directory.groups_of(&access.authorization, actions::READ_GROUPS, id, true).await?;
-    Ok(ids(access, found.into_iter().map(|it| it.id)))
+    let found = api.directory.member_objects(&access.authorization, actions::READ_GROUPS, id, false)?;
+    Ok(ids(&access.base, &found))
+}
+
+/// Where a token with more groups than it has room for says that they can be got.
+async fn member_objects(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
+    let roles = !is_security_only(call).await?;
+    let id = member(access, params)?;
+    let found = api.directory.member_objects(&access.authorization, actions::READ_GROUPS, id, roles)?;
+    Ok(ids(&access.base, &found))
+}
+
+/// Whether security groups alone are asked for, without roles of the directory.
+pub(super) async fn is_security_only(call: &mut Call) -> Result<bool, Fault> {
+    let mut of = body(call).await?;
+    let is_only = of.flag("securityEnabledOnly")?.unwrap_or(false);
+    of.finish()?;
+    Ok(is_only)
 }
 
 async fn check_member_groups(
@@ -203,18 +221,19 @@ async fn check_member_groups(
     let mut of = body(call).await?;
     let asked = of.texts("groupIds")?.unwrap_or_default();
     of.finish()?;
-    if asked.len() > 20 || !asked.iter().all(|id| guid(id).is_some()) {
-        return Err(Fault::bad("Invalid value specified for property 'groupIds': it must be at most 20 GUIDs."));
-    }
+    let asked: Option<Vec<Uuid>> = asked.iter().map(|id| guid(id)).collect();
+    let asked = asked
+        .filter(|ids| ids.len() <= 20)
+        .ok_or_else(|| Fault::bad("Invalid value specified for property 'groupIds': it must be at most 20 GUIDs."))?;
     let id = member(access, params)?;
-    let found = api.directory.groups_of(&access.authorization, actions::READ_GROUPS, id, true).await?;
-    let is_asked = |group: &PrincipalId| asked.iter().any(|id| guid(id) == Some(group.0));
-    Ok(ids(access, found.into_iter().map(|it| it.id).filter(is_asked)))
+    let mut found = api.directory.member_objects(&access.authorization, actions::READ_GROUPS, id, false)?;
+    found.retain(|group| asked.contains(group));
+    Ok(ids(&access.base, &found))
 }
 
-fn ids(access: &GraphAccess, ids: impl Iterator<Item = PrincipalId>) -> Reply {
-    let context = format!("{}/$metadata#Collection(Edm.String)", access.base);
-    reply::json(StatusCode::OK, &json!({ "@odata.context": context, "value": ids.collect::<Vec<_>>() }))
+pub(super) fn ids(base: &str, ids: &[Uuid]) -> Reply {
+    let context = format!("{base}/$metadata#Collection(Edm.String)");
+    reply::json(StatusCode::OK, &json!({ "@odata.context": context, "value": ids }))
 }
 
 /// Who a path names: by its id, or a user by its name.

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::{
     Graph, GraphAccess, Session,
     fault::Fault,
+    groups::{ids, is_security_only},
     request::{Asked, Members, body, with_context},
     rows, shape,
 };
 use crate::{
     app::{
-        access::Subject,
+        access::{Known, Subject},
         directory::{NewPassword, UserChange, actions},
     },
     domain::{Actor, people::User},
@@ -31,6 +32,14 @@ pub(super) fn routes() -> Vec<Route<Graph>> {
         DELETE "/users/{id}", actions::DELETE_USER, delete;
         POST "/users/{id}/revokeSignInSessions", actions::REVOKE_SESSIONS, revoke;
     ];
+    routes.extend(["/v1.0/me/getMemberObjects", "/beta/me/getMemberObjects"].map(|pattern| Route {
+        method: http::Method::POST,
+        pattern,
+        handler: Handler::OwnCredential {
+            credential: "the access token, which says who asks",
+            run: |api, Request { params, call }| Box::pin(async move { my_objects(api, &params, call).await }),
+        },
+    }));
     routes.extend(["/v1.0/me", "/beta/me"].map(|pattern| Route {
         method: http::Method::GET,
         pattern,
@@ -44,16 +53,27 @@ pub(super) fn routes() -> Vec<Route<Graph>> {
 
 /// The user who asks; a client that asks for itself is nobody's.
 async fn me(api: &Graph, params: &Params, call: &Call) -> Result<Reply, Fault> {
-    let Session { caller, .. } = api.session(call)?;
+    let known = user_who_asks(api, call)?;
     let asked = Asked::of(call)?;
-    if caller.subject == Subject::App {
-        return Err(Fault::bad("/me request is only valid with delegated authentication flow."));
-    }
-    let found = api.directory.myself(&caller.known(&call.ctx(caller.tenant, Actor::Anonymous))).await?;
+    let found = api.directory.myself(&known).await?;
     let mut body = shape::Item::new();
     body.insert("@odata.context".to_owned(), format!("{}/$metadata#users/$entity", api.base(params)).into());
     body.extend(asked.selected(shape::user(&found)));
     Ok(reply::json(StatusCode::OK, &Value::Object(body)))
+}
+
+async fn my_objects(api: &Graph, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
+    let known = user_who_asks(api, call)?;
+    let roles = !is_security_only(call).await?;
+    Ok(ids(&api.base(params), &api.directory.my_member_objects(&known, roles)?))
+}
+
+fn user_who_asks(api: &Graph, call: &Call) -> Result<Known, Fault> {
+    let Session { caller, .. } = api.session(call)?;
+    match caller.subject {
+        Subject::App => Err(Fault::bad("/me request is only valid with delegated authentication flow.")),
+        Subject::User { .. } => Ok(caller.known(&call.ctx(caller.tenant, Actor::Anonymous))),
+    }
 }
 
 async fn list(api: &Graph, access: &GraphAccess, _: &Params, call: &mut Call) -> Result<Reply, Fault> {

@@ -1,11 +1,13 @@
 //! Applications, service principals, users, groups, grants, what was deleted, and batches.
 
+use denizen_wire::claims::AccessToken;
+
 use super::*;
 use crate::{
     app::{ChangeError, directory::DirectoryError},
     domain::{
         deleted::{DeletedKind, DeletedObject},
-        people::Group,
+        people::{Group, Membership},
     },
     http::graph::fault::Fault,
 };
@@ -316,6 +318,73 @@ async fn groups_hold_each_other_and_never_themselves() {
     assert_eq!(members(owners.clone()).await, expected(&[&user]));
     assert_eq!(tenant.delete(&format!("{owners}/{user}/$ref")).await.status, 204);
     assert_eq!(members(owners).await, Vec::<String>::new());
+}
+
+/// A token that has no room for its groups says where they are; who goes there gets them.
+#[tokio::test]
+async fn the_link_of_a_token_with_too_many_groups_leads_to_them() {
+    const MANY: u128 = 201;
+    let tenant = Tenant::new().await;
+    let (object, client, principal, _) = tenant.client("many").await;
+    let path = format!("/v1.0/applications/{object}");
+    assert_eq!(tenant.patch(&path, json!({ "groupMembershipClaims": "All" })).await.status, 204);
+    let (id, member) = (tenant.id(), principal.parse().unwrap());
+    let authorization = &tenant.server.authorize(id, SystemReason::SetUp);
+    let since = authorization.now();
+    let written = tenant.server.store.write(authorization, |tx| {
+        Box::pin(async move {
+            for n in 1..=MANY {
+                let group = PrincipalId(Uuid::from_u128(n));
+                let name = format!("g{n}");
+                tx.insert(&Group {
+                    tenant: id,
+                    id: group,
+                    display_name: name.clone(),
+                    description: None,
+                    mail_nickname: name,
+                    owners: Vec::new(),
+                    created: since,
+                })
+                .await?;
+                tx.insert(&Membership { tenant: id, group, member, since }).await?;
+            }
+            Ok::<_, StoreError>(Write::commit("test", "test", ()))
+        })
+    });
+    written.await.unwrap();
+    let secret = tenant.post(&format!("{path}/addPassword"), json!({})).await.body["secretText"].clone();
+    let token = tenant.token_of(&client, secret.as_str().unwrap(), &format!("api://{client}")).await;
+    let claims = denizen_keys::b64::decode_url(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: AccessToken = serde_json::from_slice(&claims).unwrap();
+    let link = claims.claim_sources.unwrap().src1.endpoint;
+    let path = link.strip_prefix(AUTHORITY).unwrap();
+    let only = json!({ "securityEnabledOnly": true });
+    let mut found: Vec<Uuid> =
+        serde_json::from_value(tenant.post(path, only.clone()).await.body["value"].take()).unwrap();
+    found.sort();
+    assert_eq!(found, (1..=MANY).map(Uuid::from_u128).collect::<Vec<_>>());
+    // With roles of the directory where groups are not asked for alone.
+    tenant.assign(&principal, "Directory Readers").await;
+    tenant.assign(&principal, "Reader").await;
+    for path in [path, &format!("/v1.0/servicePrincipals/{principal}/getMemberObjects")] {
+        let count = async |body: Value| tenant.post(path, body).await.body["value"].as_array().unwrap().len();
+        assert_eq!((count(only.clone()).await, count(json!({ "securityEnabledOnly": false })).await), (201, 202));
+    }
+    assert_eq!(tenant.post(path, json!({ "securityEnabledOnly": 5 })).await.status, 400);
+    let nobody = format!("/v1.0/directoryObjects/{}/getMemberObjects", Uuid::from_u128(0xbad));
+    assert_eq!(tenant.post(&nobody, only.clone()).await.status, 404);
+    // Who asks without a role of the directory gets its own, as a user.
+    let user = tenant.user("ada").await;
+    let reference = json!({ "@odata.id": format!("{AUTHORITY}/v1.0/directoryObjects/{user}") });
+    let group = Uuid::from_u128(1);
+    assert_eq!(tenant.post(&format!("/v1.0/groups/{group}/members/$ref"), reference).await.status, 204);
+    let token = tenant.token_of_user(&user, "User.Read").await;
+    let mine = tenant.send_as(&token, Method::POST, "/v1.0/me/getMemberObjects", only.clone()).await;
+    assert_eq!(mine.body["value"], json!([group]), "{}", mine.body);
+    let path = format!("/v1.0/users/{user}/getMemberObjects");
+    assert_eq!(tenant.send_as(&token, Method::POST, &path, only.clone()).await.status, 403);
+    assert_eq!(tenant.post(&path, only.clone()).await.body["value"], json!([group]));
+    assert_eq!(tenant.post("/v1.0/me/getMemberObjects", only).await.status, 400);
 }
 
 #[tokio::test]
