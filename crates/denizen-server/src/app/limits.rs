@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | refusals | requests whose sender proved nothing | the address; the client that is named, from the address | what would be refused anyhow, and what would cost an RSA verification or a slow hash to find out |
 //! | tokens | requests of clients that proved themselves | the client | before the signature |
+//! | device codes | requests for one | the address; this process | before the directory is asked: each that is given is kept, and recorded |
 //!
 //! **Nobody is kept out by another's refusals** who shows what is cheap to check: a secret of ours costs one HMAC and an
 //! assertion that was seen before one digest, so these are looked at first, whatever came from the same address. A client
@@ -56,6 +57,12 @@ const HELD: usize = 4096;
 /// A clock that is set back by more than this, seconds, starts the count anew.
 const SET_BACK: i64 = 60;
 
+/// Device codes that one address may ask for in a minute, and at once.
+const DEVICE_CODES_THERE: (u32, u32) = (12, 10);
+/// Device codes that this process gives in a minute, and at once: each leaves about three KiB in the audit, so that strangers
+/// fill a quarter of a GiB of it in a day at most.
+const DEVICE_CODES: (u32, u32) = (60, 60);
+
 /// What may come in a second; ten times as much may come at once. 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
@@ -86,6 +93,8 @@ struct Counted {
     addresses: Option<Buckets<Source>>,
     clients: Option<Buckets<(TenantId, ClientId, Source)>>,
     tokens: Option<Buckets<(TenantId, ClientId)>>,
+    device_codes_there: Option<Buckets<Source>>,
+    device_codes: Option<Buckets<()>>,
     held: Semaphore,
     hold: Duration,
 }
@@ -99,6 +108,10 @@ pub enum Limit {
     Client,
     /// Tokens, of a client.
     Tokens,
+    /// Device codes, from an address.
+    DeviceCodesThere,
+    /// Device codes, from everywhere.
+    DeviceCodes,
 }
 
 impl Limit {
@@ -108,6 +121,8 @@ impl Limit {
             Self::Address => "refused per address",
             Self::Client => "refused per client",
             Self::Tokens => "tokens per client",
+            Self::DeviceCodesThere => "device codes per address",
+            Self::DeviceCodes => "device codes",
         }
     }
 }
@@ -133,6 +148,13 @@ impl Limited {
             Limit::Tokens => format!(
                 "The request is throttled: this client asks for more tokens than it is given (limits.tokens_per_client). \
                  Keep a token until it ends, as the client libraries do; ask again in {seconds} s."
+            ),
+            Limit::DeviceCodesThere => format!(
+                "The request is throttled: too many device codes were asked for from this address. Ask again in {seconds} s."
+            ),
+            Limit::DeviceCodes => format!(
+                "The request is throttled: too many device codes are asked for. Sign in with a browser on this machine, or ask \
+                 again in {seconds} s."
             ),
         }
     }
@@ -212,7 +234,7 @@ impl Limits {
         Self::with(rates, KEYS, HOLD)
     }
 
-    /// No limit at all.
+    /// No limits but those on what strangers have kept here: device codes.
     pub fn none() -> Self {
         Self::new(Rates::NONE)
     }
@@ -222,6 +244,8 @@ impl Limits {
             addresses: Buckets::new(rates.refused_per_address, keys),
             clients: Buckets::new(rates.refused_per_client, keys),
             tokens: Buckets::new(rates.tokens_per_client, keys),
+            device_codes_there: Buckets::a_minute(DEVICE_CODES_THERE, keys),
+            device_codes: Buckets::a_minute(DEVICE_CODES, 1),
             held: Semaphore::new(HELD),
             hold,
         }))
@@ -246,6 +270,23 @@ impl Limits {
         self.0.tokens.as_ref().map_or(Ok(()), |tokens| tokens.ask((tenant, client), Ask::Count, now, Limit::Tokens))
     }
 
+    /// Counts a request for a device code.
+    ///
+    /// # Errors
+    /// [`Limited`]: too many came from there.
+    pub fn asks_for_device_code(&self, address: Option<IpAddr>, now: UnixTime) -> Result<(), Limited> {
+        let (Some(address), Some(there)) = (address, &self.0.device_codes_there) else { return Ok(()) };
+        there.ask(Source::from(address), Ask::Count, now, Limit::DeviceCodesThere)
+    }
+
+    /// Counts a device code that is about to be kept.
+    ///
+    /// # Errors
+    /// [`Limited`]: it is not.
+    pub fn keeps_device_code(&self, now: UnixTime) -> Result<(), Limited> {
+        self.0.device_codes.as_ref().map_or(Ok(()), |all| all.ask((), Ask::Count, now, Limit::DeviceCodes))
+    }
+
     /// Holds an answer over the limit back.
     pub async fn hold(&self) {
         if let Ok(_held) = self.0.held.try_acquire() {
@@ -260,6 +301,8 @@ impl Limits {
             counted.addresses.as_ref().map(|it| (Limit::Address, it.reached(), it.cells.len())),
             counted.clients.as_ref().map(|it| (Limit::Client, it.reached(), it.cells.len())),
             counted.tokens.as_ref().map(|it| (Limit::Tokens, it.reached(), it.cells.len())),
+            counted.device_codes_there.as_ref().map(|it| (Limit::DeviceCodesThere, it.reached(), it.cells.len())),
+            counted.device_codes.as_ref().map(|it| (Limit::DeviceCodes, it.reached(), it.cells.len())),
         ];
         all.into_iter().flatten()
     }
@@ -335,11 +378,19 @@ impl<K: Eq + Hash + Clone> Buckets<K> {
     /// None when the rate is 0.
     fn new(rate: u32, keys: usize) -> Option<Self> {
         let rate = NonZero::new(rate)?;
-        let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZero::new(BURST)?));
+        Some(Self::with(Quota::per_second(rate).allow_burst(rate.saturating_mul(NonZero::new(BURST)?)), keys))
+    }
+
+    /// So many in a minute, and so many at once. None when either is 0.
+    fn a_minute((rate, burst): (u32, u32), keys: usize) -> Option<Self> {
+        Some(Self::with(Quota::per_minute(NonZero::new(rate)?).allow_burst(NonZero::new(burst)?), keys))
+    }
+
+    fn with(quota: Quota, keys: usize) -> Self {
         let (given, cells) = (Given::default(), Cells::new(Cache::new(keys)));
         // It counts from when it is made: the beginning of time, so that every request comes later.
         let limiter = RateLimiter::new(quota, Kept(Arc::clone(&cells)), given.clone());
-        Some(Self { limiter, given, cells, reached: AtomicU64::new(0) })
+        Self { limiter, given, cells, reached: AtomicU64::new(0) }
     }
 
     fn ask(&self, key: K, ask: Ask, now: UnixTime, limit: Limit) -> Result<(), Limited> {

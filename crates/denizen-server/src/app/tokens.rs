@@ -7,7 +7,8 @@
 //! there is no token.
 //!
 //! The order is: credential, then the client's limit, its state and the resource. Nothing about a tenant's resources is told to who
-//! has not proved to be its client, and nothing costly is done before what is cheap has passed.
+//! has not proved to be its client, but for a device that asks for a code, which has nothing to prove itself with and may ask
+//! seldom; and nothing costly is done before what is cheap has passed.
 //!
 //! A signature of pure computation is made on the runtime's own thread: it is a fifth of a millisecond, the processors are
 //! what limits this service, and another thread would only add two wake-ups to each token. One by a key in a device is
@@ -64,7 +65,7 @@ use crate::{
         },
         directory::{SigningAlgorithm, Tenant, TokenVersion},
         lifetimes,
-        sign_in::{AuthorizationCode, DeviceCode, hash_of},
+        sign_in::{AuthorizationCode, DeviceCode, DeviceDecision, hash_of},
     },
     store::{AuditEvent, OneTime, Outcome, Snapshot, Store},
 };
@@ -289,7 +290,15 @@ impl TokenService {
                 Ok(self.store.snapshot().tenant_named(domain).map(|tenant| tenant.id))
             }
             Grant::AuthorizationCode { code, .. } => self.tenant_of_one::<AuthorizationCode>(code).await,
-            Grant::DeviceCode { device_code } => self.tenant_of_one::<DeviceCode>(device_code).await,
+            Grant::DeviceCode { device_code } => {
+                // Of whom has decided, once somebody has.
+                let hash = hash_of(device_code);
+                let decision = self.store.one_time::<DeviceDecision>(&hash).await.map_err(TokenError::Unkept)?;
+                match decision.and_then(|kept| kept.it.sign_in) {
+                    Some(sign_in) => Ok(Some(sign_in.tenant)),
+                    None => self.tenant_of_one::<DeviceCode>(device_code).await,
+                }
+            }
             Grant::RefreshToken { token, .. } => Ok(refresh_token::tenant_of(token)),
         }
     }
@@ -359,7 +368,6 @@ impl TokenService {
             | TokenError::SignIn(_)
             | TokenError::NotAssigned { .. }
             | TokenError::NotBefore(_)
-            | TokenError::TooMany
             | TokenError::UnknownResource { .. }
             | TokenError::ScopeAsResource { .. }
             | TokenError::Unkept(_)

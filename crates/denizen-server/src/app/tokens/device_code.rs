@@ -8,22 +8,19 @@
 //! Nothing is changed in place: each arrow is one row consumed and another made. How often a device asks is remembered in this
 //! process alone. Tests: `http/sts/tests/people.rs`.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use denizen_keys::{SecretString, random};
 use denizen_wire::{ClientId, UnixTime};
 use moka::sync::Cache;
 
 use super::{
-    Asking, At, GrantFault, Issued, TokenError, TokenService,
+    Asking, At, GrantFault, Issued, TokenError, TokenService, log_failure,
     people::{ForUser, ends, of_first_request},
     refresh_token::NewRefreshToken,
 };
 use crate::{
-    app::access::Authorization,
+    app::{access::Authorization, strangers::Reason},
     domain::{
         Actor, Ctx,
         built_in_clients::built_in_client,
@@ -46,33 +43,23 @@ const USER_CODE: usize = 9;
 /// How many devices' last questions are remembered.
 const REMEMBERED: u64 = 65_536;
 
-/// Anybody can have a code kept, so this process keeps no more than these in a second.
-const BEGUN_A_SECOND: u32 = 5;
-
-/// When each device has asked last, and how many have begun in this second.
+/// When each device has asked last.
 #[derive(Clone)]
 pub struct DeviceFlow {
     asked: Arc<Cache<String, UnixTime>>,
-    begun: Arc<Mutex<(UnixTime, u32)>>,
 }
 
 impl Default for DeviceFlow {
     fn default() -> Self {
         let lasts = Duration::from_secs(DEVICE_CODE_LIFETIME.unsigned_abs());
-        let asked = Arc::new(Cache::builder().max_capacity(REMEMBERED).time_to_live(lasts).build());
-        Self { asked, begun: Arc::new(Mutex::new((UnixTime(0), 0))) }
+        Self { asked: Arc::new(Cache::builder().max_capacity(REMEMBERED).time_to_live(lasts).build()) }
     }
 }
 
 impl DeviceFlow {
-    /// Whether another may begin now.
-    fn admits(&self, now: UnixTime) -> bool {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if begun.0 != now {
-            *begun = (now, 0);
-        }
-        begun.1 += 1;
-        begun.1 <= BEGUN_A_SECOND
+    /// Whether a device asks before its time. A second is forgiven: the network moves questions together.
+    fn is_too_fast(&self, hash: &str, now: UnixTime) -> bool {
+        self.asked.get(hash).is_some_and(|last| now < last + (DEVICE_INTERVAL - 1))
     }
 }
 
@@ -92,7 +79,8 @@ impl TokenService {
     /// Begins: a device asks for a code. `is_shared` when users of every tenant may decide.
     ///
     /// # Errors
-    /// [`TokenError::UnknownClient`], [`TokenError::NotPublic`], [`TokenError::UnknownResource`]; the store's.
+    /// [`TokenError::Limited`]; [`TokenError::UnknownClient`], [`TokenError::NotPublic`], [`TokenError::Disabled`],
+    /// [`TokenError::UnknownResource`]; the store's.
     pub async fn device_authorization(
         &self,
         ctx: &Ctx,
@@ -100,6 +88,27 @@ impl TokenService {
         scopes: &Scopes,
         is_shared: bool,
     ) -> Result<DeviceAuthorization, TokenError> {
+        let begun = self.begin_device(ctx, client, scopes, is_shared).await;
+        begun.map_err(|error| {
+            if error.is_ours() {
+                log_failure(ctx, &error);
+                return error;
+            }
+            let reason = if matches!(error, TokenError::Limited(_)) { Reason::Limited } else { Reason::Client };
+            let asker = self.limits.asker(ctx.address, ctx.now);
+            self.refuse_stranger(ctx, client.parse().ok(), asker, (reason, error))
+        })
+    }
+
+    async fn begin_device(
+        &self,
+        ctx: &Ctx,
+        client: &str,
+        scopes: &Scopes,
+        is_shared: bool,
+    ) -> Result<DeviceAuthorization, TokenError> {
+        // First: whoever asks has proved nothing, and the answer says what the tenant knows.
+        self.limits.asks_for_device_code(ctx.address, ctx.now)?;
         let snapshot = self.store.snapshot();
         let tenant = snapshot.tenant(ctx.tenant);
         let name = || tenant.map_or_else(String::new, |tenant| tenant.domain.clone());
@@ -116,11 +125,7 @@ impl TokenService {
             return Err(TokenError::Disabled(id));
         }
         self.audience(&snapshot, tenant, &scopes.resource)?;
-        // Each is kept, so asking for them is bounded as refusals are: by address, and for all.
-        self.limits.asker(ctx.address, ctx.now).was_refused()?;
-        if !self.devices.admits(ctx.now) {
-            return Err(TokenError::TooMany);
-        }
+        self.limits.keeps_device_code(ctx.now)?;
         let (device_code, user_code) = (random::token(32), user_code());
         let expires = ends(ctx.now, DEVICE_CODE_LIFETIME);
         let device =
@@ -157,6 +162,9 @@ impl TokenService {
         device_code: &SecretString,
     ) -> Result<Issued, TokenError> {
         let hash = hash_of(device_code);
+        if self.devices.is_too_fast(&hash, at.ctx.now) {
+            return Err(GrantFault::TooFast(DEVICE_INTERVAL).into());
+        }
         let kept = self.store.one_time::<DeviceCode>(&hash).await.map_err(TokenError::Unkept)?;
         let Kept { it: device, .. } = kept.ok_or(GrantFault::UnknownDevice)?;
         if device.client != asking.id {
@@ -167,7 +175,8 @@ impl TokenService {
         }
         let decision = self.store.one_time::<DeviceDecision>(&hash).await.map_err(TokenError::Unkept)?;
         let Some(Kept { it: decision, used }) = decision else {
-            return Err(self.pending(&hash, at.ctx.now).into());
+            self.devices.asked.insert(hash, at.ctx.now);
+            return Err(GrantFault::Pending.into());
         };
         if used {
             return Err(GrantFault::DeviceEnded.into());
@@ -186,17 +195,6 @@ impl TokenService {
         self.give(at, asking, made, refresh)
     }
 
-    /// Nobody has decided yet.
-    fn pending(&self, hash: &str, now: UnixTime) -> GrantFault {
-        let last = self.devices.asked.get(hash);
-        self.devices.asked.insert(hash.to_owned(), now);
-        // A second is forgiven: the network moves questions together.
-        match last {
-            Some(last) if now < last + (DEVICE_INTERVAL - 1) => GrantFault::TooFast(DEVICE_INTERVAL),
-            Some(_) | None => GrantFault::Pending,
-        }
-    }
-
     async fn redeem_decision(
         &self,
         at: &At<'_>,
@@ -207,12 +205,37 @@ impl TokenService {
     ) -> Result<(), TokenError> {
         let ctx = at.ctx.by(Actor::Principal { id: sign_in.user, client: asking.id });
         let authorization = Authorization::by_sign_in(ctx, at.snapshot.clone(), REDEEM, sign_in);
+        let is_here = decision.tenant == at.tenant.id;
+        if is_here || refresh.is_some() {
+            let written = self.store.write(&authorization, |tx| {
+                Box::pin(async move {
+                    if is_here {
+                        tx.redeem::<DeviceDecision>(&decision.hash).await?;
+                    }
+                    if let Some(new) = refresh {
+                        tx.issue(&new.row).await?;
+                    }
+                    Ok::<_, StoreError>(Write::commit(REDEEM, decision.id.to_string(), ()))
+                })
+            });
+            written.await.map_err(|error| TokenError::of_write(error, |_| GrantFault::DeviceEnded))?;
+        }
+        if is_here { Ok(()) } else { self.redeem_elsewhere(at, decision, sign_in).await }
+    }
+
+    /// Redeems a decision that lies under another tenant than the user's: the device had named none. The refresh token is kept
+    /// before; one whose decision was redeemed by somebody else meanwhile is given to nobody.
+    async fn redeem_elsewhere(
+        &self,
+        at: &At<'_>,
+        decision: &DeviceDecision,
+        sign_in: &SignIn,
+    ) -> Result<(), TokenError> {
+        let ctx = Ctx { tenant: decision.tenant, ..at.ctx.clone() };
+        let authorization = Authorization::by_user(&ctx, at.snapshot.clone(), REDEEM, sign_in);
         let written = self.store.write(&authorization, |tx| {
             Box::pin(async move {
                 tx.redeem::<DeviceDecision>(&decision.hash).await?;
-                if let Some(new) = refresh {
-                    tx.issue(&new.row).await?;
-                }
                 Ok::<_, StoreError>(Write::commit(REDEEM, decision.id.to_string(), ()))
             })
         });

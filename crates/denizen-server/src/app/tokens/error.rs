@@ -86,9 +86,6 @@ pub enum TokenError {
     /// A resource has revoked what was valid before a time that has not come.
     #[error("The claims parameter asks for a token that is not valid before {}, which is in the future. Check this machine's clock.", .0.rfc3339())]
     NotBefore(UnixTime),
-    /// More device codes were asked for than are kept.
-    #[error("The service is keeping as many device codes as it can; ask again in a second.")]
-    TooMany,
     /// What has to be kept could not be.
     #[error(
         "A transient error has occurred: what the token stands for cannot be looked up or kept. Ask again in a few seconds."
@@ -229,7 +226,7 @@ impl TokenError {
             Self::UnknownResource { .. } | Self::ScopeAsResource { .. } => 500_011,
             Self::NotAssigned { .. } => 501_051,
             Self::NotBefore(_) => 50_200,
-            Self::TooMany | Self::Limited(_) => 90_055,
+            Self::Limited(_) => 90_055,
             Self::Unkept(_) | Self::Unrecorded(_) | Self::Signing(_) | Self::Unwritten(_) => 90_033,
         }
     }

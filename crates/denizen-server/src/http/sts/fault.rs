@@ -194,7 +194,6 @@ impl From<TokenError> for Fault {
             TokenError::SignIn(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             TokenError::NotAssigned { .. } => (StatusCode::BAD_REQUEST, "invalid_grant"),
             TokenError::NotBefore(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
-            TokenError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
             TokenError::Credential(CredentialError::Busy)
             | TokenError::Unkept(_)
             | TokenError::Unrecorded(_)

@@ -10,7 +10,10 @@ use denizen_wire::{
 
 use super::*;
 use crate::{
-    app::signing::fixture::{API, APP, FABRIKAM, SECRET, application, ctx, principal},
+    app::{
+        signing::fixture::{API, APP, FABRIKAM, SECRET, application, ctx, principal},
+        strangers::Reason,
+    },
     domain::{
         claims::audience,
         directory::{
@@ -526,6 +529,8 @@ async fn a_device_waits_until_a_person_has_decided() {
         service.deployment.issue(&decision).await;
     };
     decide(&service, &begun.user_code, Some(sign_in())).await;
+    refused(&poll(&service, &begun.device_code, urn, "device_code").await, "slow_down", 70_016);
+    service.now = NOW + 9;
     let answer = poll(&service, &begun.device_code, urn, "device_code").await;
     let tokens: TokenV2 = answer.json();
     let token = service.verified(CONTOSO, &tokens.access_token).await;
@@ -540,18 +545,80 @@ async fn a_device_waits_until_a_person_has_decided() {
     let begun: DeviceAuthorization = begin(&service, &format!("/{CONTOSO}/oauth2/devicecode")).await.json();
     service.now = service.now + 900;
     refused(&poll(&service, &begun.device_code, urn, "device_code").await, "expired_token", 70_019);
+}
 
-    // Not for a client that has a secret to lose, nor without end.
-    let form = [("client_id", APP.to_string()), ("scope", "openid".to_owned())];
-    let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    refused(&service.post(&format!("/{CONTOSO}/oauth2/v2.0/devicecode"), &form).await, "invalid_client", 7_000_218);
-    let mut answers = Vec::new();
-    for _ in 0..7 {
-        answers.push(begin(&service, &format!("/{CONTOSO}/oauth2/v2.0/devicecode")).await);
+/// Each is kept and recorded, and says what the tenant knows.
+#[tokio::test]
+async fn device_codes_are_few_from_one_address_and_few_in_all() {
+    let service = service().await;
+    let begin = async |n: u8, client: &str, scope: &str| {
+        let form = encode(&[("client_id", client), ("scope", scope)]);
+        let (path, kind) = (format!("/{CONTOSO}/oauth2/v2.0/devicecode"), "application/x-www-form-urlencoded");
+        service.send_from([192, 0, 2, n].into(), Method::POST, &path, &[("content-type", kind)], &form).await
+    };
+    let app = APP.to_string();
+    // Not for a client that has a secret to lose, nor for what is not there. They count as well.
+    refused(&begin(1, &app, "openid").await, "invalid_client", 7_000_218);
+    refused(&begin(1, AZURE_CLI, "api://nothing/x").await, "invalid_resource", 500_011);
+    assert_eq!(service.deployment.tokens.strangers().count(Reason::Client), 2);
+    for _ in 0..8 {
+        assert_eq!(begin(1, AZURE_CLI, "openid").await.status, StatusCode::OK);
     }
-    let last = answers.last().unwrap();
-    refused(last, "temporarily_unavailable", 90_055);
-    assert_eq!((last.status, last.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, Some("1")));
+    let last = begin(1, AZURE_CLI, "openid").await;
+    refused(&last, "temporarily_unavailable", 90_055);
+    assert_eq!((last.status, last.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, Some("5")));
+    assert_eq!(service.deployment.tokens.strangers().count(Reason::Limited), 1);
+    // Who is elsewhere gets one, until all together are too many.
+    let mut given = 8;
+    for n in 2..10 {
+        for _ in 0..9 {
+            given += i32::from(begin(n, AZURE_CLI, "openid").await.status == StatusCode::OK);
+        }
+    }
+    assert_eq!(given, 60);
+}
+
+/// A device that has named no tenant is for the users of all.
+#[tokio::test]
+async fn a_shared_devices_code_is_good_for_users_of_every_tenant() {
+    let service = service().await;
+    service.deployment.keys.rotate(&service.deployment.auth(FABRIKAM, NOW)).await.unwrap();
+    let bob = User { tenant: FABRIKAM, name: "bob@fabrikam.test".to_owned(), ..alice() };
+    service.deployment.put(FABRIKAM, &bob).await;
+    let program = ClientId(Uuid::from_u128(0xfab));
+    let application = Application { public_client: true, ..application(FABRIKAM, program) };
+    service.deployment.put(FABRIKAM, &application).await;
+    service.deployment.put(FABRIKAM, &principal(FABRIKAM, program)).await;
+    let granted = PermissionGrant {
+        tenant: FABRIKAM,
+        client: principal(FABRIKAM, program).id,
+        ..at_azure(0x71, program, "https://vault.azure.net")
+    };
+    service.deployment.put(FABRIKAM, &granted).await;
+    let shared = "/organizations/oauth2/v2.0";
+    for (client, scope) in [
+        (AZURE_CLI.to_owned(), "https://vault.azure.net/.default offline_access openid"),
+        (AZURE_CLI.to_owned(), "https://vault.azure.net/.default"),
+        (program.to_string(), "https://vault.azure.net/.default offline_access"),
+    ] {
+        let form = [("client_id", client.as_str()), ("scope", scope)];
+        let begun: DeviceAuthorization = service.post(&format!("{shared}/devicecode"), &form).await.json();
+        let hash = hash_of_user_code(&begun.user_code);
+        let asked = service.deployment.store.one_time::<UserCode>(&hash).await.unwrap().unwrap().it;
+        let sign_in = SignIn { tenant: FABRIKAM, ..sign_in() };
+        service.deployment.sign_in.decide(&ctx(asked.tenant, NOW), &sign_in, &asked, true).await.unwrap();
+        let form = [("grant_type", "device_code"), ("client_id", &client), ("device_code", &begun.device_code)];
+        let answer = service.post(&format!("{shared}/token"), &form).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let tokens: TokenV2 = answer.json();
+        assert_eq!(service.verified(FABRIKAM, &tokens.access_token).await.tid, FABRIKAM);
+        refused(&service.post(&format!("{shared}/token"), &form).await, "expired_token", 70_019);
+        assert_eq!(tokens.user.refresh_token.is_some(), scope.contains("offline_access"));
+        if let Some(refresh) = tokens.user.refresh_token {
+            let form = [("grant_type", "refresh_token"), ("client_id", &client), ("refresh_token", &refresh)];
+            assert_eq!(service.post(&format!("{shared}/token"), &form).await.status, StatusCode::OK);
+        }
+    }
 }
 
 #[tokio::test]
