@@ -353,7 +353,7 @@ async fn the_link_of_a_token_with_too_many_groups_leads_to_them() {
     });
     written.await.unwrap();
     let secret = tenant.post(&format!("{path}/addPassword"), json!({})).await.body["secretText"].clone();
-    let token = tenant.token_of(&client, secret.as_str().unwrap(), &format!("api://{client}")).await;
+    let token = tenant.token_of(&client, secret.as_str().unwrap(), &client).await;
     let claims = denizen_keys::b64::decode_url(token.split('.').nth(1).unwrap()).unwrap();
     let claims: AccessToken = serde_json::from_slice(&claims).unwrap();
     let link = claims.claim_sources.unwrap().src1.endpoint;
