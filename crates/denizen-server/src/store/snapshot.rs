@@ -21,7 +21,7 @@
 //! one loaded afresh.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -44,6 +44,9 @@ use crate::domain::{
 mod tenant;
 #[cfg(test)]
 mod tests;
+
+/// So many groups are told apart by looking through their list.
+const FEW: usize = 32;
 
 type Map<K, V> = HashTrieMapSync<K, V, foldhash::fast::RandomState>;
 
@@ -281,14 +284,24 @@ impl Snapshot {
 
     /// The groups that a principal is in, and those that these are in, each once; nearest first.
     pub fn groups_of(&self, tenant: TenantId, principal: PrincipalId) -> Vec<PrincipalId> {
-        let mut groups = Vec::new();
+        let (mut groups, mut known) = (Vec::new(), HashSet::new());
         let Some(state) = self.of(tenant) else { return groups };
         let (mut of, mut next) = (principal, 0);
         loop {
             for group in state.member_of.get(&of).into_iter().flat_map(|groups| groups.iter()) {
                 // What counts is that it is there: a membership outlives a group that was deleted.
-                if state.groups.get(group).is_some() && !groups.contains(group) && *group != principal {
+                if state.groups.get(group).is_none() || *group == principal {
+                    continue;
+                }
+                // Of few a list is the fastest; of many it would be looked through for each.
+                let is_known = if groups.len() < FEW { groups.contains(group) } else { known.contains(group) };
+                if !is_known {
                     groups.push(*group);
+                    match groups.len() {
+                        FEW => known.extend(groups.iter().copied()),
+                        len if len > FEW => _ = known.insert(*group),
+                        _ => {}
+                    }
                 }
             }
             let Some(group) = groups.get(next) else { return groups };

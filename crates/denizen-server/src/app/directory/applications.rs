@@ -199,7 +199,7 @@ impl Directory {
         let (secret, mut password) = self.new_password(tenant, client, &new.display_name, now)?;
         (password.start, password.end) = (start, end);
         let added = &password;
-        self.edit_application(authorization, actions::UPDATE_CREDENTIALS, named, |it| {
+        self.edit_application(authorization, actions::UPDATE_CREDENTIALS, Named::Client(client), |it| {
             it.passwords.push(added.clone());
             match it.passwords.len() > MOST_CREDENTIALS {
                 true => Err(DirectoryError::Invalid(format!(

@@ -2,6 +2,8 @@
 //!
 //! Tests: `http/graph/tests/`.
 
+use std::collections::HashMap;
+
 use denizen_keys::random;
 use denizen_wire::PrincipalId;
 use uuid::Uuid;
@@ -124,23 +126,38 @@ impl Directory {
         authorization: &Authorization,
         assignments: Vec<AppRoleAssignment>,
     ) -> Result<Vec<Given>, DirectoryError> {
-        let ctx = authorization.ctx();
+        // Those of one list are of one principal or at one resource.
+        let mut names: HashMap<PrincipalId, Option<(String, &'static str)>> = HashMap::new();
         let mut all = Vec::with_capacity(assignments.len());
         for assignment in assignments {
-            let AppRoleAssignment { tenant, principal, resource, .. } = assignment;
-            let snapshot = self.store.snapshot();
-            let principal = if snapshot.user(tenant, principal).is_some() {
-                self.store.record::<User>(ctx, &principal).await?.map(|it| (it.display_name, "User"))
-            } else if snapshot.is_group(tenant, principal) {
-                self.store.record::<Group>(ctx, &principal).await?.map(|it| (it.display_name, "Group"))
-            } else {
-                let found = self.store.record::<ServicePrincipal>(ctx, &principal).await?;
-                found.map(|it| (it.display_name, "ServicePrincipal"))
-            };
-            let resource = self.store.record::<ServicePrincipal>(ctx, &resource).await?.map(|it| it.display_name);
-            all.push(Given { assignment, principal, resource });
+            let AppRoleAssignment { principal, resource, .. } = assignment;
+            for id in [principal, resource] {
+                if !names.contains_key(&id) {
+                    let name = self.name_of(authorization, id).await?;
+                    names.insert(id, name);
+                }
+            }
+            let name = |id| names.get(&id).cloned().flatten();
+            all.push(Given { assignment, principal: name(principal), resource: name(resource).map(|(name, _)| name) });
         }
         Ok(all)
+    }
+
+    /// The name of a user, a group or a service principal, and its type; none when it is gone.
+    async fn name_of(
+        &self,
+        authorization: &Authorization,
+        id: PrincipalId,
+    ) -> Result<Option<(String, &'static str)>, DirectoryError> {
+        let (ctx, tenant, snapshot) = (authorization.ctx(), authorization.tenant(), self.store.snapshot());
+        Ok(if snapshot.user(tenant, id).is_some() {
+            self.store.record::<User>(ctx, &id).await?.map(|it| (it.display_name, "User"))
+        } else if snapshot.is_group(tenant, id) {
+            self.store.record::<Group>(ctx, &id).await?.map(|it| (it.display_name, "Group"))
+        } else {
+            let found = self.store.record::<ServicePrincipal>(ctx, &id).await?;
+            found.map(|it| (it.display_name, "ServicePrincipal"))
+        })
     }
 
     /// Grants scopes to a client. A client with scopes of a user acts by that user's roles, so nobody consents in the name of

@@ -2,6 +2,8 @@
 //!
 //! Tests: `http/graph/tests/`.
 
+use std::collections::HashSet;
+
 use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
 
@@ -102,8 +104,15 @@ impl Directory {
         named: Named,
     ) -> Result<Application, DirectoryError> {
         self.check(authorization, action)?;
-        let client = self.client_of(authorization, named).await?;
-        self.one::<Application>(authorization, action, &client).await
+        match named {
+            Named::Client(client) => self.one::<Application>(authorization, action, &client).await,
+            Named::Object(id) => {
+                let found = self.application_of_object(authorization, id).await?;
+                let found = found.ok_or_else(|| DirectoryError::Missing(id.to_string()))?;
+                self.record(authorization, action, found.client_id.to_string())?;
+                Ok(found)
+            }
+        }
     }
 
     /// A service principal, and the application that it stands for where that is here.
@@ -229,7 +238,8 @@ impl Directory {
         self.check(authorization, action)?;
         self.group_is_there(authorization, group)?;
         let snapshot = self.store.snapshot();
-        let (mut found, mut groups): (Vec<Uuid>, Vec<PrincipalId>) = (Vec::new(), vec![group]);
+        let (mut found, mut known): (Vec<Uuid>, HashSet<Uuid>) = (Vec::new(), HashSet::from([group.0]));
+        let mut groups = vec![group];
         let mut next = 0;
         while let Some(of) = groups.get(next).copied() {
             next += 1;
@@ -240,7 +250,7 @@ impl Directory {
                 after = Some(last.member.0);
                 for membership in &page {
                     let member = membership.member;
-                    if found.contains(&member.0) || member == group {
+                    if !known.insert(member.0) {
                         continue;
                     }
                     if found.len() >= most {

@@ -23,6 +23,8 @@ use crate::{
 
 /// How many requests a batch has at most.
 const MOST: usize = 20;
+/// When the bodies of its replies have so many bytes, what is left of a batch is not run.
+const MOST_REPLIED: usize = 4 * 1024 * 1024;
 
 pub(super) fn routes() -> Vec<Route<Graph>> {
     ["/v1.0/$batch", "/beta/$batch"]
@@ -67,15 +69,27 @@ async fn batch(api: &Graph, params: &Params, call: &mut Call) -> Result<Reply, F
         }
     }
     let mut responses: Vec<(String, u16, Value)> = Vec::with_capacity(parts.len());
+    let mut replied = 0;
     for part in parts {
         let failed = |id: &String| responses.iter().any(|(other, status, _)| other == id && *status >= 400);
         let id = part.id.clone();
-        let (status, headers, body) = match part.after.iter().any(failed) {
-            true => {
-                let error = json!({ "error": { "code": "FailedDependency", "message": "A request that this one depends on has failed." } });
-                (StatusCode::FAILED_DEPENDENCY, Map::new(), error)
-            }
-            false => api.answer_part(part, call).await,
+        let (status, headers, body) = if part.after.iter().any(failed) {
+            let error = json!({ "error": { "code": "FailedDependency", "message": "A request that this one depends on has failed." } });
+            (StatusCode::FAILED_DEPENDENCY, Map::new(), error)
+        } else if replied >= MOST_REPLIED {
+            let message = format!(
+                "The replies of this batch have reached {MOST_REPLIED} bytes, so this request was not run: send it in another batch."
+            );
+            let headers = Map::from_iter([(header::RETRY_AFTER.to_string(), "1".into())]);
+            (
+                StatusCode::TOO_MANY_REQUESTS,
+                headers,
+                json!({ "error": { "code": "TooManyRequests", "message": message } }),
+            )
+        } else {
+            let (status, headers, body, bytes) = api.answer_part(part, call).await;
+            replied += bytes;
+            (status, headers, body)
         };
         let answer = json!({ "id": id, "status": status.as_u16(), "headers": headers, "body": body });
         responses.push((id, status.as_u16(), answer));
@@ -126,7 +140,8 @@ fn part(value: Value, version: &str, call: &Call) -> Result<Part, Fault> {
 
 impl Graph {
     /// The way that a request goes which came by itself, but for the listener: entered, found, authorized, run.
-    async fn answer_part(&self, part: Part, of: &Call) -> (StatusCode, Map<String, Value>, Value) {
+    /// With its length in bytes.
+    async fn answer_part(&self, part: Part, of: &Call) -> (StatusCode, Map<String, Value>, Value, usize) {
         let Part { method, uri, headers, body, .. } = part;
         let mut call = Call::new(method, &uri, headers, Body::Bytes(body), of.peer, of.now, of.request_id);
         let mut reply = match self.run_part(&mut call).await {
@@ -141,7 +156,7 @@ impl Graph {
             }
         }
         let body = reply.body_mut().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null), body.len())
     }
 
     async fn run_part(&self, call: &mut Call) -> Result<Reply, Fault> {

@@ -425,3 +425,21 @@ fn a_principal_is_in_the_groups_of_its_groups_and_in_none_that_is_gone() {
     snapshot.remove(Kind::Group, tenant, &id(2).to_string());
     assert_eq!(snapshot.groups_of(tenant, id(9)), [1, 3, 4].map(id));
 }
+
+#[test]
+fn each_of_many_groups_is_named_once() {
+    const MANY: u8 = 100;
+    let (tenant, id) = (tenant_id(0), |n: u8| PrincipalId(uuid(n)));
+    let mut snapshot = Snapshot::default();
+    for group in 1..=MANY {
+        snapshot.insert(tenant, Entity::Group(id(group)));
+        // Who is in the first is in each of them by each that stands before it.
+        for member in (1..group).chain([200]) {
+            snapshot.insert(tenant, Entity::Membership(MembershipKey { group: id(group), member: id(member) }));
+        }
+    }
+    let mut groups = snapshot.groups_of(tenant, id(200));
+    groups.sort();
+    assert_eq!(groups, (1..=MANY).map(id).collect::<Vec<_>>());
+    assert_eq!(snapshot.groups_of(tenant, id(1)).len(), usize::from(MANY) - 1);
+}

@@ -582,6 +582,31 @@ async fn a_batch_answers_each_of_its_requests() {
 }
 
 #[tokio::test]
+async fn a_batch_stops_where_its_replies_are_large() {
+    let tenant = Tenant::new().await;
+    let role = |n: u128| {
+        json!({
+            "allowedMemberTypes": ["User"], "id": Uuid::from_u128(n), "value": format!("r{n}"), "displayName": "r",
+            "description": "d".repeat(1000),
+        })
+    };
+    let roles: Vec<_> = (1..=190).map(role).collect();
+    let new = json!({ "displayName": "large", "appRoles": roles });
+    let path = format!("/applications/{}", tenant.made("/v1.0/applications", new).await["id"].as_str().unwrap());
+    let get = |id: u32, url: &str| json!({ "id": id.to_string(), "method": "GET", "url": url });
+    let requests: Vec<_> = (0..20).map(|id| get(id, &path)).collect();
+    let answer = tenant.post("/v1.0/$batch", json!({ "requests": requests })).await.body;
+    let statuses: Vec<_> = answer["responses"].as_array().unwrap().iter().map(|it| it["status"].clone()).collect();
+    let run = statuses.iter().position(|status| *status != 200).unwrap();
+    assert!((15..20).contains(&run) && statuses[run..].iter().all(|status| *status == 429), "{statuses:?}");
+    let last = &answer["responses"][19];
+    assert_eq!(
+        (&last["headers"]["retry-after"], &last["body"]["error"]["code"]),
+        (&json!("1"), &json!("TooManyRequests"))
+    );
+}
+
+#[tokio::test]
 async fn federated_credentials_are_kept_as_tools_send_them() {
     let tenant = Tenant::new().await;
     let (object, _, principal, _) = tenant.client("pipeline").await;
