@@ -110,8 +110,10 @@ async function run(page) {
     holds("the state is another", got.get("state") === "a state");
     holds(`iss is ${got.get("iss")}`, got.get("iss") === `${dev.authority}/${dev.tenant_id}/v2.0`);
 
-    // Signed in: the next client is answered without a page.
+    // Signed in: the next one asks for no password, and whether it is wanted.
     await page.goto(authorize(client.uri, verifier));
+    await titled(page, "Choose an account");
+    await press(page, `Continue as ${dev.user.name}`);
     holds("the session is not found", client.asked.length === 2 && client.asked[1].searchParams.get("code") !== got.get("code"));
 
     await page.goto(authorize(client.uri, verifier, { prompt: "select_account" }));

@@ -26,13 +26,18 @@ fn hidden<'a>(page: &'a Answer, name: &str) -> &'a str {
     rest.split_once('"').unwrap().0
 }
 
-/// Signs in as the Azure CLI has a browser do.
-async fn sign_in(wire: &Wire, authority: &str, tenant: &str, name: &str, password: &str) -> Answer {
-    let url = format!(
+/// Where the Azure CLI sends a browser.
+fn authorize(authority: &str, tenant: &str) -> String {
+    format!(
         "{authority}/{tenant}/oauth2/v2.0/authorize?client_id={AZURE_CLI}&redirect_uri={}&response_type=code&scope=openid\
          &state=s&code_challenge={CHALLENGE}&code_challenge_method=S256",
         encoded("http://localhost:8400")
-    );
+    )
+}
+
+/// Signs in as the Azure CLI has a browser do.
+async fn sign_in(wire: &Wire, authority: &str, tenant: &str, name: &str, password: &str) -> Answer {
+    let url = authorize(authority, tenant);
     let page = wire.get(&url, &[]).await.expect(200);
     let form = format!(
         "token={}&step={}&name={}&password={}",
@@ -83,7 +88,17 @@ async fn an_operator_administers_users_with_and_without_a_server() {
     assert!(totp.contains("otpauth://totp/"), "{totp}");
     assert!(enter("a password of her own").await.body.contains("<title>Enter your code"));
     operator.run(&["user", "totp", &ada, "--remove"]).await.ok();
+    // What the browser is told that asks without a page: who is signed in would have to say that the program is wanted.
+    let session = cookies(&enter("a password of her own").await);
+    let silent = async || {
+        let url = format!("{}&prompt=none", authorize(&server.authority, tenant));
+        let answer = server.wire.get(&url, &[("Cookie", session.as_str())]).await.expect(303);
+        let to = answer.header("location").unwrap().to_owned();
+        to.split_once("error=").unwrap_or_else(|| panic!("{to}")).1.split('&').next().unwrap().to_owned()
+    };
+    assert_eq!(silent().await, "interaction_required");
     operator.run(&["user", "revoke-sessions", &ada]).await.ok();
+    assert_eq!(silent().await, "login_required", "the session is over");
     assert!(is_code(&enter("a password of her own").await));
     std::fs::write(&file, "short").unwrap();
     for (words, says) in [
