@@ -2,7 +2,7 @@
 //!
 //! Tests: `http/graph/tests/`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use denizen_keys::random;
 use denizen_wire::PrincipalId;
@@ -132,9 +132,8 @@ impl Directory {
         for assignment in assignments {
             let AppRoleAssignment { principal, resource, .. } = assignment;
             for id in [principal, resource] {
-                if !names.contains_key(&id) {
-                    let name = self.name_of(authorization, id).await?;
-                    names.insert(id, name);
+                if let Entry::Vacant(unknown) = names.entry(id) {
+                    unknown.insert(self.name_of(authorization, id).await?);
                 }
             }
             let name = |id| names.get(&id).cloned().flatten();

@@ -252,10 +252,10 @@ impl Directory {
 
 /// A rule of users', beginning as Graph does.
 fn said(begin: &str, error: ChangeError) -> DirectoryError {
-    match error {
-        ChangeError::Invalid(rule) => DirectoryError::Invalid(format!("{begin}: {rule}.")),
-        other => other.into(),
+    if let ChangeError::Invalid(rule) = error {
+        return DirectoryError::Invalid(format!("{begin}: {rule}."));
     }
+    error.into()
 }
 
 #[cfg(test)]
