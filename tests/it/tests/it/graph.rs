@@ -33,7 +33,7 @@ async fn a_service_principal_is_made_and_given_a_role_of_the_directory() {
     let named = json!({ "passwordCredential": { "displayName": "rbac" } });
     let secret = ask(&dev, &admin, "POST", &path, Some(named)).await.expect(200).text("/secretText");
     let principal = json!({ "appId": client, "accountEnabled": true });
-    ask(&dev, &admin, "POST", "/v1.0/servicePrincipals", Some(principal)).await.expect(201);
+    let principal = ask(&dev, &admin, "POST", "/v1.0/servicePrincipals", Some(principal)).await.expect(201).json();
     let token = async |resource: &str| {
         let fields = [
             ("grant_type", "client_credentials"),
@@ -64,9 +64,19 @@ async fn a_service_principal_is_made_and_given_a_role_of_the_directory() {
     // What was deleted gets no token any more, and gets one again once it is restored.
     let path = format!("/v1.0/applications/{}", app["id"].as_str().unwrap());
     ask(&dev, &admin, "DELETE", &path, None).await.expect(204);
-    let fields = [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", &secret)];
-    let refused = dev.wire.form(&dev.token_url("/v2.0"), &fields).await;
-    assert!([400, 401].contains(&refused.status), "{refused:?}");
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client),
+        ("client_secret", &secret),
+        ("scope", "https://graph.microsoft.com/.default"),
+    ];
+    let refused = dev.wire.form(&dev.token_url("/v2.0"), &fields).await.expect(400);
+    assert_eq!(refused.json()["error_codes"], json!([700_016]), "{refused:?}");
     let gone = ask(&dev, &admin, "GET", "/v1.0/directory/deletedItems/microsoft.graph.application", None).await;
     assert_eq!(gone.expect(200).json()["value"][0]["appId"].as_str(), Some(client));
+    for id in [&app["id"], &principal["id"]] {
+        let path = format!("/v1.0/directory/deletedItems/{}/restore", id.as_str().unwrap());
+        ask(&dev, &admin, "POST", &path, Some(json!({}))).await.expect(200);
+    }
+    dev.wire.form(&dev.token_url("/v2.0"), &fields).await.expect(200);
 }

@@ -649,14 +649,20 @@ async fn federated_credentials_are_kept_as_tools_send_them() {
     assert_eq!(tenant.delete(&format!("{at}/nobody")).await.status, 404);
     assert_eq!(tenant.delete(&format!("{at}/second")).await.status, 204);
     assert_eq!(epoch(), 2);
-    for wrong in [
-        json!({ "name": "x", "issuer": issuer, "subject": "s" }),
-        json!({ "name": "no-issuer", "subject": "s" }),
-        json!({ "name": "plain", "issuer": "http://issuer.example", "subject": "s" }),
-        json!({ "name": "nobody", "issuer": issuer }),
-        json!({ "name": "two", "issuer": issuer, "subject": "s", "claimsMatchingExpression": { "value": "claims['sub'] eq 's'", "languageVersion": 1 } }),
+    let expression = json!({ "value": "claims['sub'] eq 's'", "languageVersion": 1 });
+    for (wrong, says) in [
+        (json!({ "name": "x", "issuer": issuer, "subject": "s" }), "the name must be 3 to 120"),
+        (json!({ "name": "no-issuer", "subject": "s" }), "send 'issuer'"),
+        (json!({ "name": "plain", "issuer": "http://issuer.example", "subject": "s" }), "https"),
+        (json!({ "name": "nobody", "issuer": issuer }), "send 'subject'"),
+        (
+            json!({ "name": "two", "issuer": issuer, "subject": "s", "claimsMatchingExpression": expression }),
+            "exclude each other",
+        ),
     ] {
-        assert_eq!(tenant.post(&at, wrong.clone()).await.status, 400, "{wrong}");
+        let refused = tenant.post(&at, wrong.clone()).await;
+        assert_eq!((refused.status, refused.code()), (400, "Request_BadRequest"), "{wrong}");
+        assert!(refused.message().contains(says), "{wrong}: {}", refused.message());
     }
     // An administrator's application is changed by who may make administrators.
     let (_, _, keeper, of_apps) = tenant.client("keeper").await;

@@ -32,10 +32,33 @@ async fn strangers_and_the_powerless_are_refused_and_told_what_is_missing() {
 #[tokio::test]
 async fn roles_for_resources_give_nothing_in_the_directory() {
     let tenant = Tenant::new().await;
-    let (_, _, principal, token) = tenant.client("owner").await;
+    let (object, _, principal, token) = tenant.client("owner").await;
+    let (user, group) = (tenant.user("ada").await, tenant.group("team").await);
     tenant.assign(&principal, "Owner").await;
-    let denied = tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await;
-    assert_eq!(denied.status, 403, "an Owner of everything reads no directory: {}", denied.body);
+    assert_eq!(
+        tenant.server.store.snapshot().assignments_of(tenant.id(), principal.parse().unwrap()).len(),
+        1,
+        "it is assigned"
+    );
+    for (list, id) in
+        [("users", &user), ("groups", &group), ("applications", &object), ("servicePrincipals", &principal)]
+    {
+        let (list, one) = (format!("/v1.0/{list}"), format!("/v1.0/{list}/{id}"));
+        for (method, path, body) in [
+            (Method::GET, &list, Value::Null),
+            (Method::POST, &list, json!({ "displayName": "x" })),
+            (Method::GET, &one, Value::Null),
+            (Method::PATCH, &one, json!({ "displayName": "x" })),
+            (Method::DELETE, &one, Value::Null),
+        ] {
+            let denied = tenant.send_as(&token, method.clone(), path, body).await;
+            assert_eq!((denied.status, denied.code()), (403, "Authorization_RequestDenied"), "{method} {path}");
+        }
+        assert_eq!(tenant.get(&one).await.status, 200, "{one} is still there");
+    }
+    // A role of the directory, assigned in the same way, is one.
+    tenant.assign(&principal, "Directory Readers").await;
+    assert_eq!(tenant.send_as(&token, Method::GET, "/v1.0/users", Value::Null).await.status, 200);
 }
 
 #[tokio::test]
@@ -120,6 +143,12 @@ async fn who_has_a_role_is_changed_by_who_may_give_it_only() {
             .send_as(&of_apps, Method::DELETE, &format!("/v1.0/applications(appId='{administrator}')"), Value::Null)
             .await,
     );
+    // What was refused has changed nothing.
+    let kept = tenant.get(&format!("/v1.0/applications(appId='{administrator}')")).await.body;
+    assert_eq!((&kept["isFallbackPublicClient"], &kept["web"]["redirectUris"]), (&json!(false), &json!([])));
+    assert_eq!(kept["passwordCredentials"].as_array().unwrap().len(), 1);
+    assert_eq!(tenant.get(&format!("/v1.0/users/{chief}")).await.status, 200);
+    assert_eq!(tenant.get(&format!("/v1.0/groups/{inner}/members")).await.each("id").len(), 0);
     // Everybody else is theirs to change, and the administrator may change these.
     let ordinary = tenant.user("ordinary").await;
     assert_eq!(
@@ -171,16 +200,19 @@ async fn d34_one_tenants_administrator_sees_nothing_of_another() {
     let set_up = || tenant.server.authorize(other, SystemReason::SetUp);
     tenant.server.directory.create_tenant(&set_up(), "other.example", "Other").await.unwrap();
     let (app, principal) = tenant.server.directory.create_application(&set_up(), "theirs").await.unwrap();
-    for path in [
-        format!("/v1.0/applications/{}", app.object_id),
-        format!("/v1.0/applications(appId='{}')", app.client_id),
-        format!("/v1.0/servicePrincipals/{}", principal.id),
-        format!("/v1.0/directoryObjects/{}", principal.id),
+    for (path, of_delete) in [
+        (format!("/v1.0/applications/{}", app.object_id), (404, "Request_ResourceNotFound")),
+        (format!("/v1.0/applications(appId='{}')", app.client_id), (404, "Request_ResourceNotFound")),
+        (format!("/v1.0/servicePrincipals/{}", principal.id), (404, "Request_ResourceNotFound")),
+        (format!("/v1.0/directoryObjects/{}", principal.id), (405, "Request_BadRequest")),
     ] {
         let hidden = tenant.get(&path).await;
         assert_eq!((hidden.status, hidden.code()), (404, "Request_ResourceNotFound"), "{path}");
-        assert!(tenant.delete(&path).await.status >= 400, "{path}");
+        let kept = tenant.delete(&path).await;
+        assert_eq!((kept.status, kept.code()), of_delete, "{path}");
     }
+    let snapshot = tenant.server.store.snapshot();
+    assert!(snapshot.application(other, app.client_id).is_some() && snapshot.principal(other, principal.id).is_some());
     let filter = format!("/v1.0/applications?$filter=appId eq '{}'", app.client_id);
     assert_eq!(tenant.get(&filter).await.each("id").len(), 0);
     let ids = json!({ "ids": [principal.id, app.object_id] });
