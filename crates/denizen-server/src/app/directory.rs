@@ -44,7 +44,7 @@ use crate::{
     store::{Store, StoreError, Tx, Write},
 };
 
-/// A client secret lives this long, seconds: two years, as the portal offers at most.
+/// A client secret lives this long unless another end is asked for, seconds: two years, as the portal offers at most.
 const PASSWORD_LIFETIME: i64 = 730 * 24 * 3600;
 
 /// The actions of this folder, as authorization names them.

@@ -12,25 +12,17 @@ use uuid::Uuid;
 use super::{
     ChangeError,
     access::Authorization,
-    directory::{DirectoryError, refuse_outranked, revoke_where_lost},
+    directory::{DirectoryError, actions, refuse_outranked, revoke_where_lost},
     federation::Federation,
 };
 use crate::{
     domain::{
-        directory::{Application, ServicePrincipal},
+        directory::{Application, ServicePrincipal, is_user_assigned},
         federation::{self, FederatedCredential, LONGEST, MOST_SUBJECTS, TrustedSubject, Whom},
     },
     store::{Snapshot, Store, Tx, Write},
 };
 
-/// The actions of this file, as authorization names them.
-mod actions {
-    pub(super) const UPDATE_CREDENTIALS: &str = "microsoft.directory/applications/credentials/update";
-    pub(super) const READ: &str = "microsoft.directory/applications/standard/read";
-}
-
-/// In the resource id of a managed identity that people make, and that is no machine's.
-const USER_ASSIGNED: &str = "/providers/microsoft.managedidentity/userassignedidentities/";
 /// The most authorities of a trusted subject.
 const MOST_AUTHORITIES: usize = 10;
 
@@ -151,7 +143,7 @@ impl Trusts {
         authorization: &Authorization,
         client: ClientId,
     ) -> Result<Vec<FederatedCredential>, ChangeError> {
-        authorization.check(actions::READ, authorization.tenant(), &["/"])?;
+        authorization.check(actions::READ_APPLICATIONS, authorization.tenant(), &["/"])?;
         let (snapshot, tenant) = (authorization.snapshot(), authorization.tenant());
         match holder(snapshot, tenant, client)? {
             Holder::Application(id) => {
@@ -283,7 +275,7 @@ impl Trusts {
         authorization: &Authorization,
         client: ClientId,
     ) -> Result<Vec<TrustedSubject>, ChangeError> {
-        authorization.check(actions::READ, authorization.tenant(), &["/"])?;
+        authorization.check(actions::READ_APPLICATIONS, authorization.tenant(), &["/"])?;
         let application = authorization.snapshot().application(authorization.tenant(), client);
         application.map(|it| it.trusted_subjects.clone()).ok_or_else(|| no_application(client))
     }
@@ -332,9 +324,7 @@ fn holder(snapshot: &Snapshot, tenant: TenantId, client: ClientId) -> Result<Hol
     }
     let missing = || ChangeError::Missing(format!("the client {client}"));
     let principal = snapshot.principal_of_client(tenant, client).ok_or_else(missing)?;
-    let is_user_assigned =
-        principal.resource_id.as_ref().is_some_and(|id| id.to_string().to_ascii_lowercase().contains(USER_ASSIGNED));
-    if is_user_assigned {
+    if principal.resource_id.as_ref().is_some_and(is_user_assigned) {
         return Ok(Holder::Identity(principal.id));
     }
     Err(ChangeError::Invalid(

@@ -4,6 +4,8 @@
 //! are here only as what is kept of them: a password's MAC or hash, a key's public half, a sealed private key. Of a service
 //! principal the snapshot serves [`super::hot::Principal`].
 
+use std::fmt::Display;
+
 use denizen_keys::{Algorithm, KeyKind};
 use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime};
 use serde::{Deserialize, Serialize};
@@ -264,6 +266,12 @@ pub enum PrincipalKind {
         /// The machine, or the user-assigned identity, whose identity it is.
         resource_id: ResourceId,
     },
+}
+
+/// Whether this resource id is of a managed identity that people make, and of no machine.
+pub fn is_user_assigned(identity: &impl Display) -> bool {
+    let canonical = identity.to_string().to_ascii_lowercase();
+    canonical.contains("/providers/microsoft.managedidentity/userassignedidentities/")
 }
 
 /// A client secret, as it is kept.

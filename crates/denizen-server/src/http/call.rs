@@ -132,6 +132,15 @@ pub enum Ambiguous {
 }
 
 impl Call {
+    /// The token of an `Authorization: Bearer` header; none where there is none, or more than one: which one counts would be
+    /// anybody's guess.
+    pub fn bearer(&self) -> Option<&str> {
+        let mut given = self.headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(one), None) = (given.next(), given.next()) else { return None };
+        let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+
     /// Canonicalizes a request.
     pub fn new(
         method: Method,

@@ -107,8 +107,9 @@ impl Graph {
     /// Who sends a call.
     fn session(&self, call: &Call) -> Result<Session, Fault> {
         let snapshot = self.access.snapshot();
-        let found = bearer(call)
-            .map_err(|error| (None, Refusal::from(error)))
+        let found = call
+            .bearer()
+            .ok_or_else(|| (None, Refusal::from(AuthError::Missing)))
             .and_then(|token| self.access.authenticate_in_any(&snapshot, token, &self.audiences, call.now));
         match found {
             Ok(caller) => Ok(Session { snapshot, caller }),
@@ -243,18 +244,6 @@ fn tidy(segments: &mut Vec<String>) {
     };
     let noun = noun.to_owned();
     segments.splice(1..2, [noun, key]);
-}
-
-/// The token of an `Authorization: Bearer` header.
-fn bearer(call: &Call) -> Result<&str, AuthError> {
-    let mut given = call.headers.get_all(header::AUTHORIZATION).iter();
-    // Two tokens are one too many: which one counts would be anybody's guess.
-    let (Some(one), None) = (given.next(), given.next()) else { return Err(AuthError::Missing) };
-    let (scheme, token) = one.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(AuthError::Missing)?;
-    match scheme.eq_ignore_ascii_case("bearer") {
-        true => Ok(token.trim()),
-        false => Err(AuthError::Missing),
-    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

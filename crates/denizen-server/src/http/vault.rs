@@ -142,8 +142,9 @@ impl Api for Vault {
         let snapshot = self.access.snapshot();
         let (vault, address) = self.hosts.resolve(call, &snapshot)?;
         call.response_headers = response_headers(self.headers.clone(), call, &vault, &address);
-        let authenticated = bearer(call)
-            .map_err(Refusal::from)
+        let authenticated = call
+            .bearer()
+            .ok_or_else(|| Refusal::from(AuthError::Missing))
             .and_then(|token| self.access.authenticate(&snapshot, token, &address.audiences, vault.tenant, call.now));
         let caller = authenticated.map_err(|refusal| {
             self.not_believed(call, &vault, &refusal);
@@ -194,18 +195,6 @@ fn scope_of(vault: &resources::Vault, params: &Params) -> ResourceId {
         Ok(name) => vault.id.child("secrets", name.as_str()).unwrap_or_else(|_| vault.id.clone()),
         Err(_) => vault.id.clone(),
     }
-}
-
-/// The token of an `Authorization: Bearer` header.
-fn bearer(call: &Call) -> Result<&str, AuthError> {
-    let mut given = call.headers.get_all(header::AUTHORIZATION).iter();
-    // Two tokens are one too many: which one counts would be anybody's guess.
-    let (Some(one), None) = (given.next(), given.next()) else { return Err(AuthError::Missing) };
-    let (scheme, token) = one.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(AuthError::Missing)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(AuthError::Missing);
-    }
-    Ok(token.trim())
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");

@@ -7,7 +7,7 @@ use denizen_wire::{ClientId, PrincipalId, UnixTime};
 use uuid::Uuid;
 
 use super::{
-    Directory, DirectoryError, Named, actions, deleted,
+    Directory, DirectoryError, Named, PASSWORD_LIFETIME, actions, deleted,
     error::{check_text, refuse_outranked},
     revoke_where_lost,
 };
@@ -28,8 +28,6 @@ use crate::{
 const MOST_URIS: usize = 50;
 const MOST_CREDENTIALS: usize = 50;
 const MOST_ROLES: usize = 200;
-/// A client secret lives this long unless said otherwise, seconds: two years.
-const LONGEST_LIFE: i64 = 730 * 24 * 3600;
 
 /// What is to be changed of an application; what is none stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,7 +181,7 @@ impl Directory {
         self.check(authorization, actions::UPDATE_CREDENTIALS)?;
         let now = authorization.now();
         let start = new.start.unwrap_or(now);
-        let end = new.end.unwrap_or(start + LONGEST_LIFE);
+        let end = new.end.unwrap_or(start + PASSWORD_LIFETIME);
         if end <= start || end <= now || end.since(start) > 100 * 366 * 24 * 3600 {
             return Err(DirectoryError::Invalid(
                 "The credential's endDateTime must be later than its startDateTime and than now, and at most a hundred years later.".to_owned(),

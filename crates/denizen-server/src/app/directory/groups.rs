@@ -173,7 +173,7 @@ impl Directory {
                     }
                     refuse_outranked(authorization, &snapshot, group)?;
                     let is_group = snapshot.is_group(tenant, member);
-                    if !is_group && snapshot.user(tenant, member).is_none() && snapshot.principal(tenant, member).is_none() {
+                    if !snapshot.has_object(tenant, member) {
                         return Err(DirectoryError::Missing(member.to_string()));
                     }
                     if is_group && (member == group || snapshot.groups_of(tenant, group).contains(&member)) {

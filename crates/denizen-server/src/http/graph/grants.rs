@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::{
     Graph, GraphAccess,
     fault::Fault,
-    request::{Asked, body, id, named, with_context},
+    request::{Asked, body, id, someone, with_context},
     rows, shape,
 };
 use crate::{
@@ -44,23 +44,6 @@ pub(super) fn routes() -> Vec<Route<Graph>> {
     ]
 }
 
-/// Whom the path names; a service principal by either id.
-fn whom(access: &GraphAccess, params: &Params) -> Result<PrincipalId, Fault> {
-    use crate::app::directory::Named;
-    let (snapshot, tenant) = (access.authorization.snapshot(), access.authorization.tenant());
-    let missing = || Fault::missing(params.text("id"));
-    match named(params)? {
-        Named::Client(client) => snapshot.principal_of_client(tenant, client).map(|it| it.id).ok_or_else(missing),
-        Named::Object(id) => {
-            let id = PrincipalId(id);
-            let is_there = snapshot.principal(tenant, id).is_some()
-                || snapshot.user(tenant, id).is_some()
-                || snapshot.is_group(tenant, id);
-            is_there.then_some(id).ok_or_else(missing)
-        }
-    }
-}
-
 fn equals(property: &str, id: PrincipalId) -> Filter {
     Filter::Is(property.to_owned(), Test::Equals(Literal::Text(id.to_string())))
 }
@@ -81,7 +64,7 @@ async fn assignments(
     (property, segment): (&str, &str),
 ) -> Result<Reply, Fault> {
     let asked = Asked::of(call)?;
-    let id = whom(access, params)?;
+    let id = someone(access, params)?;
     let within = equals(property, id);
     let page = asked.page::<AppRoleAssignment>(api, access, actions::READ_APP_ROLES, Some(&within)).await?;
     let (page, count) = page;
@@ -93,7 +76,7 @@ async fn assignments(
 }
 
 async fn give(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
-    let of = whom(access, params)?;
+    let of = someone(access, params)?;
     let mut members = body(call).await?;
     let [principal, resource] = [members.the_id("principalId")?, members.the_id("resourceId")?].map(PrincipalId);
     let role = members.the_id("appRoleId")?;
@@ -109,7 +92,7 @@ async fn give(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Cal
 }
 
 async fn take(api: &Graph, access: &GraphAccess, params: &Params, _: &mut Call) -> Result<Reply, Fault> {
-    let (of, given) = (whom(access, params)?, id(params, "given")?);
+    let (of, given) = (someone(access, params)?, id(params, "given")?);
     api.directory.take_app_role(&access.authorization, actions::UPDATE_APP_ROLES, of, given).await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
@@ -123,7 +106,7 @@ async fn grants(api: &Graph, access: &GraphAccess, _: &Params, call: &mut Call) 
 
 async fn grants_of(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
     let asked = Asked::of(call)?;
-    let id = whom(access, params)?;
+    let id = someone(access, params)?;
     let within = equals("clientId", id);
     let (page, count) = asked.page::<PermissionGrant>(api, access, actions::READ_GRANTS, Some(&within)).await?;
     let items = page.items.iter().map(shape::permission_grant).collect();

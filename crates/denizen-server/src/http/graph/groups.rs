@@ -1,6 +1,5 @@
 //! Groups, who is in them and who owns them; and what groups one is in. Tests: `tests/`.
 
-use denizen_wire::PrincipalId;
 use http::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
@@ -8,7 +7,7 @@ use uuid::Uuid;
 use super::{
     Graph, GraphAccess,
     fault::Fault,
-    request::{Asked, Members, body, guid, principal, reference, referenced, with_context},
+    request::{Asked, Members, body, guid, principal, reference, referenced, someone, with_context},
     rows, shape,
 };
 use crate::{
@@ -181,7 +180,7 @@ async fn groups_of(
 ) -> Result<Reply, Fault> {
     let asked = Asked::of(call)?;
     asked.plain()?;
-    let id = member(access, params)?;
+    let id = someone(access, params)?;
     let found = api.directory.groups_of(&access.authorization, actions::READ_GROUPS, id, transitive).await?;
     let items = found.into_iter().map(|it| shape::object(&Object::Group(it))).collect();
     let path = format!("/directoryObjects/{id}/{}", if transitive { "transitiveMemberOf" } else { "memberOf" });
@@ -191,7 +190,7 @@ async fn groups_of(
 async fn member_groups(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
     // All groups here are security groups.
     is_security_only(call).await?;
-    let id = member(access, params)?;
+    let id = someone(access, params)?;
     let found = api.directory.member_objects(&access.authorization, actions::READ_GROUPS, id, false)?;
     Ok(ids(&access.base, &found))
 }
@@ -199,7 +198,7 @@ async fn member_groups(api: &Graph, access: &GraphAccess, params: &Params, call:
 /// Where a token with more groups than it has room for says that they can be got.
 async fn member_objects(api: &Graph, access: &GraphAccess, params: &Params, call: &mut Call) -> Result<Reply, Fault> {
     let roles = !is_security_only(call).await?;
-    let id = member(access, params)?;
+    let id = someone(access, params)?;
     let found = api.directory.member_objects(&access.authorization, actions::READ_GROUPS, id, roles)?;
     Ok(ids(&access.base, &found))
 }
@@ -225,7 +224,7 @@ async fn check_member_groups(
     let asked = asked
         .filter(|ids| ids.len() <= 20)
         .ok_or_else(|| Fault::bad("Invalid value specified for property 'groupIds': it must be at most 20 GUIDs."))?;
-    let id = member(access, params)?;
+    let id = someone(access, params)?;
     let mut found = api.directory.member_objects(&access.authorization, actions::READ_GROUPS, id, false)?;
     found.retain(|group| asked.contains(group));
     Ok(ids(&access.base, &found))
@@ -234,15 +233,6 @@ async fn check_member_groups(
 pub(super) fn ids(base: &str, ids: &[Uuid]) -> Reply {
     let context = format!("{base}/$metadata#Collection(Edm.String)");
     reply::json(StatusCode::OK, &json!({ "@odata.context": context, "value": ids }))
-}
-
-/// Who a path names: by its id, or a user by its name.
-fn member(access: &GraphAccess, params: &Params) -> Result<PrincipalId, Fault> {
-    let (snapshot, tenant) = (access.authorization.snapshot(), access.authorization.tenant());
-    match snapshot.user_named(tenant, params.text("id")) {
-        Some(user) => Ok(user.id),
-        None => principal(params, "id"),
-    }
 }
 
 fn change(mut of: Members, is_new: bool) -> Result<GroupChange, Fault> {

@@ -220,6 +220,23 @@ pub(super) fn named(params: &Params) -> Result<Named, Fault> {
     }
 }
 
+/// Whom a path names: by its id, a user also by its name, and a service principal by its client id.
+pub(super) fn someone(access: &GraphAccess, params: &Params) -> Result<PrincipalId, Fault> {
+    let (snapshot, tenant) = (access.authorization.snapshot(), access.authorization.tenant());
+    let text = params.text("id");
+    let found = match text.strip_prefix("appId=") {
+        Some(client) => {
+            let client = client.parse().map_err(|_| Fault::bad("The appId is not a GUID."))?;
+            snapshot.principal_of_client(tenant, client).map(|it| it.id)
+        }
+        None => match snapshot.user_named(tenant, text) {
+            Some(user) => Some(user.id),
+            None => Some(principal(params, "id")?).filter(|id| snapshot.has_object(tenant, *id)),
+        },
+    };
+    found.ok_or_else(|| Fault::missing(&denizen_wire::shown::identifier(text)))
+}
+
 /// The object that `{"@odata.id": "https://…/directoryObjects/{id}"}` names.
 pub(super) async fn reference(call: &mut Call) -> Result<PrincipalId, Fault> {
     let mut members = body(call).await?;

@@ -11,7 +11,7 @@ use crate::{
         deleted::{DeletedKind, DeletedObject},
         directory::{
             AppRole, AppRoleMembers, Application, GroupClaims, KeyCredential, PasswordCredential, PermissionScope,
-            PrincipalKind, ServicePrincipal, TokenVersion,
+            PrincipalKind, ServicePrincipal, TokenVersion, is_user_assigned,
         },
         grants::PermissionGrant,
         people::{Group, User},
@@ -96,10 +96,8 @@ pub(super) fn service_principal(it: &ServicePrincipal, application: Option<&Appl
     let (kind, alternative, owner) = match &it.kind {
         PrincipalKind::Application => ("Application", Vec::new(), json!(it.tenant)),
         PrincipalKind::ManagedIdentity { resource_id } => {
-            let text = resource_id.to_string();
-            let is_explicit = text.to_ascii_lowercase().contains("/userassignedidentities/");
-            let explicit = if is_explicit { "isExplicit=True" } else { "isExplicit=False" };
-            ("ManagedIdentity", vec![explicit.to_owned(), text], Value::Null)
+            let explicit = if is_user_assigned(resource_id) { "isExplicit=True" } else { "isExplicit=False" };
+            ("ManagedIdentity", vec![explicit.to_owned(), resource_id.to_string()], Value::Null)
         }
     };
     let mut names = vec![it.client_id.to_string()];
