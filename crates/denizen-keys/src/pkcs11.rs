@@ -383,8 +383,15 @@ fn generate(session: &Session, kind: KeyKind, id: &[u8]) -> Result<PublicKey, Fa
     let of_kind = [Attribute::KeyType(kind_of_key)];
     let public = [&both[..], &of_kind, &public, &size].concat();
     let private = [&both[..], &of_kind, &private].concat();
-    let (public, _) = session.generate_key_pair(&mechanism, &public, &private)?;
-    read_public(session, kind, public)
+    let (public, private) = session.generate_key_pair(&mechanism, &public, &private)?;
+    let read = read_public(session, kind, public);
+    if read.is_err() {
+        // Nobody would know of it. What is wrong is said already.
+        for half in [public, private] {
+            let _ = session.destroy_object(half);
+        }
+    }
+    read
 }
 
 fn read_public(session: &Session, kind: KeyKind, object: ObjectHandle) -> Result<PublicKey, Fault> {

@@ -99,11 +99,15 @@ impl SoftHsm {
     /// # Panics
     /// When the tokens are away.
     pub fn objects(&self) -> usize {
-        let tokens = fs::read_dir(self.folder.path().join("tokens")).expect("the tokens are there");
-        let files = tokens.flat_map(|token| fs::read_dir(token.expect("a token").path()).expect("a token's folder"));
-        let is_object = |name: &str| name.ends_with(".object") && name != "token.object";
-        files.filter(|file| is_object(&file.as_ref().expect("a file").file_name().to_string_lossy())).count()
+        objects(self.folder.path())
     }
+}
+
+fn objects(folder: &Path) -> usize {
+    let tokens = fs::read_dir(folder.join("tokens")).expect("the tokens are there");
+    let files = tokens.flat_map(|token| fs::read_dir(token.expect("a token").path()).expect("a token's folder"));
+    let is_object = |name: &str| name.ends_with(".object") && name != "token.object";
+    files.filter(|file| is_object(&file.as_ref().expect("a file").file_name().to_string_lossy())).count()
 }
 
 /// The variable by which a test knows that it runs in the process that was made for it.
@@ -161,5 +165,12 @@ impl Child {
     /// When the tokens are there already.
     pub fn insert(&self) {
         fs::rename(self.folder.join("away"), self.folder.join("tokens")).expect("the tokens are away");
+    }
+    /// As [`SoftHsm::objects`].
+    ///
+    /// # Panics
+    /// When the tokens are away.
+    pub fn objects(&self) -> usize {
+        objects(&self.folder)
     }
 }

@@ -11,13 +11,13 @@
 //! Issuing reads the opened keys from behind one pointer; they are opened again only when the snapshot says that a
 //! signing key has changed.
 //!
-//! Tests: `tests.rs` beside this file.
+//! Tests: `signing/tests.rs`, and `signing/device_tests.rs` for keys in a device.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use denizen_keys::{
-    Custody, KeyError, PublicKey, SecretBytes, Signer, b64,
+    Custody, KeyError, KeyKind, PublicKey, SecretBytes, Signer, b64,
     envelope::{self, DataKey, aad},
     jwk::Jwk,
     jws,
@@ -43,6 +43,8 @@ use change::Change;
 
 mod change;
 #[cfg(test)]
+mod device_tests;
+#[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
@@ -62,11 +64,16 @@ pub struct KeyRing {
     ring: Arc<Ring>,
 }
 
+/// Makes a key, on a thread that may wait for a device.
+type MakeKey = Arc<dyn Fn(KeyKind) -> Result<Signer, KeyError> + Send + Sync>;
+
 struct Ring {
     store: Store,
     key_encryption_keys: KeyEncryptionKeys,
     policy: Policy,
     custody: Custody,
+    /// Makes keys in that custody: tests have devices that make some.
+    make_key: MakeKey,
     waiting: Arc<Semaphore>,
     check_faults: Sampler,
     opened: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
@@ -95,6 +102,9 @@ pub enum SigningError {
     /// It was called with the authorization of another operation: our fault.
     #[error(transparent)]
     Authorization(#[from] WrongAuthorization),
+    /// Keys of one algorithm could not be made; what had to be done with the others is done.
+    #[error("no new {0} keys were made, and everything else was done")]
+    Partly(&'static str, #[source] Box<SigningError>),
     /// A new key's computation did not end: our fault.
     #[error("a new signing key was not made")]
     Unfinished(#[source] tokio::task::JoinError),
@@ -148,11 +158,13 @@ impl KeyRing {
 
     /// The same, with new keys made and kept elsewhere.
     pub fn in_custody(store: Store, key_encryption_keys: KeyEncryptionKeys, custody: Custody) -> Self {
+        let makes = custody.clone();
         let ring = Ring {
             store,
             key_encryption_keys,
             policy: Policy::default(),
             custody,
+            make_key: Arc::new(move |kind| makes.make(kind)),
             waiting: Arc::new(Semaphore::new(WAITING_SIGNATURES)),
             check_faults: Sampler::new(1, FAULT_PERIOD),
             opened: ArcSwap::default(),
@@ -203,7 +215,8 @@ impl KeyRing {
     /// Does what the schedule asks for now, if anything.
     ///
     /// # Errors
-    /// The first that fails; nothing is changed then.
+    /// The first that fails; nothing is changed then. [`SigningError::Partly`] where the keys of one algorithm alone could not be
+    /// made.
     pub async fn ensure_keys(&self, authorization: &Authorization) -> Result<(), SigningError> {
         self.change(authorization, Change::Schedule).await
     }
@@ -274,7 +287,8 @@ impl KeyRing {
     /// Makes the key that signs stop now, by command. Its successor, which is published already, signs from here on.
     ///
     /// # Errors
-    /// The first that fails; nothing is changed then.
+    /// The first that fails; nothing is changed then. [`SigningError::Partly`] where the keys of one algorithm alone could not be
+    /// made.
     pub async fn rotate(&self, authorization: &Authorization) -> Result<(), SigningError> {
         self.change(authorization, Change::Rotate).await
     }
@@ -283,7 +297,8 @@ impl KeyRing {
     /// on, by every replica once it follows, and by others once they read the keys again.
     ///
     /// # Errors
-    /// The first that fails; nothing is changed then.
+    /// The first that fails; nothing is changed then. [`SigningError::Partly`] where the keys of one algorithm alone could not be
+    /// made.
     pub async fn replace_all(&self, authorization: &Authorization) -> Result<(), SigningError> {
         self.change(authorization, Change::ReplaceAll).await
     }

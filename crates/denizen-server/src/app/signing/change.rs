@@ -2,19 +2,19 @@
 //!
 //! What is due is decided in [`rotation`], for the keys of each algorithm by themselves.
 //!
-//! Tests: `tests.rs` beside this file.
+//! Tests: `tests.rs` and `device_tests.rs` beside this file.
 
 use std::sync::Arc;
 
 use denizen_keys::{
-    Custody, Signer, b64,
+    Signer, b64,
     envelope::{self, DataKey},
     x509,
 };
 use denizen_wire::{Causes, TenantId, UnixTime};
-use tokio::task::spawn_blocking;
+use tokio::{runtime::Handle, task::spawn_blocking};
 
-use super::{KeyRing, OpenKey, SigningError, binding};
+use super::{KeyRing, MakeKey, OpenKey, SigningError, binding};
 use crate::{
     app::access::Authorization,
     domain::{
@@ -29,6 +29,7 @@ const ROTATE: &str = "Denizen.Directory/tenants/signingKeys/write";
 /// A certificate outlives its key's use by far: nobody checks its dates, but a validator that did would not be the
 /// one to stop a key.
 const CERTIFICATE_LIFETIME: i64 = 5 * 365 * 24 * 3600;
+
 /// What the keys are changed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -44,7 +45,7 @@ impl KeyRing {
     /// Does what is due, or what a command asks for.
     ///
     /// # Errors
-    /// The first that fails; nothing is changed then.
+    /// The first that fails; nothing is changed then. But [`SigningError::Partly`].
     pub(super) async fn change(&self, authorization: &Authorization, change: Change) -> Result<(), SigningError> {
         authorization.check(ROTATE, authorization.tenant(), &["/"])?;
         let (tenant, now) = (authorization.tenant(), authorization.now());
@@ -63,29 +64,17 @@ impl KeyRing {
             let record = snapshot.tenant(tenant).ok_or(SigningError::NoTenant)?;
             let kek = self.ring.key_encryption_keys.open(record)?;
             // Keys are made before the write lock is taken: that takes long, and nobody else should wait for it.
-            let (mut put, mut forget, mut made) = (Vec::new(), Vec::new(), Vec::new());
-            for (algorithm, step) in steps {
-                match step {
-                    Step::Make { signs_from } => {
-                        let custody = self.ring.custody.clone();
-                        let new = New { tenant, algorithm, now, signs_from };
-                        let (key, signer) = make(new, custody, Arc::clone(&kek)).await?;
-                        put.push(key);
-                        made.push(signer);
-                    }
-                    Step::Retime { kid, signs_from, signs_until, published_until } => {
-                        if let Some(key) = before.iter().find(|key| key.kid == kid) {
-                            put.push(SigningKey { signs_from, signs_until, published_until, ..SigningKey::clone(key) });
-                        }
-                    }
-                    Step::Forget { kid } => forget.push(kid),
-                }
+            let Prepared { put, forget, made, unmade } = self.prepare(&steps, before, &kek, (tenant, now)).await?;
+            if put.is_empty() && forget.is_empty() {
+                return said_of(unmade, before);
             }
             let gone = before.iter().filter(|key| forget.contains(&key.kid));
             let gone: Vec<Signer> =
                 gone.filter_map(|key| OpenKey::open(key, &kek, &self.ring.custody).ok()?.signer).collect();
             let (put, forget) = (&put, &forget);
-            let is_committed = self
+            // A write that is given up may be kept all the same.
+            let made = made.into_signers();
+            let written = self
                 .ring
                 .store
                 .write(authorization, |tx| {
@@ -106,16 +95,122 @@ impl KeyRing {
                         })))
                     })
                 })
-                .await?;
-            // Their rows are gone, or were never written. (Of a write that failed it is not known which: then a key is
-            // left where it is, that nobody names.)
-            destroy(if is_committed { gone } else { made }).await;
-            if is_committed {
-                return Ok(());
+                .await;
+            match written {
+                Ok(true) => {
+                    destroy(gone).await;
+                    return said_of(unmade, before);
+                }
+                Ok(false) => destroy(made).await,
+                Err(error) => {
+                    if is_not_kept(&error) {
+                        destroy(made).await;
+                    } else if made.iter().any(Signer::may_wait) {
+                        tracing::error!(%tenant, "it is not known whether new signing keys were written: those of them that were not are left in their device");
+                    }
+                    return Err(error.into());
+                }
             }
         }
         Err(SigningError::Contended)
     }
+
+    /// Makes the keys that the steps ask for. Each algorithm's are made, or none of them is and its keys stay as they are, but for
+    /// those that leave.
+    ///
+    /// # Errors
+    /// The keys that nearly every token is signed by cannot be made. Nothing is left of the others then.
+    async fn prepare(
+        &self,
+        steps: &[(SigningAlgorithm, Step)],
+        before: &[Arc<SigningKey>],
+        kek: &Arc<DataKey>,
+        (tenant, now): (TenantId, UnixTime),
+    ) -> Result<Prepared, SigningError> {
+        let mut prepared = Prepared::default();
+        for algorithm in SigningAlgorithm::ALL {
+            let steps = steps.iter().filter(|(of, _)| *of == algorithm).map(|(_, step)| step);
+            let new = steps.clone().filter_map(|step| match step {
+                Step::Make { signs_from } => Some(New { tenant, algorithm, now, signs_from: *signs_from }),
+                Step::Retime { .. } | Step::Forget { .. } => None,
+            });
+            let is_made = match self.make_all(new, kek).await {
+                Ok((keys, mut made)) => {
+                    prepared.put.extend(keys);
+                    prepared.made.0.append(&mut made.0);
+                    true
+                }
+                // Some devices make no keys of elliptic curves.
+                Err(error) if algorithm != SigningAlgorithm::default() => {
+                    prepared.unmade = Some((algorithm, error));
+                    false
+                }
+                Err(error) => {
+                    prepared.made.destroy().await;
+                    return Err(error);
+                }
+            };
+            for step in steps {
+                match step {
+                    Step::Retime { kid, signs_from, signs_until, published_until } if is_made => {
+                        let (signs_from, signs_until, published_until) = (*signs_from, *signs_until, *published_until);
+                        let found = before.iter().filter(|key| key.kid == *kid);
+                        prepared.put.extend(found.map(|key| SigningKey {
+                            signs_from,
+                            signs_until,
+                            published_until,
+                            ..SigningKey::clone(key)
+                        }));
+                    }
+                    Step::Forget { kid } => prepared.forget.push(kid.clone()),
+                    Step::Retime { .. } | Step::Make { .. } => {}
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Makes these keys, or none of them.
+    ///
+    /// # Errors
+    /// The first that fails. Those that were made before it are destroyed.
+    async fn make_all(
+        &self,
+        new: impl Iterator<Item = New>,
+        kek: &Arc<DataKey>,
+    ) -> Result<(Vec<SigningKey>, Made), SigningError> {
+        let (mut keys, mut all) = (Vec::new(), Made::default());
+        for new in new {
+            match make(new, Arc::clone(&self.ring.make_key), Arc::clone(kek)).await {
+                Ok((key, mut made)) => {
+                    keys.push(key);
+                    all.0.append(&mut made.0);
+                }
+                Err(error) => {
+                    all.destroy().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok((keys, all))
+    }
+}
+
+/// Whether nothing of a write was kept, for certain.
+fn is_not_kept(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotAuthorized | StoreError::Interrupted | StoreError::Aborted | StoreError::AuditFull)
+}
+
+/// What is said of an algorithm whose keys could not be made while the others were. Where there never were any, the device makes
+/// none, and that was said before.
+fn said_of(unmade: Option<(SigningAlgorithm, SigningError)>, before: &[Arc<SigningKey>]) -> Result<(), SigningError> {
+    let Some((algorithm, error)) = unmade else { return Ok(()) };
+    let name = algorithm.in_tokens().name();
+    if before.iter().any(|key| key.alg == algorithm) {
+        return Err(SigningError::Partly(name, Box::new(error)));
+    }
+    tracing::warn!(error = %Causes(&error), "no {name} keys can be made: an application that is set to {name} gets no tokens");
+    Ok(())
 }
 
 /// What is to be done, of the keys of each algorithm by themselves.
@@ -140,32 +235,74 @@ struct New {
     signs_from: UnixTime,
 }
 
+/// What a change writes.
+#[derive(Default)]
+struct Prepared {
+    put: Vec<SigningKey>,
+    forget: Vec<String>,
+    made: Made,
+    /// An algorithm whose keys could not be made, and why.
+    unmade: Option<(SigningAlgorithm, SigningError)>,
+}
+
+/// Keys that were made, and that no row names yet. Dropped, they are destroyed: whoever asked for them may have gone away.
+#[derive(Default)]
+struct Made(Vec<Signer>);
+
+impl Made {
+    async fn destroy(mut self) {
+        destroy(std::mem::take(&mut self.0)).await;
+    }
+
+    fn into_signers(mut self) -> Vec<Signer> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let made = std::mem::take(&mut self.0);
+        if let (false, Ok(runtime)) = (made.is_empty(), Handle::try_current()) {
+            runtime.spawn(destroy(made));
+        }
+    }
+}
+
 /// Makes a key, sealed. RSA generation takes up to seconds, and a device longer: not on a runtime worker.
-async fn make(new: New, custody: Custody, kek: Arc<DataKey>) -> Result<(SigningKey, Signer), SigningError> {
-    spawn_blocking(move || {
-        let New { tenant, algorithm, now, signs_from } = new;
-        let signer = custody.make(algorithm.keys())?;
-        let name = format!("Denizen token signing {tenant}");
-        let certificate = x509::self_signed(&signer, &name, now.0, (signs_from + CERTIFICATE_LIFETIME).0)?;
-        let kid = certificate.kid();
-        let data_key = DataKey::generate();
-        let wrapped = data_key.wrap_with(&kek, &binding("signing-key-dek", tenant, &kid));
-        let sealed = envelope::seal(&data_key, signer.kept()?.expose(), &binding("signing-key", tenant, &kid));
-        let key = SigningKey {
-            tenant,
-            kid,
-            alg: algorithm,
-            certificate: b64::standard(certificate.der()),
-            sealed: format!("{}.{}", b64::standard(&wrapped), b64::standard(&sealed)),
-            created: now,
-            signs_from,
-            signs_until: None,
-            published_until: None,
-        };
-        Ok((key, signer))
+async fn make(new: New, make_key: MakeKey, kek: Arc<DataKey>) -> Result<(SigningKey, Made), SigningError> {
+    let making = spawn_blocking(move || {
+        let signer = make_key(new.algorithm.keys())?;
+        match sealed(&new, &signer, &kek) {
+            Ok(key) => Ok((key, Made(vec![signer]))),
+            Err(error) => {
+                destroy_each(&[signer]);
+                Err(error)
+            }
+        }
+    });
+    making.await.map_err(SigningError::Unfinished)?
+}
+
+/// The row of a key that was made.
+fn sealed(new: &New, signer: &Signer, kek: &DataKey) -> Result<SigningKey, SigningError> {
+    let New { tenant, algorithm, now, signs_from } = *new;
+    let name = format!("Denizen token signing {tenant}");
+    let certificate = x509::self_signed(signer, &name, now.0, (signs_from + CERTIFICATE_LIFETIME).0)?;
+    let kid = certificate.kid();
+    let data_key = DataKey::generate();
+    let wrapped = data_key.wrap_with(kek, &binding("signing-key-dek", tenant, &kid));
+    let sealed = envelope::seal(&data_key, signer.kept()?.expose(), &binding("signing-key", tenant, &kid));
+    Ok(SigningKey {
+        tenant,
+        kid,
+        alg: algorithm,
+        certificate: b64::standard(certificate.der()),
+        sealed: format!("{}.{}", b64::standard(&wrapped), b64::standard(&sealed)),
+        created: now,
+        signs_from,
+        signs_until: None,
+        published_until: None,
     })
-    .await
-    .map_err(SigningError::Unfinished)?
 }
 
 /// Destroys keys that nobody names any more, where they are kept outside of their rows.
@@ -174,14 +311,17 @@ async fn destroy(signers: Vec<Signer>) {
     if signers.is_empty() {
         return;
     }
-    let destroying = spawn_blocking(move || {
-        for signer in signers {
-            if let Err(error) = signer.destroy() {
-                tracing::error!(error = %Causes(&error), "a signing key that is not used any more is left in its device");
-            }
-        }
-    });
+    let destroying = spawn_blocking(move || destroy_each(&signers));
     if let Err(error) = destroying.await {
         tracing::error!(error = %Causes(&error), "signing keys that are not used any more may be left in their device");
+    }
+}
+
+/// The same, on this thread, which may wait for a device.
+fn destroy_each(signers: &[Signer]) {
+    for signer in signers {
+        if let Err(error) = signer.destroy() {
+            tracing::error!(error = %Causes(&error), "a signing key that is not used any more is left in its device");
+        }
     }
 }
