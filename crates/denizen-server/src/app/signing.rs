@@ -75,6 +75,8 @@ struct Ring {
     /// Makes keys in that custody: tests have devices that make some.
     make_key: MakeKey,
     waiting: Arc<Semaphore>,
+    /// Who checks the device has it, until the device answers.
+    checking: Arc<Semaphore>,
     check_faults: Sampler,
     opened: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
     /// One change at a time in this process; among replicas the transaction decides.
@@ -166,6 +168,7 @@ impl KeyRing {
             custody,
             make_key: Arc::new(move |kind| makes.make(kind)),
             waiting: Arc::new(Semaphore::new(WAITING_SIGNATURES)),
+            checking: Arc::new(Semaphore::new(1)),
             check_faults: Sampler::new(1, FAULT_PERIOD),
             opened: ArcSwap::default(),
             changing: tokio::sync::Mutex::default(),
@@ -271,11 +274,24 @@ impl KeyRing {
             return Err(format!("the signing key {kid} does not open, so it signs nothing; the log says why"));
         }
         let custody = self.ring.custody.clone();
-        let checking = spawn_blocking(move || {
+        self.ask_device(move || {
             custody.check()?;
             devices.iter().try_for_each(Signer::check)
+        })
+        .await
+    }
+
+    /// Asks the device, unless it has not answered yet when it was asked before: whoever asks whether this server is ready needs
+    /// no credential, does not wait for long, and would leave one more thread in a device that hangs.
+    async fn ask_device(&self, ask: impl FnOnce() -> Result<(), KeyError> + Send + 'static) -> Result<(), String> {
+        let Ok(place) = Arc::clone(&self.ring.checking).try_acquire_owned() else {
+            return Err("the device of the signing keys has not answered since it was last asked".to_owned());
+        };
+        let asking = spawn_blocking(move || {
+            let _place = place;
+            ask()
         });
-        let Err(error) = checking.await.map_err(|_| "the signing keys could not be looked at".to_owned())? else {
+        let Err(error) = asking.await.map_err(|_| "the signing keys could not be looked at".to_owned())? else {
             return Ok(());
         };
         if let Some(held_back) = self.ring.check_faults.admit() {

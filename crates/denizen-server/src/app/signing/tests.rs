@@ -184,3 +184,24 @@ async fn a_tenant_that_is_not_there_has_no_keys() {
     assert!(matches!(d.keys.ensure_keys(&d.auth(nobody, NOW)).await, Err(SigningError::NoTenant)));
     assert!(matches!(d.keys.keys(&d.store.snapshot(), nobody), Err(SigningError::NoTenant)));
 }
+
+#[tokio::test]
+async fn a_device_that_hangs_holds_one_thread_however_often_it_is_checked() {
+    let d = deployment().await;
+    let (let_go, hangs) = std::sync::mpsc::channel::<()>();
+    let first = d.keys.ask_device(move || {
+        let _ = hangs.recv();
+        Ok(())
+    });
+    // As readiness gives up.
+    assert!(timeout(Duration::from_millis(20), first).await.is_err());
+    for _ in 0..3 {
+        let said = d.keys.ask_device(|| panic!("one more thread")).await.unwrap_err();
+        assert!(said.contains("has not answered"), "{said}");
+        assert_eq!(d.keys.check(NOW).await, Err(said));
+    }
+    let_go.send(()).unwrap();
+    while d.keys.check(NOW).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
