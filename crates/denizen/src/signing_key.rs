@@ -25,10 +25,12 @@ use denizen_server::{
     app::{
         access::SystemReason,
         administration::{AlgorithmChosen, KeysReplaced, Rotated},
+        signing::KeyRing,
     },
     domain::directory::SigningAlgorithm,
     http::admin::{REPLACE_SIGNING_KEYS, ROTATE_SIGNING_KEYS, SIGNING_ALGORITHM},
     run::{Server, database_in},
+    store::Snapshot,
 };
 use denizen_wire::{ClientId, Clock, TenantId};
 use http::Method;
@@ -67,7 +69,8 @@ enum Command {
     /// Replaces every key that signs tokens at once, when one may be in other hands
     ///
     /// New keys sign from now on. The old ones leave the published set, those made ahead with them, and their private
-    /// halves are destroyed. What it costs: every token that is out is refused, by this server's own vaults and APIs at
+    /// halves are destroyed: those in the database with this command, those in an HSM as soon as the server reaches it,
+    /// which is tried again every hour; those that are left there are named. What it costs: every token that is out is refused, by this server's own vaults and APIs at
     /// once, with several servers as soon as each has heard of it (within a second, as a rule); all clients ask for new
     /// tokens at the same time. Others refuse the old tokens only when they read the published keys again, which may be
     /// a day later, and until then some also refuse the new ones: restart those that matter. It cannot be undone. Where
@@ -131,11 +134,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
 async fn rotate(sources: &Sources, data: Option<&Path>) -> Result<(), Failure> {
     let environment = Environment::of_process();
-    let (before, after) = if data.is_none() && sources.config.is_some() {
+    let (before, after, left) = if data.is_none() && sources.config.is_some() {
         let config = sources.load()?;
         let nothing = serde_json::Map::new();
         let done: Rotated = Administrator::reach(&config).await?.ask(ROTATE_SIGNING_KEYS, &nothing).await?;
-        (done.before.into_iter().collect(), done.after.into_iter().collect())
+        kids_of(done)
     } else {
         match DataDir::existing(data, &environment) {
             Ok(data) => at_rest(data, ROTATE).await?,
@@ -143,16 +146,16 @@ async fn rotate(sources: &Sources, data: Option<&Path>) -> Result<(), Failure> {
             Err(other) => return Err(other),
         }
     };
-    print(&before, &after);
+    print(&before, &after, &left);
     Ok(())
 }
 
 async fn roll(sources: &Sources, tenant: Option<TenantId>, data: Option<&Path>) -> Result<(), Failure> {
-    let (before, after) = if data.is_none() && sources.config.is_some() {
+    let (before, after, left) = if data.is_none() && sources.config.is_some() {
         let config = sources.load()?;
         let asked = KeysReplaced { tenant };
         let done: Rotated = Administrator::reach(&config).await?.ask(REPLACE_SIGNING_KEYS, &asked).await?;
-        (done.before.into_iter().collect(), done.after.into_iter().collect())
+        kids_of(done)
     } else {
         let data = DataDir::existing(data, &Environment::of_process()).map_err(|failure| match failure.code {
             exit::TRY_AGAIN => {
@@ -162,7 +165,7 @@ async fn roll(sources: &Sources, tenant: Option<TenantId>, data: Option<&Path>) 
         })?;
         at_rest(data, ROLL).await?
     };
-    print(&before, &after);
+    print(&before, &after, &left);
     Ok(())
 }
 
@@ -175,18 +178,27 @@ async fn choose(sources: &Sources, asked: &AlgorithmChosen) -> Result<(), Failur
 }
 
 #[expect(clippy::print_stdout, reason = "what was done is these commands' output")]
-fn print(before: &Kids, after: &Kids) {
+fn print(before: &Kids, after: &Kids, left: &Kids) {
     for kid in after {
         println!("{kid}  {}", if before.contains(kid) { "published before" } else { "new" });
     }
     for kid in before.difference(after) {
         println!("{kid}  gone: what it signed is refused");
     }
+    for kid in left {
+        println!("{kid}  not destroyed yet in its HSM, which could not be reached: a server that can tries every hour");
+    }
 }
 
 type Kids = BTreeSet<String>;
 
-async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids), Failure> {
+/// Those before, after, and left in a device.
+fn kids_of(done: Rotated) -> (Kids, Kids, Kids) {
+    let Rotated { before, after, left } = done;
+    (before.into_iter().collect(), after.into_iter().collect(), left.into_iter().collect())
+}
+
+async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids, Kids), Failure> {
     let database = database_in(data.path());
     if !database.exists() {
         return Err(Failure::new(
@@ -198,11 +210,11 @@ async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids), F
     let server = Server::open_at_rest(data.path(), data.root_key()?, "", Clock::system())
         .await
         .map_err(Failure::while_(exit::DATA, "the database"))?;
-    let kids = |server: &Server| -> Kids {
+    let kids = |of: fn(&Snapshot, TenantId) -> Vec<String>| -> Kids {
         let snapshot = server.store.snapshot();
-        snapshot.tenants().flat_map(|tenant| snapshot.signing_keys(tenant.id)).map(|key| key.kid.clone()).collect()
+        snapshot.tenants().flat_map(|tenant| of(&snapshot, tenant.id)).collect()
     };
-    let before = kids(&server);
+    let before = kids(KeyRing::kids);
     let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
     for tenant in tenants {
         let authorization = server.authorize(tenant, SystemReason::Command(command));
@@ -212,13 +224,14 @@ async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids), F
         };
         changed.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
     }
-    let after = kids(&server);
+    let (after, left) = (kids(KeyRing::kids), kids(KeyRing::withdrawn));
     server.store.close().await;
     data.close();
-    Ok((before, after))
+    Ok((before, after, left))
 }
 
-async fn running(data: Option<&std::path::Path>, environment: &Environment) -> Result<(Kids, Kids), Failure> {
+/// A development server has no keys in a device.
+async fn running(data: Option<&std::path::Path>, environment: &Environment) -> Result<(Kids, Kids, Kids), Failure> {
     let (pid, manifest) = DataDir::holder(data, environment)?;
     let fact = |name: &str| manifest.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
     let url = format!("{}/{}/discovery/v2.0/keys", fact("authority"), fact("tenant_id"));
@@ -233,7 +246,7 @@ async fn running(data: Option<&std::path::Path>, environment: &Environment) -> R
     loop {
         let after = published(&http, &url).await?;
         if after.iter().any(|kid| !before.contains(kid)) {
-            return Ok((before, after));
+            return Ok((before, after, Kids::new()));
         }
         if tokio::time::Instant::now() > deadline {
             return Err(Failure::new(

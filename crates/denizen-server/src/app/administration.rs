@@ -239,6 +239,9 @@ pub struct Rotated {
     pub before: Vec<String>,
     /// After.
     pub after: Vec<String>,
+    /// Of those that went, the ones that their device has yet to destroy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
 }
 
 /// Which signing keys are to be replaced.
@@ -494,7 +497,7 @@ impl Administration {
             self.signing.replace_all(&authorization).await?;
             tracing::warn!(%tenant, "every signing key was replaced by command: what the old ones signed is refused");
         }
-        Ok(Rotated { before, after: kids() })
+        Ok(Rotated { before, after: kids(), left: self.withdrawn(&tenants) })
     }
 
     /// Says what the tokens for an application, as a resource, are signed by.
@@ -527,7 +530,12 @@ impl Administration {
 
     fn kids(&self, tenants: &[TenantId]) -> Vec<String> {
         let snapshot = self.store.snapshot();
-        tenants.iter().flat_map(|tenant| snapshot.signing_keys(*tenant)).map(|key| key.kid.clone()).collect()
+        tenants.iter().flat_map(|tenant| KeyRing::kids(&snapshot, *tenant)).collect()
+    }
+
+    fn withdrawn(&self, tenants: &[TenantId]) -> Vec<String> {
+        let snapshot = self.store.snapshot();
+        tenants.iter().flat_map(|tenant| KeyRing::withdrawn(&snapshot, *tenant)).collect()
     }
 
     /// Makes the keys that sign stop now; their successors, which are published already, sign from here on.
@@ -543,7 +551,7 @@ impl Administration {
                 self.system.authorize(*tenant, SystemReason::Command("denizen signing-key rotate"));
             self.signing.rotate(&authorization).await?;
         }
-        Ok(Rotated { before, after: kids() })
+        Ok(Rotated { before, after: kids(), left: self.withdrawn(&tenants) })
     }
 }
 

@@ -58,6 +58,9 @@ const CHECKED_TENANTS: usize = 16;
 /// A device that does not sign is logged once in this time beside the requests that it fails.
 const FAULT_PERIOD: Duration = Duration::from_secs(60);
 
+/// When a key that was withdrawn stopped to sign and to be published: before any time that a clock gives.
+const WITHDRAWN: UnixTime = UnixTime(i64::MIN);
+
 /// Opens, uses and rotates signing keys.
 #[derive(Clone)]
 pub struct KeyRing {
@@ -77,6 +80,8 @@ struct Ring {
     waiting: Arc<Semaphore>,
     /// Who checks the device has it, until the device answers.
     checking: Arc<Semaphore>,
+    /// Who destroys keys in the device has it, until the device answers.
+    destroying: Arc<Semaphore>,
     check_faults: Sampler,
     opened: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
     /// One change at a time in this process; among replicas the transaction decides.
@@ -169,6 +174,7 @@ impl KeyRing {
             make_key: Arc::new(move |kind| makes.make(kind)),
             waiting: Arc::new(Semaphore::new(WAITING_SIGNATURES)),
             checking: Arc::new(Semaphore::new(1)),
+            destroying: Arc::new(Semaphore::new(1)),
             check_faults: Sampler::new(1, FAULT_PERIOD),
             opened: ArcSwap::default(),
             changing: tokio::sync::Mutex::default(),
@@ -195,6 +201,7 @@ impl KeyRing {
         let keys = snapshot
             .signing_keys(tenant)
             .iter()
+            .filter(|key| !is_withdrawn(key))
             .map(|key| match before.and_then(|before| before.find(key)) {
                 Some(open) => Ok(open.with_times_of(key)),
                 None => {
@@ -213,6 +220,18 @@ impl KeyRing {
             opened
         });
         Ok(keys)
+    }
+
+    /// The names of a tenant's keys, but for those that were withdrawn.
+    pub fn kids(snapshot: &Snapshot, tenant: TenantId) -> Vec<String> {
+        let keys = snapshot.signing_keys(tenant).iter().filter(|key| !is_withdrawn(key));
+        keys.map(|key| key.kid.clone()).collect()
+    }
+
+    /// The names of the keys that were taken out of use, and that their device has yet to destroy.
+    pub fn withdrawn(snapshot: &Snapshot, tenant: TenantId) -> Vec<String> {
+        let keys = snapshot.signing_keys(tenant).iter().filter(|key| is_withdrawn(key));
+        keys.map(|key| key.kid.clone()).collect()
     }
 
     /// Does what the schedule asks for now, if anything.
@@ -394,18 +413,9 @@ impl OpenKey {
     }
 
     fn open(record: &Arc<SigningKey>, kek: &DataKey, custody: &Custody) -> Result<Self, SigningError> {
-        let form = || SigningError::Form(record.kid.clone());
-        let der = b64::decode_standard(&record.certificate).ok_or_else(form)?;
-        let public = Certificate::from_der(&der)?.any_public_key()?;
+        let public = public_half(record)?;
         let algorithm = record.alg.in_tokens();
-        let opened = match unseal(record, kek) {
-            _ if public.token_algorithm() != algorithm => {
-                Err(KeyError::PrivateKey("it is of another family than its algorithm").into())
-            }
-            Ok(kept) => custody.open(&kept, &public).map_err(SigningError::from),
-            Err(error) => Err(error),
-        };
-        let signer = match opened {
+        let signer = match private_half(record, &public, kek, custody) {
             Ok(signer) => Some(signer),
             Err(error) => {
                 tracing::error!(kid = record.kid, error = %Causes(&error), "a signing key does not open; it will not sign");
@@ -432,6 +442,29 @@ impl OpenKey {
             header_v2: self.header_v2.clone(),
         }
     }
+}
+
+fn public_half(record: &SigningKey) -> Result<PublicKey, SigningError> {
+    let der = b64::decode_standard(&record.certificate).ok_or_else(|| SigningError::Form(record.kid.clone()))?;
+    Ok(Certificate::from_der(&der)?.any_public_key()?)
+}
+
+fn private_half(
+    record: &SigningKey,
+    public: &PublicKey,
+    kek: &DataKey,
+    custody: &Custody,
+) -> Result<Signer, SigningError> {
+    let kept = unseal(record, kek)?;
+    if public.token_algorithm() != record.alg.in_tokens() {
+        return Err(KeyError::PrivateKey("it is of another family than its algorithm").into());
+    }
+    Ok(custody.open(&kept, public)?)
+}
+
+/// Whether a key was taken out of use, and is kept only until its device has destroyed it.
+fn is_withdrawn(key: &SigningKey) -> bool {
+    key.published_until == Some(WITHDRAWN)
 }
 
 /// What `Custody` kept of a key.

@@ -2,19 +2,23 @@
 //!
 //! What is due is decided in [`rotation`], for the keys of each algorithm by themselves.
 //!
+//! A key that leaves goes with its row, where the row has it. One in a device is *withdrawn* first: its row stays, signs nothing
+//! and is published no more, until the device has destroyed the key. So whatever happens in between, and however long the device
+//! is away, something names what is left there.
+//!
 //! Tests: `tests.rs` and `device_tests.rs` beside this file.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use denizen_keys::{
-    Signer, b64,
+    Custody, KeyError, Signer, b64,
     envelope::{self, DataKey},
     x509,
 };
 use denizen_wire::{Causes, TenantId, UnixTime};
-use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 
-use super::{KeyRing, MakeKey, OpenKey, SigningError, binding};
+use super::{KeyRing, MakeKey, SigningError, WITHDRAWN, binding, is_withdrawn, private_half, public_half};
 use crate::{
     app::access::Authorization,
     domain::{
@@ -30,6 +34,9 @@ const ROTATE: &str = "Denizen.Directory/tenants/signingKeys/write";
 /// one to stop a key.
 const CERTIFICATE_LIFETIME: i64 = 5 * 365 * 24 * 3600;
 
+/// What is to be destroyed in a device is waited for no longer.
+const DESTRUCTION_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What the keys are changed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -42,14 +49,24 @@ pub(super) enum Change {
 }
 
 impl KeyRing {
-    /// Does what is due, or what a command asks for.
+    /// Does what is due, or what a command asks for; then destroys what left, and what was to be destroyed before.
     ///
     /// # Errors
-    /// The first that fails; nothing is changed then. But [`SigningError::Partly`].
+    /// The first that fails; nothing is changed then. But [`SigningError::Partly`]. That a key could not be destroyed is no
+    /// error: it stays withdrawn, and is tried again at the next change and by schedule.
     pub(super) async fn change(&self, authorization: &Authorization, change: Change) -> Result<(), SigningError> {
         authorization.check(ROTATE, authorization.tenant(), &["/"])?;
-        let (tenant, now) = (authorization.tenant(), authorization.now());
         let _one_at_a_time = self.ring.changing.lock().await;
+        let done = self.change_rows(authorization, change).await;
+        if let Err(error) = self.destroy_withdrawn(authorization).await {
+            let tenant = authorization.tenant();
+            tracing::error!(%tenant, error = %Causes(&error), "signing keys that are not used any more are left in their device; it is tried again in an hour");
+        }
+        done
+    }
+
+    async fn change_rows(&self, authorization: &Authorization, change: Change) -> Result<(), SigningError> {
+        let (tenant, now) = (authorization.tenant(), authorization.now());
         for _attempt in 0..3 {
             let snapshot = self.ring.store.snapshot();
             let before = snapshot.signing_keys(tenant);
@@ -68,10 +85,11 @@ impl KeyRing {
             if put.is_empty() && forget.is_empty() {
                 return said_of(unmade, before);
             }
-            let gone = before.iter().filter(|key| forget.contains(&key.kid));
-            let gone: Vec<Signer> =
-                gone.filter_map(|key| OpenKey::open(key, &kek, &self.ring.custody).ok()?.signer).collect();
-            let (put, forget) = (&put, &forget);
+            let leaving = before.iter().filter(|key| forget.contains(&key.kid));
+            let (withdrawn, removed): (Vec<_>, Vec<_>) =
+                leaving.partition(|key| is_in_device(key, &kek, &self.ring.custody));
+            let withdrawn: Vec<SigningKey> = withdrawn.into_iter().map(|key| withdrawn_of(key)).collect();
+            let (put, withdrawn, removed) = (&put, &withdrawn, &removed);
             // A write that is given up may be kept all the same.
             let made = made.into_signers();
             let written = self
@@ -82,25 +100,23 @@ impl KeyRing {
                         if tx.snapshot().signing_keys(tenant) != before {
                             return Ok(Write::Unchanged(false));
                         }
-                        for key in put {
+                        for key in put.iter().chain(withdrawn) {
                             tx.put(key).await?;
                         }
-                        for kid in forget {
-                            tx.remove::<SigningKey>(kid).await?;
+                        for key in removed {
+                            tx.remove::<SigningKey>(&key.kid).await?;
                         }
                         let kids = |keys: Vec<&str>| keys.join(" ");
                         Ok::<_, StoreError>(Write::commit(ROTATE, tenant.to_string(), true).detail(serde_json::json!({
                             "written": kids(put.iter().map(|key| key.kid.as_str()).collect()),
-                            "forgotten": kids(forget.iter().map(String::as_str).collect()),
+                            "forgotten": kids(removed.iter().map(|key| key.kid.as_str()).collect()),
+                            "withdrawn": kids(withdrawn.iter().map(|key| key.kid.as_str()).collect()),
                         })))
                     })
                 })
                 .await;
             match written {
-                Ok(true) => {
-                    destroy(gone).await;
-                    return said_of(unmade, before);
-                }
+                Ok(true) => return said_of(unmade, before),
                 Ok(false) => destroy(made).await,
                 Err(error) => {
                     if is_not_kept(&error) {
@@ -113,6 +129,56 @@ impl KeyRing {
             }
         }
         Err(SigningError::Contended)
+    }
+
+    /// Destroys in their device the keys that were withdrawn, and removes the rows of those that are.
+    ///
+    /// # Errors
+    /// The store's, or the device did not answer in time. That single keys are left is logged.
+    async fn destroy_withdrawn(&self, authorization: &Authorization) -> Result<(), SigningError> {
+        let (tenant, snapshot) = (authorization.tenant(), self.ring.store.snapshot());
+        let withdrawn: Vec<_> = snapshot.signing_keys(tenant).iter().filter(|key| is_withdrawn(key)).collect();
+        if withdrawn.is_empty() {
+            return Ok(());
+        }
+        let kek = self.ring.key_encryption_keys.open(snapshot.tenant(tenant).ok_or(SigningError::NoTenant)?)?;
+        let opened = withdrawn.into_iter().map(|key| {
+            (key.kid.clone(), public_half(key).and_then(|public| private_half(key, &public, &kek, &self.ring.custody)))
+        });
+        let opened: Vec<(String, Result<Signer, SigningError>)> = opened.collect();
+        // One that hangs keeps its thread, and gets no other.
+        let place = Arc::clone(&self.ring.destroying).try_acquire_owned().map_err(|_| SigningError::Late)?;
+        let destroying = spawn_blocking(move || {
+            let _place = place;
+            let destroy = |(kid, opened): (String, Result<Signer, SigningError>)| match opened
+                .and_then(|signer| signer.destroy().map_err(SigningError::from))
+            {
+                Ok(()) => Some(kid),
+                Err(error) => {
+                    tracing::error!(%tenant, kid, error = %Causes(&error), "a signing key that is not used any more is left in its device; it is tried again in an hour");
+                    None
+                }
+            };
+            opened.into_iter().filter_map(destroy).collect::<Vec<String>>()
+        });
+        let destroyed = timeout(DESTRUCTION_TIMEOUT, destroying).await.map_err(|_| SigningError::Late)?;
+        let destroyed = &destroyed.map_err(SigningError::Unfinished)?;
+        let write = self.ring.store.write(authorization, |tx| {
+            Box::pin(async move {
+                let snapshot = tx.snapshot();
+                let keys = snapshot.signing_keys(tenant).iter().filter(|key| is_withdrawn(key));
+                let gone: Vec<&String> = keys.map(|key| &key.kid).filter(|kid| destroyed.contains(kid)).collect();
+                if gone.is_empty() {
+                    return Ok(Write::Unchanged(()));
+                }
+                for kid in &gone {
+                    tx.remove::<SigningKey>(kid).await?;
+                }
+                let detail = serde_json::json!({ "destroyed": destroyed.join(" ") });
+                Ok::<_, StoreError>(Write::commit(ROTATE, tenant.to_string(), ()).detail(detail))
+            })
+        });
+        Ok(write.await?)
     }
 
     /// Makes the keys that the steps ask for. Each algorithm's are made, or none of them is and its keys stay as they are, but for
@@ -196,6 +262,19 @@ impl KeyRing {
     }
 }
 
+/// Whether a device has the private half, also one that this server does not reach.
+fn is_in_device(key: &SigningKey, kek: &DataKey, custody: &Custody) -> bool {
+    match public_half(key).and_then(|public| private_half(key, &public, kek, custody)) {
+        Ok(signer) => signer.may_wait(),
+        Err(error) => matches!(error, SigningError::Key(KeyError::Device { .. })),
+    }
+}
+
+/// The same key, of which nothing is left but that it is to be destroyed.
+fn withdrawn_of(key: &SigningKey) -> SigningKey {
+    SigningKey { signs_until: Some(WITHDRAWN), published_until: Some(WITHDRAWN), ..SigningKey::clone(key) }
+}
+
 /// Whether nothing of a write was kept, for certain.
 fn is_not_kept(error: &StoreError) -> bool {
     matches!(error, StoreError::NotAuthorized | StoreError::Interrupted | StoreError::Aborted | StoreError::AuditFull)
@@ -206,7 +285,7 @@ fn is_not_kept(error: &StoreError) -> bool {
 fn said_of(unmade: Option<(SigningAlgorithm, SigningError)>, before: &[Arc<SigningKey>]) -> Result<(), SigningError> {
     let Some((algorithm, error)) = unmade else { return Ok(()) };
     let name = algorithm.in_tokens().name();
-    if before.iter().any(|key| key.alg == algorithm) {
+    if before.iter().any(|key| key.alg == algorithm && !is_withdrawn(key)) {
         return Err(SigningError::Partly(name, Box::new(error)));
     }
     tracing::warn!(error = %Causes(&error), "no {name} keys can be made: an application that is set to {name} gets no tokens");
@@ -216,7 +295,8 @@ fn said_of(unmade: Option<(SigningAlgorithm, SigningError)>, before: &[Arc<Signi
 /// What is to be done, of the keys of each algorithm by themselves.
 fn steps(change: Change, keys: &[Arc<SigningKey>], now: UnixTime, policy: &Policy) -> Vec<(SigningAlgorithm, Step)> {
     let of = |algorithm| {
-        let keys: Vec<Arc<SigningKey>> = keys.iter().filter(|key| key.alg == algorithm).map(Arc::clone).collect();
+        let keys: Vec<Arc<SigningKey>> =
+            keys.iter().filter(|key| key.alg == algorithm && !is_withdrawn(key)).map(Arc::clone).collect();
         let steps = match change {
             Change::Schedule => rotation::plan(&keys, now, policy),
             Change::Rotate => rotation::rotate(&keys, now, policy),

@@ -118,3 +118,58 @@ async fn keys_that_are_made_for_who_went_away_are_destroyed() {
     }
     assert_eq!(d.signing_keys(FABRIKAM), []);
 }
+
+#[tokio::test]
+async fn a_key_that_left_while_its_device_was_away_is_destroyed_when_it_is_back() {
+    let hsm = hsm!("a_key_that_left_while_its_device_was_away_is_destroyed_when_it_is_back");
+    let d = deployment().await;
+    let device = ring(&d, Custody::in_token(token(&hsm)));
+    device.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    let old = KeyRing::kids(&d.store.snapshot(), FABRIKAM);
+    let signed = device.keys(&d.store.snapshot(), FABRIKAM).unwrap().sign("{}", TokenVersion::V2, Rs256, NOW).unwrap();
+
+    // Also where this server has no such device at all.
+    let (away, elsewhere) = (ring(&d, Custody::sealed().with_token(token(&hsm))), ring(&d, Custody::sealed()));
+    hsm.remove();
+    away.replace_all(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    let left = || {
+        let mut left = KeyRing::withdrawn(&d.store.snapshot(), FABRIKAM);
+        left.sort();
+        left
+    };
+    let mut all = old.clone();
+    all.sort();
+    for ring in [&away, &elsewhere] {
+        ring.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
+        assert_eq!(left(), all, "something names what is in the device");
+        // It signs and verifies nothing, whatever the clock says, and nothing is made in its place.
+        for now in [NOW, UnixTime(0), NOW - 1_000_000] {
+            let keys = ring.keys(&d.store.snapshot(), FABRIKAM).unwrap();
+            assert!(keys.published(now).all(|key| !old.contains(&key.record.kid)));
+            assert!(!old.contains(&keys.sign("{}", TokenVersion::V2, Rs256, now).unwrap().kid));
+            let stored = d.signing_keys(FABRIKAM);
+            assert!(stored.iter().all(|key| key.kid != signed.kid || !rotation::is_published(key, now)));
+        }
+        assert_eq!(KeyRing::kids(&d.store.snapshot(), FABRIKAM).len(), 4);
+    }
+    hsm.insert();
+    assert_eq!(hsm.objects(), 4 * HALVES);
+    elsewhere.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    assert_eq!(left(), all);
+
+    away.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    assert_eq!((left(), hsm.objects()), (vec![], 0));
+    assert_eq!(d.signing_keys(FABRIKAM).len(), 4);
+}
+
+#[tokio::test]
+async fn a_key_that_leaves_by_schedule_is_destroyed_in_its_device() {
+    let hsm = hsm!("a_key_that_leaves_by_schedule_is_destroyed_in_its_device");
+    let d = deployment().await;
+    let ring = ring(&d, Custody::in_token(token(&hsm)));
+    ring.ensure_keys(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    ring.rotate(&d.auth(FABRIKAM, NOW)).await.unwrap();
+    assert_eq!((d.signing_keys(FABRIKAM).len(), hsm.objects()), (6, 6 * HALVES));
+    ring.ensure_keys(&d.auth(FABRIKAM, NOW + Policy::default().keep)).await.unwrap();
+    assert_eq!((d.signing_keys(FABRIKAM).len(), hsm.objects()), (4, 4 * HALVES));
+}
