@@ -11,7 +11,7 @@
 //! Every signature is checked with the public half before it is given out: that costs little beside the device, and a
 //! device that errs, or another key under the same id, would otherwise be found by whoever reads the tokens.
 //!
-//! Every call here waits for the device. Touches the device. Tests: `tests/pkcs11.rs`.
+//! Every call here waits for the device. Touches the device. Tests: below, and `tests/pkcs11.rs`.
 
 use std::{
     path::Path,
@@ -55,6 +55,8 @@ struct Inner {
     sessions: Mutex<Vec<Session>>,
     /// Raised when all sessions were dropped: handles of before are not used again.
     generation: AtomicU64,
+    /// How often the module was ended and started.
+    restarts: AtomicU64,
     pin_refused: AtomicBool,
 }
 
@@ -137,6 +139,7 @@ impl Token {
             pin: AuthPin::from(pin.expose().to_owned()),
             sessions: Mutex::default(),
             generation: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             pin_refused: AtomicBool::new(false),
         })))
     }
@@ -169,6 +172,7 @@ impl Token {
 
     /// Runs a call in a session, and again where what was known of the token has gone.
     fn with_session<T>(&self, call: impl Fn(&Session, u64) -> Result<T, Fault>) -> Result<T, KeyError> {
+        let mut seen = self.0.restarts.load(Ordering::Relaxed);
         let mut done = self.once(false, &call);
         for restarts in [false, true] {
             let Err(fault) = &done else { break };
@@ -176,8 +180,9 @@ impl Token {
                 break;
             }
             if restarts {
-                self.restart();
+                self.restart(seen);
             }
+            seen = self.0.restarts.load(Ordering::Relaxed);
             done = self.once(true, &call);
         }
         done.map_err(|fault| self.error(fault))
@@ -198,13 +203,13 @@ impl Token {
         self.run(session, call)
     }
 
-    /// Ends the module and starts it again. Those who wait for the same do it once.
-    fn restart(&self) {
-        let seen = self.0.generation.load(Ordering::Relaxed);
+    /// Ends the module and starts it again, unless that was done since `seen` was read: those who wait for the same do it once.
+    fn restart(&self, seen: u64) {
         let _alone = self.0.running.write().unwrap_or_else(PoisonError::into_inner);
-        if self.0.generation.load(Ordering::Relaxed) != seen {
+        if self.0.restarts.load(Ordering::Relaxed) != seen {
             return;
         }
+        self.0.restarts.fetch_add(1, Ordering::Relaxed);
         self.0.generation.fetch_add(1, Ordering::Relaxed);
         drop(self.take_pool());
         // What is wrong now is said by the call that follows.
@@ -306,21 +311,35 @@ impl DeviceKey {
         if alg != self.public.token_algorithm() {
             return Err(KeyError::Signing);
         }
-        let signature = self.token.with_session(|session, generation| {
-            let key = self.found(session, generation)?;
-            Ok(match alg {
-                Algorithm::Rs256 => session.sign(&Mechanism::Sha256RsaPkcs, key, message)?,
-                // Of a digest that is made here: not every device makes one for elliptic curves.
-                Algorithm::Es256 => session.sign(&Mechanism::Ecdsa, key, &hash::sha256(message))?,
-                Algorithm::Ps256 => return Err(Fault::rule("PS256 is not asked of devices", false)),
-            })
-        })?;
-        self.public.verify(alg, message, &signature).map_err(|_| KeyError::Device {
-            token: self.token.0.label.clone(),
-            reason: format!("the key {} signs as another than it was made as", hash::hex(&self.id)),
-            may_recover: false,
-        })?;
-        Ok(signature)
+        self.token.with_session(|session, generation| {
+            if let Some(known) = self.known(generation) {
+                match self.sign_by(known, session, alg, message) {
+                    // What was looked up may not be the key any more: it is looked up once more.
+                    Err(fault) if !fault.is_stale() => self.remember(None),
+                    done => return done,
+                }
+            }
+            let found = self.look(session)?;
+            self.remember(Some((generation, found)));
+            self.sign_by(found, session, alg, message)
+        })
+    }
+
+    /// Signs by what has this handle, and verifies that it is this key.
+    fn sign_by(&self, key: ObjectHandle, session: &Session, alg: Algorithm, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let signature = match alg {
+            Algorithm::Rs256 => session.sign(&Mechanism::Sha256RsaPkcs, key, message)?,
+            // Of a digest that is made here: not every device makes one for elliptic curves.
+            Algorithm::Es256 => session.sign(&Mechanism::Ecdsa, key, &hash::sha256(message))?,
+            Algorithm::Ps256 => return Err(Fault::rule("PS256 is not asked of devices", false)),
+        };
+        match self.public.verify(alg, message, &signature) {
+            Ok(()) => Ok(signature),
+            Err(_) => {
+                let id = hash::hex(&self.id);
+                Err(Fault::rule(format!("the key {id} signs as another than it was made as"), false))
+            }
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), KeyError> {
@@ -338,15 +357,14 @@ impl DeviceKey {
         })
     }
 
-    /// The key's handle, which is good in every session until the token goes.
-    fn found(&self, session: &Session, generation: u64) -> Result<ObjectHandle, Fault> {
+    /// The key's handle, where it was looked up: it is good in every session until the token goes.
+    fn known(&self, generation: u64) -> Option<ObjectHandle> {
         let known = *self.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, handle)) = known.filter(|(of, _)| *of == generation) {
-            return Ok(handle);
-        }
-        let handle = self.look(session)?;
-        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation, handle));
-        Ok(handle)
+        known.filter(|(of, _)| *of == generation).map(|(_, handle)| handle)
+    }
+
+    fn remember(&self, found: Option<(u64, ObjectHandle)>) {
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
     fn look(&self, session: &Session) -> Result<ObjectHandle, Fault> {
@@ -418,4 +436,46 @@ fn read_public(session: &Session, kind: KeyKind, object: ObjectHandle) -> Result
         },
     };
     key.map_err(|error| Fault::rule(format!("it made a key that is none: {error}"), false))
+}
+
+#[cfg(test)]
+mod tests {
+    use denizen_test_softhsm::{Child, LABEL, PIN, in_child};
+
+    use super::*;
+
+    fn token(hsm: &Child) -> Token {
+        Token::of_module(hsm.module(), LABEL, &SecretString::from(PIN)).unwrap()
+    }
+
+    #[test]
+    fn a_module_is_started_again_though_others_have_opened_their_sessions_again() {
+        let test = "pkcs11::tests::a_module_is_started_again_though_others_have_opened_their_sessions_again";
+        let Some(hsm) = in_child(test) else { return };
+        let token = token(&hsm);
+        let before = token.open().ok().unwrap();
+        let seen = token.0.restarts.load(Ordering::Relaxed);
+        // Another call meanwhile: its sessions had gone, and nothing was started again.
+        assert!(token.once(true, |session, _| Ok(session.get_session_info().map(drop)?)).is_ok());
+        token.restart(seen);
+        assert!(before.get_session_info().is_err(), "it was not started again");
+        // Who saw the same before that finds it done.
+        let after = token.open().ok().unwrap();
+        token.restart(seen);
+        assert!(after.get_session_info().is_ok());
+    }
+
+    #[test]
+    fn a_handle_that_is_another_objects_is_looked_up_again() {
+        let Some(hsm) = in_child("pkcs11::tests::a_handle_that_is_another_objects_is_looked_up_again") else { return };
+        let token = token(&hsm);
+        let ours = token.generate(KeyKind::EcP256).unwrap();
+        for other in [KeyKind::EcP256, KeyKind::Rsa2048] {
+            let other = token.generate(other).unwrap();
+            let wrong = token.with_session(|session, generation| Ok((generation, other.look(session)?))).unwrap();
+            ours.remember(Some(wrong));
+            ours.sign(Algorithm::Es256, b"m").unwrap();
+            assert_ne!(ours.known(wrong.0), Some(wrong.1));
+        }
+    }
 }
