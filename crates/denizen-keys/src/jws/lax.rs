@@ -80,12 +80,6 @@ impl LaxAssertion {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
-    /// The subject it claims, **unproved**: only for deciding where to look for a key.
-    #[must_use]
-    pub fn unverified_subject(&self) -> Option<&str> {
-        self.claims.get("sub").and_then(Value::as_str)
-    }
-
     /// The claims, **unproved**: only for deciding whether it is worth to look for a key.
     #[must_use]
     pub fn unverified_claims(&self) -> &Map<String, Value> {
