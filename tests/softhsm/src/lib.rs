@@ -17,10 +17,11 @@ use std::{
 use tempfile::TempDir;
 
 /// Where the packages of distributions put the module.
-const MODULES: [&str; 4] = [
+const MODULES: [&str; 5] = [
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
     "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib64/pkcs11/libsofthsm2.so",
     "/usr/lib64/softhsm/libsofthsm.so",
 ];
 
