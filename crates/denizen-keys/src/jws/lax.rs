@@ -4,7 +4,7 @@
 //! leaves `=` on all three segments; Go and Rust write thumbprints in standard base64, Python pads base64url; .NET
 //! sends `x5c` as bare text and its dates as text; the command line client leaves line breaks inside certificates;
 //! Rust puts base64 *of PEM text* there. This leniency is safe because the signature is checked over the bytes as
-//! received. The algorithm is checked strictly.
+//! received. The algorithm is checked strictly, and a key verifies by those of its own family alone.
 //!
 //! Tests: `tests.rs`.
 
@@ -60,7 +60,7 @@ impl LaxAssertion {
             .get("alg")
             .and_then(Value::as_str)
             .and_then(Algorithm::from_name)
-            .filter(|alg| matches!(alg, Algorithm::Rs256 | Algorithm::Ps256))
+            .filter(|alg| matches!(alg, Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256))
             .ok_or(JwsError::AlgorithmRefused)?;
         Ok(Self {
             alg,

@@ -30,7 +30,7 @@ use std::{
 };
 
 use denizen_keys::{
-    JwsError, KeyError, RsaPublic, SecretString, b64,
+    Algorithm, JwsError, KeyError, RsaPublic, SecretString, b64,
     chain::{self, ChainError},
     constant_time_eq,
     hash::{hmac_sha256, sha256},
@@ -498,6 +498,10 @@ impl Credentials {
         let parsed = LaxAssertion::parse(text).map_err(CredentialError::Malformed)?;
         if let Some(issuer) = parsed.unverified_issuer().filter(|issuer| !assertion::is_client(issuer, client_id)) {
             return Err(CredentialError::Claims(Reason::Issuer(shown::identifier(issuer).into_owned())));
+        }
+        // Clients sign with RSA; other issuers may sign otherwise.
+        if parsed.alg == Algorithm::Es256 {
+            return Err(CredentialError::Malformed(JwsError::AlgorithmRefused));
         }
         let key = match named(&parsed, client) {
             Err(unknown) => {

@@ -11,13 +11,13 @@
 
 use std::sync::Arc;
 
-use denizen_keys::{Algorithm, jws::LaxAssertion, jws::VerifiedAssertion};
+use denizen_keys::{jws::LaxAssertion, jws::VerifiedAssertion};
 use denizen_wire::{PrincipalId, TenantId, UnixTime};
 use serde_json::{Map, Value};
 
 use super::{
     credentials::{AuthenticatedClient, Client, CredentialError, ForeignToken, KeyReason},
-    signing::KeyRing,
+    signing::{KeyRing, OpenKey},
 };
 use crate::{
     domain::{
@@ -114,7 +114,8 @@ impl Federation {
     ) -> Result<VerifiedAssertion, CredentialError> {
         let keys = self.keys.keys(snapshot, tenant).map_err(|error| CredentialError::OwnKeys(Arc::new(error)))?;
         let kid = parsed.kid.as_deref();
-        let named = keys.published(now).find(|key| parsed.alg == Algorithm::Rs256 && Some(key.kid()) == kid);
+        let is_named = |key: &&OpenKey| Some(key.kid()) == kid && parsed.alg == key.public().token_algorithm();
+        let named = keys.published(now).find(is_named);
         let key = named.ok_or_else(|| unknown_key(kid))?;
         let verified = parsed.verify(key.public()).map_err(|_| CredentialError::Key(KeyReason::Signature))?;
         let claim = |name| verified.claims.get(name);

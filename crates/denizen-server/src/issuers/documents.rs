@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use denizen_keys::{Algorithm, RsaPublic, jwk::RsaJwk};
+use denizen_keys::{Algorithm, PublicKey, jwk::Jwk};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
@@ -18,7 +18,7 @@ pub(super) const MOST_KEYS: usize = 100;
 /// In the issuer of a key: any tenant.
 const ANY_TENANT: &str = "{tenantid}";
 
-/// The keys an issuer signs with, those that can be used here: RSA, for signatures.
+/// The keys an issuer signs with, those that can be used here: RSA and P-256, for signatures.
 #[derive(Debug)]
 pub struct IssuerKeys(Vec<Key>);
 
@@ -27,7 +27,17 @@ struct Key {
     kid: Option<String>,
     /// The only algorithm that it may be used with, where it names one.
     alg: Option<Algorithm>,
-    public: RsaPublic,
+    public: PublicKey,
+}
+
+impl Key {
+    fn signs_by(&self, alg: Algorithm) -> bool {
+        let is_of_its_family = match (&self.public, alg) {
+            (PublicKey::Rsa(_), Algorithm::Rs256 | Algorithm::Ps256) | (PublicKey::Ec(_), Algorithm::Es256) => true,
+            (PublicKey::Rsa(_), Algorithm::Es256) | (PublicKey::Ec(_), Algorithm::Rs256 | Algorithm::Ps256) => false,
+        };
+        is_of_its_family && self.alg.is_none_or(|own| own == alg)
+    }
 }
 
 impl IssuerKeys {
@@ -37,13 +47,13 @@ impl IssuerKeys {
     }
 
     /// The keys that a token may be signed with: those of the name it gives. Without a name, the only one there is.
-    pub fn named(&self, kid: Option<&str>, alg: Algorithm) -> impl Iterator<Item = &RsaPublic> {
+    pub fn named(&self, kid: Option<&str>, alg: Algorithm) -> impl Iterator<Item = &PublicKey> {
         let is_only = self.0.len() == 1;
         let fits = move |key: &&Key| match kid {
             Some(kid) => key.kid.as_deref() == Some(kid),
             None => is_only,
         };
-        self.0.iter().filter(fits).filter(move |key| key.alg.is_none_or(|own| own == alg)).map(|key| &key.public)
+        self.0.iter().filter(fits).filter(move |key| key.signs_by(alg)).map(|key| &key.public)
     }
 }
 
@@ -81,7 +91,7 @@ pub(super) fn keys(document: &[u8], issuer: &str) -> Result<IssuerKeys, IssuerEr
     let keys: Vec<Key> = read.keys.into_iter().filter_map(|key| usable(key, issuer)).collect();
     if keys.is_empty() {
         return Err(IssuerError::Document(
-            "the issuer's key document has no RSA key for signatures, of 2048 bits or more",
+            "the issuer's key document has no key for signatures that is RSA of 2048 bits or more, or on P-256",
         ));
     }
     Ok(IssuerKeys(keys))
@@ -92,14 +102,21 @@ fn usable(key: serde_json::Value, issuer: &str) -> Option<Key> {
         None => true,
         Some(uses) => uses.as_array().is_some_and(|uses| uses.iter().any(|it| it == "verify")),
     };
-    let jwk: RsaJwk = serde_json::from_value(key).ok()?;
-    let alg = match jwk.alg.as_deref() {
+    let jwk: Jwk = serde_json::from_value(key).ok()?;
+    let (use_, alg, own) = match &jwk {
+        Jwk::Rsa(key) => (&key.use_, &key.alg, &key.issuer),
+        Jwk::Ec(key) => (&key.use_, &key.alg, &key.issuer),
+    };
+    let is_for_signatures = use_.as_deref().is_none_or(|it| it == "sig") && may_verify;
+    let is_issuers = own.as_deref().is_none_or(|own| is_of(own, issuer));
+    if !is_for_signatures || !is_issuers {
+        return None;
+    }
+    let alg = match alg.as_deref() {
         None => None,
         Some(name) => Some(Algorithm::from_name(name)?),
     };
-    let is_for_signatures = jwk.use_.as_deref().is_none_or(|it| it == "sig") && may_verify;
-    let is_issuers = jwk.issuer.as_deref().is_none_or(|own| is_of(own, issuer));
-    (is_for_signatures && is_issuers).then(|| Some(Key { public: jwk.to_public().ok()?, kid: jwk.kid, alg }))?
+    Some(Key { public: jwk.to_public().ok()?, kid: jwk.kid().map(str::to_owned), alg })
 }
 
 /// Whether a key that names an issuer is this issuer's; Entra's name one with a place for the tenant.
@@ -142,7 +159,7 @@ fn first_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<serde_js
 
 #[cfg(test)]
 mod tests {
-    use denizen_keys::{RsaBits, Signer};
+    use denizen_keys::{RsaBits, Signer, jwk::RsaJwk};
     use serde_json::json;
 
     use super::*;
@@ -191,6 +208,7 @@ mod tests {
         for bad in [
             json!({"use": "enc"}),
             json!({"alg": "HS256"}),
+            json!({"kty": "EC"}),
             json!({"alg": "none"}),
             json!({"kty": "oct"}),
             json!({"key_ops": ["sign"]}),
@@ -214,6 +232,22 @@ mod tests {
         let count = |kid, alg| two.named(kid, alg).count();
         assert_eq!((count(Some("k"), Algorithm::Rs256), count(Some("other"), Algorithm::Rs256)), (1, 0));
         assert_eq!((count(Some("other"), Algorithm::Ps256), count(Some("x"), Algorithm::Rs256)), (1, 0));
+        // A key on P-256 signs by its own algorithm, whatever an RSA key of the same name may.
+        let ec = Signer::generate_ec().unwrap();
+        let mut other = serde_json::to_value(Jwk::certified(ec.public(), "k", Vec::new(), None)).unwrap();
+        for alg in [json!("ES256"), serde_json::Value::Null] {
+            other["alg"] = alg;
+            let both = read(vec![jwk(json!({})), other.clone()]).unwrap();
+            assert_eq!(both.named(Some("k"), Algorithm::Es256).collect::<Vec<_>>(), [ec.public()]);
+            assert_eq!(both.named(Some("k"), Algorithm::Rs256).collect::<Vec<_>>(), [signer.public()]);
+        }
+        for (name, value) in [("crv", "P-384"), ("alg", "RS256"), ("x", "AAAA"), ("kty", "RSA")] {
+            let mut bad = other.clone();
+            bad[name] = value.into();
+            let keys = read(vec![bad]);
+            let signs = keys.is_ok_and(|keys| keys.named(Some("k"), Algorithm::Es256).next().is_some());
+            assert!(!signs, "{name}");
+        }
         // A token that names no key names one only where there is one.
         assert_eq!(count(None, Algorithm::Rs256), 0);
         let one = read(vec![jwk(json!({}))]).unwrap();

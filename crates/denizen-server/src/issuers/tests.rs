@@ -9,9 +9,9 @@ use std::{
 };
 
 use denizen_keys::{
-    RsaBits, Signer,
+    PublicKey, RsaBits, Signer,
     ca::{DevCa, SanEntry},
-    jwk::RsaJwk,
+    jwk::{Jwk, RsaJwk},
 };
 use denizen_wire::UnixTime;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -132,8 +132,11 @@ impl Issuer {
 
     /// Publishes these keys.
     pub(crate) fn publish(&self, keys: &[(&str, &Signer)]) {
-        let keys: Vec<RsaJwk> =
-            keys.iter().map(|(kid, it)| RsaJwk::signing(it.public().rsa().unwrap(), kid, None)).collect();
+        let jwk = |(kid, it): &(&str, &Signer)| match it.public() {
+            PublicKey::Rsa(key) => Jwk::Rsa(RsaJwk::signing(key, kid, None)),
+            key @ PublicKey::Ec(_) => Jwk::certified(key, kid, Vec::new(), None),
+        };
+        let keys: Vec<Jwk> = keys.iter().map(jwk).collect();
         self.publish_document(json!({"keys": keys}));
     }
 

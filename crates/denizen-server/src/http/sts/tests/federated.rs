@@ -85,6 +85,30 @@ fn token(kid: &str, claims: &Value) -> String {
     jws(signer(), Algorithm::Rs256, &json!({"alg": "RS256", "typ": "JWT", "kid": kid}), claims, false)
 }
 
+/// SPIRE signs with a key on P-256 unless it is told otherwise.
+#[tokio::test]
+async fn an_issuer_may_sign_with_a_key_on_p_256() {
+    let it = Federated::start().await;
+    let (ec, other) = (Signer::generate_ec().unwrap(), Signer::generate_ec().unwrap());
+    it.issuer.publish(&[("k1", signer()), ("ec", &ec)]);
+    let signed = |by: &Signer, alg: Algorithm, kid: &str| {
+        jws(by, alg, &json!({"alg": alg.name(), "kid": kid}), &it.claims(), false)
+    };
+    assert_eq!(it.service.assert(APP, &signed(&ec, Algorithm::Es256, "ec")).await.code(), 0);
+    assert_eq!(it.service.assert(APP, &signed(signer(), Algorithm::Rs256, "k1")).await.code(), 0);
+    for (by, alg, kid) in [
+        (&other, Algorithm::Es256, "ec"),
+        (&ec, Algorithm::Es256, "k1"),
+        (signer(), Algorithm::Rs256, "ec"),
+        (signer(), Algorithm::Ps256, "ec"),
+    ] {
+        assert_eq!(it.service.assert(APP, &signed(by, alg, kid)).await.code(), 700_027, "{kid}");
+    }
+    // A client's own assertion is signed with RSA.
+    let own = jws(&ec, Algorithm::Es256, &json!({"alg": "ES256", "kid": "ec"}), &claims(APP, NOW), false);
+    assert_eq!(it.service.assert(APP, &own).await.code(), 50_027);
+}
+
 #[tokio::test]
 async fn a_token_of_a_trusted_issuer_gets_a_token_and_the_audit_says_whose() {
     let it = Federated::start().await;
@@ -198,10 +222,13 @@ async fn d28_what_is_forged_is_refused_whatever_it_is_signed_with() {
             compact(json!({"alg": "HS256", "kid": "k1"}), &|input| hmac_sha256(secret, input.as_bytes()).to_vec());
         assert_eq!(it.service.assert(APP, &text).await.code(), 50_027);
     }
-    for alg in ["none", "None", "RS512", "ES256", ""] {
+    for alg in ["none", "None", "RS512", ""] {
         let text = compact(json!({"alg": alg, "kid": "k1"}), &|_| Vec::new());
         assert_eq!(it.service.assert(APP, &text).await.code(), 50_027, "{alg}");
     }
+    // A key of another family has no such name.
+    let text = compact(json!({"alg": "ES256", "kid": "k1"}), &|_| vec![0; 64]);
+    assert_eq!(it.service.assert(APP, &text).await.code(), 700_027);
     // A key that the token brings along, and names that no key has.
     let jwk = json!(denizen_keys::jwk::RsaJwk::signing(STRANGER.public().rsa().unwrap(), "k1", None));
     for header in [
@@ -377,6 +404,8 @@ async fn a_tenant_of_this_server_is_an_issuer_without_a_connection() {
     assert_eq!(service.assert(APP, &signed(&claims)).await.code(), 700_229);
     claims["idtyp"] = "app".into();
     assert_eq!(service.assert(APP, &signed(&claims)).await.code(), 0);
+    let by_ec = keys.sign(&claims.to_string(), TokenVersion::V1, SigningAlgorithm::Es256, NOW).unwrap().token;
+    assert_eq!(service.assert(APP, &by_ec).await.code(), 0, "for a resource that is set to ES256");
     claims["oid"] = Uuid::nil().to_string().into();
     assert_eq!(service.assert(APP, &signed(&claims)).await.code(), 50_027);
     assert_eq!(it.issuer.connections(), 0);
