@@ -24,6 +24,7 @@ use denizen_keys::{
 use denizen_serve::Sampler;
 use denizen_wire::{ClientId, Clock, PrincipalId, ResourceId, TenantId, UnixTime, claims::AccessToken};
 use quick_cache::sync::Cache;
+use serde_json::json;
 use uuid::Uuid;
 
 pub use self::authorization::{Authorization, Known, System, SystemReason, WrongAuthorization};
@@ -93,6 +94,8 @@ pub struct Caller {
     audience: String,
     kid: String,
     epoch: u64,
+    /// Whether its client asks for a newer token where it is told to.
+    handles_challenges: bool,
     not_before: UnixTime,
     expires: UnixTime,
 }
@@ -237,6 +240,19 @@ pub enum AuthError {
     /// The principal is gone, disabled, or its tokens were revoked.
     #[error("Error validating token: its principal {0}.")]
     Principal(&'static str),
+    /// Its tokens were revoked, and its client has said that it asks for a newer one where it is told to (`xms_cc`).
+    #[error("Error validating token: its principal {0}.")]
+    Newer(&'static str),
+}
+
+impl AuthError {
+    /// What a `WWW-Authenticate` says beside, where the client can get a newer token: the claims that it is to ask for. Clients
+    /// pass their cache by then (continuous access evaluation).
+    pub fn challenge(&self, now: UnixTime) -> String {
+        let Self::Newer(_) = self else { return String::new() };
+        let claims = json!({ "access_token": { "nbf": { "essential": true, "value": now.0.to_string() } } });
+        format!(r#", error="insufficient_claims", claims="{}""#, b64::standard(claims.to_string().as_bytes()))
+    }
 }
 
 impl Access {
@@ -453,6 +469,7 @@ impl Access {
             written_audience: claims.aud.clone(),
             kid,
             epoch: claims.xms_epoch,
+            handles_challenges: claims.xms_cc.iter().any(|it| it == "cp1"),
             not_before: claims.nbf,
             expires: claims.exp,
         })
@@ -501,14 +518,19 @@ impl Caller {
             if !is_there {
                 return Err(AuthError::Principal("acts by a client that is disabled or deleted"));
             }
-            return user.accepts(self.epoch).map_err(AuthError::Principal);
+            return user.accepts(self.epoch).map_err(|why| self.not_accepted(user.enabled, why));
         }
         let principal =
             snapshot.principal(self.tenant, self.principal).ok_or(AuthError::Principal("does not exist any more"))?;
         if principal.client_id != self.client {
             return Err(AuthError::Principal("is not the one of this client"));
         }
-        principal.accepts(self.epoch).map_err(AuthError::Principal)
+        principal.accepts(self.epoch).map_err(|why| self.not_accepted(principal.enabled, why))
+    }
+
+    /// Who is there and may have tokens may have a newer one.
+    fn not_accepted(&self, is_enabled: bool, why: &'static str) -> AuthError {
+        if is_enabled && self.handles_challenges { AuthError::Newer(why) } else { AuthError::Principal(why) }
     }
 }
 

@@ -115,7 +115,7 @@ impl Graph {
             Ok(caller) => Ok(Session { snapshot, caller }),
             Err((tenant, refusal)) => {
                 self.not_believed(call, tenant, &refusal);
-                Err(Fault::unauthenticated(&refusal.error, &self.authority))
+                Err(Fault::unauthenticated(&refusal.error, &self.authority, call.now))
             }
         }
     }
@@ -136,7 +136,8 @@ impl Graph {
                     | AuthError::Signature
                     | AuthError::Issuer { .. }
                     | AuthError::Audience { .. }
-                    | AuthError::Principal(_) => Reason::GraphToken,
+                    | AuthError::Principal(_)
+                    | AuthError::Newer(_) => Reason::GraphToken,
                 };
                 self.access.strangers().refused(reason, Stranger { tenant, ..call.stranger() }, error);
             }

@@ -113,7 +113,8 @@ impl Vault {
                     | AuthError::Signature
                     | AuthError::Issuer { .. }
                     | AuthError::Audience { .. }
-                    | AuthError::Principal(_) => Reason::Token,
+                    | AuthError::Principal(_)
+                    | AuthError::Newer(_) => Reason::Token,
                 };
                 let stranger = Stranger { tenant: Some(vault.tenant), ..call.stranger() };
                 self.access.strangers().refused(reason, stranger, error);
@@ -148,7 +149,7 @@ impl Api for Vault {
             .and_then(|token| self.access.authenticate(&snapshot, token, &address.audiences, vault.tenant, call.now));
         let caller = authenticated.map_err(|refusal| {
             self.not_believed(call, &vault, &refusal);
-            Fault::unauthenticated(&refusal.error, &self.authority, &vault, &address)
+            Fault::unauthenticated(&refusal.error, &self.authority, &vault, &address, call.now)
         })?;
         let api_version = api_version::of(&call.query)?;
         // "The latest version" is written with a trailing slash, and lists are asked for with one too.

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use denizen_wire::Causes;
+use denizen_wire::{Causes, UnixTime};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -78,9 +78,10 @@ impl Fault {
     }
 
     /// The token is missing or not believed.
-    pub(super) fn unauthenticated(error: &AuthError, authority: &str) -> Self {
+    pub(super) fn unauthenticated(error: &AuthError, authority: &str, now: UnixTime) -> Self {
+        let newer = error.challenge(now);
         let challenge = format!(
-            r#"Bearer realm="", authorization_uri="{authority}/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000""#
+            r#"Bearer realm="", authorization_uri="{authority}/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000"{newer}"#
         );
         let is_missing = *error == AuthError::Missing;
         let message = if is_missing { "Access token is empty.".to_owned() } else { error.to_string() };

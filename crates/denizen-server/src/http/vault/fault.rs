@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use denizen_wire::{
-    Causes, ResourceId,
+    Causes, ResourceId, UnixTime,
     vault::{self, ErrorDetail, InnerError},
 };
 use http::{HeaderValue, StatusCode, header};
@@ -92,7 +92,13 @@ impl Fault {
 
     /// The token is missing or not believed. The challenge says where to get one, and for what: `authorization`
     /// first and a space after the comma, because there are clients that cannot read it otherwise.
-    pub(super) fn unauthenticated(error: &AuthError, authority: &str, vault: &Vault, address: &Address) -> Self {
+    pub(super) fn unauthenticated(
+        error: &AuthError,
+        authority: &str,
+        vault: &Vault,
+        address: &Address,
+        now: UnixTime,
+    ) -> Self {
         let number = match error {
             AuthError::Missing => "AKV10000",
             AuthError::Form(_)
@@ -100,13 +106,15 @@ impl Fault {
             | AuthError::Signature
             | AuthError::Expired(_)
             | AuthError::NotYet(_)
-            | AuthError::Principal(_) => "AKV10001",
+            | AuthError::Principal(_)
+            | AuthError::Newer(_) => "AKV10001",
             AuthError::Audience { .. } => "AKV10022",
             AuthError::Issuer { .. } => "AKV10032",
             AuthError::Key => "AKV10046",
         };
-        let challenge =
-            format!(r#"Bearer authorization="{authority}/{}", resource="{}""#, vault.tenant, address.resource());
+        let newer = error.challenge(now);
+        let (tenant, resource) = (vault.tenant, address.resource());
+        let challenge = format!(r#"Bearer authorization="{authority}/{tenant}", resource="{resource}"{newer}"#);
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", format!("{number}: {error}"))
             .with(header::WWW_AUTHENTICATE, &challenge)
     }

@@ -261,6 +261,23 @@ async fn d25_what_changes_is_seen_on_the_next_use_of_a_remembered_token() {
         assert_eq!(fixture.believe(&token).unwrap_err(), AuthError::Principal(reason));
     }
 
+    // A client that handles challenges is told to get a newer one where it can have one.
+    for (change, expected) in [
+        (changes[0].0, AuthError::Principal("is disabled")),
+        (changes[1].0, AuthError::Newer("had its tokens revoked; get a new one")),
+    ] {
+        let fixture = Fixture::new().await;
+        let who = fixture.principal().await;
+        let mut claims = fixture.claims(who);
+        claims["xms_cc"] = json!(["cp1"]);
+        let token = sign(&claims);
+        fixture.believe(&token).unwrap();
+        let mut record = fixture.record_of(who);
+        change(&mut record);
+        put(&fixture.store, &fixture.ctx(), &record).await;
+        assert_eq!(fixture.believe(&token).unwrap_err(), expected);
+    }
+
     let fixture = Fixture::new().await;
     let who = fixture.principal().await;
     let token = fixture.token(who);

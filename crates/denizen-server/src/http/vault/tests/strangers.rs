@@ -153,3 +153,24 @@ async fn d18_a_target_of_another_host_is_refused() {
     }
     v.get(&format!("https://{HOST}/secrets/s")).send().await.ok();
 }
+
+/// Continuous access evaluation: the client passes its cache by, and asks with these claims.
+#[tokio::test]
+async fn a_client_that_handles_challenges_is_told_which_token_to_get() {
+    let v = Vaulted::new().await;
+    let mut claims = v.fixture.claims(v.officer);
+    let plain = sign(&claims);
+    claims["xms_cc"] = json!(["cp1"]);
+    let able = sign(&claims);
+    let record = ServicePrincipal { epoch: 1, ..v.fixture.record_of(v.officer) };
+    put(&v.fixture.store, &v.fixture.ctx(), &record).await;
+    let challenge = async |token: &str| v.refused(token).await.header("www-authenticate").to_owned();
+    assert!(!challenge(&plain).await.contains("error="));
+    let told = challenge(&able).await;
+    let first = told.split_once(r#", error="insufficient_claims", claims=""#);
+    let (before, wanted) = first.unwrap_or_else(|| panic!("{told}"));
+    assert!(before.starts_with("Bearer authorization=\"https://"), "{told}");
+    let wanted = denizen_keys::b64::decode_standard(wanted.strip_suffix('"').unwrap()).unwrap();
+    let wanted: Value = serde_json::from_slice(&wanted).unwrap();
+    assert_eq!(wanted, json!({"access_token": {"nbf": {"essential": true, "value": NOW.0.to_string()}}}));
+}
