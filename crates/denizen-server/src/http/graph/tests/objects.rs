@@ -293,6 +293,11 @@ async fn groups_hold_each_other_and_never_themselves() {
         expected(&[&team, &other, &part, &user])
     );
     assert_eq!(members(format!("/v1.0/users/{user}/memberOf")).await, expected(&[&part]));
+    let (_, client, principal, _) = tenant.client("tool").await;
+    assert_eq!(add(&team, &principal).await.status, 204);
+    let path = format!("/v1.0/servicePrincipals(appId='{client}')/memberOf");
+    assert_eq!(members(path).await, expected(&[&team]));
+    assert_eq!(tenant.delete(&format!("/v1.0/groups/{team}/members/{principal}/$ref")).await.status, 204);
     let path = "/v1.0/users/ada@contoso.example/transitiveMemberOf".to_owned();
     assert_eq!(members(path).await, expected(&[&part, &team, &all]));
     let groups =
@@ -494,6 +499,8 @@ async fn app_roles_and_scopes_are_given_and_taken() {
     // Access without a role, by the user's path.
     tenant.made(&format!("/v1.0/users/{user}/appRoleAssignments"), body(&user, Uuid::nil())).await;
     assert_eq!(tenant.get(&path).await.each("id").len(), 2);
+    let by_name = tenant.get("/v1.0/users/ada@contoso.example/appRoleAssignments").await;
+    assert_eq!(by_name.each("principalId"), [user.as_str()]);
     let of_client = format!("/v1.0/servicePrincipals(appId='{client_id}')/appRoleAssignments");
     assert_eq!(tenant.get(&of_client).await.each("appRoleId"), [role.to_string()]);
     let id = given["id"].as_str().unwrap();
