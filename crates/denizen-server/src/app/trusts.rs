@@ -361,11 +361,20 @@ fn new_subject(id: Uuid, subject: &str, authorities_pem: &str) -> Result<Trusted
 #[cfg(test)]
 mod tests {
     use denizen_keys::ca::DevCa;
+    use denizen_wire::ResourceId;
 
     use super::*;
     use crate::{
-        app::signing::fixture::{APP, AUTHORITY, CONTOSO, FABRIKAM, MACHINE, NOW, OTHER_APP, deployment, principal},
-        domain::{directory::PrincipalKind, federation::Whom},
+        app::signing::{
+            KeyRing,
+            fixture::{APP, AUTHORITY, CONTOSO, FABRIKAM, MACHINE, NOW, OTHER_APP, deployment, principal},
+        },
+        domain::{
+            authorize::Action,
+            directory::PrincipalKind,
+            federation::Whom,
+            roles::{BuiltInRoles, RoleAssignment},
+        },
         issuers::{Issuers, Outbound},
     };
 
@@ -425,6 +434,52 @@ mod tests {
             let new = FederatedCredential { name: format!("n{}", own.len()), ..credential(&own) };
             trusts.add_federated(&auth, APP, new).await.unwrap();
         }
+    }
+
+    /// What the actor may change is decided by how things are when it is written.
+    #[tokio::test]
+    async fn who_was_given_a_role_meanwhile_is_not_changed_by_who_may_not_give_it() {
+        use crate::app::access::tests::fixture::{AUDIENCE, Fixture, put};
+
+        let fixture = Fixture::new().await;
+        let root = ResourceId::root();
+        let keeper = fixture.with_role("Application Administrator", &root).await;
+        let chief = fixture.principal().await;
+        let application = Application::new(fixture.tenant, chief.client, Uuid::from_u128(1), "chief");
+        put(&fixture.store, &fixture.ctx(), &application).await;
+        let outbound = Outbound { hosts: "issuer.test".parse().unwrap(), ..Outbound::default() };
+        let issuers = Issuers::new(&outbound, denizen_wire::Clock::manual(NOW));
+        let keys = KeyRing::new(fixture.store.clone(), fixture.key_encryption_keys.clone());
+        let trusts = Trusts::new(fixture.store.clone(), Federation::new(issuers, keys, AUTHORITY));
+        let snapshot = fixture.store.snapshot();
+        let (token, audiences) = (fixture.token(keeper), [AUDIENCE.to_owned()]);
+        let caller = fixture.access.authenticate(&snapshot, &token, &audiences, fixture.tenant, NOW).unwrap();
+        let ctx = fixture.ctx().by(caller.actor());
+        let action = Action::control(actions::UPDATE_CREDENTIALS);
+        let auth = fixture.access.authorize(&snapshot, &caller, ctx, &action, &root).unwrap();
+
+        trusts.add_federated(&auth, chief.client, credential("https://issuer.test")).await.unwrap();
+        let assignment = RoleAssignment {
+            tenant: fixture.tenant,
+            id: Uuid::from_u128(2),
+            scope: root,
+            principal: chief.principal,
+            role: BuiltInRoles::load().named("Global Administrator").unwrap().id,
+            created: NOW,
+            created_by: "test".into(),
+        };
+        put(&fixture.store, &fixture.ctx(), &assignment).await;
+        let new = FederatedCredential { name: "two".into(), ..credential("https://issuer.test") };
+        let change = FederatedChange { description: Some("mine".into()), ..FederatedChange::default() };
+        for refused in [
+            trusts.add_federated(&auth, chief.client, new).await.map(drop),
+            trusts.change_federated(&auth, chief.client, "one", &change).await,
+            trusts.remove_federated(&auth, chief.client, "one").await,
+        ] {
+            assert!(matches!(refused, Err(DirectoryError::Outranked(_))), "{refused:?}");
+        }
+        let kept = trusts.federated(&fixture.auth(), chief.client).unwrap();
+        assert_eq!(kept, [credential("https://issuer.test")]);
     }
 
     #[tokio::test]
