@@ -74,3 +74,6 @@ CREATE INDEX deleted_objects_by_name ON deleted_objects (tenant, {json kind}, lo
 CREATE INDEX app_role_assignments_by_principal ON app_role_assignments (tenant, {json principal}, id);
 CREATE INDEX app_role_assignments_by_resource ON app_role_assignments (tenant, {json resource}, id);
 CREATE INDEX permission_grants_by_client ON permission_grants (tenant, {json client}, id);
+
+-- What has ended is removed by this, some rows at a time.
+CREATE INDEX one_time_by_expires ON one_time (tenant, expires);

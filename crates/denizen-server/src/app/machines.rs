@@ -32,7 +32,7 @@ use crate::{
         directory::{KeyCredential, PrincipalKind, ServicePrincipal},
         resources::{JoinToken, Machine},
     },
-    store::{AuditEvent, OneTimeRefused, Outcome, Store, StoreError, Write},
+    store::{AuditEvent, OneTimeRefused, Outcome, Store, StoreError, Tx, Write},
 };
 
 #[cfg(test)]
@@ -194,13 +194,25 @@ impl Machines {
         Ok(token)
     }
 
-    /// Removes the tenant's join tokens that ended a day ago, used or not; gives how many. For the server's schedule.
+    /// Removes what is consumed once, of the tenant, and ended a day ago, used or not; gives how many. For the server's schedule.
+    /// A few hundred in a transaction, so that writers wait for no more than that.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's; those of the transactions before are removed.
     pub async fn forget_ended_tokens(&self, authorization: &Authorization) -> Result<u64, ChangeError> {
         authorization.check(FORGET_JOIN_TOKENS, authorization.tenant(), &["/"])?;
         let before = authorization.now() - KEEP_ENDED;
+        let mut all = 0;
+        loop {
+            let gone = self.forget_some(authorization, before).await?;
+            all += gone;
+            if gone < Tx::FORGOTTEN_AT_ONCE.unsigned_abs() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn forget_some(&self, authorization: &Authorization, before: UnixTime) -> Result<u64, ChangeError> {
         self.store
             .write(authorization, |tx| {
                 Box::pin(async move {

@@ -215,6 +215,9 @@ impl Store {
 }
 
 impl Tx<'_> {
+    /// So many are forgotten by one transaction at most.
+    pub const FORGOTTEN_AT_ONCE: i64 = 500;
+
     /// Keeps a new one.
     pub async fn issue<T: OneTime>(&mut self, new: &T) -> Result<(), StoreError> {
         let key = new.id().to_string();
@@ -292,6 +295,7 @@ impl Tx<'_> {
             Some(_) | None => return Err(OneTimeRefused::Unknown.into()),
         };
         let body = serde_json::to_string(new).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let logged = Some(json!({ "expires": before.expires }));
         let after = OneTimeRow { expires: new.expires().0, body, ..before };
         let (tag, revision) = (self.wrote(after.name()?, &after.content()), self.revision_number());
         let sql = "UPDATE one_time SET expires = $4, body = $5, revision = $6, tag = $7 \
@@ -302,7 +306,7 @@ impl Tx<'_> {
             return Err(self.mark_failed(after.name()?.tampered(Tampering::Older)));
         }
         let after = Some(json!({ "expires": new.expires() }));
-        self.change(Entry { kind: T::KIND, id: key, parent: None, before: None, after }, Effect::NotIndexed);
+        self.change(Entry { kind: T::KIND, id: key, parent: None, before: logged, after }, Effect::NotIndexed);
         Ok(())
     }
 
@@ -336,12 +340,14 @@ impl Tx<'_> {
         .await
     }
 
-    /// Removes what nobody can redeem any more: what ended before `before`, of every purpose. Gives how many.
+    /// Removes what nobody can redeem any more: what ended before `before`, of every purpose, the longest ended first, and
+    /// [`Self::FORGOTTEN_AT_ONCE`] at most: a writer waits for one transaction. Gives how many.
     pub async fn forget_expired(&mut self, before: UnixTime) -> Result<u64, StoreError> {
         let tenant = self.tenant.clone();
-        let sql = "DELETE FROM one_time WHERE tenant = $1 AND expires < $2 \
+        let sql = "DELETE FROM one_time WHERE (tenant, purpose, hash) IN \
+                   (SELECT tenant, purpose, hash FROM one_time WHERE tenant = $1 AND expires < $2 ORDER BY expires LIMIT $3) \
                    RETURNING tenant, purpose, hash, id, expires, used_at, body, revision, tag";
-        let gone = self.write_rows(sql, args![&tenant, before.0]).await?;
+        let gone = self.write_rows(sql, args![&tenant, before.0, Self::FORGOTTEN_AT_ONCE]).await?;
         // The condition chose by a column that anybody may have edited: only what its tag says has expired.
         let is_due = |row: &OneTimeRow| row.tenant == tenant && row.expires < before.0;
         let checked = |row| OneTimeRow::checked(row, self.checks())?.asked(is_due);

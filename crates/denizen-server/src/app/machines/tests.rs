@@ -296,6 +296,31 @@ async fn join_tokens_are_forgotten_a_day_after_their_end() {
     assert_eq!(forget(end + KEEP_ENDED).await, 0);
     assert_eq!(forget(end + KEEP_ENDED + 1).await, 1);
     assert_eq!(forget(end + KEEP_ENDED + 1).await, 0);
+
+    // However many they are: some of them at a time, so that writers wait for no more than that.
+    let (tenant, many) = (fixture.ctx.tenant, 2 * u128::from(Tx::FORGOTTEN_AT_ONCE.unsigned_abs()) + 1);
+    let issued = fixture.store.write(&fixture.ctx, |tx| {
+        let resource_group = fixture.group.clone();
+        Box::pin(async move {
+            for n in 0..many {
+                let token = JoinToken {
+                    id: Uuid::from_u128(n),
+                    tenant,
+                    hash: format!("{n:064x}"),
+                    resource_group: resource_group.clone(),
+                    machine_name: None,
+                    created: NOW,
+                    expires: end,
+                };
+                tx.issue(&token).await?;
+            }
+            Ok::<_, StoreError>(Write::commit("test", "test", ()))
+        })
+    });
+    issued.await.unwrap();
+    let before = fixture.store.revision();
+    assert_eq!(u128::from(forget(end + KEEP_ENDED + 1).await), many);
+    assert_eq!(fixture.store.revision().0 - before.0, 3, "transactions");
 }
 
 #[tokio::test]

@@ -176,7 +176,8 @@ macro_rules! on {
             one_time:
                 d10_a_token_is_used_once
                 d28_of_thirty_two_who_race_one_gets_the_token
-                what_is_renewed_stays_one_row_and_is_renewed_once;
+                what_is_renewed_stays_one_row_and_is_renewed_once
+                what_has_ended_is_forgotten_some_at_a_time_the_longest_ended_first;
             secret_cycle:
                 versions_come_newest_first_and_the_last_is_the_latest
                 names_are_kept_as_written_and_found_in_any_case

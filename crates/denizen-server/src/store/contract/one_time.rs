@@ -1,5 +1,7 @@
 //! A join token is used once, however many try.
 
+use serde_json::json;
+
 use super::{DataPlace, fixtures::*, writes::founded};
 use crate::{
     domain::{Ctx, resources::JoinToken, sign_in::RefreshToken},
@@ -107,6 +109,11 @@ pub(super) async fn what_is_renewed_stays_one_row_and_is_renewed_once(place: imp
     let rows = store.rows("SELECT COUNT(*) FROM one_time", &[]).await.unwrap()[0].count(0).unwrap();
     assert_eq!(rows, 1);
 
+    // The change log says that it was there before.
+    let change = store.changes_since(&ctx(1), Revision(0), 100).await.unwrap().pop().unwrap();
+    assert_eq!(change.before, Some(json!({ "expires": token.expires })));
+    assert_eq!(change.after, Some(json!({ "expires": token.expires + 60 })));
+
     // Not one that is another's, that is not there, that has ended, or that was redeemed.
     let refused = async |ctx: &Ctx, it: &RefreshToken| {
         let mut tx = store.begin(ctx).await.unwrap();
@@ -135,4 +142,32 @@ pub(super) async fn what_is_renewed_stays_one_row_and_is_renewed_once(place: imp
     store.close().await;
     let kept = place.open().await.one_time::<RefreshToken>(&token.hash).await.unwrap().unwrap();
     assert_eq!((kept.it.generation, kept.used), (2, true));
+}
+
+pub(super) async fn what_has_ended_is_forgotten_some_at_a_time_the_longest_ended_first(place: impl DataPlace) {
+    let store = founded(&place).await;
+    let at_once = usize::try_from(Tx::FORGOTTEN_AT_ONCE).unwrap();
+    let many = u128::try_from(at_once).unwrap() + 3;
+    let mut tx = store.begin(&ctx(1)).await.unwrap();
+    for n in 0..many {
+        let (id, hash) = (uuid::Uuid::from_u128(n), format!("{n:064x}"));
+        // The last of them ended first.
+        let expires = NOW + 600 - i64::try_from(n).unwrap();
+        tx.issue(&JoinToken { id, hash, expires, ..join_token(1, 1) }).await.unwrap();
+    }
+    tx.commit(event("x")).await.unwrap();
+    for expected in [at_once, 3, 0] {
+        let mut tx = store.begin(&ctx(1)).await.unwrap();
+        assert_eq!(tx.forget_expired(NOW + 601).await.unwrap(), expected as u64);
+        if expected == 0 {
+            break;
+        }
+        tx.commit(event("x")).await.unwrap();
+        let left = store.one_time::<JoinToken>(&format!("{:064x}", many - 1)).await.unwrap();
+        assert_eq!(left, None);
+        let left = store.one_time::<JoinToken>(&format!("{:064x}", 2)).await.unwrap();
+        assert_eq!(left.is_some(), expected == at_once);
+    }
+    store.close().await;
+    place.open().await;
 }
