@@ -352,7 +352,8 @@ impl KeyRing {
 }
 
 impl TenantKeys {
-    /// Signs a token with the key of this algorithm whose turn it is, on this thread: it may wait for a device.
+    /// Signs a token with the key of this algorithm whose turn it is, on this thread: it may wait for a device. Before the first
+    /// turn of the algorithm's keys the usual algorithm's key signs.
     ///
     /// # Errors
     /// There is no such key, or it does not sign now.
@@ -368,7 +369,7 @@ impl TenantKeys {
             TokenVersion::V1 => &key.header_v1,
             TokenVersion::V2 => &key.header_v2,
         };
-        let token = jws::sign_compact(signer, algorithm.in_tokens(), header, claims_json)?;
+        let token = jws::sign_compact(signer, key.record.alg.in_tokens(), header, claims_json)?;
         Ok(Signed { token, kid: key.record.kid.clone() })
     }
 
@@ -377,10 +378,17 @@ impl TenantKeys {
         Ok((key, key.signer.as_ref().ok_or(KeyError::Signing)?))
     }
 
+    /// The key whose turn it is. Before the first turn of an algorithm, whose keys resources may not have read yet, it is that of
+    /// the usual algorithm, which every resource reads.
     fn current(&self, algorithm: SigningAlgorithm, now: UnixTime) -> Option<&OpenKey> {
-        // Few, and in no order that would help.
-        let of_algorithm: Vec<&OpenKey> = self.keys.iter().filter(|key| key.record.alg == algorithm).collect();
-        rotation::signing(&of_algorithm, now).copied()
+        let of = |algorithm| {
+            // Few, and in no order that would help.
+            let of_algorithm: Vec<&OpenKey> = self.keys.iter().filter(|key| key.record.alg == algorithm).collect();
+            rotation::signing(&of_algorithm, now).copied()
+        };
+        let usual = SigningAlgorithm::default();
+        let key = of(algorithm)?;
+        if algorithm != usual && key.record.signs_from > now { of(usual).or(Some(key)) } else { Some(key) }
     }
 
     fn current_kid(&self, algorithm: SigningAlgorithm, now: UnixTime) -> Option<String> {

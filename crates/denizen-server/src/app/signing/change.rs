@@ -293,15 +293,29 @@ fn said_of(unmade: Option<(SigningAlgorithm, SigningError)>, before: &[Arc<Signi
 }
 
 /// What is to be done, of the keys of each algorithm by themselves.
+///
+/// Resources that have read a tenant's keys read them again a day later. So the first keys of an algorithm that comes to others
+/// are published for as long as any key is before it signs, and no command brings their turn forward; the usual algorithm signs
+/// until then.
 fn steps(change: Change, keys: &[Arc<SigningKey>], now: UnixTime, policy: &Policy) -> Vec<(SigningAlgorithm, Step)> {
     let of = |algorithm| {
-        let keys: Vec<Arc<SigningKey>> =
-            keys.iter().filter(|key| key.alg == algorithm && !is_withdrawn(key)).map(Arc::clone).collect();
-        let steps = match change {
-            Change::Schedule => rotation::plan(&keys, now, policy),
-            Change::Rotate => rotation::rotate(&keys, now, policy),
-            Change::ReplaceAll => rotation::replace_all(&keys, now, policy),
+        let (of_it, others): (Vec<_>, Vec<_>) =
+            keys.iter().filter(|key| !is_withdrawn(key)).map(Arc::clone).partition(|key| key.alg == algorithm);
+        let may_wait = algorithm != SigningAlgorithm::default() && change != Change::ReplaceAll;
+        let comes_later = may_wait && of_it.is_empty() && others.iter().any(|key| key.created < now);
+        let waits = may_wait && !of_it.is_empty() && of_it.iter().all(|key| now < key.signs_from);
+        let mut steps = match change {
+            Change::Rotate if !waits => rotation::rotate(&of_it, now, policy),
+            Change::Schedule | Change::Rotate => rotation::plan(&of_it, now, policy),
+            Change::ReplaceAll => rotation::replace_all(&of_it, now, policy),
         };
+        if comes_later {
+            for step in &mut steps {
+                if let Step::Make { signs_from } = step {
+                    *signs_from = (*signs_from).max(now + policy.prepublish);
+                }
+            }
+        }
         steps.into_iter().map(move |step| (algorithm, step))
     };
     SigningAlgorithm::ALL.into_iter().flat_map(of).collect()

@@ -205,3 +205,41 @@ async fn a_device_that_hangs_holds_one_thread_however_often_it_is_checked() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
+
+#[tokio::test]
+async fn the_first_keys_of_an_algorithm_that_comes_later_are_published_before_they_sign() {
+    let d = deployment().await;
+    // As an earlier release left it.
+    for key in d.signing_keys(CONTOSO).iter().filter(|key| key.alg == Es256) {
+        d.remove::<SigningKey>(CONTOSO, &key.kid).await;
+    }
+    let upgraded = NOW + 3600;
+    d.keys.ensure_keys(&d.auth(CONTOSO, upgraded)).await.unwrap();
+    let signs_by = |now| {
+        let (token, _) = sign_by(&d, CONTOSO, Es256, now);
+        assert_eq!(verifies(&d, CONTOSO, &token, now), Ok(()));
+        Unverified::parse(&token, 4096).unwrap().header().alg
+    };
+    let published = |now| {
+        let jwks = d.keys.jwks(&d.store.snapshot(), CONTOSO, now, None).unwrap();
+        jwks.iter().filter(|jwk| jwk.to_public().unwrap().token_algorithm() == Algorithm::Es256).count()
+    };
+    let turn = upgraded + Policy::default().prepublish;
+    assert_eq!((published(upgraded), signs_by(upgraded)), (2, Algorithm::Rs256));
+    assert_eq!((signs_by(turn - 1), signs_by(turn)), (Algorithm::Rs256, Algorithm::Es256));
+
+    // A command changes what signs, and does not bring forward what nobody has read.
+    let es256 = |keys: Vec<Arc<SigningKey>>| keys.into_iter().filter(|key| key.alg == Es256).collect::<Vec<_>>();
+    let before = es256(d.signing_keys(CONTOSO));
+    d.keys.rotate(&d.auth(CONTOSO, upgraded + 60)).await.unwrap();
+    assert_eq!((count(&d, CONTOSO, Rs256), es256(d.signing_keys(CONTOSO))), (3, before));
+    let writes = d.store.counters().writes;
+    d.keys.ensure_keys(&d.auth(CONTOSO, upgraded + 3600)).await.unwrap();
+    assert_eq!(d.store.counters().writes, writes, "nothing is due");
+    d.keys.ensure_keys(&d.auth(CONTOSO, turn)).await.unwrap();
+    assert_eq!((count(&d, CONTOSO, Es256), signs_by(turn)), (2, Algorithm::Es256));
+
+    // Where one may be in other hands, none waits.
+    d.keys.replace_all(&d.auth(CONTOSO, turn)).await.unwrap();
+    assert_eq!(signs_by(turn), Algorithm::Es256);
+}
