@@ -349,12 +349,20 @@ impl DeviceKey {
 
     /// Destroys both halves. One that is not there is destroyed.
     pub(crate) fn destroy(&self) -> Result<(), KeyError> {
-        self.token.with_session(|session, _| {
-            for object in session.find_objects(&[Attribute::Token(true), Attribute::Id(self.id.clone())])? {
-                session.destroy_object(object)?;
+        let destroy = |session: &Session, _| {
+            let found = session.find_objects(&[Attribute::Token(true), Attribute::Id(self.id.clone())])?;
+            for object in &found {
+                session.destroy_object(*object)?;
             }
-            Ok(())
-        })
+            Ok(found.len())
+        };
+        let seen = self.token.0.restarts.load(Ordering::Relaxed);
+        if self.token.with_session(destroy)? > 0 {
+            return Ok(());
+        }
+        // A session that is older than its device's absence finds nothing. One of a module that was started since is believed.
+        self.token.restart(seen);
+        self.token.with_session(destroy).map(drop)
     }
 
     /// The key's handle, where it was looked up: it is good in every session until the token goes.

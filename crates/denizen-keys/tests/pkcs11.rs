@@ -106,6 +106,21 @@ fn a_destroyed_key_signs_no_more_and_leaves_the_others() {
 }
 
 #[test]
+fn a_key_is_not_taken_for_destroyed_while_its_token_is_away() {
+    let Some(hsm) = in_child("a_key_is_not_taken_for_destroyed_while_its_token_is_away") else { return };
+    let key = Custody::in_token(token(&hsm)).make(KeyKind::EcP256).unwrap();
+    key.sign(Algorithm::Es256, b"m").unwrap();
+    hsm.remove();
+    for _ in 0..2 {
+        assert!(said(key.destroy().unwrap_err()).1, "it may recover");
+    }
+    hsm.insert();
+    assert_eq!(hsm.objects(), 2);
+    key.destroy().unwrap();
+    assert_eq!(hsm.objects(), 0);
+}
+
+#[test]
 fn another_key_under_the_same_id_is_found_by_its_signature() {
     let Some(hsm) = in_child("another_key_under_the_same_id_is_found_by_its_signature") else { return };
     let custody = Custody::in_token(token(&hsm));

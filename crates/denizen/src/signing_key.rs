@@ -70,11 +70,12 @@ enum Command {
     ///
     /// New keys sign from now on. The old ones leave the published set, those made ahead with them, and their private
     /// halves are destroyed: those in the database with this command, those in an HSM as soon as the server reaches it,
-    /// which is tried again every hour; those that are left there are named. What it costs: every token that is out is refused, by this server's own vaults and APIs at
-    /// once, with several servers as soon as each has heard of it (within a second, as a rule); all clients ask for new
-    /// tokens at the same time. Others refuse the old tokens only when they read the published keys again, which may be
-    /// a day later, and until then some also refuse the new ones: restart those that matter. It cannot be undone. Where
-    /// nothing has leaked, `denizen signing-key rotate` changes keys without any of this.
+    /// which is tried again every hour; those that are left there are named. What it costs: every token that is out is
+    /// refused, by this server's own vaults and APIs at once, with several servers as soon as each has heard of it
+    /// (within a second, as a rule); all clients ask for new tokens at the same time. Others refuse the old tokens only
+    /// when they read the published keys again, which may be a day later, and until then some also refuse the new ones:
+    /// restart those that matter. It cannot be undone. Where nothing has leaked, `denizen signing-key rotate` changes
+    /// keys without any of this.
     Roll {
         #[command(flatten)]
         sources: Sources,
