@@ -193,6 +193,7 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
         let [one, two] = servers.two().await;
         let (held, undone) = servers.visible(&one).await;
         let slow = two.core.statements.sync.try_write().unwrap();
+        let (begun, has_begun) = oneshot::channel();
         let deciding = tokio::spawn({
             let two = two.clone();
             async move {
@@ -201,6 +202,7 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
                     Meanwhile::Decides => {
                         let tx = two.begin(&ctx(1)).await.unwrap();
                         assert_eq!(epoch(&tx.snapshot()), 5, "it decides by what was there before");
+                        begun.send(()).unwrap();
                         assert!(tx.dismiss().await.is_err(), "it was decided by what is undone");
                     }
                     Meanwhile::Writes => {
@@ -215,7 +217,8 @@ async fn what_a_crash_undoes_was_known_to_nobody() {
             Meanwhile::Writes => {
                 until("the second change is visible", async || servers.head() == 3).await;
             }
-            Meanwhile::Follows | Meanwhile::Decides => tokio::time::sleep(Duration::from_millis(500)).await,
+            Meanwhile::Decides => has_begun.await.unwrap(),
+            Meanwhile::Follows => tokio::time::sleep(Duration::from_millis(500)).await,
         }
         assert_eq!([epoch(&one.snapshot()), epoch(&two.snapshot())], [0; 2], "{meanwhile:?}");
         servers.crash();
