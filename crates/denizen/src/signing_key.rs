@@ -24,7 +24,7 @@ use denizen_identity::{Environment, http::Client};
 use denizen_server::{
     app::{
         access::SystemReason,
-        administration::{AlgorithmChosen, KeysReplaced, Rotated},
+        administration::{AlgorithmChosen, KeysReplaced, Rotated, not_changed},
         signing::KeyRing,
     },
     domain::directory::SigningAlgorithm,
@@ -135,11 +135,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
 
 async fn rotate(sources: &Sources, data: Option<&Path>) -> Result<(), Failure> {
     let environment = Environment::of_process();
-    let (before, after, left) = if data.is_none() && sources.config.is_some() {
+    let done = if data.is_none() && sources.config.is_some() {
         let config = sources.load()?;
         let nothing = serde_json::Map::new();
-        let done: Rotated = Administrator::reach(&config).await?.ask(ROTATE_SIGNING_KEYS, &nothing).await?;
-        kids_of(done)
+        Administrator::reach(&config).await?.ask(ROTATE_SIGNING_KEYS, &nothing).await?
     } else {
         match DataDir::existing(data, &environment) {
             Ok(data) => at_rest(data, ROTATE).await?,
@@ -147,16 +146,14 @@ async fn rotate(sources: &Sources, data: Option<&Path>) -> Result<(), Failure> {
             Err(other) => return Err(other),
         }
     };
-    print(&before, &after, &left);
-    Ok(())
+    print(&done)
 }
 
 async fn roll(sources: &Sources, tenant: Option<TenantId>, data: Option<&Path>) -> Result<(), Failure> {
-    let (before, after, left) = if data.is_none() && sources.config.is_some() {
+    let done = if data.is_none() && sources.config.is_some() {
         let config = sources.load()?;
         let asked = KeysReplaced { tenant };
-        let done: Rotated = Administrator::reach(&config).await?.ask(REPLACE_SIGNING_KEYS, &asked).await?;
-        kids_of(done)
+        Administrator::reach(&config).await?.ask(REPLACE_SIGNING_KEYS, &asked).await?
     } else {
         let data = DataDir::existing(data, &Environment::of_process()).map_err(|failure| match failure.code {
             exit::TRY_AGAIN => {
@@ -166,8 +163,7 @@ async fn roll(sources: &Sources, tenant: Option<TenantId>, data: Option<&Path>) 
         })?;
         at_rest(data, ROLL).await?
     };
-    print(&before, &after, &left);
-    Ok(())
+    print(&done)
 }
 
 #[expect(clippy::print_stdout, reason = "what was done is this command's output")]
@@ -179,27 +175,27 @@ async fn choose(sources: &Sources, asked: &AlgorithmChosen) -> Result<(), Failur
 }
 
 #[expect(clippy::print_stdout, reason = "what was done is these commands' output")]
-fn print(before: &Kids, after: &Kids, left: &Kids) {
-    for kid in after {
+fn print(done: &Rotated) -> Result<(), Failure> {
+    let kids = |of: &[String]| of.iter().cloned().collect::<Kids>();
+    let [before, after, left] = [&done.before, &done.after, &done.left].map(|of| kids(of));
+    for kid in &after {
         println!("{kid}  {}", if before.contains(kid) { "published before" } else { "new" });
     }
-    for kid in before.difference(after) {
+    for kid in before.difference(&after) {
         println!("{kid}  gone: what it signed is refused");
     }
-    for kid in left {
+    for kid in &left {
         println!("{kid}  not destroyed yet in its HSM, which could not be reached: a server that can tries every hour");
+    }
+    match done.failed.as_slice() {
+        [] => Ok(()),
+        failed => Err(Failure::new(exit::DATA, failed.join("\n"))),
     }
 }
 
 type Kids = BTreeSet<String>;
 
-/// Those before, after, and left in a device.
-fn kids_of(done: Rotated) -> (Kids, Kids, Kids) {
-    let Rotated { before, after, left } = done;
-    (before.into_iter().collect(), after.into_iter().collect(), left.into_iter().collect())
-}
-
-async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids, Kids), Failure> {
+async fn at_rest(data: DataDir, command: &'static str) -> Result<Rotated, Failure> {
     let database = database_in(data.path());
     if !database.exists() {
         return Err(Failure::new(
@@ -211,10 +207,11 @@ async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids, Ki
     let server = Server::open_at_rest(data.path(), data.root_key()?, "", Clock::system())
         .await
         .map_err(Failure::while_(exit::DATA, "the database"))?;
-    let kids = |of: fn(&Snapshot, TenantId) -> Vec<String>| -> Kids {
+    let kids = |of: fn(&Snapshot, TenantId) -> Vec<String>| -> Vec<String> {
         let snapshot = server.store.snapshot();
         snapshot.tenants().flat_map(|tenant| of(&snapshot, tenant.id)).collect()
     };
+    let mut failed = Vec::new();
     let before = kids(KeyRing::kids);
     let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
     for tenant in tenants {
@@ -223,16 +220,18 @@ async fn at_rest(data: DataDir, command: &'static str) -> Result<(Kids, Kids, Ki
             ROLL => server.signing.replace_all(&authorization).await,
             _ => server.signing.rotate(&authorization).await,
         };
-        changed.map_err(Failure::while_(exit::DATA, "the signing keys"))?;
+        if let Err(error) = changed {
+            failed.push(not_changed(tenant, &error));
+        }
     }
     let (after, left) = (kids(KeyRing::kids), kids(KeyRing::withdrawn));
     server.store.close().await;
     data.close();
-    Ok((before, after, left))
+    Ok(Rotated { before, after, left, failed })
 }
 
 /// A development server has no keys in a device.
-async fn running(data: Option<&std::path::Path>, environment: &Environment) -> Result<(Kids, Kids, Kids), Failure> {
+async fn running(data: Option<&std::path::Path>, environment: &Environment) -> Result<Rotated, Failure> {
     let (pid, manifest) = DataDir::holder(data, environment)?;
     let fact = |name: &str| manifest.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
     let url = format!("{}/{}/discovery/v2.0/keys", fact("authority"), fact("tenant_id"));
@@ -247,7 +246,8 @@ async fn running(data: Option<&std::path::Path>, environment: &Environment) -> R
     loop {
         let after = published(&http, &url).await?;
         if after.iter().any(|kid| !before.contains(kid)) {
-            return Ok((before, after, Kids::new()));
+            let [before, after] = [before, after].map(|kids| kids.into_iter().collect());
+            return Ok(Rotated { before, after, left: Vec::new(), failed: Vec::new() });
         }
         if tokio::time::Instant::now() > deadline {
             return Err(Failure::new(

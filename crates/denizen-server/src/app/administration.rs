@@ -9,7 +9,7 @@
 pub mod people;
 
 use denizen_keys::random;
-use denizen_wire::{ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
+use denizen_wire::{Causes, ClientId, PrincipalId, ResourceId, TenantId, UnixTime, node::MachineName};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -242,6 +242,9 @@ pub struct Rotated {
     /// Of those that went, the ones that their device has yet to destroy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,
+    /// What was not done, and in which tenant: everything else was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
 }
 
 /// Which signing keys are to be replaced.
@@ -483,21 +486,27 @@ impl Administration {
         Ok(BackupBegun { revision: self.store.revision() })
     }
 
-    /// Replaces every signing key at once: whatever the old ones signed is refused from here on.
+    /// Replaces every signing key at once: whatever the old ones signed is refused from here on. A tenant whose keys cannot be
+    /// replaced keeps no other from it: it is in [`Rotated::failed`].
     ///
     /// # Errors
-    /// The first that fails: the tenants before it are done, and say so in the audit.
+    /// There is no such tenant.
     pub async fn replace_signing_keys(&self, owner: Owner, new: &KeysReplaced) -> Result<Rotated, AdministrationError> {
         let command = "denizen signing-key roll --emergency";
         let tenants = self.tenants(owner, new.tenant)?;
         let kids = || self.kids(&tenants);
         let before = kids();
+        let mut failed = Vec::new();
         for tenant in &tenants {
             let authorization = self.system.authorize(*tenant, SystemReason::Command(command));
-            self.signing.replace_all(&authorization).await?;
-            tracing::warn!(%tenant, "every signing key was replaced by command: what the old ones signed is refused");
+            match self.signing.replace_all(&authorization).await {
+                Ok(()) => {
+                    tracing::warn!(%tenant, "every signing key was replaced by command: what the old ones signed is refused");
+                }
+                Err(error) => failed.push(not_changed(*tenant, &error)),
+            }
         }
-        Ok(Rotated { before, after: kids(), left: self.withdrawn(&tenants) })
+        Ok(Rotated { before, after: kids(), left: self.withdrawn(&tenants), failed })
     }
 
     /// Says what the tokens for an application, as a resource, are signed by.
@@ -546,13 +555,22 @@ impl Administration {
         let tenants: Vec<TenantId> = self.store.snapshot().tenants().map(|tenant| tenant.id).collect();
         let kids = || self.kids(&tenants);
         let before = kids();
+        let mut failed = Vec::new();
         for tenant in &tenants {
-            let authorization: Authorization =
-                self.system.authorize(*tenant, SystemReason::Command("denizen signing-key rotate"));
-            self.signing.rotate(&authorization).await?;
+            let authorization = self.system.authorize(*tenant, SystemReason::Command("denizen signing-key rotate"));
+            if let Err(error) = self.signing.rotate(&authorization).await {
+                failed.push(not_changed(*tenant, &error));
+            }
         }
-        Ok(Rotated { before, after: kids(), left: self.withdrawn(&tenants) })
+        Ok(Rotated { before, after: kids(), left: self.withdrawn(&tenants), failed })
     }
+}
+
+/// Says and logs that a tenant's signing keys were not changed, or not all.
+pub fn not_changed(tenant: TenantId, error: &SigningError) -> String {
+    let error = Causes(error);
+    tracing::error!(%tenant, %error, "a tenant's signing keys were not changed, or not all");
+    format!("tenant {tenant}: {error}")
 }
 
 /// The tenant that is meant.
