@@ -123,7 +123,7 @@ pub const USER_IMPERSONATION: &str = "user_impersonation";
 
 impl Subject {
     /// Whether it may do what its principal may do: a client that acts for a user, when the user's token says so.
-    fn may_act(&self) -> bool {
+    pub fn may_act(&self) -> bool {
         match self {
             Self::App => true,
             Self::User { scopes, .. } => scopes.split(' ').any(|scope| scope == USER_IMPERSONATION),

@@ -127,9 +127,12 @@ impl Directory {
     async fn left_of(&self, authorization: &Authorization, object: &DeletedObject) -> Result<Left, DirectoryError> {
         let (snapshot, tenant, id) = (self.store.snapshot(), authorization.tenant(), PrincipalId(object.id));
         let mut left = Left::default();
-        left.memberships.extend(snapshot.memberships_of(tenant, id).map(|group| MembershipKey { group, member: id }));
-        left.assignments.extend(snapshot.assignments_of(tenant, id).iter().map(|it| it.id));
-        left.app_roles.extend(snapshot.app_roles_of(tenant, id).iter().map(|it| it.id));
+        let most = AT_ONCE as usize;
+        let groups = snapshot.memberships_of(tenant, id).take(most);
+        left.memberships.extend(groups.map(|group| MembershipKey { group, member: id }));
+        left.assignments.extend(snapshot.assignments_of(tenant, id).iter().take(most).map(|it| it.id));
+        left.app_roles.extend(snapshot.app_roles_of(tenant, id).iter().take(most).map(|it| it.id));
+        left.has_more = [left.memberships.len(), left.assignments.len(), left.app_roles.len()].contains(&most);
         match object.kind {
             // Nothing is given to an application: its service principal is an object of its own.
             DeletedKind::Application => {}
@@ -144,7 +147,8 @@ impl Directory {
                 left.grants.extend(grants.iter().map(|it| it.id));
             }
             DeletedKind::ServicePrincipal => {
-                left.grants.extend(snapshot.grants_of(tenant, id).iter().map(|it| it.id));
+                left.grants.extend(snapshot.grants_of(tenant, id).iter().take(most).map(|it| it.id));
+                left.has_more |= left.grants.len() == most;
                 let grants = self.naming::<PermissionGrant>(authorization, "resourceId", id).await?;
                 let given = self.naming::<AppRoleAssignment>(authorization, "resourceId", id).await?;
                 left.has_more |= is_full(&grants) || is_full(&given);

@@ -16,7 +16,7 @@ use crate::{
         access::{Known, Subject},
         directory::{NewPassword, UserChange, actions},
     },
-    domain::{Actor, people::User},
+    domain::{Actor, authorize::Because, people::User},
     http::{
         Call, Reply, reply,
         route::{Handler, Params, Request, Route},
@@ -68,10 +68,19 @@ async fn my_objects(api: &Graph, params: &Params, call: &mut Call) -> Result<Rep
     Ok(ids(&api.base(params), &api.directory.my_member_objects(&known, roles)?))
 }
 
+/// Whether a permission of Graph's lets a client see its own user.
+fn is_of_user(permission: &str) -> bool {
+    permission.starts_with("User.Read")
+}
+
 fn user_who_asks(api: &Graph, call: &Call) -> Result<Known, Fault> {
     let Session { caller, .. } = api.session(call)?;
     match caller.subject {
         Subject::App => Err(Fault::bad("/me request is only valid with delegated authentication flow.")),
+        // Who has signed in somewhere has not let that client see the directory.
+        Subject::User { ref scopes, .. } if !caller.subject.may_act() && !scopes.split(' ').any(is_of_user) => {
+            Err(Fault::denied(actions::READ_MYSELF, &Because::Scopes("User.Read")))
+        }
         Subject::User { .. } => Ok(caller.known(&call.ctx(caller.tenant, Actor::Anonymous))),
     }
 }

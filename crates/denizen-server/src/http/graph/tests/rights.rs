@@ -256,6 +256,12 @@ async fn a_user_sees_itself_and_what_its_roles_give() {
         let denied = tenant.send_as(token, Method::GET, "/v1.0/users", Value::Null).await;
         assert_eq!((denied.status, denied.code()), (403, "Authorization_RequestDenied"));
     }
+    // Who has signed in somewhere has not let that client see the directory.
+    let signed_in = tenant.token_of_user(&id, "openid profile").await;
+    for (method, path) in [(Method::GET, "/v1.0/me"), (Method::POST, "/v1.0/me/getMemberObjects")] {
+        let denied = tenant.send_as(&signed_in, method, path, json!({})).await;
+        assert!(denied.status == 403 && denied.message().contains("User.Read"), "{path}: {}", denied.body);
+    }
     tenant.assign(&id, "Directory Readers").await;
     assert_eq!(tenant.send_as(&acts, Method::GET, "/v1.0/users", Value::Null).await.status, 200);
     // A client that was not granted to act for the user does nothing by the user's roles.
