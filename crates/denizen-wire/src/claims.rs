@@ -182,6 +182,12 @@ pub struct IdToken {
     /// The groups that the user is in, where the client asks for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<PrincipalId>,
+    /// That there are more groups than a token names.
+    #[serde(rename = "_claim_names", default, skip_serializing_if = "Option::is_none")]
+    pub claim_names: Option<ClaimNames>,
+    /// Where to ask for them.
+    #[serde(rename = "_claim_sources", default, skip_serializing_if = "Option::is_none")]
+    pub claim_sources: Option<ClaimSources>,
     /// The session.
     pub sid: Uuid,
     /// The user, by another name for each client.

@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use denizen_wire::{ClientId, TenantId, UnixTime};
+use denizen_wire::{ClientId, PrincipalId, TenantId, UnixTime};
 use governor::{
     Quota, RateLimiter,
     clock::Clock,
@@ -85,6 +85,9 @@ impl Rates {
     pub const NONE: Self = Self { refused_per_address: 0, refused_per_client: 0, tokens_per_client: 0 };
 }
 
+/// Whose tokens are counted together: a client's, or of one that anybody can be, each user's.
+pub type Holder = (ClientId, Option<PrincipalId>);
+
 /// The limits, with what was counted. Clones are the same ones.
 #[derive(Clone)]
 pub struct Limits(Arc<Counted>);
@@ -92,7 +95,7 @@ pub struct Limits(Arc<Counted>);
 struct Counted {
     addresses: Option<Buckets<Source>>,
     clients: Option<Buckets<(TenantId, ClientId, Source)>>,
-    tokens: Option<Buckets<(TenantId, ClientId)>>,
+    tokens: Option<Buckets<(TenantId, Holder)>>,
     device_codes_there: Option<Buckets<Source>>,
     device_codes: Option<Buckets<()>>,
     held: Semaphore,
@@ -262,12 +265,12 @@ impl Limits {
         Asker { limits: self, source: address.map(Source::from), names: None, now }
     }
 
-    /// Counts a request of a client that has proved itself.
+    /// Counts a request of a client that has proved itself, or of one that has nothing to prove itself with for its user.
     ///
     /// # Errors
     /// [`Limited`]: it gets no token.
-    pub fn asks_for_token(&self, tenant: TenantId, client: ClientId, now: UnixTime) -> Result<(), Limited> {
-        self.0.tokens.as_ref().map_or(Ok(()), |tokens| tokens.ask((tenant, client), Ask::Count, now, Limit::Tokens))
+    pub fn asks_for_token(&self, tenant: TenantId, holder: Holder, now: UnixTime) -> Result<(), Limited> {
+        self.0.tokens.as_ref().map_or(Ok(()), |tokens| tokens.ask((tenant, holder), Ask::Count, now, Limit::Tokens))
     }
 
     /// Counts a request for a device code.

@@ -376,9 +376,29 @@ impl SignInService {
         let ctx = &Ctx { tenant: step.tenant, ..ctx.clone() };
         let user = step.sign_in.user;
         let record = self.store.record::<User>(ctx, &user).await?.ok_or(SignInError::Over)?;
+        // Who had come as far by a password that is not the user's any more compares nothing with the one that is.
+        if record.epoch != step.sign_in.epoch || !record.enabled {
+            return Err(SignInError::Over);
+        }
         users::good_password(&record.name, password)?;
         let admitted = self.guard.admit_new_password(step.tenant, user, ctx.now).map_err(SignInError::Locked)?;
-        admitted.end(self.is_another(&record, password).await)?;
+        admitted.end(self.change_password(ctx, step, &record, password).await)
+    }
+
+    /// Redeems the step and keeps the password, where it is another than the old one.
+    async fn change_password(
+        &self,
+        ctx: &Ctx,
+        step: SignInStep,
+        record: &User,
+        password: &SecretString,
+    ) -> Result<SignIn, SignInError> {
+        let user = record.id;
+        if let Some(kept) = &record.password
+            && self.passwords.verify(password, Some(&kept.hash)).await?
+        {
+            return Err(SignInError::NewPassword("the new password must be another than the old one".to_owned()));
+        }
         let new = self.users.kept(&record.name, password, false, ctx.now).await?;
         let action = users::actions::CHANGE_OWN_PASSWORD;
         let authorization = Authorization::by_user(ctx, self.store.snapshot(), action, &step.sign_in);
@@ -398,15 +418,5 @@ impl SignInService {
             })
             .await?;
         Ok(SignIn { epoch, ..step.sign_in })
-    }
-
-    /// Refuses the password that the user has.
-    async fn is_another(&self, user: &User, password: &SecretString) -> Result<(), SignInError> {
-        match &user.password {
-            Some(kept) if self.passwords.verify(password, Some(&kept.hash)).await? => {
-                Err(SignInError::NewPassword("the new password must be another than the old one".to_owned()))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 }

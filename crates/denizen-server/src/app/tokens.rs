@@ -249,7 +249,7 @@ impl TokenService {
         };
         let at = At { ctx, snapshot: &snapshot, tenant, wishes: request.wishes };
         // A client that has nothing to prove itself with is counted when its user is known.
-        let admitted = if asking.by.is_some() { self.admit(&at, asking.id) } else { Ok(()) };
+        let admitted = if asking.by.is_some() { self.admit(&at, asking.id, None) } else { Ok(()) };
         let issued = match &asking {
             _ if let Err(limited) = admitted => Err(limited),
             Asking { client: Some(client), .. } if !client.principal.enabled => {
@@ -273,8 +273,8 @@ impl TokenService {
         issued.map_err(|error| self.refuse(ctx, &asking, asker, error))
     }
 
-    fn admit(&self, at: &At<'_>, client: ClientId) -> Result<(), TokenError> {
-        Ok(self.limits.asks_for_token(at.tenant.id, client, at.ctx.now)?)
+    fn admit(&self, at: &At<'_>, client: ClientId, user: Option<PrincipalId>) -> Result<(), TokenError> {
+        Ok(self.limits.asks_for_token(at.tenant.id, (client, user), at.ctx.now)?)
     }
 
     /// The tenant in which a grant was given, where the path leaves that open. None of a grant that says nothing of one.
@@ -287,7 +287,9 @@ impl TokenService {
             // As the sign-in pages find it: by what follows the @ of the name.
             Grant::Password { name, .. } => {
                 let domain = name.rsplit_once('@').map_or("", |(_, domain)| domain);
-                Ok(self.store.snapshot().tenant_named(domain).map(|tenant| tenant.id))
+                // Nobody's name is looked up in vain where anybody's is.
+                let snapshot = self.store.snapshot();
+                Ok(snapshot.tenant_named(domain).or_else(|| snapshot.tenants().next()).map(|tenant| tenant.id))
             }
             Grant::AuthorizationCode { code, .. } => self.tenant_of_one::<AuthorizationCode>(code).await,
             Grant::DeviceCode { device_code } => {
@@ -408,6 +410,11 @@ impl TokenService {
         match &asking.by {
             Some(by) => self.record_refusal(&by.known(ctx), &error),
             None if error.is_ours() => log_failure(ctx, &error),
+            // It is within its rights, and too fast.
+            None if matches!(error, TokenError::Limited(_)) => {
+                let stranger = Stranger { client: Some(asking.id), ..Stranger::from(ctx) };
+                self.strangers().refused(Reason::Limited, stranger, &error);
+            }
             // A device asks until somebody has decided.
             None if matches!(error, TokenError::Grant(GrantFault::Pending | GrantFault::TooFast(_))) => {}
             None => return self.refuse_stranger(ctx, Some(asking.id), asker, (Reason::Grant, error)),
@@ -555,7 +562,8 @@ impl TokenService {
 fn not_before(now: UnixTime, wished: Option<UnixTime>) -> Result<UnixTime, TokenError> {
     let usual = now - claims::BACKDATED;
     match wished {
-        Some(wished) if wished > now => Err(TokenError::NotBefore(wished)),
+        // A resource's clock may go before ours, and takes a token that begins as much later.
+        Some(wished) if wished > now + assertion::SKEW => Err(TokenError::NotBefore(wished)),
         Some(wished) => Ok(usual.max(wished)),
         None => Ok(usual),
     }

@@ -106,6 +106,20 @@ pub enum Groups {
     AskAt(String),
 }
 
+impl Groups {
+    /// The three claims that say them.
+    fn claims(&self) -> (Vec<PrincipalId>, Option<ClaimNames>, Option<ClaimSources>) {
+        match self {
+            Self::None => (Vec::new(), None, None),
+            Self::These(groups) => (groups.clone(), None, None),
+            Self::AskAt(endpoint) => {
+                let source = ClaimSource { endpoint: endpoint.clone() };
+                (Vec::new(), Some(ClaimNames { groups: "src1".to_owned() }), Some(ClaimSources { src1: source }))
+            }
+        }
+    }
+}
+
 /// The most groups that an access token names, as Entra's.
 pub const MOST_GROUPS: usize = 200;
 
@@ -164,11 +178,7 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
         // The sign-in's: what is revoked between it and now ends this token too.
         Subject::User { user, sign_in, client, .. } => (client, "user", user.id, sign_in.epoch),
     };
-    let (groups, elsewhere) = match &new.groups {
-        Groups::None => (Vec::new(), None),
-        Groups::These(groups) => (groups.clone(), None),
-        Groups::AskAt(endpoint) => (Vec::new(), Some(endpoint)),
-    };
+    let (groups, claim_names, claim_sources) = new.groups.claims();
     let base = AccessToken {
         aud: match (version, new.audience.application) {
             // A v2.0 resource knows itself by its client id alone, whatever it was called when it was asked for.
@@ -194,8 +204,8 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
         xms_az_rid: None,
         roles: new.roles.clone(),
         groups,
-        claim_names: elsewhere.map(|_| ClaimNames { groups: "src1".to_owned() }),
-        claim_sources: elsewhere.map(|at| ClaimSources { src1: ClaimSource { endpoint: at.clone() } }),
+        claim_names,
+        claim_sources,
         scp: None,
         wids: Vec::new(),
         user: UserClaims::default(),
@@ -211,7 +221,11 @@ pub fn access_token(new: &NewToken<'_>) -> AccessToken {
             AccessToken { xms_mirid: principal.resource_id.as_ref().and_then(as_entra_writes), ..base }
         }
         Subject::User { user, sign_in, scp, directory_roles, .. } => AccessToken {
-            sub: pairwise(tenant, user.id, &base.aud),
+            // One name for a reader, however it was spelt when it was asked for: an application's id token has it too.
+            sub: match new.audience.application {
+                Some(application) => pairwise(tenant, user.id, &application.to_string()),
+                None => pairwise(tenant, user.id, &audience::canonical(&new.audience.asked)),
+            },
             scp: Some(scp.to_owned()),
             wids: directory_roles.to_vec(),
             user: if v1 { of_v1(user) } else { of_v2(user) },
@@ -258,6 +272,7 @@ const ID_TOKEN: i64 = 3600;
 pub fn id_token(new: &NewIdToken<'_>) -> IdToken {
     let (user, v1) = (new.user, new.version == TokenVersion::V1);
     let said = if v1 { of_v1(user) } else { of_v2(user) };
+    let (groups, claim_names, claim_sources) = new.groups.claims();
     IdToken {
         aud: new.client,
         iss: issuer(new.authority, user.tenant, new.version),
@@ -270,10 +285,9 @@ pub fn id_token(new: &NewIdToken<'_>) -> IdToken {
         nonce: new.nonce.clone(),
         oid: user.id,
         roles: new.roles.clone(),
-        groups: match &new.groups {
-            Groups::These(groups) => groups.clone(),
-            Groups::None | Groups::AskAt(_) => Vec::new(),
-        },
+        groups,
+        claim_names,
+        claim_sources,
         sid: new.sign_in.session,
         sub: pairwise(user.tenant, user.id, &new.client.to_string()),
         tid: user.tenant,

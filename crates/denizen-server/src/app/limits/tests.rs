@@ -125,15 +125,15 @@ fn many_addresses_take_bounded_memory_and_an_attacker_stays_limited() {
 #[test]
 fn a_clients_tokens_are_limited_where_somebody_says_so() {
     let limits = Limits::at_once(RATES);
-    let (let_be, limited) = until_limited(|| limits.asks_for_token(TENANT, client(1), NOW));
+    let (let_be, limited) = until_limited(|| limits.asks_for_token(TENANT, (client(1), None), NOW));
     assert_eq!((let_be, limited), (30, Limited { limit: Limit::Tokens, retry_after: 1 }));
     assert!(limited.to_string().contains("limits.tokens_per_client") && limited.to_string().contains("in 1 s"));
-    limits.asks_for_token(TENANT, client(2), NOW).unwrap();
-    assert_eq!(until_limited(|| limits.asks_for_token(TENANT, client(1), NOW + 1)).0, 3);
+    limits.asks_for_token(TENANT, (client(2), None), NOW).unwrap();
+    assert_eq!(until_limited(|| limits.asks_for_token(TENANT, (client(1), None), NOW + 1)).0, 3);
     let counts: Vec<_> = limits.counts().filter(|(_, reached, _)| *reached > 0).collect();
     assert_eq!(counts, [(Limit::Tokens, 2, 2)]);
     let default = Limits::new(Rates::default());
-    assert!((0..1000).all(|_| default.asks_for_token(TENANT, client(1), NOW).is_ok()), "off unless told");
+    assert!((0..1000).all(|_| default.asks_for_token(TENANT, (client(1), None), NOW).is_ok()), "off unless told");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn without_a_limit_or_an_address_nothing_is_counted() {
     let (none, some) = (Limits::none(), Limits::at_once(RATES));
     for _ in 0..1000 {
         none.asker(v4(1), NOW).naming(TENANT, client(1)).was_refused().unwrap();
-        none.asks_for_token(TENANT, client(1), NOW).unwrap();
+        none.asks_for_token(TENANT, (client(1), None), NOW).unwrap();
         some.asker(None, NOW).naming(TENANT, client(1)).was_refused().unwrap();
     }
     // What strangers have kept is limited in any case.

@@ -6,8 +6,8 @@
 //! | account | this account from every address that it has not signed in from | who guesses from many addresses |
 //! | address | this address | who guesses at many accounts |
 //!
-//! **Nobody keeps an account's owner out** from where the owner has signed in: an address that has given the right password is
-//! not closed by what others do elsewhere.
+//! **Nobody keeps an account's owner out** from where the owner has signed in since this replica started: an address that has
+//! given the right password is not closed by what others do elsewhere.
 //!
 //! The maps are bounded, and are keyed by digests: of what strangers typed nothing is kept. What falls out of a full map is
 //! counted from the start again; who fills one with names is stopped by its address.
@@ -47,7 +47,7 @@ pub(super) struct Guard {
     key: [u8; 32],
     accounts: Counts,
     addresses: Counts,
-    /// Accounts at addresses from where they have signed in, and what else was proved.
+    /// Accounts at addresses from where they have signed in.
     known: Mutex<Cache<Digest, ()>>,
 }
 
@@ -67,8 +67,10 @@ pub(super) struct Admitted<'g> {
     guard: &'g Guard,
     began: UnixTime,
     counted: Vec<Counted>,
-    /// What a right one proves: its failures are forgotten, and it is known from then on.
+    /// What a right one proves, whose failures are forgotten then.
     proves: Option<Digest>,
+    /// Whether that is an account at an address, which is known from then on.
+    is_there: bool,
 }
 
 impl Default for Guard {
@@ -103,7 +105,9 @@ impl Guard {
         if locked(&self.known).get(&there).is_none() {
             wanted.push((Counted::Account(self.digest(b"account", &[tenant, name])), OF_ACCOUNT));
         }
-        self.begin(&wanted, Some(there), now)
+        let mut admitted = self.begin(&wanted, Some(there), now)?;
+        admitted.is_there = true;
+        Ok(admitted)
     }
 
     /// Begins to try a code of a second factor.
@@ -153,7 +157,8 @@ impl Guard {
         proves: Option<Digest>,
         now: UnixTime,
     ) -> Result<Admitted<'_>, UnixTime> {
-        let mut admitted = Admitted { guard: self, began: now, counted: Vec::with_capacity(wanted.len()), proves };
+        let mut admitted =
+            Admitted { guard: self, began: now, counted: Vec::with_capacity(wanted.len()), proves, is_there: false };
         for (counted, limit) in wanted {
             match self.change(*counted, |attempts| attempts.begin(*limit, now)) {
                 Ok(()) => admitted.counted.push(*counted),
@@ -192,11 +197,13 @@ impl Admitted<'_> {
     /// It was right: what the account has failed here is forgotten. What the address has failed stays: else whoever has one
     /// account could guess at others for ever.
     pub(super) fn was_right(self) {
-        let (guard, proves) = (self.guard, self.proves);
+        let (guard, proves, is_there) = (self.guard, self.proves, self.is_there);
         self.was_not_decided();
         if let Some(proved) = proves {
-            locked(&guard.known).insert(proved, ());
             locked(&guard.accounts).remove(&proved);
+            if is_there {
+                locked(&guard.known).insert(proved, ());
+            }
         }
     }
 

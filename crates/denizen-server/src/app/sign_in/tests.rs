@@ -327,3 +327,22 @@ async fn what_was_not_decided_changes_no_count() {
     drop(admit().unwrap());
     assert_eq!(admit().err(), Some(NOW + 60));
 }
+
+/// Whoever has come as far by a password that is not the user's any more learns nothing of the one that is.
+#[tokio::test]
+async fn an_old_step_says_nothing_of_the_new_password() {
+    let people = People::new().await;
+    people.users.set_password(&people.fixture.auth(), people.ada, &secret("given by somebody"), true).await.unwrap();
+    let Step::Next(_, sign_in) = people.password(NOW, NAME, "given by somebody").await.unwrap() else { panic!("done") };
+    let ctx = people.at(NOW);
+    let [hers, left] = [
+        people.service.keep(&ctx, NextStep::NewPassword, &sign_in).await.unwrap(),
+        people.service.keep(&ctx, NextStep::NewPassword, &sign_in).await.unwrap(),
+    ];
+    people.service.new_password(&ctx, &hers, &secret("my own choice")).await.unwrap();
+    let before = people.service.passwords.computed();
+    for guess in ["my own choice", "another choice"] {
+        assert_eq!(code_of(people.service.new_password(&ctx, &left, &secret(guess)).await), 50_089, "{guess}");
+    }
+    assert_eq!(people.service.passwords.computed(), before, "nothing is compared");
+}

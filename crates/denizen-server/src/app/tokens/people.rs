@@ -13,7 +13,7 @@ use crate::{
     app::access::{Known, USER_IMPERSONATION},
     domain::{
         Actor, Ctx,
-        claims::{self, Audience, Groups, IssuedBy, NewIdToken, Subject, audience},
+        claims::{self, Audience, IssuedBy, NewIdToken, Subject, audience},
         directory::{Application, SigningAlgorithm, TokenVersion},
         lifetimes,
         people::User,
@@ -82,7 +82,7 @@ impl TokenService {
             return Err(GrantFault::Revoked("the user's sessions were revoked").into());
         }
         if asking.by.is_none() {
-            self.admit(at, asking.id)?;
+            self.admit(at, asking.id, Some(user.id))?;
         }
         Ok(Decided { user, audience, scp, roles: roles.values })
     }
@@ -143,11 +143,6 @@ impl TokenService {
             algorithm: SigningAlgorithm::Rs256,
             issued_by: IssuedBy::Us,
         };
-        // An id token has no room for a list that has to be asked for elsewhere.
-        let groups = match self.groups(at, user.id, &itself) {
-            Groups::None | Groups::AskAt(_) => Groups::None,
-            Groups::These(groups) => Groups::These(groups),
-        };
         let claims = claims::id_token(&NewIdToken {
             authority: &self.authority,
             version,
@@ -157,7 +152,7 @@ impl TokenService {
             nonce: of.nonce.clone(),
             email: of.scopes.email,
             roles: claimed::roles(at.snapshot, tenant, user.id, &itself).values,
-            groups,
+            groups: self.groups(at, user.id, &itself),
             now,
             uti: random::bytes(),
         });
@@ -262,14 +257,16 @@ fn granted(scp: &str, scopes: &Scopes) -> String {
 }
 
 /// Whether `asked` was asked for with what this one is for: a code or a refresh token may be used for less or for another
-/// resource, and whether an id token and a refresh token come of it stays as it was.
+/// resource, and an id token and a refresh token come of it where either request asks for them.
 pub(super) fn of_first_request(first: &str, asked: Option<&Scopes>) -> Result<Scopes, GrantFault> {
     // It was read when it was made.
     let first = Scopes::parse(first).map_err(|_| GrantFault::UnknownCode)?;
     Ok(match asked {
         None => first,
         Some(asked) => {
-            Scopes { openid: first.openid || asked.openid, email: first.email, offline: first.offline, ..asked.clone() }
+            // MSAL Go asks for a refresh token only here.
+            let (openid, offline) = (first.openid || asked.openid, first.offline || asked.offline);
+            Scopes { openid, email: first.email, offline, ..asked.clone() }
         }
     })
 }

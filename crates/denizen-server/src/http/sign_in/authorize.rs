@@ -27,6 +27,9 @@ use crate::{
     http::{Call, Reply, reply},
 };
 
+/// What a consent is given to, in the form.
+pub(super) const ASKED: &str = "asked";
+
 /// One request, as far as it is read.
 struct Flow<'f> {
     pages: &'f Pages,
@@ -86,7 +89,9 @@ pub(super) fn forged() -> Said {
 
 impl Flow<'_> {
     fn has_sent(&self, browser: &Browser, form: &Form) -> bool {
-        let sent = Bound { action: &self.action, step: form.text("step"), hidden: &[] };
+        let asked = [(ASKED, form.text(ASKED))];
+        let hidden: &[_] = if form.text("step") == "consent" { &asked } else { &[] };
+        let sent = Bound { action: &self.action, step: form.text("step"), hidden };
         browser.has_sent(self.call, &self.pages.names, sent, form.text("token"))
     }
 
@@ -108,7 +113,7 @@ impl Flow<'_> {
                 Ok(self.pick(browser, &session))
             }
             (Prompt::AsNeeded | Prompt::Consent | Prompt::None, Some(session)) => {
-                self.signed_in(browser, &session, false).await
+                self.signed_in(browser, &session, None).await
             }
         }
     }
@@ -122,18 +127,18 @@ impl Flow<'_> {
                     let ctx = Pages::ctx(self.call);
                     let session = self.pages.sign_in.open_session(&ctx, &sign_in, browser.session()).await?;
                     browser.signed_in(session);
-                    self.signed_in(browser, &sign_in, false).await
+                    self.signed_in(browser, &sign_in, None).await
                 }
             };
         }
         let again = |browser: &mut Browser| steps::password(self.call, browser, &self.place(), "", None).write();
-        let session = self.session(browser).await?.filter(|session| self.is_of_this(session));
+        let session = self.session(browser).await?.filter(|session| self.is_of_this(session, step));
         let Some(session) = session else { return Ok(again(browser)) };
         match (step, form.text("decision")) {
             ("account", "continue") if self.asked.prompt != Prompt::Login => {
-                self.signed_in(browser, &session, false).await
+                self.signed_in(browser, &session, None).await
             }
-            ("consent", "accept") => self.signed_in(browser, &session, true).await,
+            ("consent", "accept") => self.signed_in(browser, &session, Some(form.text(ASKED))).await,
             ("consent", _) => {
                 let text = "The user declined to consent to access the app.";
                 Ok(self.error(&Refused::new("access_denied", 65_004, text)))
@@ -168,14 +173,20 @@ impl Flow<'_> {
         self.asked.max_age.is_none_or(|age| self.call.now <= session.at + age)
     }
 
-    /// Whether a sign-in can be the one that the client has insisted on: the form is bound to the session and to the client's
-    /// question, so it was given for this one, and the person had to read it.
-    fn is_of_this(&self, session: &SignIn) -> bool {
-        let is_new = self.call.now <= session.at + STEPS_LIFETIME;
+    /// Whether a sign-in can be the one that the client has insisted on. A consent is bound to the session and to the client's
+    /// question, so it was asked for when the sign-in was young enough, and the person had to read it.
+    fn is_of_this(&self, session: &SignIn, step: &str) -> bool {
+        let is_new = step == "consent" && self.call.now <= session.at + STEPS_LIFETIME;
         is_new || self.asked.prompt != Prompt::Login && self.is_young(session)
     }
 
-    async fn signed_in(&self, browser: &mut Browser, sign_in: &SignIn, accepts: bool) -> Result<Reply, SignInError> {
+    /// Gives the code, or asks for consent. `accepted` is what the person has consented to just now.
+    async fn signed_in(
+        &self,
+        browser: &mut Browser,
+        sign_in: &SignIn,
+        accepted: Option<&str>,
+    ) -> Result<Reply, SignInError> {
         let snapshot = self.pages.sign_in.snapshot();
         let mut target = self.target.clone();
         if self.tenants == Tenants::All {
@@ -188,7 +199,7 @@ impl Flow<'_> {
                 }
             };
         }
-        let again = self.asked.prompt == Prompt::Consent && !accepts;
+        let again = self.asked.prompt == Prompt::Consent && accepted.is_none();
         match consent::needed(self.pages, &snapshot, sign_in, &target.client, &self.asked.scopes, again) {
             Consent::Given => {}
             Consent::Refused(refused) => return Ok(self.error(&refused)),
@@ -197,7 +208,8 @@ impl Flow<'_> {
                             authorization request for this user and resource.";
                 return Ok(self.error(&Refused::new("consent_required", 65_001, text)));
             }
-            Consent::Ask(question) if accepts => {
+            // What the application asks for may have changed since the page was shown.
+            Consent::Ask(question) if accepted.is_some_and(|accepted| accepted == question.asked()) => {
                 let Question { client, resource, permissions, .. } = &question;
                 let ctx = Pages::ctx(self.call);
                 self.pages.sign_in.consent(&ctx, sign_in, *client, *resource, permissions).await?;
@@ -249,12 +261,15 @@ impl Flow<'_> {
             button type="submit" name="decision" value="accept" { "Accept" }
             button.other type="submit" name="decision" value="decline" { "Decline" }
         };
+        let (place, asked) = (self.place(), question.asked());
+        let hidden = [(ASKED, asked.as_str())];
+        let place = Place { hidden: &hidden, ..place };
         let body = html! {
             h1 { "Permissions requested" }
             p.soft { "You are signed in as " (self.name_of(session)) }
             (question.list(&self.target.client, &self.asked.scopes))
             p.soft { "It is sent to " (self.target.redirect_uri) }
-            (steps::form(browser, &self.place(), "consent", &fields))
+            (steps::form(browser, &place, "consent", &fields))
         };
         Page { form_target: self.place().form_target, ..Page::new("Permissions requested", body) }.write()
     }

@@ -147,6 +147,11 @@ fn of_azure(scopes: &Scopes) -> (PrincipalId, String, Vec<Wanted>) {
 }
 
 impl Question {
+    /// What is asked, as the form that answers it carries it.
+    pub(super) fn asked(&self) -> String {
+        format!("{} {} {}", self.client, self.resource, self.permissions.join(" "))
+    }
+
     /// What the client wants, for people.
     pub(super) fn list(&self, client: &Client, scopes: &Scopes) -> Markup {
         html! {

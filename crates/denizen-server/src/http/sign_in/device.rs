@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::{
     Pages, Tenants,
-    authorize::forged,
+    authorize::{ASKED, forged},
     browser::{Bound, Browser},
     consent::{self, Consent, Question},
     form::Form,
@@ -27,6 +27,8 @@ use crate::{
 const ACTION: &str = "/device";
 /// The step in which the code is typed.
 const FIND: &str = "find";
+/// The step in which the person decides.
+const DECIDE: &str = "decide";
 
 pub(super) async fn answer(pages: &Pages, call: &mut Call) -> Reply {
     let mut browser = Browser::of(call);
@@ -40,9 +42,13 @@ pub(super) async fn answer(pages: &Pages, call: &mut Call) -> Reply {
         Ok(form) => form,
         Err(said) => return pages.refuse(call, None, Reason::SignInRequest, &said),
     };
-    let typed = [("user_code", form.text("user_code"))];
-    // The code stands in the first form to be typed, and is carried by the others.
-    let hidden: &[_] = if form.text("step") == FIND { &[] } else { &typed };
+    let carried = [("user_code", form.text("user_code")), (ASKED, form.text(ASKED))];
+    // The code stands in the first form to be typed, and is carried by the others; the last says what it consents to.
+    let hidden = match form.text("step") {
+        FIND => &carried[..0],
+        DECIDE => &carried[..],
+        _ => &carried[..1],
+    };
     let sent = Bound { action: ACTION, step: form.text("step"), hidden };
     if !browser.has_sent(call, &pages.names, sent, form.text("token")) {
         return pages.refuse(call, None, Reason::Forged, &forged());
@@ -96,9 +102,21 @@ async fn step(pages: &Pages, call: &Call, browser: &mut Browser, form: &Form) ->
         return Ok(steps::password(call, browser, &place, "", None));
     };
     match (form.text("step"), form.text("decision")) {
-        ("decide", "approve") => decide(pages, call, &device, &client, &session, true).await,
-        ("decide", "decline") => decide(pages, call, &device, &client, &session, false).await,
-        ("decide", _) => Ok(steps::password(call, browser, &place, "", None)),
+        (DECIDE, "approve") => match question(pages, &client, &session, &device) {
+            // What the application asks for may have changed since the page was shown.
+            Ok((question, _)) if asked_of(question.as_ref()) != form.text(ASKED) => {
+                confirm(pages, call, browser, &place, &device, &client, &session)
+            }
+            Ok((question, _)) => {
+                if let Some(Question { client, resource, permissions, .. }) = question {
+                    service.consent(&ctx, &session, client, resource, &permissions).await?;
+                }
+                decide(pages, call, &device, &client, &session, true).await
+            }
+            Err(said) => Ok(Page::refused(StatusCode::BAD_REQUEST, call, &said)),
+        },
+        (DECIDE, "decline") => decide(pages, call, &device, &client, &session, false).await,
+        (DECIDE, _) => Ok(steps::password(call, browser, &place, "", None)),
         _ => confirm(pages, call, browser, &place, &device, &client, &session),
     }
 }
@@ -124,6 +142,11 @@ fn question(
     }
 }
 
+/// What the person consents to beside, as the form carries it.
+fn asked_of(question: Option<&Question>) -> String {
+    question.map(Question::asked).unwrap_or_default()
+}
+
 fn confirm(
     pages: &Pages,
     call: &Call,
@@ -139,6 +162,8 @@ fn confirm(
         Ok(found) => found,
         Err(said) => return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &said)),
     };
+    let asked = asked_of(question.as_ref());
+    let hidden: Vec<_> = place.hidden.iter().copied().chain([(ASKED, asked.as_str())]).collect();
     let fields = html! {
         button type="submit" name="decision" value="approve" { "Approve" }
         button.other type="submit" name="decision" value="decline" { "Decline" }
@@ -156,7 +181,7 @@ fn confirm(
             dd { (user.name) }
         }
         @if let Some(question) = &question { (question.list(client, &scopes)) }
-        (steps::form(browser, place, "decide", &fields))
+        (steps::form(browser, &Place { hidden: &hidden, ..place.clone() }, DECIDE, &fields))
     };
     Ok(Page::new("Sign in to a device?", body))
 }
@@ -170,15 +195,6 @@ async fn decide(
     approves: bool,
 ) -> Result<Page, SignInError> {
     let (service, ctx) = (&pages.sign_in, Pages::ctx(call));
-    if approves {
-        match question(pages, client, session, device) {
-            Ok((Some(Question { client, resource, permissions, .. }), _)) => {
-                service.consent(&ctx, session, client, resource, &permissions).await?;
-            }
-            Ok((None, _)) => {}
-            Err(said) => return Ok(Page::refused(StatusCode::BAD_REQUEST, call, &said)),
-        }
-    }
     match service.decide(&ctx, session, device, approves).await {
         Ok(()) => {}
         Err(error @ (SignInError::Over | SignInError::Wrong)) => {

@@ -24,6 +24,7 @@ use crate::{
 const LONGEST_NAME: usize = 256;
 
 /// Where the steps are taken.
+#[derive(Clone)]
 pub(super) struct Place<'p> {
     /// Where the forms are posted to.
     pub(super) action: &'p str,

@@ -394,3 +394,40 @@ async fn guesses_at_user_codes_are_few() {
     let closed = site.submit(&page, &[("user_code", "BCDFGHJKL")]).await;
     assert_eq!((closed.status, closed.error().0), (StatusCode::TOO_MANY_REQUESTS, 50_053));
 }
+
+/// A consent is to what the page has shown, whatever the application asks for since.
+#[tokio::test]
+async fn a_consent_is_to_what_was_shown() {
+    let mut site = Site::new().await;
+    let all = Application::clone(site.deployment.store.snapshot().application(CONTOSO, ORDERS).unwrap());
+    let with = |most: usize| Application { scopes: all.scopes[..most].to_vec(), ..all.clone() };
+    site.deployment.put(CONTOSO, &with(1)).await;
+    let uri = asked(&SERVER.to_string(), CALLBACK, &[("scope", "api://shop-orders/.default")]);
+    let page = site.get(&uri).await;
+    let ask = site.sign_in(&page).await;
+    assert!(ask.body.contains("To Read (Read)") && !ask.body.contains("Write"), "{}", ask.body);
+    site.deployment.put(CONTOSO, &with(2)).await;
+    let again = site.submit(&ask, &[("decision", "accept")]).await;
+    assert!(again.title() == "Permissions requested" && again.body.contains("To Write (Write)"), "{}", again.body);
+    let granted = |site: &Site| {
+        let snapshot = site.deployment.store.snapshot();
+        let grants = snapshot.grants_of(CONTOSO, principal(CONTOSO, SERVER).id);
+        grants.iter().flat_map(|grant| grant.scopes.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(granted(&site), Vec::<String>::new());
+    assert!(site.submit(&again, &[("decision", "accept")]).await.sent().1.contains_key("code"));
+    assert_eq!(granted(&site), ["Read", "Write"]);
+}
+
+/// The age that a client wants is asked for until the person has answered.
+#[tokio::test]
+async fn a_sign_in_that_has_become_too_old_is_not_continued() {
+    let mut site = Site::new().await;
+    let page = site.get(&program(&[])).await;
+    site.sign_in(&page).await.sent();
+    site.now = NOW + 59;
+    let pick = site.get(&program(&[("max_age", "60")])).await;
+    assert_eq!(pick.title(), "Choose an account");
+    site.now = NOW + 61;
+    assert_eq!(site.submit(&pick, &[("decision", "continue")]).await.title(), "Sign in");
+}

@@ -21,7 +21,7 @@ use crate::{
             SigningKey, TokenVersion,
         },
         grants::{AppRoleAssignment, PermissionGrant},
-        people::{Group, Membership, User, UserPassword},
+        people::{Group, Membership, Totp, User, UserPassword},
         scopes::Scopes,
         sign_in::{AuthorizationCode, DeviceDecision, SignIn, UserCode, hash_of_user_code},
     },
@@ -687,7 +687,11 @@ async fn a_challenged_client_gets_a_token_that_is_new_enough() {
     let claims = json!({"access_token": {"nbf": {"essential": true, "value": (NOW - 10).to_string()}, "xms_cc": {"values": ["CP1"]}}});
     let token = service.verified(CONTOSO, &with(&claims.to_string()).await.access_token()).await;
     assert_eq!((token.nbf, token.xms_cc.as_slice()), (NOW - 10, &["cp1".to_owned()][..]));
-    let future = json!({"access_token": {"nbf": {"value": (NOW + 1).0}}});
+    // The resource's clock may go before ours, as far as it takes tokens that begin later.
+    let soon = json!({"access_token": {"nbf": {"value": (NOW + 300).0}}});
+    let token = service.verified(CONTOSO, &with(&soon.to_string()).await.access_token()).await;
+    assert_eq!(token.nbf, NOW + 300);
+    let future = json!({"access_token": {"nbf": {"value": (NOW + 301).0}}});
     refused(&with(&future.to_string()).await, "invalid_request", 50_200);
     for broken in
         ["{", "[]", "7", r#"{"access_token":{"nbf":{"value":"soon"}}}"#, r#"{"access_token":{"nbf":{"value":-1}}}"#]
@@ -758,7 +762,14 @@ async fn a_password_is_taken_from_a_client_only_where_an_operator_insists() {
     let nobody = [("username", "nobody@contoso.test")];
     let unknown: Vec<_> = form("wrong").into_iter().filter(|(name, _)| *name != "username").chain(nobody).collect();
     refused(&service.token(&unknown).await, "invalid_grant", 50_126);
+    // Nor does the shared name say whose names there are.
+    let nowhere = [("username", "nobody@nowhere.test")];
+    let unknown: Vec<_> = form("wrong").into_iter().filter(|(name, _)| *name != "username").chain(nowhere).collect();
+    refused(&service.post("/organizations/oauth2/v2.0/token", &unknown).await, "invalid_grant", 50_126);
     // Who has a second factor, or a password that somebody else knows, cannot sign in so.
+    let totp = Some(Totp { sealed: String::new(), set: NOW, last_step: 0 });
+    service.deployment.put(CONTOSO, &User { password: Some(kept.clone()), totp, ..alice() }).await;
+    refused(&service.token(&form("correct horse battery")).await, "interaction_required", 50_076);
     let given = UserPassword { must_change: true, ..kept };
     service.deployment.put(CONTOSO, &User { password: Some(given), ..alice() }).await;
     refused(&service.token(&form("correct horse battery")).await, "invalid_grant", 50_055);
@@ -820,6 +831,19 @@ async fn a_users_token_has_the_epoch_of_its_sign_in() {
     assert_eq!(token.xms_epoch, sign_in().epoch);
 }
 
+/// MSAL Go sends `openid offline_access profile` with the code alone.
+#[tokio::test]
+async fn a_refresh_token_may_be_asked_for_with_the_code() {
+    let service = service().await;
+    let scope = "https://vault.azure.net/.default".to_owned();
+    service.issue_code(&AuthorizationCode { scope, ..code("late", AZURE_CLI) }).await;
+    let mut form = code_form("late", AZURE_CLI).to_vec();
+    form.push(("scope", "https://vault.azure.net/.default openid offline_access profile"));
+    let tokens: TokenV2 = service.token(&form).await.json();
+    let refresh = tokens.user.refresh_token.unwrap();
+    assert_eq!(service.refresh(&refresh, &format!("{ARM}/.default")).await.status, StatusCode::OK);
+}
+
 /// Clients look what they keep up by the spelling that they asked for.
 #[tokio::test]
 async fn scopes_are_answered_as_they_were_asked_for() {
@@ -862,9 +886,9 @@ async fn every_token_of_a_resource_can_be_exchanged_on_behalf_of_its_user() {
         service.deployment.put(CONTOSO, &group).await;
         service.deployment.put(CONTOSO, &Membership { tenant: CONTOSO, group: id, member: ALICE, since: NOW }).await;
     }
-    let itself = API.to_string();
+    let (itself, mut subjects) = (API.to_string(), Vec::new());
     for (version, asked) in [
-        (TokenVersion::V1, "api://orders/Orders.Read"),
+        (TokenVersion::V1, "api://orders/Orders.Read openid"),
         (TokenVersion::V1, "api://orders//Orders.Read"),
         (TokenVersion::V1, &format!("{}/Orders.Read", itself.to_uppercase())),
         (TokenVersion::V2, "api://orders/Orders.Read"),
@@ -875,8 +899,15 @@ async fn every_token_of_a_resource_can_be_exchanged_on_behalf_of_its_user() {
         service.issue_code(&code).await;
         let mut form = code_form(secret.expose(), &itself).to_vec();
         form.push(("client_secret", SECRET));
-        let assertion = service.token(&form).await.access_token();
+        let tokens: TokenV2 = service.token(&form).await.json();
+        let assertion = tokens.access_token;
         assert!(assertion.len() > 9_000, "{}", assertion.len());
+        subjects.push(service.verified(CONTOSO, &assertion).await.sub);
+        if let Some(token) = &tokens.user.id_token {
+            let id = service.id_token(token).await;
+            assert_eq!(id.groups.len(), 200);
+            subjects.push(id.sub);
+        }
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
             ("requested_token_use", "on_behalf_of"),
@@ -888,6 +919,31 @@ async fn every_token_of_a_resource_can_be_exchanged_on_behalf_of_its_user() {
         let token = service.verified(CONTOSO, &service.token(&form).await.access_token()).await;
         assert_eq!((token.oid, token.amr), (ALICE, sign_in().methods), "{asked}: how it signed in is not lost");
     }
+    assert_eq!(subjects.len(), 5);
+    subjects.dedup();
+    assert_eq!(subjects.len(), 1, "one name for the application, whatever it is called: {subjects:?}");
+
+    // One group more, and an id token says where to ask, as an access token does.
+    let one = PrincipalId(Uuid::from_u128(0x8fff));
+    let group = Group {
+        tenant: CONTOSO,
+        id: one,
+        display_name: "one more".to_owned(),
+        description: None,
+        mail_nickname: "one".to_owned(),
+        owners: Vec::new(),
+        created: NOW,
+    };
+    service.deployment.put(CONTOSO, &group).await;
+    service.deployment.put(CONTOSO, &Membership { tenant: CONTOSO, group: one, member: ALICE, since: NOW }).await;
+    let scope = "api://orders/Orders.Read openid".to_owned();
+    service.issue_code(&AuthorizationCode { scope, ..code("one-more", &itself) }).await;
+    let mut form = code_form("one-more", &itself).to_vec();
+    form.push(("client_secret", SECRET));
+    let tokens: TokenV2 = service.token(&form).await.json();
+    let id = service.id_token(&tokens.user.id_token.unwrap()).await;
+    assert!(id.groups.is_empty() && id.claim_names.is_some_and(|names| names.groups == "src1"));
+    assert!(id.claim_sources.unwrap().src1.endpoint.ends_with("/getMemberObjects"));
 }
 
 /// An application that is a server and a program as well: the server's codes take its credential.
