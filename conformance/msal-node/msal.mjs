@@ -41,6 +41,24 @@ async function silently(app, account) {
   }
 }
 
+// The client waits on loopback for a code, which the person's browser posts, and makes the challenge itself.
+async function interactive() {
+  const app = publicClient();
+  const openBrowser = async (url) => {
+    holds(`there is no challenge in ${url}`, new URL(url).searchParams.get("code_challenge_method") === "S256");
+    const [shown] = await opened(url);
+    const answer = await fetch(shown.origin + shown.pathname, {
+      method: "POST",
+      body: shown.searchParams,
+      redirect: "manual",
+    });
+    holds(`the program answers ${answer.status}`, answer.status < 400);
+  };
+  const result = await app.acquireTokenInteractive({ scopes: [ARM], openBrowser });
+  isTheUser(await claims(result.accessToken, "https://management.azure.com"));
+  await silently(app, result.account);
+}
+
 async function code() {
   const app = publicClient();
   const { request, brought, result } = await signIn(app, [ARM]);
@@ -129,4 +147,4 @@ async function onBehalfOf() {
   holds(`an application's own token: ${error}`, error.message.includes("AADSTS7000114"));
 }
 
-export default { code, verifier, device, secret, certificate: byCertificate, onBehalfOf };
+export default { interactive, code, verifier, device, secret, certificate: byCertificate, onBehalfOf };
