@@ -75,6 +75,19 @@ const fn page(method: Method, pattern: &'static str, run: Run<Sts>) -> Route<Sts
     Route { method, pattern, handler }
 }
 
+/// The form of the token endpoint, read as at `v1`, `v2` or `adfs`, or what is said of what is wrong with it; none at any other.
+/// For the fuzz target.
+#[cfg(feature = "fuzzing")]
+pub async fn read_form(call: &mut Call, endpoint: &str) -> Option<Result<crate::app::tokens::TokenRequest, String>> {
+    let endpoint = match endpoint {
+        "v1" => form::Endpoint::V1,
+        "v2" => form::Endpoint::V2,
+        "adfs" => form::Endpoint::Adfs,
+        _ => return None,
+    };
+    Some(form::read(call, endpoint).await.map_err(|error| error.to_string()))
+}
+
 /// Answers with what is at hand.
 fn at_once<'a>(answer: Result<Reply, Fault>) -> Answer<'a, Sts> {
     Box::pin(async move { answer })
