@@ -63,8 +63,8 @@ fn render(results: &Path) -> Result<(String, usize)> {
          listed and deleted with it; then the refusals. (kubelogin, vals and rclone do what people run them for: a cluster\n\
          credential, a secret by its reference, blobs in Azurite.) A cell counts the cases that passed. `no agent` is without\n\
          Denizen's agent: an application's secret or certificate, straight to the token service, and the sources that only\n\
-         the test kit has. Chromium, Debian's of the day, and MSAL sign a person in there, and read no secret. `–` is where a\n\
-         client is not run: for managed identity alone, or for people alone.\n\n\
+         the test kit has. Chromium, Debian's of the day, MSAL and openid-client sign a person in there, and read no secret. `–` is\n\
+         where a client is not run: for managed identity alone, or for people alone.\n\n\
          | client | version |",
     );
     for (_, name) in DIALECTS {
