@@ -615,7 +615,9 @@ mod tests {
     use super::*;
     use crate::{
         app::{set_up::NewSetUp, vaults::NewVault},
+        domain::directory::Tenant,
         run::{Server, root_key_in},
+        store::{StoreError, Write},
     };
 
     async fn server(folder: &tempfile::TempDir) -> Server {
@@ -728,8 +730,10 @@ mod tests {
         assert!(server.sign_in.password(ctx, plan.tenant(), "ada@contoso.example", &own().into()).await.is_ok());
         for (task, enabled) in [(UserTask::Disable, false), (UserTask::RevokeSessions, false), (UserTask::Enable, true)]
         {
+            let epoch = || server.store.snapshot().user(plan.tenant(), id).unwrap().epoch;
+            let (before, ends_sessions) = (epoch(), !matches!(task, UserTask::Enable));
             let done = run("ada@contoso.example", task).await.unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(done.users[0].enabled, enabled);
+            assert_eq!((done.users[0].enabled, epoch()), (enabled, before + u64::from(ends_sessions)));
         }
         let totp = run("ada@contoso.example", UserTask::SetUpTotp).await.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(totp.totp.unwrap().key.len(), 32);
@@ -749,6 +753,55 @@ mod tests {
         ] {
             let refused = run(user, task).await.err().unwrap();
             assert!(refused.contains(says), "{user}: {refused}");
+        }
+        server.store.clone().close().await;
+    }
+
+    /// An emergency is one of all tenants: what fails in one leaves no leaked key of another in use.
+    #[tokio::test]
+    async fn a_tenant_whose_keys_cannot_be_changed_keeps_no_other_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = server(&folder).await;
+        let owner = Owner::at_other_end(rustix::process::geteuid().as_raw()).unwrap();
+        for domain in ["contoso.example", "fabrikam.example", "adatum.example"] {
+            let id = TenantId(denizen_keys::random::uuid_v4());
+            let tenant = &server.directory.new_tenant(id, domain, domain, Clock::system().now());
+            let authorization = server.authorize(id, SystemReason::SetUp);
+            let written = server.store.write(&authorization, |tx| {
+                Box::pin(async move {
+                    tx.insert(tenant).await?;
+                    Ok::<_, StoreError>(Write::commit("test", "test", ()))
+                })
+            });
+            written.await.unwrap();
+            server.signing.ensure_keys(&server.authorize(id, SystemReason::SetUp)).await.unwrap();
+        }
+        let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
+        // The one that is met first.
+        let broken = tenants[0];
+        let authorization = server.authorize(broken, SystemReason::SetUp);
+        let record = Tenant::clone(server.store.snapshot().tenant(broken).unwrap());
+        let unopenable = &Tenant { sealed_kek: "AAAA".to_owned(), ..record };
+        let written = server.store.write(&authorization, |tx| {
+            Box::pin(async move {
+                tx.put(unopenable).await?;
+                Ok::<_, StoreError>(Write::commit("test", "test", ()))
+            })
+        });
+        written.await.unwrap();
+        let kids = |tenant| KeyRing::kids(&server.store.snapshot(), tenant);
+        for is_emergency in [false, true] {
+            let before: Vec<_> = tenants.iter().map(|tenant| kids(*tenant)).collect();
+            let done = match is_emergency {
+                false => server.administration.rotate_signing_keys(owner).await,
+                true => server.administration.replace_signing_keys(owner, &KeysReplaced::default()).await,
+            };
+            let done = done.unwrap_or_else(|error| panic!("{error}"));
+            assert!(done.failed.len() == 1 && done.failed[0].contains(&broken.to_string()), "{:?}", done.failed);
+            assert_eq!(kids(broken), before[0]);
+            for (tenant, before) in tenants.iter().zip(&before).skip(1) {
+                assert_ne!(kids(*tenant), *before, "{is_emergency}");
+            }
         }
         server.store.clone().close().await;
     }
