@@ -8,6 +8,8 @@ use super::claims::audience::ScopeFault;
 
 /// The resource whose permissions are asked for by their bare name, `User.Read` for one.
 pub const GRAPH: &str = "https://graph.microsoft.com";
+/// The scopes of OpenID Connect's that are read.
+const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 /// Everything that was consented to.
 pub const DEFAULT: &str = ".default";
 /// The longest scope that is read, bytes.
@@ -107,7 +109,10 @@ impl Scopes {
 
     /// A permission as it is asked for and answered.
     pub fn spelt(&self, permission: &str) -> String {
-        if self.is_bare { permission.to_owned() } else { format!("{}/{permission}", self.resource) }
+        // One of Graph's that is called like a scope of OpenID Connect's would be taken for that.
+        let is_open_id = OPEN_ID.iter().any(|name| permission.eq_ignore_ascii_case(name));
+        let is_bare = self.is_bare && !is_open_id;
+        if is_bare { permission.to_owned() } else { format!("{}/{permission}", self.resource) }
     }
 
     /// The same as a `scope` has it.
@@ -150,6 +155,10 @@ mod tests {
             ),
             ("User.Read openid", Scopes { is_bare: true, ..scopes(GRAPH, &["User.Read"], [true, false, false]) }),
             ("https://graph.microsoft.com/User.Read", scopes(GRAPH, &["User.Read"], [false; 3])),
+            (
+                "User.Read https://graph.microsoft.com/openid",
+                Scopes { is_bare: true, ..scopes(GRAPH, &["User.Read", "openid"], [false; 3]) },
+            ),
             ("profile", Scopes { profile: true, ..scopes(GRAPH, &[], [false; 3]) }),
             ("openid email", scopes(GRAPH, &[], [true, true, false])),
             (
@@ -162,7 +171,8 @@ mod tests {
                 scopes("00000000-0000-0000-0000-000000000009", &[".default"], [false; 3]),
             ),
         ] {
-            assert_eq!(Scopes::parse(text), Ok(read), "{text}");
+            assert_eq!(Scopes::parse(text), Ok(read.clone()), "{text}");
+            assert_eq!(Scopes::parse(&read.text()), Ok(read), "{text}");
         }
     }
 
@@ -179,7 +189,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(text in "([a-z:/. ]|openid|offline_access|profile|email){0,40}") {
+        fn what_is_written_is_read_again(
+            text in "([a-z:/. ]|https://graph.microsoft.com/|openid|offline_access|profile|email){0,40}",
+        ) {
             if let Ok(read) = Scopes::parse(&text) {
                 prop_assert_eq!(Scopes::parse(&read.text()), Ok(read));
             }
