@@ -1,6 +1,6 @@
 //! A measured process: one we start, read the accounts of, and stop.
 //!
-//! Touches `/proc/PID` of its own children and no other process. What is measured is what the kernel charged to the
+//! Touches `/proc/PID` of its own children, and of what they have started, and no other process. What is measured is what the kernel charged to the
 //! whole process, its threads that have ended included, in ticks of 10 ms; rounds are long enough for that grain.
 
 use std::{path::Path, process::Stdio, time::Duration};
@@ -25,6 +25,35 @@ pub(crate) struct Child {
     lines: Option<Lines<BufReader<ChildStdout>>>,
     /// Held open: a peer ends when it closes, so that none outlives a bench that was killed.
     _stdin: Option<ChildStdin>,
+}
+
+/// Fields of `/proc/PID/stat`, counted from the state, which proc(5) calls its third: `utime` and `stime`.
+const OWN: &[usize] = &[11, 12];
+/// These, and the same of children that have ended.
+const WITH_ENDED: &[usize] = &[11, 12, 13, 14];
+
+/// CPU seconds charged to a process that a child has started.
+pub(crate) fn cpu_of(pid: i32) -> Result<f64> {
+    ticks(pid, OWN)
+}
+
+/// The same, with what its children were charged that have ended.
+pub(crate) fn cpu_with_ended_children(pid: i32) -> Result<f64> {
+    ticks(pid, WITH_ENDED)
+}
+
+fn ticks(pid: i32, of: &[usize]) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name, in parentheses, and may hold spaces.
+    let (_, rest) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let mut ticks = 0;
+    for field in of {
+        ticks += fields.get(*field).context("a short /proc/PID/stat")?.parse::<u64>()?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a process would have to run for a million years")]
+    let seconds = ticks as f64 / TICKS_PER_SECOND;
+    Ok(seconds)
 }
 
 /// Resident memory, in bytes.
@@ -85,16 +114,7 @@ impl Child {
 
     /// CPU seconds charged to it so far, user and system, all threads.
     pub(crate) fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(self.proc("stat")).with_context(|| format!("{} is gone", self.name))?;
-        // The second field is the program's name, in parentheses, and may hold spaces.
-        let (_, rest) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks = |field: usize| -> Result<u64> { Ok(fields.get(field).context("a short /proc/PID/stat")?.parse()?) };
-        // proc(5) counts from 1 and the state, its third field, is our first: 14 and 15 are utime and stime.
-        let ticks = ticks(11)? + ticks(12)?;
-        #[expect(clippy::cast_precision_loss, reason = "a process would have to run for a million years")]
-        let seconds = ticks as f64 / TICKS_PER_SECOND;
-        Ok(seconds)
+        ticks(self.pid.as_raw_pid(), OWN).with_context(|| format!("{} is gone", self.name))
     }
 
     /// What it holds in memory now.

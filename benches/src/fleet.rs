@@ -1,11 +1,13 @@
-//! Directories with many machines: what enrolment makes of each, and one role assignment.
+//! Directories with many machines: what enrolment makes of each, and one role assignment. Directories with many users, and
+//! the machines' principals alone.
 
 use anyhow::Result;
-use denizen_keys::{hash, random};
+use denizen_keys::{b64, hash, random};
 use denizen_server::{
     app::access::SystemReason,
     domain::{
         directory::{KeyCredential, PrincipalKind, ServicePrincipal},
+        people::{User, UserPassword},
         resources::Machine,
         roles::{RoleAssignment, RoleId},
     },
@@ -54,6 +56,53 @@ pub(crate) async fn fill(server: &Server, place: &Place, numbers: std::ops::Rang
         first = last;
     }
     Ok(())
+}
+
+/// Adds users of these numbers, and of each number a machine's principal.
+pub(crate) async fn fill_principals(server: &Server, place: &Place, numbers: std::ops::Range<u32>) -> Result<()> {
+    let mut first = numbers.start;
+    while first < numbers.end {
+        let last = numbers.end.min(first + AT_ONCE);
+        let authorization = server.authorize(place.tenant, SystemReason::SetUp);
+        let now = authorization.now();
+        server
+            .store
+            .write(&authorization, |tx| {
+                Box::pin(async move {
+                    for number in first..last {
+                        tx.insert(&machine(place, number, now)?.0).await?;
+                        tx.insert(&user(place.tenant, number, now)).await?;
+                    }
+                    Ok::<_, StoreError>(Write::commit("bench/fill", "/", ()))
+                })
+            })
+            .await?;
+        first = last;
+    }
+    Ok(())
+}
+
+/// A user with a password, which nobody knows: its hash is of nothing.
+fn user(tenant: TenantId, number: u32, now: UnixTime) -> User {
+    let nickname = format!("user-{number:07}");
+    let (salt, hash) = (b64::standard(&random::bytes::<16>()), b64::standard(&random::bytes::<32>()));
+    let hash = format!("$argon2id$v=19$m=19456,t=2,p=1${}${}", salt.trim_end_matches('='), hash.trim_end_matches('='));
+    User {
+        tenant,
+        id: PrincipalId(random::uuid_v4()),
+        name: format!("{nickname}@bench.example"),
+        display_name: nickname.clone(),
+        given_name: Some("User".to_owned()),
+        surname: Some(number.to_string()),
+        mail: Some(format!("{nickname}@bench.example")),
+        mail_nickname: nickname,
+        enabled: true,
+        epoch: 0,
+        password: Some(UserPassword { hash, set: now, must_change: false }),
+        totp: None,
+        externals: Vec::new(),
+        created: now,
+    }
 }
 
 /// What enrolment makes of a machine.

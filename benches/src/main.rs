@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`figures`] | one file for each figure |
 //! | [`dev`], [`served`], [`agent`], [`machine`] | what is measured, started and spoken to |
-//! | [`fleet`] | directories with many machines |
+//! | [`fleet`] | directories with many machines, and with many users |
 //! | [`peer`], [`limit`] | what it is held against |
 //! | [`hold`] | clients that hold connections and do nothing good with them |
 //! | [`load`], [`http`] | the load: bounded in time and number, loopback only |
@@ -61,7 +61,7 @@ struct Cli {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
     /// Machines in the directory that is opened (start: 100,000 unless told; scale: in the largest, a million), or
-    /// agents of the real run (storm: 5,000)
+    /// agents of the real run (storm: 5,000), or users of the large directory (graph-list: 100,000)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     machines: Option<u32>,
     /// Keeps what was printed in benches/RESULTS.md
