@@ -126,7 +126,8 @@ impl Store {
     /// As [`Self::list`].
     pub async fn count<R: Listed>(&self, ctx: &Ctx, list: &List<'_>) -> Result<u64, ListError> {
         let mut sql = Composed::new(R::TABLE.count, self.core.engine.dialect());
-        condition::<R>(&mut sql, &ctx.tenant.to_string(), list)?;
+        sql.push(" WHERE tenant = ").text(ctx.tenant.to_string());
+        filters::<R>(&mut sql, list)?;
         let count = |rows: &[super::db::Row], _: Checks<'_>| rows.first().map_or(Ok(0), |row| row.count(0));
         Ok(self.read_page(sql.sql(), &sql.args(), count).await?)
     }
@@ -233,9 +234,10 @@ fn statement<R: Listed>(
     (order, after): (&Ordered, Option<&Key>),
 ) -> Result<Composed, BadQuery> {
     let mut sql = Composed::new(R::TABLE.all, dialect);
-    condition::<R>(&mut sql, tenant, list)?;
+    sql.push(" WHERE tenant = ").text(tenant);
     let is_by_id = matches!(order.place, Place::Id);
     let (from, beyond, direction) = if order.descending { (" <= ", " < (", " DESC") } else { (" >= ", " > (", "") };
+    // Before the filters: of several bounds of one index SQLite begins at the first, and reads what is between.
     if let Some(key) = after {
         if !is_by_id {
             // SQLite begins at an expression by itself only, and passes over those of the same value.
@@ -254,6 +256,7 @@ fn statement<R: Listed>(
         }
         sql.text(&key.id).push(")");
     }
+    filters::<R>(&mut sql, list)?;
     sql.push(" ORDER BY ");
     if !is_by_id {
         order.place.column(&mut sql);
@@ -264,9 +267,8 @@ fn statement<R: Listed>(
     Ok(sql)
 }
 
-/// Adds which rows, after the tenant's.
-fn condition<R: Listed>(sql: &mut Composed, tenant: &str, list: &List<'_>) -> Result<(), BadQuery> {
-    sql.push(" WHERE tenant = ").text(tenant);
+/// Adds which rows of the tenant's.
+fn filters<R: Listed>(sql: &mut Composed, list: &List<'_>) -> Result<(), BadQuery> {
     for filter in &list.filters {
         sql.push(" AND ");
         of_filter::<R>(sql, filter)?;

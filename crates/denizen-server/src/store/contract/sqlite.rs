@@ -477,6 +477,10 @@ async fn lists_are_read_by_index() {
     let store = founded(&place).await;
     let conn = Connection::open(place.path()).unwrap();
     for (statement, index) in super::lists::statements(place.engine().dialect()) {
+        if statement.contains("id) > (") && statement.contains(" < $") {
+            // SQLite begins at the first of several bounds of one index: where the page goes on, and not where the filter begins.
+            assert!(statement.find("id) > (") < statement.find(" < $"), "{statement}");
+        }
         let mut explained = conn.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
         let plan = explained.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>().unwrap();
         let plan = plan.join("; ");
