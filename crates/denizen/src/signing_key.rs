@@ -22,19 +22,14 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use denizen_identity::{Environment, http::Client};
 use denizen_server::{
-    app::{
-        access::SystemReason,
-        administration::{AlgorithmChosen, KeysReplaced, Rotated, not_changed},
-        signing::KeyRing,
-    },
+    app::administration::{AlgorithmChosen, KeysReplaced, Owner, Rotated},
     domain::directory::SigningAlgorithm,
     http::admin::{REPLACE_SIGNING_KEYS, ROTATE_SIGNING_KEYS, SIGNING_ALGORITHM},
     run::{Server, database_in},
-    store::Snapshot,
 };
 use denizen_wire::{ClientId, Clock, TenantId};
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::{
     admin_client::Administrator,
@@ -207,27 +202,16 @@ async fn at_rest(data: DataDir, command: &'static str) -> Result<Rotated, Failur
     let server = Server::open_at_rest(data.path(), data.root_key()?, "", Clock::system())
         .await
         .map_err(Failure::while_(exit::DATA, "the database"))?;
-    let kids = |of: fn(&Snapshot, TenantId) -> Vec<String>| -> Vec<String> {
-        let snapshot = server.store.snapshot();
-        snapshot.tenants().flat_map(|tenant| of(&snapshot, tenant.id)).collect()
+    // A data directory that is held is ours.
+    let owner = Owner::at_other_end(geteuid().as_raw());
+    let owner = owner.ok_or_else(|| Failure::new(exit::DATA, "this process has no owner"))?;
+    let done = match command {
+        ROLL => server.administration.replace_signing_keys(owner, &KeysReplaced::default()).await,
+        _ => server.administration.rotate_signing_keys(owner).await,
     };
-    let mut failed = Vec::new();
-    let before = kids(KeyRing::kids);
-    let tenants: Vec<TenantId> = server.store.snapshot().tenants().map(|tenant| tenant.id).collect();
-    for tenant in tenants {
-        let authorization = server.authorize(tenant, SystemReason::Command(command));
-        let changed = match command {
-            ROLL => server.signing.replace_all(&authorization).await,
-            _ => server.signing.rotate(&authorization).await,
-        };
-        if let Err(error) = changed {
-            failed.push(not_changed(tenant, &error));
-        }
-    }
-    let (after, left) = (kids(KeyRing::kids), kids(KeyRing::withdrawn));
     server.store.close().await;
     data.close();
-    Ok(Rotated { before, after, left, failed })
+    done.map_err(Failure::while_(exit::DATA, "the signing keys"))
 }
 
 /// A development server has no keys in a device.
