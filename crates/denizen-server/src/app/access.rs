@@ -553,10 +553,28 @@ fn published<'a>(snapshot: &'a Snapshot, tenant: TenantId, kid: &str, now: UnixT
 
 /// One tenant's role assignments and roles in one snapshot.
 #[derive(Clone, Copy)]
-struct TenantRoles<'a> {
-    snapshot: &'a Snapshot,
-    tenant: TenantId,
-    roles: &'a BuiltInRoles,
+pub(in crate::app) struct TenantRoles<'a> {
+    pub(in crate::app) snapshot: &'a Snapshot,
+    pub(in crate::app) tenant: TenantId,
+    pub(in crate::app) roles: &'a BuiltInRoles,
+}
+
+impl TenantRoles<'_> {
+    /// Whether a role is one of the directory.
+    pub(in crate::app) fn is_of_directory(&self, id: RoleId) -> bool {
+        self.role(id).is_some_and(RoleDefinition::is_of_directory)
+    }
+
+    /// The roles of the directory that one has, itself and by its groups: each once, by id.
+    pub(in crate::app) fn of_directory(&self, principal: PrincipalId) -> Vec<Uuid> {
+        let groups = self.groups_of(principal);
+        let given = std::iter::once(&principal).chain(&groups).flat_map(|who| self.assignments_of(*who));
+        let mut ids: Vec<Uuid> =
+            given.map(|it| it.role).filter(|id| self.is_of_directory(*id)).map(|id| id.0).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
 }
 
 impl<'a> RoleSource<'a> for TenantRoles<'a> {

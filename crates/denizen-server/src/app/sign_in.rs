@@ -9,7 +9,8 @@
 //! ```
 //!
 //! **Nobody learns who is there**: whether a name is a user's says neither the text nor the time of an answer, which costs one
-//! argon2id unless it is refused before anybody is looked up. What is said of a user (disabled, a second factor) is said to who knows the password.
+//! argon2id unless it is refused before anybody is looked up. What is said of a user (disabled, a second factor) is said to
+//! who knows the password.
 //!
 //! **Guesses are few**: attempts are counted by account and by address, in the memory of this replica and in maps of bounded
 //! size, and refused for a growing time from a limit on ([`guard`], [`crate::domain::attempts`]). Names that are nobody's are

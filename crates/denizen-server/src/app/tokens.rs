@@ -410,14 +410,13 @@ impl TokenService {
         match &asking.by {
             Some(by) => self.record_refusal(&by.known(ctx), &error),
             None if error.is_ours() => log_failure(ctx, &error),
-            // It is within its rights, and too fast.
-            None if matches!(error, TokenError::Limited(_)) => {
-                let stranger = Stranger { client: Some(asking.id), ..Stranger::from(ctx) };
-                self.strangers().refused(Reason::Limited, stranger, &error);
-            }
             // A device asks until somebody has decided.
             None if matches!(error, TokenError::Grant(GrantFault::Pending | GrantFault::TooFast(_))) => {}
-            None => return self.refuse_stranger(ctx, Some(asking.id), asker, (Reason::Grant, error)),
+            None => {
+                // Who is within its rights and too fast is not taken for a guesser.
+                let reason = if matches!(error, TokenError::Limited(_)) { Reason::Limited } else { Reason::Grant };
+                return self.refuse_stranger(ctx, Some(asking.id), asker, (reason, error));
+            }
         }
         error
     }
@@ -456,7 +455,7 @@ impl TokenService {
             let issued_by = if self.entra_issued.covers(asked) { IssuedBy::Entra } else { IssuedBy::Us };
             return first_party(issued_by);
         }
-        match snapshot.application_behind(tenant.id, &self.own_resources, asked) {
+        match snapshot.application_called(tenant.id, asked) {
             Some(application) => known(
                 Some(application.client_id),
                 application.token_version,

@@ -287,8 +287,7 @@ impl Users {
         must_change: bool,
         set: UnixTime,
     ) -> Result<UserPassword, ChangeError> {
-        good_password(name, password)?;
-        Ok(UserPassword { hash: self.passwords.hash(password).await?, set, must_change })
+        kept(&self.passwords, name, password, (must_change, set)).await
     }
 
     /// Changes a user's record; nothing is written when `change` says that nothing changes.
@@ -334,6 +333,20 @@ fn named_by(authorization: &Authorization, user: PrincipalId) -> Result<&hot::Us
 
 fn missing(user: PrincipalId) -> ChangeError {
     ChangeError::Missing(format!("the user {user}"))
+}
+
+/// A password as it is kept, hashed in the turns of all others, and only where it keeps the rules.
+///
+/// # Errors
+/// As [`Users::kept`].
+pub(in crate::app) async fn kept(
+    passwords: &Passwords,
+    name: &str,
+    password: &SecretString,
+    (must_change, set): (bool, UnixTime),
+) -> Result<UserPassword, ChangeError> {
+    good_password(name, password)?;
+    Ok(UserPassword { hash: passwords.hash(password).await?, set, must_change })
 }
 
 /// The target that the audit names a user by.

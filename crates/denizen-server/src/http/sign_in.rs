@@ -51,7 +51,7 @@ use crate::{
         sign_in::{SignInError, SignInService},
         strangers::{Reason, Stranger},
     },
-    domain::{Actor, Ctx},
+    domain::{Actor, Ctx, claims::audience::OwnResources},
 };
 
 /// Which dialect of the authorization endpoint was asked.
@@ -75,12 +75,13 @@ pub(super) enum Tenants {
 pub struct Pages {
     sign_in: SignInService,
     names: PublicNames,
+    own_resources: OwnResources,
 }
 
 impl Pages {
     /// Creates the pages of the use case. `names` are what issuers are made of, and where forms may come from.
     pub fn new(sign_in: SignInService, names: PublicNames) -> Self {
-        Self { sign_in, names }
+        Self { sign_in, own_resources: names.own_resources(), names }
     }
 
     /// The authorization endpoint: a client's question, and each step's form.

@@ -32,6 +32,7 @@ use uuid::Uuid;
 use self::tenant::{Assignments, TenantState, by_principal};
 use super::{Kind, Revision, tree::Tree};
 use crate::domain::{
+    built_in_clients::built_in_client,
     claims::audience::{self, OwnResources},
     directory::{Application, SigningKey, Tenant},
     grants::PermissionGrant,
@@ -181,6 +182,15 @@ impl Snapshot {
         self.of(tenant)?.applications.get(&id)
     }
 
+    /// The application of a client id in whichever tenant has registered it. A tool that every tenant has is none: no tenant's
+    /// registration speaks for the others.
+    pub fn registered_anywhere(&self, id: ClientId) -> Option<&Arc<Application>> {
+        if built_in_client(id).is_some() {
+            return None;
+        }
+        self.tenants().find_map(|tenant| self.application(tenant.id, id))
+    }
+
     /// The application that is this resource; the URI is compared exactly.
     pub fn application_for_resource(&self, tenant: TenantId, identifier_uri: &str) -> Option<&Arc<Application>> {
         self.of(tenant)?.resources.get(identifier_uri)
@@ -197,6 +207,11 @@ impl Snapshot {
         if audience::is_first_party(resource) || own.covers(resource) {
             return None;
         }
+        self.application_called(tenant, resource)
+    }
+
+    /// The same of a resource that is known to be neither.
+    pub fn application_called(&self, tenant: TenantId, resource: &str) -> Option<&Arc<Application>> {
         match resource.parse() {
             Ok(id) => self.application(tenant, id),
             Err(_) => self

@@ -22,9 +22,9 @@ use super::TenantRoles;
 use crate::{
     domain::{
         Actor, Ctx,
-        authorize::{Action, Attributes, RoleSource as _, authorize},
+        authorize::{Action, Attributes, authorize},
         resources::JoinToken,
-        roles::{BuiltInRoles, RoleDefinition},
+        roles::BuiltInRoles,
         sign_in::SignIn,
     },
     store::{RecordProof, Snapshot, Store, WriteProof},
@@ -207,12 +207,9 @@ impl Authorization {
         match &self.granted {
             Granted::Roles { principal, roles, .. } => {
                 let view = TenantRoles { snapshot, tenant: self.ctx.tenant, roles };
-                let groups = view.groups_of(target);
-                let mut given = std::iter::once(&target).chain(&groups).flat_map(|who| view.assignments_of(*who));
-                let has_role = given.any(|it| view.role(it.role).is_some_and(RoleDefinition::is_of_directory));
                 let action = Action::control(action);
                 let decide = || authorize(&view, *principal, &action, &ResourceId::root(), &Attributes::default());
-                !has_role || decide().allowed
+                view.of_directory(target).is_empty() || decide().allowed
             }
             Granted::JoinToken { .. } | Granted::SignIn { .. } | Granted::Begin { .. } | Granted::User { .. } => false,
             Granted::System => true,

@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use super::{Directory, DirectoryError, actions, applications::exists};
 use crate::{
-    app::access::Authorization,
+    app::access::{Authorization, TenantRoles},
     domain::{
         deleted::{DeletedKind, DeletedObject},
         directory::{Application, ServicePrincipal},
         people::{Group, Membership, MembershipKey, User},
-        roles::{BuiltInRoles, RoleAssignment, RoleDefinition, RoleId},
+        roles::{BuiltInRoles, RoleAssignment},
     },
-    store::{Snapshot, StoreError, Tx, Write},
+    store::{StoreError, Tx, Write},
 };
 
 /// A record as it lies among the deleted.
@@ -45,9 +45,10 @@ pub(super) async fn drop_directory_roles(
     tenant: TenantId,
     principal: PrincipalId,
 ) -> Result<(), StoreError> {
-    let snapshot = tx.snapshot();
+    let snapshot = &tx.snapshot();
+    let view = TenantRoles { snapshot, tenant, roles };
     for assignment in snapshot.assignments_of(tenant, principal) {
-        if is_of_directory(&snapshot, roles, tenant, assignment.role) {
+        if view.is_of_directory(assignment.role) {
             tx.remove::<RoleAssignment>(&assignment.id).await?;
         }
     }
@@ -62,22 +63,14 @@ async fn drop_ranking_memberships(
     tenant: TenantId,
     member: PrincipalId,
 ) -> Result<(), StoreError> {
-    let snapshot = tx.snapshot();
-    let has_role = |group: &PrincipalId| {
-        let mut given = snapshot.assignments_of(tenant, *group).iter();
-        given.any(|it| is_of_directory(&snapshot, roles, tenant, it.role))
-    };
+    let snapshot = &tx.snapshot();
+    let view = TenantRoles { snapshot, tenant, roles };
     for group in snapshot.direct_groups_of(tenant, member) {
-        if has_role(&group) || snapshot.groups_of(tenant, group).iter().any(has_role) {
+        if !view.of_directory(group).is_empty() {
             tx.remove::<Membership>(&MembershipKey { group, member }).await?;
         }
     }
     Ok(())
-}
-
-pub(super) fn is_of_directory(snapshot: &Snapshot, roles: &BuiltInRoles, tenant: TenantId, id: RoleId) -> bool {
-    let role = roles.role(id).or_else(|| snapshot.custom_role(tenant, id).map(AsRef::as_ref));
-    role.is_some_and(RoleDefinition::is_of_directory)
 }
 
 fn kept<T: DeserializeOwned>(object: &DeletedObject) -> Result<T, StoreError> {

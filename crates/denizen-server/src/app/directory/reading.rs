@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
 
-use super::{Directory, DirectoryError, actions, deleted::is_of_directory};
+use super::{Directory, DirectoryError, actions};
 pub use crate::store::{List, Listed, Page};
 use crate::{
-    app::access::{Authorization, Known},
+    app::access::{Authorization, Known, TenantRoles},
     domain::{
         Actor,
         directory::{Application, ServicePrincipal},
@@ -346,16 +346,9 @@ impl Directory {
         member: PrincipalId,
         with_roles: bool,
     ) -> Vec<Uuid> {
-        let groups = snapshot.groups_of(tenant, member);
-        let mut roles = Vec::new();
-        if with_roles {
-            let everyone = std::iter::once(&member).chain(&groups);
-            let given = everyone.flat_map(|who| snapshot.assignments_of(tenant, *who)).map(|it| it.role);
-            roles.extend(given.filter(|id| is_of_directory(snapshot, &self.roles, tenant, *id)).map(|id| id.0));
-            roles.sort_unstable();
-            roles.dedup();
-        }
-        groups.into_iter().map(|group| group.0).chain(roles).collect()
+        let view = TenantRoles { snapshot, tenant, roles: &self.roles };
+        let roles = if with_roles { view.of_directory(member) } else { Vec::new() };
+        snapshot.groups_of(tenant, member).into_iter().map(|group| group.0).chain(roles).collect()
     }
 
     pub(super) async fn memberships(

@@ -15,7 +15,7 @@ use crate::{
     app::{
         ChangeError,
         access::Authorization,
-        users::{good_password, local_part, target},
+        users::{kept, local_part, target},
     },
     domain::{
         deleted::DeletedKind,
@@ -244,9 +244,8 @@ impl Directory {
         new: &NewPassword,
     ) -> Result<UserPassword, DirectoryError> {
         let rule = "The specified password does not comply with password complexity requirements";
-        good_password(name, &new.password).map_err(|error| said(rule, error))?;
-        let hash = self.passwords.hash(&new.password).await.map_err(ChangeError::from)?;
-        Ok(UserPassword { hash, set: authorization.now(), must_change: new.must_change })
+        let kept = kept(&self.passwords, name, &new.password, (new.must_change, authorization.now())).await;
+        kept.map_err(|error| said(rule, error))
     }
 }
 

@@ -6,6 +6,7 @@ use denizen_wire::{ClientId, PrincipalId, TenantId};
 use uuid::Uuid;
 
 use crate::{
+    app::access::TenantRoles,
     domain::{
         claims::{Audience, Groups, MOST_GROUPS},
         directory::GroupClaims,
@@ -72,14 +73,5 @@ pub(super) fn directory_roles(
     tenant: TenantId,
     user: PrincipalId,
 ) -> Vec<Uuid> {
-    let groups = snapshot.groups_of(tenant, user);
-    let mut ids: Vec<Uuid> = std::iter::once(&user)
-        .chain(&groups)
-        .flat_map(|who| snapshot.assignments_of(tenant, *who))
-        .filter(|assignment| roles.role(assignment.role).is_some_and(|role| role.is_of_directory()))
-        .map(|assignment| assignment.role.0)
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+    TenantRoles { snapshot, tenant, roles }.of_directory(user)
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Nothing is changed in place: each arrow is one row consumed and another made. How often a device asks is remembered in this
-//! process alone. Tests: `http/sts/tests/people.rs`.
+//! process alone. Tests: `http/sts/tests/people/device.rs`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,7 +3,7 @@
 //!
 //! No refresh token is kept of it: the resource has the user's token each time it is called.
 //!
-//! Tests: `http/sts/tests/people.rs`.
+//! Tests: `http/sts/tests/people/on_behalf_of.rs`.
 
 use denizen_keys::SecretString;
 

@@ -79,7 +79,10 @@ fn user_who_asks(api: &Graph, call: &Call) -> Result<Known, Fault> {
         Subject::App => Err(Fault::bad("/me request is only valid with delegated authentication flow.")),
         // Who has signed in somewhere has not let that client see the directory.
         Subject::User { ref scopes, .. } if !caller.subject.may_act() && !scopes.split(' ').any(is_of_user) => {
-            Err(Fault::denied(actions::READ_MYSELF, &Because::Scopes("User.Read")))
+            let because = Because::Scopes("User.Read");
+            let known = caller.known(&call.ctx(caller.tenant, Actor::Anonymous));
+            api.directory.refused(&known, actions::READ_MYSELF, &because.to_string());
+            Err(Fault::denied(actions::READ_MYSELF, &because))
         }
         Subject::User { .. } => Ok(caller.known(&call.ctx(caller.tenant, Actor::Anonymous))),
     }

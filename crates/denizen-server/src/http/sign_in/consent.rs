@@ -51,8 +51,8 @@ pub(super) fn needed(
         // A tool that every tenant has.
         return Consent::Given;
     };
-    let own = pages.names.own_resources();
-    let resource = snapshot.application_behind(tenant, &own, &scopes.resource);
+    let own = &pages.own_resources;
+    let resource = snapshot.application_behind(tenant, own, &scopes.resource);
     if resource.is_some_and(|resource| resource.client_id == client.id) {
         return Consent::Given;
     }

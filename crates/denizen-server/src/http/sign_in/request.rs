@@ -49,13 +49,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The client of this id, and its registration where it has one. At the shared names a tool that every tenant has is that
-    /// tool: no tenant's registration speaks for the others.
+    /// The client of this id, and its registration where it has one.
     pub(super) fn find(snapshot: &Snapshot, tenants: Tenants, id: ClientId) -> Option<(Self, Option<&Application>)> {
         let application = match tenants {
             Tenants::One(tenant) => snapshot.application(tenant, id),
-            Tenants::All if built_in_client(id).is_some() => None,
-            Tenants::All => snapshot.tenants().find_map(|tenant| snapshot.application(tenant.id, id)),
+            Tenants::All => snapshot.registered_anywhere(id),
         };
         if let Some(application) = application {
             let name = application.display_name.clone();

@@ -9,11 +9,11 @@ use super::{
     Sts, Tenancy,
     fault::Fault,
     form::{self, Endpoint, FormError},
-    token::never_stored,
+    token::{held, never_stored, refused},
 };
 use crate::{
     app::strangers::{Reason, Stranger},
-    domain::{Actor, built_in_clients::built_in_client, directory::Tenant},
+    domain::Actor,
     http::{Call, Reply, reply, route::Request},
     store::Snapshot,
 };
@@ -28,23 +28,18 @@ pub(super) async fn v1(sts: &Sts, request: Request<'_>) -> Result<Reply, Fault> 
 
 async fn begin(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpoint) -> Result<Reply, Fault> {
     let answer = answer(sts, params.text("tenant"), call, endpoint).await;
-    if answer.as_ref().is_err_and(Fault::is_over_a_limit) {
-        call.forget_body();
-        sts.tokens.limits().hold().await;
-    }
-    answer
+    held(sts, call, answer).await
 }
 
 async fn answer(sts: &Sts, tenant: &str, call: &mut Call, endpoint: Endpoint) -> Result<Reply, Fault> {
-    let strangers = sts.tokens.strangers();
     let tenancy = sts.tenancy(tenant).map_err(|fault| {
-        strangers.refused(Reason::Tenant, call.stranger(), &fault);
-        fault.at_token_endpoint()
+        let stranger = call.stranger();
+        refused(sts, call, Reason::Tenant, stranger, fault.at_token_endpoint())
     })?;
-    let (client, scopes) = form::read_device(call, endpoint).await.map_err(|error: FormError| {
+    let read = form::read_device(call, endpoint).await;
+    let (client, scopes) = read.map_err(|error: FormError| {
         let stranger = Stranger { tenant: tenancy.tenant().ok(), ..call.stranger() };
-        strangers.refused(Reason::TokenRequest, stranger, &error);
-        Fault::from(error)
+        refused(sts, call, Reason::TokenRequest, stranger, error.into())
     })?;
     let (tenant, is_shared) = match tenancy {
         Tenancy::One(tenant) | Tenancy::Adfs(tenant) => (tenant, false),
@@ -78,9 +73,7 @@ async fn answer(sts: &Sts, tenant: &str, call: &mut Call, endpoint: Endpoint) ->
 /// Where a device code lies whose device has named no tenant: with the client's registration, or for a tool that every tenant
 /// has in the one that was made first.
 fn tenant_of_client(snapshot: &Snapshot, client: &str) -> Option<TenantId> {
-    let client = client.parse().ok().filter(|id| built_in_client(*id).is_none());
-    let has_client = |tenant: &&Tenant| client.is_some_and(|id| snapshot.application(tenant.id, id).is_some());
-    let registered = snapshot.tenants().map(|tenant| &**tenant).find(has_client);
-    let first = || snapshot.tenants().map(|tenant| &**tenant).min_by_key(|tenant| (tenant.created, tenant.id));
-    registered.or_else(first).map(|tenant| tenant.id)
+    let registered = client.parse().ok().and_then(|id| snapshot.registered_anywhere(id));
+    let first = || snapshot.tenants().min_by_key(|tenant| (tenant.created, tenant.id)).map(|tenant| tenant.id);
+    registered.map(|application| application.tenant).or_else(first)
 }

@@ -30,6 +30,11 @@ pub(super) async fn v1(sts: &Sts, request: Request<'_>) -> Result<Reply, Fault> 
 
 async fn issue(sts: &Sts, Request { params, call }: Request<'_>, endpoint: Endpoint) -> Result<Reply, Fault> {
     let answer = answer(sts, params.text("tenant"), call, endpoint).await;
+    held(sts, call, answer).await
+}
+
+/// The same answer, a moment later where it is over a limit.
+pub(super) async fn held(sts: &Sts, call: &mut Call, answer: Result<Reply, Fault>) -> Result<Reply, Fault> {
     if answer.as_ref().is_err_and(Fault::is_over_a_limit) {
         call.forget_body();
         sts.tokens.limits().hold().await;
@@ -68,7 +73,7 @@ async fn answer(sts: &Sts, tenant: &str, call: &mut Call, endpoint: Endpoint) ->
 
 /// Counts a request that is refused before a client has proved anything. What is to be answered: another refusal, when
 /// there were too many.
-fn refused(sts: &Sts, call: &Call, reason: Reason, stranger: Stranger, fault: Fault) -> Fault {
+pub(super) fn refused(sts: &Sts, call: &Call, reason: Reason, stranger: Stranger, fault: Fault) -> Fault {
     let (reason, fault) = match sts.tokens.limits().asker(stranger.address, call.now).was_refused() {
         Ok(()) => (reason, fault),
         Err(limited) => (Reason::Limited, limited.into()),

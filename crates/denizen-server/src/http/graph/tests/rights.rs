@@ -270,8 +270,11 @@ async fn a_user_sees_itself_and_what_its_roles_give() {
     // Revoked: no token of before is believed.
     tenant.post(&format!("/v1.0/users/{id}/revokeSignInSessions"), Value::Null).await;
     assert_eq!(tenant.send_as(&acts, Method::GET, "/v1.0/me", Value::Null).await.status, 401);
-    let recorded = ("microsoft.directory/users/me/read".to_owned(), "Allowed".to_owned());
-    assert!(tenant.audited().await.contains(&recorded));
+    let audited = tenant.audited().await;
+    for outcome in ["Allowed", "Refused"] {
+        let recorded = ("microsoft.directory/users/me/read".to_owned(), outcome.to_owned());
+        assert!(audited.contains(&recorded), "{outcome}: {audited:?}");
+    }
 }
 
 #[tokio::test]

@@ -141,3 +141,20 @@ async fn a_clients_tokens_are_limited_after_it_has_proved_itself_and_that_is_rec
     assert_eq!(service.token_from(ELSEWHERE, &right).await.status, StatusCode::OK);
     assert_eq!(service.deployment.tokens.strangers().count(Reason::Limited), 0);
 }
+
+/// What is wrong with a request for a device code counts as it does at the token endpoint.
+#[tokio::test]
+async fn malformed_requests_for_device_codes_are_limited_as_others_are() {
+    let service = service(RATES).await;
+    let (kind, mut answers) = (("content-type", "application/x-www-form-urlencoded"), Vec::new());
+    for path in [format!("/{CONTOSO}/oauth2/v2.0/devicecode"), "/nowhere.test/oauth2/v2.0/devicecode".to_owned()] {
+        for _ in 0..200 {
+            let answer = service.send_from(ATTACKER.parse().unwrap(), Method::POST, &path, &[kind], "client_id=").await;
+            answers.push((answer.status, answer.code()));
+        }
+    }
+    assert!(![StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].contains(&answers[0].0), "{answers:?}");
+    assert_eq!(answers.last().unwrap(), &(StatusCode::TOO_MANY_REQUESTS, 90_055));
+    let strangers = service.deployment.tokens.strangers();
+    assert!(strangers.count(Reason::TokenRequest) > 0 && strangers.count(Reason::Limited) > 0);
+}
