@@ -30,8 +30,17 @@ pub(crate) struct Place {
     pub(crate) vault: Option<(ResourceId, RoleId)>,
 }
 
-/// Adds the machines of these numbers.
-pub(crate) async fn fill(server: &Server, place: &Place, numbers: std::ops::Range<u32>) -> Result<()> {
+/// What is made of each number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    /// A machine, as enrolment makes it.
+    Machines,
+    /// A user, and the principal of a machine.
+    Principals,
+}
+
+/// Adds what these numbers make.
+pub(crate) async fn fill(server: &Server, place: &Place, what: What, numbers: std::ops::Range<u32>) -> Result<()> {
     let mut first = numbers.start;
     while first < numbers.end {
         let last = numbers.end.min(first + AT_ONCE);
@@ -44,34 +53,13 @@ pub(crate) async fn fill(server: &Server, place: &Place, numbers: std::ops::Rang
                     for number in first..last {
                         let (principal, machine) = machine(place, number, now)?;
                         tx.insert(&principal).await?;
-                        tx.insert(&machine).await?;
+                        match what {
+                            What::Principals => tx.insert(&user(place.tenant, number, now)).await?,
+                            What::Machines => tx.insert(&machine).await?,
+                        }
                         if let Some(assignment) = assignment(place, number, principal.id, now)? {
                             tx.insert(&assignment).await?;
                         }
-                    }
-                    Ok::<_, StoreError>(Write::commit("bench/fill", "/", ()))
-                })
-            })
-            .await?;
-        first = last;
-    }
-    Ok(())
-}
-
-/// Adds users of these numbers, and of each number a machine's principal.
-pub(crate) async fn fill_principals(server: &Server, place: &Place, numbers: std::ops::Range<u32>) -> Result<()> {
-    let mut first = numbers.start;
-    while first < numbers.end {
-        let last = numbers.end.min(first + AT_ONCE);
-        let authorization = server.authorize(place.tenant, SystemReason::SetUp);
-        let now = authorization.now();
-        server
-            .store
-            .write(&authorization, |tx| {
-                Box::pin(async move {
-                    for number in first..last {
-                        tx.insert(&machine(place, number, now)?.0).await?;
-                        tx.insert(&user(place.tenant, number, now)).await?;
                     }
                     Ok::<_, StoreError>(Write::commit("bench/fill", "/", ()))
                 })

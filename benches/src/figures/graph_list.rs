@@ -296,7 +296,7 @@ async fn fill(deployment: &Deployment, database: Option<String>, users: u32) -> 
     };
     let tenant = word(&admin, "tenant_id")?.parse()?;
     let group = server.store.snapshot().resource_groups(tenant).next().context("no resource group")?.id.clone();
-    fleet::fill_principals(&server, &fleet::Place { tenant, group, vault: None }, 0..users).await?;
+    fleet::fill(&server, &fleet::Place { tenant, group, vault: None }, fleet::What::Principals, 0..users).await?;
     server.store.close().await;
     Ok(())
 }

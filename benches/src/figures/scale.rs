@@ -107,7 +107,7 @@ async fn fill(data: &Path, numbers: std::ops::Range<u32>) -> Result<()> {
         let role = BuiltInRoles::load().named("Key Vault Secrets User").context("no such role")?.id;
         fleet::Place { tenant, group, vault: Some((vault, role)) }
     };
-    fleet::fill(&server, &place, numbers).await?;
+    fleet::fill(&server, &place, fleet::What::Machines, numbers).await?;
     server.store.close().await;
     Ok(())
 }

@@ -98,7 +98,8 @@ async fn fill(data: &Path, machines: u32) -> Result<()> {
     server.directory.create_tenant(&set_up(), "bench.example", "Bench").await?;
     let subscription = SubscriptionId(Uuid::from_u128(0x5b));
     let group = server.directory.create_resource_group(&set_up(), subscription, "bench", "local").await?.id;
-    fleet::fill(&server, &fleet::Place { tenant: TENANT, group, vault: None }, 0..machines).await?;
+    fleet::fill(&server, &fleet::Place { tenant: TENANT, group, vault: None }, fleet::What::Machines, 0..machines)
+        .await?;
     server.store.close().await;
     Ok(())
 }
